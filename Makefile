@@ -1,0 +1,64 @@
+# The project's face. What a target does is in xtask/, so that it is Rust that
+# is tested rather than shell; each target first installs what is missing.
+
+# The Postgres to build for and to run: the first pg_config in PATH, or this.
+PG_CONFIG ?=
+export PG_CONFIG
+
+# What `make demo` plays.
+EVENTS ?= 500000
+SEED ?= 1
+DUPLICATES ?= 0.05
+RATE ?= 0
+KILL_WORKER ?=
+KEEP ?=
+
+release := $(or $(CARGO_TARGET_DIR),target)/release
+xtask := $(release)/xtask
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build build-all demo test install worker lint clean
+
+help: ## this list
+	@echo 'make <target> [VARIABLE=value ...]'
+	@echo
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@echo
+	@echo 'PG_CONFIG    the Postgres to use (default: the first pg_config in PATH)'
+	@echo 'For demo:'
+	@echo 'EVENTS       how many distinct events ($(EVENTS))'
+	@echo 'SEED         the same seed plays the same events ($(SEED))'
+	@echo 'DUPLICATES   share of deliveries that are repeated ($(DUPLICATES))'
+	@echo 'RATE         events a second, 0 = as fast as they are answered ($(RATE))'
+	@echo 'KILL_WORKER  1 = SIGKILL the worker half-way and start it again'
+	@echo 'KEEP         1 = keep everything running at the end, to look at it'
+
+setup: ## install what is missing: packages, cargo-pgrx
+	@xtask/setup.sh
+
+build: setup
+	cargo build --release
+
+# Tests and lints build programs and tests as one set: dependencies that tests
+# alone need change the features of others, which would be compiled once more.
+build-all: setup
+	cargo build --release --workspace --exclude tidings --all-targets
+
+demo: build ## the four providers, emulated, into a private Postgres; then the proof
+	@$(xtask) demo --events $(EVENTS) --seed $(SEED) --duplicates $(DUPLICATES) --rate $(RATE) \
+	  $(if $(KILL_WORKER),--kill-worker) $(if $(KEEP),--keep)
+
+test: build-all ## all tests
+	@$(xtask) test
+
+install: build ## build the extension and install it into the Postgres
+	@$(xtask) install
+
+worker: build ## the worker
+	@echo $(release)/tidings-worker
+
+lint: build-all ## formatting, clippy, documentation
+	@$(xtask) lint
+
+clean: ## remove what was built
+	cargo clean

@@ -1,0 +1,69 @@
+//! An event, as every provider's items become one.
+
+use std::borrow::Cow;
+
+use crate::{kind::Kind, time::Micros, ulid::Ulid};
+
+/// What one item of a request says, in our vocabulary.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event<'a> {
+    /// The same however often the event arrives. None where the provider gives neither
+    /// an id nor a time: then each receipt is an event of its own.
+    pub event_id: Option<Ulid>,
+    pub kind: Kind,
+    /// The provider's own word for it.
+    pub provider_kind: Cow<'a, str>,
+    /// `sms`, `push`, `email`, `chat`, or the provider's word in lower case.
+    pub channel: Option<Cow<'a, str>>,
+    /// The provider's clock; none where the item carries no time.
+    pub occurred_at: Option<Micros>,
+    /// The send request that the message belongs to.
+    pub request_id: Option<Cow<'a, str>>,
+    pub message_id: Option<Cow<'a, str>>,
+    /// Whom the provider wrote to: a phone number, an address, a device or a subscriber.
+    pub recipient: Option<Cow<'a, str>>,
+    pub campaign: Option<Cow<'a, str>>,
+    pub error_code: Option<Cow<'a, str>>,
+    pub reason: Option<Cow<'a, str>>,
+}
+
+/// One item of a request, in the order in which it stood there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Item<'a> {
+    /// From 1.
+    pub ordinal: u32,
+    /// The item as sent.
+    pub text: &'a str,
+    /// Whether [`Item::text`] can be stored as `jsonb`.
+    pub storable: bool,
+    pub event: Result<Event<'a>, ItemError>,
+}
+
+/// Why one item is no event. The other items of its request are not affected.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ItemError {
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    #[error("{field} is not {expected}")]
+    Invalid {
+        field: &'static str,
+        expected: &'static str,
+    },
+    #[error("the item is {0}, not an object")]
+    NotAnObject(&'static str),
+    #[error("the item cannot be stored as jsonb: {0}")]
+    NotStorable(String),
+}
+
+/// Why a whole body cannot be cut into items.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    #[error("the body is empty")]
+    Empty,
+    #[error("the body has {0} bytes, more than the {limit} that are read", limit = crate::json::MAX_BODY)]
+    TooLarge(usize),
+    #[error("the body is not JSON: {0}")]
+    NotJson(String),
+    #[error("the body is {0}, not an object or an array of objects")]
+    NotItems(&'static str),
+}

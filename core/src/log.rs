@@ -1,0 +1,109 @@
+//! The ids that place events in the log.
+//!
+//! A transaction takes a run of ids: consecutive ULIDs from the millisecond in which
+//! it holds the log's lock. Two rules make the log free of gaps whatever the clocks do:
+//!
+//! - no id lies below the millisecond that the transaction's lock announces, so a
+//!   reader that stops short of the lock passes none of them;
+//! - no id lies at or below one that was committed before the lock was taken, so a
+//!   clock that stepped back (or a standby with a slower one) goes on above it.
+
+use crate::ulid::{Exhausted, Ulid};
+
+/// Leaves the top bit of the 80 clear, so that a run has room to count up without
+/// leaving its millisecond.
+const START_MASK: u8 = 0x7f;
+
+/// The ids of one backend's transactions, one run after another.
+#[derive(Debug, Default)]
+pub struct Sequence {
+    last: Option<Ulid>,
+}
+
+impl Sequence {
+    pub const fn new() -> Self {
+        Self { last: None }
+    }
+
+    /// Starts a run at `ms`, the clock as read under the lock. `newest` is the greatest
+    /// id committed so far.
+    ///
+    /// Runs of concurrent transactions must not overlap, for ids are positions: each
+    /// starts at a random place of 79 bits, or, above a `newest` that the clock is
+    /// behind, up to 64 random bits further on.
+    pub fn start(
+        &mut self,
+        ms: u64,
+        newest: Option<Ulid>,
+        random: [u8; 10],
+    ) -> Result<(), Exhausted> {
+        let [first, rest @ ..] = random;
+        let start = match newest {
+            Some(newest) if newest.ms() > ms => {
+                let [_, step @ ..] = rest;
+                newest.advance(u128::from(u64::from_be_bytes(step)))
+            }
+            _ => {
+                let [a, b, c, d, e, f, g, h, i] = rest;
+                Ulid::new(ms, [first & START_MASK, a, b, c, d, e, f, g, h, i])
+            }
+        }
+        .ok_or(Exhausted)?;
+        self.last = self.last.max(Some(start));
+        Ok(())
+    }
+
+    /// The next id of the run.
+    pub fn next_id(&mut self) -> Result<Ulid, Exhausted> {
+        let next = self
+            .last
+            .and_then(|last| last.advance(1))
+            .ok_or(Exhausted)?;
+        self.last = Some(next);
+        Ok(next)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn ids_grow_and_stay_above_the_clock_and_the_newest(
+            runs in prop::collection::vec(
+                (0..1u64 << 44, prop::option::of(0..1u64 << 44), any::<[u8; 10]>(), 1..50usize), 1..20),
+        ) {
+            let mut sequence = Sequence::new();
+            let mut before = None;
+            for (ms, newest, random, count) in runs {
+                let newest = newest.and_then(Ulid::at);
+                sequence.start(ms, newest, random).unwrap();
+                for _ in 0..count {
+                    let id = sequence.next_id().unwrap();
+                    prop_assert!(Some(id) > before);
+                    prop_assert!(id >= Ulid::at(ms).unwrap());
+                    prop_assert!(Some(id) > newest.filter(|n| n.ms() > ms));
+                    before = Some(id);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_run_has_room_in_its_millisecond() {
+        let mut sequence = Sequence::new();
+        sequence.start(7, None, [0xff; 10]).unwrap();
+        for _ in 0..100_000 {
+            assert_eq!(sequence.next_id().unwrap().ms(), 7);
+        }
+    }
+
+    #[test]
+    fn nothing_is_given_before_a_start_or_past_the_end() {
+        assert_eq!(Sequence::new().next_id(), Err(Exhausted));
+        let mut sequence = Sequence::new();
+        assert_eq!(sequence.start(0, Some(Ulid::MAX), [1; 10]), Err(Exhausted));
+    }
+}

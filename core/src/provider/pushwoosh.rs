@@ -1,0 +1,117 @@
+//! Pushwoosh: event streaming, pushed to us by HTTP or by a bidirectional gRPC stream.
+//! Source: Pushwoosh Docs, "Event streaming integration".
+//!
+//! The page shows one body, calls batches batches without showing one, and says that
+//! the list of events "may change over time". So a body is one object, an array, an
+//! object that wraps an array in `events`, or objects one after another; and an event
+//! name is read by its words, with `other` for those that say nothing known.
+//!
+//! An event has an id only on gRPC (`uuid`). By HTTP it is its bytes, together with how
+//! many equal ones stood before it in the request: two equal events of a batch stay
+//! two, and a batch that is sent again meets itself.
+
+use std::borrow::Cow;
+
+use super::{Entry, Provider, Scheme};
+use crate::{
+    event::{Event, ItemError},
+    json::Wrapper,
+    kind::Kind,
+    time::Micros,
+};
+
+pub(super) static PROVIDER: Provider = Provider {
+    name: "pushwoosh",
+    scheme: Scheme::Authorization,
+    options: &[],
+    wrapper: Some(Wrapper {
+        field: "events",
+        unless: "event_name",
+    }),
+    counts_repeats: true,
+    read,
+};
+
+fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
+    let object = &entry.object;
+    let provider_kind = object.required_text("event_name")?;
+    let timestamp = object.required_text("timestamp")?;
+    let occurred_at = Micros::from_any(&timestamp, entry.zone).ok_or(ItemError::Invalid {
+        field: "timestamp",
+        expected: "a number of seconds since 1970",
+    })?;
+    let event_id = match object.text("uuid") {
+        Some(uuid) => entry.derive(occurred_at, [Some(uuid.as_bytes())]),
+        None => {
+            let repeat = entry.repeat.to_be_bytes();
+            entry.derive(
+                occurred_at,
+                [None, Some(entry.text.as_bytes()), Some(&repeat)],
+            )
+        }
+    };
+    let message_id = object
+        .text("message_code")
+        .or_else(|| object.text("message_id"));
+    let recipient = object.text("hwid").or_else(|| object.text("user_id"));
+    Ok(Event {
+        event_id,
+        kind: kind(&provider_kind),
+        channel: object.text("platform").map(channel),
+        occurred_at: Some(occurred_at),
+        request_id: None,
+        message_id,
+        recipient,
+        campaign: object.text("campaign_id"),
+        error_code: None,
+        reason: None,
+        provider_kind,
+    })
+}
+
+/// Reads an event name such as "Email Soft Bounced" by its words, the last one that
+/// says something first.
+fn kind(name: &str) -> Kind {
+    let words: Vec<String> = name
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    let negated = words
+        .iter()
+        .any(|word| matches!(word.as_str(), "not" | "never" | "non"));
+    let known = words.iter().rev().find_map(|word| {
+        Some(match word.as_str() {
+            "accepted" => Kind::MessageAccepted,
+            "sent" => Kind::MessageSent,
+            "pending" | "queued" | "deferred" => Kind::MessagePending,
+            "delivered" => Kind::MessageDelivered,
+            "undelivered" | "undeliverable" | "failed" | "error" => Kind::MessageFailed,
+            "rejected" | "dropped" => Kind::MessageRejected,
+            "expired" => Kind::MessageExpired,
+            "opened" | "open" | "read" | "seen" => Kind::MessageOpened,
+            "clicked" | "click" => Kind::MessageClicked,
+            "bounced" | "bounce" => Kind::MessageBounced,
+            "complained" | "complaint" | "spam" => Kind::MessageComplained,
+            "unsubscribed" | "unsubscribe" => Kind::MessageUnsubscribed,
+            _ => return None,
+        })
+    });
+    match known {
+        Some(Kind::MessageDelivered | Kind::MessageSent) if negated => Kind::MessageFailed,
+        Some(_) if negated => Kind::Other,
+        Some(kind) => kind,
+        None => Kind::Other,
+    }
+}
+
+/// The channel of a platform. The page's list has device platforms, which are all
+/// push, beside channels of their own; which device it was stays in the payload.
+fn channel(platform: Cow<'_, str>) -> Cow<'_, str> {
+    let lower = platform.to_lowercase();
+    match lower.as_str() {
+        "ios" | "android" | "macos" | "windows" | "amazon" | "safari" | "chrome" | "firefox"
+        | "internet explorer" | "baidu" | "huawei" | "xiaomi" => Cow::Borrowed("push"),
+        _ => Cow::Owned(lower),
+    }
+}

@@ -1,0 +1,61 @@
+//! `CREATE EXTENSION tidings`: a thin shell that gives Postgres what `tidings-core` knows.
+//!
+//! Rust computes rows, SQL stores rows: the tables, the writing and the reading are in
+//! `sql/`, which reads from top to bottom.
+//!
+//! # Layout
+//!
+//! - [`ulid`]: the type, its text form, and the functions over it
+//! - [`signature`]: HMAC-SHA1, and a source's policy
+//! - [`normalize`]: a body becomes rows
+//! - [`source`]: what is checked when a source is added
+//! - [`log`]: the lock and the ids of the log
+//! - [`error`]: SQLSTATE, message, detail and hint
+
+mod error;
+mod log;
+mod normalize;
+mod signature;
+mod source;
+mod ulid;
+
+use pgrx::prelude::*;
+
+::pgrx::pg_module_magic!(name, version);
+
+extension_sql_file!("../../sql/bootstrap.sql", bootstrap);
+extension_sql_file!(
+    "../../sql/ulid.sql",
+    name = "ulid",
+    requires = [
+        ulid::ulid_in,
+        ulid::ulid_out,
+        ulid::ulid_from_bytea,
+        ulid::ulid_to_timestamptz,
+        ulid::ulid_at,
+        ulid::gen_ulid,
+        ulid::ulid_smaller,
+        ulid::ulid_larger,
+    ]
+);
+extension_sql_file!(
+    "../../sql/normalize.sql",
+    name = "normalize",
+    requires = ["ulid", signature::hmac_sha1, signature::verify_hmac_sha1]
+);
+extension_sql_file!(
+    "../../sql/source.sql",
+    name = "source",
+    requires = ["normalize"]
+);
+extension_sql_file!("../../sql/event.sql", name = "event", requires = ["source"]);
+extension_sql_file!("../../sql/log.sql", name = "log", requires = ["event"]);
+extension_sql_file!("../../sql/ingest.sql", name = "ingest", requires = ["log"]);
+extension_sql_file!("../../sql/read.sql", name = "read", requires = ["ingest"]);
+extension_sql_file!("../../sql/grants.sql", finalize);
+
+/// Called when the library is loaded.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    log::register_settings();
+}

@@ -1,0 +1,49 @@
+//! HMAC-SHA1 in SQL, and whether a request meets a source's policy.
+
+use pgrx::{Array, pg_sys::panic::ErrorReport, prelude::*};
+use tidings_core::{json::Object, policy, signature};
+
+use crate::source::provider;
+
+#[pg_extern(immutable, strict, parallel_safe)]
+fn hmac_sha1(body: &[u8], key: &[u8]) -> Vec<u8> {
+    signature::hmac_sha1(body, key).to_vec()
+}
+
+#[pg_extern(immutable, strict, parallel_safe)]
+fn verify_hmac_sha1(body: &[u8], key: &[u8], signature: &str) -> bool {
+    signature::verify_hmac_sha1(body, key, signature)
+}
+
+/// Whether a request meets the demands of a source. Null arrays demand nothing. Headers
+/// are the text of a jsonb, because pgrx cannot read every jsonb; those that are no
+/// object, and values that are no strings, carry nothing.
+#[pg_extern(name = "_verify", immutable, parallel_safe)]
+fn verify_policy(
+    provider_name: &str,
+    secrets: Option<Array<'_, &str>>,
+    url_tokens: Option<Array<'_, &str>>,
+    allow_unauthenticated: Option<bool>,
+    body: Option<&[u8]>,
+    headers: Option<&str>,
+) -> Result<bool, ErrorReport> {
+    let demands = policy::Demands {
+        secrets: secrets
+            .iter()
+            .flat_map(|array| array.iter().flatten())
+            .collect(),
+        url_tokens: url_tokens
+            .iter()
+            .flat_map(|array| array.iter().flatten())
+            .collect(),
+        allow_unauthenticated: allow_unauthenticated.unwrap_or(false),
+    };
+    let headers = headers.and_then(|headers| Object::parse(headers).ok());
+    let header = |name: &str| headers.as_ref().and_then(|headers| headers.string(name));
+    Ok(policy::verify(
+        provider(provider_name)?,
+        &demands,
+        body.unwrap_or_default(),
+        header,
+    ))
+}

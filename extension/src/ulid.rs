@@ -1,0 +1,188 @@
+//! `tidings.ulid`: 16 bytes, laid out as uuid, so that the server's own functions
+//! compare, hash, sort and send it.
+
+use std::{cell::RefCell, ffi::CStr, time::SystemTime};
+
+use pgrx::{
+    PgSqlErrorCode,
+    callconv::{Arg, ArgAbi, BoxRet, FcInfo},
+    datum::TimestampWithTimeZone,
+    pg_sys::{self, panic::ErrorReport},
+    prelude::*,
+};
+use tidings_core::ulid::{Generator, MAX_MS};
+
+use crate::error::error;
+
+/// Microseconds between 1970, where a ULID begins, and 2000, where a timestamptz does.
+pub(crate) const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+
+/// A value of `tidings.ulid`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ulid(pub(crate) tidings_core::Ulid);
+
+pgrx::impl_sql_translatable!(Ulid, "ulid");
+
+impl FromDatum for Ulid {
+    unsafe fn from_polymorphic_datum(
+        datum: pg_sys::Datum,
+        is_null: bool,
+        _: pg_sys::Oid,
+    ) -> Option<Self> {
+        // SAFETY: a datum of this type points at 16 bytes, aligned as char.
+        (!is_null).then(|| unsafe {
+            let bytes = datum.cast_mut_ptr::<[u8; 16]>().read_unaligned();
+            Self(tidings_core::Ulid::from_bytes(bytes))
+        })
+    }
+}
+
+impl IntoDatum for Ulid {
+    fn into_datum(self) -> Option<pg_sys::Datum> {
+        // SAFETY: palloc returns room for 16 bytes, or raises an ERROR.
+        unsafe {
+            let pointer = pg_sys::palloc(16).cast::<[u8; 16]>();
+            pointer.write_unaligned(self.0.to_bytes());
+            Some(pg_sys::Datum::from(pointer))
+        }
+    }
+
+    fn type_oid() -> pg_sys::Oid {
+        pgrx::regtypein("tidings.ulid")
+    }
+}
+
+// SAFETY: both conversions are those of FromDatum and IntoDatum above.
+unsafe impl<'fcx> ArgAbi<'fcx> for Ulid {
+    unsafe fn unbox_arg_unchecked(arg: Arg<'_, 'fcx>) -> Self {
+        unsafe { arg.unbox_arg_using_from_datum() }.unwrap_or(Self(tidings_core::Ulid::MIN))
+    }
+}
+
+// SAFETY: as above.
+unsafe impl BoxRet for Ulid {
+    unsafe fn box_into<'fcx>(self, fcinfo: &mut FcInfo<'fcx>) -> pgrx::datum::Datum<'fcx> {
+        match self.into_datum() {
+            Some(datum) => unsafe { fcinfo.return_raw_datum(datum) },
+            None => fcinfo.return_null(),
+        }
+    }
+}
+
+#[pg_extern(immutable, strict, parallel_safe)]
+fn ulid_in(text: &CStr) -> Result<Ulid, ErrorReport> {
+    let text = text.to_string_lossy();
+    text.parse().map(Ulid).map_err(|reason| {
+        error(
+            PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION,
+            format!("invalid input syntax for type ulid: \"{text}\""),
+        )
+        .set_detail(format!("{reason}."))
+        .set_hint("A ULID is 26 characters of 0-9 and A-Z without I, L, O and U.")
+    })
+}
+
+#[pg_extern(immutable, strict, parallel_safe)]
+fn ulid_out(value: Ulid) -> std::ffi::CString {
+    std::ffi::CString::new(value.0.to_ascii()).unwrap_or_default()
+}
+
+#[pg_extern(immutable, strict, parallel_safe)]
+fn ulid_from_bytea(bytes: &[u8]) -> Result<Ulid, ErrorReport> {
+    bytes
+        .try_into()
+        .map(|bytes| Ulid(tidings_core::Ulid::from_bytes(bytes)))
+        .map_err(|_| {
+            error(
+                PgSqlErrorCode::ERRCODE_INVALID_BINARY_REPRESENTATION,
+                format!("a ulid has 16 bytes, not {}", bytes.len()),
+            )
+        })
+}
+
+#[pg_extern(immutable, strict, parallel_safe)]
+fn ulid_to_timestamptz(value: Ulid) -> Result<TimestampWithTimeZone, ErrorReport> {
+    timestamptz(
+        i64::try_from(value.0.ms())
+            .unwrap_or(i64::MAX)
+            .saturating_mul(1000),
+    )
+}
+
+#[pg_extern(immutable, strict, parallel_safe)]
+fn ulid_at(at: TimestampWithTimeZone) -> Result<Ulid, ErrorReport> {
+    let micros = i64::from(at).checked_add(POSTGRES_EPOCH);
+    micros
+        .and_then(|micros| u64::try_from(micros.div_euclid(1000)).ok())
+        .and_then(tidings_core::Ulid::at)
+        .map(Ulid)
+        .ok_or_else(|| {
+            error(
+                PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW,
+                "timestamp out of range for type ulid",
+            )
+            .set_hint("A ULID holds the times from 1970-01-01 to 10889-08-02, in milliseconds.")
+        })
+}
+
+#[pg_extern(volatile, parallel_unsafe)]
+fn gen_ulid() -> Result<Ulid, ErrorReport> {
+    thread_local! {
+        static GENERATOR: RefCell<Generator> = const { RefCell::new(Generator::new()) };
+    }
+    let random = random()?;
+    GENERATOR
+        .with_borrow_mut(|generator| generator.next(clock_ms(), random))
+        .map(Ulid)
+        .map_err(|reason| {
+            error(
+                PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+                reason.to_string(),
+            )
+            .set_hint("Try again in the next millisecond.")
+        })
+}
+
+#[pg_extern(immutable, strict, parallel_safe)]
+fn ulid_smaller(a: Ulid, b: Ulid) -> Ulid {
+    a.min(b)
+}
+
+#[pg_extern(immutable, strict, parallel_safe)]
+fn ulid_larger(a: Ulid, b: Ulid) -> Ulid {
+    a.max(b)
+}
+
+/// A timestamptz from microseconds since 1970.
+pub(crate) fn timestamptz(micros: i64) -> Result<TimestampWithTimeZone, ErrorReport> {
+    TimestampWithTimeZone::try_from(micros.saturating_sub(POSTGRES_EPOCH)).map_err(|_| {
+        error(
+            PgSqlErrorCode::ERRCODE_DATETIME_FIELD_OVERFLOW,
+            "timestamp out of range",
+        )
+    })
+}
+
+/// Milliseconds since 1970-01-01 UTC, by the operating system's clock.
+pub(crate) fn clock_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis())
+        .unwrap_or(MAX_MS)
+        .min(MAX_MS)
+}
+
+/// Ten random bytes from the server's strong source.
+pub(crate) fn random() -> Result<[u8; 10], ErrorReport> {
+    let mut bytes = [0u8; 10];
+    // SAFETY: the pointer and the length are those of `bytes`.
+    if unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) } {
+        Ok(bytes)
+    } else {
+        Err(error(
+            PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            "could not generate random values",
+        ))
+    }
+}

@@ -1,0 +1,69 @@
+-- Who may do what. PUBLIC has the type and the pure functions; nothing else.
+
+create function _require_role(role regrole)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  if role is null then
+    raise exception using
+      errcode = 'null_value_not_allowed', message = 'the role is null', hint = 'Pass the name of a role.';
+  end if;
+end
+$$;
+comment on function _require_role(regrole) is 'Internal: SQLSTATE 22004 where there is no role.';
+
+create function grant_reader(role regrole)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  perform tidings._require_role(role);
+  execute format('grant usage on schema tidings to %s', role);
+  execute format('grant select on tidings.source, tidings.event, tidings.event_default, tidings.stream to %s', role);
+  execute format(
+    'grant execute on function tidings.events_after(tidings.ulid, int, text, text[]), tidings.stream_cursor(text),'
+    ' tidings._source(text), tidings._require_log_access(), tidings._log_horizon(), tidings._clock_ms() to %s', role);
+end
+$$;
+comment on function grant_reader(regrole) is
+  'Lets a role query events and sources and follow the log. It sees no secret, and nothing of what was rejected.';
+
+create function grant_worker(role regrole)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  perform tidings._require_role(role);
+  execute format('grant usage on schema tidings to %s', role);
+  execute format('grant select on tidings.source to %s', role);
+  execute format(
+    'grant execute on function tidings.ingest(text, bytea, jsonb), tidings.ingest_batch(text[], bytea[], jsonb[]),'
+    ' tidings.verify(text, bytea, jsonb), tidings.find_source(text, jsonb),'
+    ' tidings.stream_cursor(text), tidings.stream_secret(text) to %s', role);
+end
+$$;
+comment on function grant_worker(regrole) is
+  'Lets a role do what the worker does: read the sources, verify and ingest. It can read no table but tidings.source, and no secret but the tokens with which it dials.';
+
+revoke all on all functions in schema tidings from public;
+grant usage on schema tidings to public;
+
+do $$
+declare
+  pure regprocedure;
+begin
+  for pure in
+    select p.oid
+    from pg_catalog.pg_proc p
+    where p.pronamespace = 'tidings'::regnamespace
+      and (p.proname ~ '^(ulid_|gen_ulid$|hmac_sha1$|verify_hmac_sha1$)'
+           or p.proname in ('normalize', '_normalize', '_raise_malformed'))
+  loop
+    execute pg_catalog.format('grant execute on function %s to public', pure);
+  end loop;
+end
+$$;

@@ -1,0 +1,208 @@
+-- Bytes in, rows out: verify, normalize, store, in one statement for a whole batch.
+
+create type receipt as (
+  verdict text,
+  inserted int,
+  duplicate int,
+  rejected int,
+  detail text,
+  ordinal int
+);
+comment on type receipt is 'What became of a request.';
+comment on column receipt.verdict is 'accepted: every item has its outcome in the counts; unauthorized, malformed: kept in tidings.rejected; unknown_source, disabled: not kept.';
+comment on column receipt.inserted is 'How many items became events.';
+comment on column receipt.duplicate is 'How many items were events that had been stored before.';
+comment on column receipt.rejected is 'How many items were no events, and are kept in tidings.rejected.';
+comment on column receipt.detail is 'What was wrong, of the first items that were; null where nothing was.';
+comment on column receipt.ordinal is 'The request''s place in the batch, from 1.';
+
+create function _without_secrets(headers jsonb) returns jsonb
+  language sql immutable parallel safe
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+  select case jsonb_typeof(headers) when 'object' then headers - '{authorization,url-token}'::text[] end
+$$;
+comment on function _without_secrets(jsonb) is
+  'Internal: the headers of a request that passed its policy, without what let it pass.';
+
+create function ingest_batch(sources text[], bodies bytea[], headers jsonb[])
+  returns setof receipt
+  language plpgsql volatile security definer rows 100
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  idle interval := current_setting('idle_in_transaction_session_timeout');
+  started_at timestamptz := clock_timestamp();
+  newest tidings.ulid;
+  receipts tidings.receipt[];
+begin
+  if cardinality(sources) is distinct from cardinality(bodies)
+     or cardinality(sources) is distinct from cardinality(headers)
+     or cardinality(sources) is null then
+    raise exception using
+      errcode = 'array_subscript_error',
+      message = 'sources, bodies and headers are not of one length',
+      detail = format('They have %s, %s and %s elements.',
+        coalesce(cardinality(sources), 0), coalesce(cardinality(bodies), 0), coalesce(cardinality(headers), 0)),
+      hint = 'Pass one source, one body and one object of headers for each request.';
+  end if;
+  perform tidings._require_log_access();
+
+  -- Readers wait for a transaction that has ids: an idle one must not hold them for long.
+  if idle not between '1 ms' and '10 s' then
+    perform set_config('idle_in_transaction_session_timeout', '10s', true);
+  end if;
+
+  -- Each of the following is a statement of its own, in this order: see log.sql.
+  perform tidings._log_enter();
+  select e.id into newest from tidings.event e order by e.id desc limit 1;
+  perform tidings._log_start(newest);
+
+  with request as materialized (
+    select
+      r.ordinal::int, r.source, r.body, r.headers, s.id as source_id, s.provider,
+      coalesce(s.options ->> 'timezone', 'UTC') as timezone,
+      tidings._receipt(r.headers ->> 'receipt-id') as receipt,
+      case
+        when s.id is null then 'unknown_source'
+        when not s.enabled then 'disabled'
+        when not tidings._verify(s.provider, p.secrets, p.url_tokens, p.allow_unauthenticated, r.body, r.headers::text)
+          then 'unauthorized'
+        when r.body is null then 'malformed'
+      end as refused
+    from unnest(sources, bodies, headers) with ordinality r (source, body, headers, ordinal)
+    left join (tidings.source s join tidings._policy p on p.source_id = s.id) on s.name = r.source
+  ),
+  item as materialized (
+    select
+      r.ordinal as request, r.source_id, r.provider, r.source, r.receipt,
+      coalesce(r.receipt::timestamptz, started_at) as received_at,
+      n.*, tidings._log_id() as id
+    from request r
+    cross join lateral tidings._normalize(r.provider, r.source, r.timezone, r.body) n
+    where r.refused is null
+  ),
+  stored as (
+    insert into tidings.event (
+      id, event_id, source_id, provider, kind, provider_kind, channel, occurred_at, received_at,
+      request_id, message_id, recipient, campaign, error_code, reason, payload
+    )
+    select
+      i.id,
+      -- What has no identity is identified by its receipt, or else is an event each time.
+      coalesce(i.event_id, tidings._receipt_event_id(i.provider, i.source, i.receipt, i.received_at, i.ordinal), i.id) as event_id,
+      i.source_id, i.provider, i.kind, i.provider_kind, i.channel,
+      coalesce(i.occurred_at, i.received_at) as occurred_at,
+      i.received_at, i.request_id, i.message_id, i.recipient, i.campaign, i.error_code, i.reason, i.payload
+    from item i
+    where i.error is null
+    -- By the key, so that concurrent batches with the same events never deadlock; of
+    -- equal events the first is stored.
+    order by 2, 8, 3, 1
+    on conflict do nothing
+    returning id
+  ),
+  refusal (source_id, received_at, verdict, reason, ordinal, headers, body) as (
+    select r.source_id, coalesce(r.receipt::timestamptz, started_at), r.refused,
+      case r.refused when 'unauthorized' then 'the request does not carry what the source demands' else 'the body is null' end,
+      null::int, r.headers, r.body
+    from request r
+    where r.refused in ('unauthorized', 'malformed')
+    union all
+    select i.source_id, i.received_at, 'malformed', i.error, null, tidings._without_secrets(r.headers), r.body
+    from item i join request r on r.ordinal = i.request
+    where i.ordinal is null
+    union all
+    select i.source_id, i.received_at, 'item', i.error, i.ordinal, null, i.item
+    from item i
+    where i.error is not null and i.ordinal is not null
+  ),
+  kept as (
+    insert into tidings.rejected (id, received_at, source_id, verdict, reason, ordinal, headers, body, body_bytes)
+    select tidings._log_id(), f.received_at, f.source_id, f.verdict, f.reason, f.ordinal, f.headers,
+      substr(f.body, 1, 1 << 20), coalesce(octet_length(f.body), 0)
+    from refusal f
+  ),
+  resumed as (
+    insert into tidings.stream as t (source_id, cursor, updated_at)
+    select distinct on (i.source_id) i.source_id, c.cursor, started_at
+    from item i
+    cross join lateral (
+      select coalesce(i.payload -> 'event_id', i.payload -> 'eventId') as id, coalesce(i.payload ->> 'event_id', i.payload ->> 'eventId') as cursor
+    ) c
+    where tidings._is_dialed(i.provider) and jsonb_typeof(c.id) = 'string' and c.cursor <> ''
+    order by i.source_id, i.request desc, i.ordinal desc
+    on conflict (source_id) do update set cursor = excluded.cursor, updated_at = excluded.updated_at
+  ),
+  outcome as (
+    select
+      i.request,
+      count(s.id)::int as inserted,
+      (count(*) filter (where i.error is null) - count(s.id))::int as duplicate,
+      (count(*) filter (where i.error is not null and i.ordinal is not null))::int as rejected,
+      bool_or(i.ordinal is null) as malformed,
+      (array_agg(coalesce('item ' || i.ordinal || ': ', '') || i.error order by i.ordinal)
+        filter (where i.error is not null))[1:3] as reasons
+    from item i
+    left join stored s on s.id = i.id
+    group by i.request
+  )
+  select array_agg((
+      coalesce(r.refused, case when o.malformed then 'malformed' else 'accepted' end),
+      coalesce(o.inserted, 0), coalesce(o.duplicate, 0), coalesce(o.rejected, 0),
+      case r.refused
+        when 'unknown_source' then format('no source is named %s', coalesce('"' || r.source || '"', 'null'))
+        when 'disabled' then format('source "%s" is disabled', r.source)
+        when 'unauthorized' then 'the request does not carry what the source demands'
+        when 'malformed' then 'the body is null'
+        else array_to_string(o.reasons, '; ') || case when o.rejected > 3 then '; ..' else '' end
+      end,
+      r.ordinal
+    )::tidings.receipt order by r.ordinal)
+  into receipts
+  from request r
+  left join outcome o on o.request = r.ordinal;
+
+  if exists (select from unnest(receipts) r where r.rejected > 0 or r.verdict in ('unauthorized', 'malformed')) then
+    perform tidings._trim_rejected(sources);
+  end if;
+  if tidings._notifies() and exists (select from unnest(receipts) r where r.inserted > 0) then
+    notify tidings;
+  end if;
+  return query select r.* from unnest(receipts) r;
+end
+$$;
+comment on function ingest_batch(text[], bytea[], jsonb[]) is
+  'Takes many requests in one statement, and tells of each what became of it, in their order. All of it is stored when the transaction commits: answer the senders after that. One bad request, or one bad item, fails no other. Headers have names in lower case; "url-token" is the token of the URL, and "receipt-id" (a UUID of version 7, or a ULID) the time and identity of the receipt, so that a batch can be repeated. SQLSTATE 2202E where the arrays differ in length, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
+
+create function ingest(source text, body bytea, headers jsonb default '{}')
+  returns receipt
+  language plpgsql volatile security definer
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  answer tidings.receipt;
+begin
+  select r.* into answer from tidings.ingest_batch(array[source], array[body], array[headers]) r;
+  return answer;
+end
+$$;
+comment on function ingest(text, bytea, jsonb) is
+  'Takes one request as a provider sent it: verifies it, normalizes it, stores each event once. See ingest_batch for many at a time, and for what the headers are.';
+
+create function _trim_rejected(sources text[]) returns void
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  delete from tidings.rejected r
+  using (
+    select k.id, row_number() over newest_first as n, sum(octet_length(k.body) + coalesce(pg_column_size(k.headers), 0)) over newest_first as bytes
+    from tidings.rejected k
+    where k.source_id in (select s.id from tidings.source s where s.name = any (sources))
+    window newest_first as (partition by k.source_id, k.verdict order by k.id desc rows unbounded preceding)
+  ) x
+  where r.id = x.id and (x.n > 1000 or (x.n > 1 and x.bytes > 16 << 20));
+end
+$$;
+comment on function _trim_rejected(text[]) is 'Internal: holds tidings.rejected within its bound.';

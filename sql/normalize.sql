@@ -1,0 +1,83 @@
+-- Bytes, verify, normalize: the pure part, which anyone may call.
+
+comment on function hmac_sha1(bytea, bytea) is
+  'HMAC-SHA1 of a body under a key: 20 bytes (RFC 2104; vectors in RFC 2202).';
+comment on function verify_hmac_sha1(bytea, bytea, text) is
+  'Whether a signature is the whole HMAC-SHA1 tag of the body under the key, compared in constant time. Read strictly: 40 hexadecimal digits of either case, or base64 (standard or URL-safe, padded or not), with an optional "sha1=" before it. Truncated and malformed signatures, and an empty key, are false.';
+
+create type normalized_event as (
+  ordinal int,
+  event_id ulid,
+  kind text,
+  provider_kind text,
+  channel text,
+  occurred_at timestamptz,
+  request_id text,
+  message_id text,
+  recipient text,
+  campaign text,
+  error_code text,
+  reason text,
+  payload jsonb,
+  error text
+);
+comment on type normalized_event is 'One item of a provider''s request, told in the common vocabulary.';
+comment on column normalized_event.ordinal is 'Its place in the request, from 1.';
+comment on column normalized_event.event_id is 'The provider''s ULID, or one derived from what the event says; null where the provider gives neither an id nor a time.';
+comment on column normalized_event.kind is 'What it means: message.delivered, consent.granted, .. or other.';
+comment on column normalized_event.provider_kind is 'What the provider calls it.';
+comment on column normalized_event.channel is 'sms, push, email, chat, or the provider''s word in lower case.';
+comment on column normalized_event.occurred_at is 'The provider''s clock; null where the item carries no time.';
+comment on column normalized_event.request_id is 'The send request that the message belongs to.';
+comment on column normalized_event.message_id is 'The provider''s id of the message.';
+comment on column normalized_event.recipient is 'Whom it was sent to: a number, an address, a device or a subscriber.';
+comment on column normalized_event.campaign is 'The provider''s campaign.';
+comment on column normalized_event.error_code is 'The provider''s code of a failure.';
+comment on column normalized_event.reason is 'The provider''s words about a failure or a state.';
+comment on column normalized_event.payload is 'The item as sent; null where jsonb cannot hold it.';
+comment on column normalized_event.error is 'Why the item is no event; null where it is one.';
+
+-- Declared here rather than generated, for its estimates: the planner must expect a
+-- batch, or it joins the batch to itself row by row.
+create function _normalize(
+  provider text, source text, timezone text, body bytea,
+  out ordinal int, out event_id ulid, out kind text, out provider_kind text, out channel text,
+  out occurred_at timestamptz, out request_id text, out message_id text, out recipient text,
+  out campaign text, out error_code text, out reason text, out payload jsonb, out error text,
+  out item bytea
+)
+  returns setof record
+  language c immutable strict parallel safe cost 1000 rows 100
+  as 'MODULE_PATHNAME', 'normalize_for_source_wrapper';
+comment on function _normalize is
+  'Internal: the items of a body sent to a source. One row with a null ordinal says that the whole body is malformed.';
+
+create function tidings.normalize(provider text, body bytea)
+  returns setof normalized_event
+  language sql immutable strict parallel safe rows 100
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+  select ordinal, event_id, kind, provider_kind, channel, occurred_at, request_id, message_id,
+         recipient, campaign, error_code, reason, payload, error
+  from _normalize($1, '', 'UTC', $2)
+  where ordinal is not null or _raise_malformed(error)
+$$;
+comment on function tidings.normalize(text, bytea) is
+  'What a body of this provider (ppoppo, pushwoosh, arpoone, pushpushgo) says, a row for each item. An item that is no event has its reason in "error"; a body that is no JSON object or array is an error (SQLSTATE 22032), an unknown provider another (22023). Derived ids differ from those of stored events, for a source''s name is part of them. Times without an offset are read as UTC.';
+
+create function tidings.normalize(provider text, body jsonb)
+  returns setof normalized_event
+  language sql immutable strict parallel safe rows 100
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+  select * from tidings.normalize($1, convert_to($2::text, 'UTF8'))
+$$;
+comment on function tidings.normalize(text, jsonb) is
+  'The same, of a body that is jsonb. Where an id is derived from the bytes of an item (Pushwoosh by HTTP), it is derived from its jsonb form.';
+
+comment on function _verify(text, text[], text[], boolean, bytea, text) is 'Internal: whether a request meets these demands.';
+comment on function _check_options(text, text) is 'Internal: raises SQLSTATE 22023 unless the provider exists and its sources take these options.';
+comment on function _is_dialed(text) is 'Internal: whether the worker dials this provider, and resumes from a cursor.';
+comment on function _raise_malformed(text) is 'Internal: raises SQLSTATE 22032 with this message.';
+comment on function _receipt(text) is 'Internal: the receipt id of a header, a ULID or a UUID; null of anything else.';
+comment on function _receipt_event_id(text, text, ulid, timestamptz, int) is 'Internal: the identity of an event that has none but its receipt.';

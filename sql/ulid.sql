@@ -1,0 +1,152 @@
+-- tidings.ulid: 16 bytes. The server's own uuid functions compare, hash, sort and send
+-- it, so it is exactly as fast as uuid; only its text form is ours.
+
+create function ulid_recv(internal) returns ulid
+  language internal immutable strict parallel safe as 'uuid_recv';
+create function ulid_send(ulid) returns bytea
+  language internal immutable strict parallel safe as 'uuid_send';
+
+create type ulid (
+  input = ulid_in,
+  output = ulid_out,
+  receive = ulid_recv,
+  send = ulid_send,
+  like = uuid
+);
+comment on type ulid is
+  'A ULID (github.com/ulid/spec): 48 bits of milliseconds since 1970, 80 bits of randomness; 16 bytes. Text is 26 characters of Crockford''s base32, read in either case and strictly, written in upper case.';
+
+-- operators
+
+create function ulid_eq(ulid, ulid) returns boolean
+  language internal immutable strict parallel safe leakproof as 'uuid_eq';
+create function ulid_ne(ulid, ulid) returns boolean
+  language internal immutable strict parallel safe leakproof as 'uuid_ne';
+create function ulid_lt(ulid, ulid) returns boolean
+  language internal immutable strict parallel safe leakproof as 'uuid_lt';
+create function ulid_le(ulid, ulid) returns boolean
+  language internal immutable strict parallel safe leakproof as 'uuid_le';
+create function ulid_ge(ulid, ulid) returns boolean
+  language internal immutable strict parallel safe leakproof as 'uuid_ge';
+create function ulid_gt(ulid, ulid) returns boolean
+  language internal immutable strict parallel safe leakproof as 'uuid_gt';
+create function ulid_cmp(ulid, ulid) returns integer
+  language internal immutable strict parallel safe leakproof as 'uuid_cmp';
+create function ulid_hash(ulid) returns integer
+  language internal immutable strict parallel safe leakproof as 'uuid_hash';
+create function ulid_hash_extended(ulid, bigint) returns bigint
+  language internal immutable strict parallel safe leakproof as 'uuid_hash_extended';
+create function ulid_sortsupport(internal) returns void
+  language internal immutable strict parallel safe as 'uuid_sortsupport';
+
+-- In pg_catalog, as are min and max: found whatever the search_path is, so that
+-- "where id > '01..'" works for everyone, and can be shadowed by no one.
+
+create operator pg_catalog.= (
+  leftarg = ulid, rightarg = ulid, function = ulid_eq,
+  commutator = operator(pg_catalog.=), negator = operator(pg_catalog.<>), restrict = eqsel, join = eqjoinsel, hashes, merges
+);
+create operator pg_catalog.<> (
+  leftarg = ulid, rightarg = ulid, function = ulid_ne,
+  commutator = operator(pg_catalog.<>), negator = operator(pg_catalog.=), restrict = neqsel, join = neqjoinsel
+);
+create operator pg_catalog.< (
+  leftarg = ulid, rightarg = ulid, function = ulid_lt,
+  commutator = operator(pg_catalog.>), negator = operator(pg_catalog.>=), restrict = scalarltsel, join = scalarltjoinsel
+);
+create operator pg_catalog.<= (
+  leftarg = ulid, rightarg = ulid, function = ulid_le,
+  commutator = operator(pg_catalog.>=), negator = operator(pg_catalog.>), restrict = scalarlesel, join = scalarlejoinsel
+);
+create operator pg_catalog.>= (
+  leftarg = ulid, rightarg = ulid, function = ulid_ge,
+  commutator = operator(pg_catalog.<=), negator = operator(pg_catalog.<), restrict = scalargesel, join = scalargejoinsel
+);
+create operator pg_catalog.> (
+  leftarg = ulid, rightarg = ulid, function = ulid_gt,
+  commutator = operator(pg_catalog.<), negator = operator(pg_catalog.<=), restrict = scalargtsel, join = scalargtjoinsel
+);
+
+comment on operator pg_catalog.= (ulid, ulid) is 'equal';
+comment on operator pg_catalog.<> (ulid, ulid) is 'not equal';
+comment on operator pg_catalog.< (ulid, ulid) is 'less than: earlier, or of the same millisecond and with less randomness';
+comment on operator pg_catalog.<= (ulid, ulid) is 'less than or equal';
+comment on operator pg_catalog.>= (ulid, ulid) is 'greater than or equal';
+comment on operator pg_catalog.> (ulid, ulid) is 'greater than: later, or of the same millisecond and with more randomness';
+
+-- indexes
+
+create operator class ulid_ops default for type ulid using btree as
+  operator 1 <, operator 2 <=, operator 3 =, operator 4 >=, operator 5 >,
+  function 1 ulid_cmp(ulid, ulid),
+  function 2 ulid_sortsupport(internal),
+  function 4 btequalimage(oid);
+
+create operator class ulid_ops default for type ulid using hash as
+  operator 1 =,
+  function 1 ulid_hash(ulid),
+  function 2 ulid_hash_extended(ulid, bigint);
+
+create operator class ulid_minmax_ops default for type ulid using brin as
+  operator 1 <, operator 2 <=, operator 3 =, operator 4 >=, operator 5 >,
+  function 1 brin_minmax_opcinfo(internal),
+  function 2 brin_minmax_add_value(internal, internal, internal, internal),
+  function 3 brin_minmax_consistent(internal, internal, internal),
+  function 4 brin_minmax_union(internal, internal, internal);
+
+-- casts: all explicit, so that no comparison ever picks one by itself
+
+create function ulid_to_bytea(ulid) returns bytea
+  language internal immutable strict parallel safe as 'uuid_send';
+
+create cast (ulid as uuid) without function;
+create cast (uuid as ulid) without function;
+create cast (ulid as bytea) with function ulid_to_bytea(ulid);
+create cast (bytea as ulid) with function ulid_from_bytea(bytea);
+create cast (ulid as timestamptz) with function ulid_to_timestamptz(ulid);
+create cast (timestamptz as ulid) with function ulid_at(timestamptz);
+
+comment on cast (ulid as uuid) is 'The same 16 bytes, at no cost.';
+comment on cast (uuid as ulid) is 'The same 16 bytes, at no cost.';
+comment on cast (ulid as bytea) is 'The 16 bytes, big-endian.';
+comment on cast (bytea as ulid) is 'From 16 bytes, big-endian; any other length is an error (SQLSTATE 22P03).';
+comment on cast (ulid as timestamptz) is 'The millisecond that the ULID was made in.';
+comment on cast (timestamptz as ulid) is 'The smallest ULID of that millisecond, as ulid_at.';
+
+-- aggregates
+
+create aggregate pg_catalog.min(ulid) (
+  sfunc = ulid_smaller, stype = ulid, combinefunc = ulid_smaller, sortop = <, parallel = safe
+);
+create aggregate pg_catalog.max(ulid) (
+  sfunc = ulid_larger, stype = ulid, combinefunc = ulid_larger, sortop = >, parallel = safe
+);
+comment on aggregate pg_catalog.min(ulid) is 'The smallest ULID, or null of none.';
+comment on aggregate pg_catalog.max(ulid) is 'The greatest ULID, or null of none.';
+
+-- the functions that users call
+
+comment on function gen_ulid() is
+  'A new ULID of the current millisecond. Within a session each is greater than the last: in the same millisecond, or where the clock stepped back, the last plus one (github.com/ulid/spec, "Monotonicity"). SQLSTATE 54000 where the 80 random bits of a millisecond are used up.';
+comment on function ulid_at(timestamptz) is
+  'The smallest ULID of the millisecond of this time, for range scans: id >= tidings.ulid_at(''2026-01-01''). SQLSTATE 22008 before 1970 and after the year 10889.';
+
+comment on function ulid_in(cstring) is 'Internal: reads the text form. SQLSTATE 22P02 for anything but 26 characters of Crockford''s base32 up to 7ZZZZZZZZZZZZZZZZZZZZZZZZZ.';
+comment on function ulid_out(ulid) is 'Internal: writes the text form.';
+comment on function ulid_recv(internal) is 'Internal: reads the binary form.';
+comment on function ulid_send(ulid) is 'Internal: writes the binary form.';
+comment on function ulid_eq(ulid, ulid) is 'Internal: implementation of = operator.';
+comment on function ulid_ne(ulid, ulid) is 'Internal: implementation of <> operator.';
+comment on function ulid_lt(ulid, ulid) is 'Internal: implementation of < operator.';
+comment on function ulid_le(ulid, ulid) is 'Internal: implementation of <= operator.';
+comment on function ulid_ge(ulid, ulid) is 'Internal: implementation of >= operator.';
+comment on function ulid_gt(ulid, ulid) is 'Internal: implementation of > operator.';
+comment on function ulid_cmp(ulid, ulid) is 'Internal: less-equal-greater, for btree.';
+comment on function ulid_hash(ulid) is 'Internal: hash.';
+comment on function ulid_hash_extended(ulid, bigint) is 'Internal: hash with a seed.';
+comment on function ulid_sortsupport(internal) is 'Internal: sort support, for btree.';
+comment on function ulid_to_bytea(ulid) is 'Internal: implementation of the cast to bytea.';
+comment on function ulid_from_bytea(bytea) is 'Internal: implementation of the cast from bytea.';
+comment on function ulid_to_timestamptz(ulid) is 'Internal: implementation of the cast to timestamptz.';
+comment on function ulid_smaller(ulid, ulid) is 'Internal: the smaller of two, for min.';
+comment on function ulid_larger(ulid, ulid) is 'Internal: the greater of two, for max.';

@@ -1,0 +1,127 @@
+//! Everything can leave the database and come back: by COPY in binary form,
+//! and by pg_dump and pg_restore.
+
+use anyhow::{Context as _, Result, ensure};
+use postgres::Client;
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use tidings_e2e::{on_stage, play};
+use xtask::play;
+use xtask::stage::{DATABASE, Stage};
+use xtask::step;
+
+const RESTORED: &str = "restored";
+
+#[test]
+fn events_survive_a_binary_copy() -> Result<()> {
+    on_stage(|stage| {
+        fill(stage)?;
+        let mut from = stage.connect()?;
+        stage.cluster.create_database(RESTORED)?;
+        let mut into = stage.cluster.connect(RESTORED)?;
+        into.batch_execute("create extension tidings")?;
+
+        let mut bytes = Vec::new();
+        from.copy_out("copy (select * from tidings.event) to stdout (format binary)")?
+            .read_to_end(&mut bytes)?;
+        let mut copy = into.copy_in("copy tidings.event from stdin (format binary)")?;
+        copy.write_all(&bytes)?;
+        let rows = copy.finish()?;
+
+        let (want, have) = (
+            digest(&mut from, "tidings.event")?,
+            digest(&mut into, "tidings.event")?,
+        );
+        ensure!(want == have, "{want} became {have}");
+        ensure!(rows > 0);
+        Ok(())
+    })
+}
+
+#[test]
+fn a_dump_restores_every_row_and_the_deduplication() -> Result<()> {
+    on_stage(|stage| {
+        fill(stage)?;
+        let file = stage.cluster.folder().join("dump");
+        step::output(
+            stage
+                .cluster
+                .client_program("pg_dump")
+                .args(["-Fc", "-d", DATABASE, "-f"])
+                .arg(&file),
+        )?;
+        stage.cluster.create_database(RESTORED)?;
+        // Any error at all makes its exit status 1.
+        step::output(
+            stage
+                .cluster
+                .client_program("pg_restore")
+                .args(["-d", RESTORED])
+                .arg(&file),
+        )?;
+
+        let mut restored = stage.cluster.connect(RESTORED)?;
+        let want = digests(&mut stage.connect()?)?;
+        let have = digests(&mut restored)?;
+        ensure!(want == have, "{want:#?}\nbecame\n{have:#?}");
+        ensure!(
+            want.get("tidings.event")
+                .is_some_and(|rows| !rows.starts_with("0 ")),
+            "there is no event to restore"
+        );
+
+        // What is there is known to be there, and what comes next comes after it.
+        let again = "select (tidings.ingest('arpoone', convert_to(jsonb_build_array(e.payload)::text, 'utf8'),
+                       '{\"url-token\": \"arpoone-dev-token\"}')).*
+                     from tidings.event e join tidings.source s on s.id = e.source_id
+                     where s.name = 'arpoone' limit 1";
+        let row = restored.query_one(again, &[])?;
+        let (verdict, duplicate): (String, i32) = (row.get("verdict"), row.get("duplicate"));
+        ensure!((verdict.as_str(), duplicate) == ("accepted", 1));
+        restored
+            .batch_execute("select tidings.add_source('next', 'arpoone', 'token')")
+            .context("the sources' sequence was not restored")
+    })
+}
+
+/// Events of every provider, and something rejected.
+fn fill(stage: &mut Stage) -> Result<()> {
+    let mut emulator = stage.add_emulator(&play(stage, 1_000, 1))?;
+    play::run(stage, &mut emulator, &[], &mut |_| {})?
+        .reconciliation
+        .check()?;
+    stage
+        .connect()?
+        .batch_execute("select tidings.ingest('arpoone', '[]')")?;
+    Ok(())
+}
+
+/// Every table of the extension; the partitions through their parent.
+fn digests(client: &mut Client) -> Result<BTreeMap<String, String>> {
+    let tables = client.query(
+        "select c.oid::regclass::text from pg_class c
+         where c.relnamespace = 'tidings'::regnamespace
+           and c.relkind in ('r', 'p') and not c.relispartition",
+        &[],
+    )?;
+    let mut all = BTreeMap::new();
+    for table in tables {
+        let table: String = table.try_get(0)?;
+        let digest = digest(client, &table)?;
+        all.insert(table, digest);
+    }
+    Ok(all)
+}
+
+/// The number of rows and a hash over all of them, in whatever order they lie.
+fn digest(client: &mut Client, table: &str) -> Result<String> {
+    let row = client.query_one(
+        &format!(
+            "select count(*) || ' rows ' ||
+                    coalesce(md5(string_agg(t::text, chr(10) order by t::text collate \"C\")), '')
+             from {table} t"
+        ),
+        &[],
+    )?;
+    Ok(row.try_get(0)?)
+}

@@ -1,0 +1,182 @@
+//! What a webhook is answered, and what is kept of it.
+
+use anyhow::{Result, ensure};
+use std::net::SocketAddr;
+use tidings_e2e::on_stage;
+use xtask::http::{self, Answer};
+use xtask::stage::Stage;
+
+/// A request that PushPushGo could have made: the signature was computed apart
+/// from this code base.
+const PROJECT: &str = "5d411352784425000bd02a15";
+const BODY: &[u8] = br#"{"kind":"subscriber:subscribe","projectId":"5d411352784425000bd02a15","customId":"c1","ppgId":"p1"}"#;
+const SIGNATURE: &str = "76f0823ba5b77649859f8d91fe352b24750dff62";
+const SMS: &[u8] = br#"[{"Msisdn":"351913462111","Status":"DELIVERED","MessageId":"0b1f5d1e-7f1e-4f57-a8a1-0e4f3c2c7a11","OrganizationId":"b9a1c6f2-7f4e-4f0c-9a53-2f0f3f6c1d22","ReportDescription":"ok","ReportDateTime":"2026-01-01T00:00:00","TotalSegments":1}]"#;
+
+#[test]
+fn a_signed_hook_is_accepted_and_any_other_refused() -> Result<()> {
+    on_stage(|stage| {
+        add(stage, "signed", "pushpushgo", Some(PROJECT), "{}")?;
+        let at = stage.worker.http;
+        let signed = |signature: &str, body| {
+            let header = [("x-ppg-signature", signature)];
+            post(at, "/hooks/signed", &header, body)
+        };
+        let answer = signed(SIGNATURE, BODY)?;
+        expect(&answer, 200)?;
+        let counts: serde_json::Value = serde_json::from_str(&answer.body)?;
+        ensure!(counts["inserted"] == 1, "{counts}");
+
+        expect(
+            &signed("76f0823ba5b77649859f8d91fe352b24750dff63", BODY)?,
+            401,
+        )?;
+        expect(&signed(SIGNATURE, b"{}")?, 401)?;
+        expect(&post(at, "/hooks/signed", &[], BODY)?, 401)?;
+        kept(stage, "unauthorized", 3)?;
+
+        // The right signature of what is not JSON.
+        let broken = "{";
+        let signature: String = stage
+            .connect()?
+            .query_one(
+                "select encode(tidings.hmac_sha1($1::text::bytea, $2::text::bytea), 'hex')",
+                &[&broken, &PROJECT],
+            )?
+            .get(0);
+        expect(&signed(&signature, broken.as_bytes())?, 400)?;
+        kept(stage, "malformed", 1)
+    })
+}
+
+#[test]
+fn a_token_in_the_path_is_a_secret_of_its_own() -> Result<()> {
+    on_stage(|stage| {
+        add(stage, "sms", "arpoone", Some("token-1"), "{}")?;
+        add(
+            stage,
+            "both",
+            "pushpushgo",
+            Some(PROJECT),
+            r#"{"url_token": "token-2"}"#,
+        )?;
+        add(stage, "nothing", "arpoone", None, "{}")?;
+        add(
+            stage,
+            "open",
+            "arpoone",
+            None,
+            r#"{"allow_unauthenticated": true}"#,
+        )?;
+        let at = stage.worker.http;
+
+        expect(&post(at, "/hooks/sms/token-1", &[], SMS)?, 200)?;
+        expect(&post(at, "/hooks/sms/token-2", &[], SMS)?, 401)?;
+        expect(&post(at, "/hooks/sms", &[], SMS)?, 401)?;
+        // A header of that name is the client's, not the path's.
+        expect(
+            &post(at, "/hooks/sms", &[("url-token", "token-1")], SMS)?,
+            401,
+        )?;
+
+        let signature = [("x-ppg-signature", SIGNATURE)];
+        expect(&post(at, "/hooks/both/token-2", &signature, BODY)?, 200)?;
+        expect(&post(at, "/hooks/both", &signature, BODY)?, 401)?;
+        expect(&post(at, "/hooks/both/token-2", &[], BODY)?, 401)?;
+
+        expect(&post(at, "/hooks/nothing", &[], SMS)?, 401)?;
+        expect(&post(at, "/hooks/open", &[], SMS)?, 200)?;
+        kept(stage, "unauthorized", 6)
+    })
+}
+
+#[test]
+fn what_is_no_hook_is_refused_before_the_database() -> Result<()> {
+    on_stage(|stage| {
+        add(
+            stage,
+            "open",
+            "arpoone",
+            None,
+            r#"{"allow_unauthenticated": true}"#,
+        )?;
+        let at = stage.worker.http;
+        expect(&post(at, "/hooks/unknown", &[], SMS)?, 404)?;
+        expect(&post(at, "/hooks/unknown/token", &[], SMS)?, 404)?;
+        expect(&post(at, "/elsewhere", &[], SMS)?, 404)?;
+        expect(&http::get(at, "/hooks/open")?, 405)?;
+        let large = vec![b' '; 64 << 20];
+        expect(&post(at, "/hooks/open", &[], &large)?, 413)?;
+        kept(stage, "unauthorized", 0)
+    })
+}
+
+#[test]
+fn the_same_hook_twice_is_one_event() -> Result<()> {
+    on_stage(|stage| {
+        add(stage, "sms", "arpoone", Some("token"), "{}")?;
+        let at = stage.worker.http;
+        for inserted in [1, 0] {
+            let answer = post(at, "/hooks/sms/token", &[], SMS)?;
+            expect(&answer, 200)?;
+            let counts: serde_json::Value = serde_json::from_str(&answer.body)?;
+            ensure!(counts["inserted"] == inserted, "{counts}");
+            ensure!(counts["duplicate"] == 1 - inserted, "{counts}");
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn one_bad_item_does_not_fail_its_batch() -> Result<()> {
+    on_stage(|stage| {
+        add(stage, "sms", "arpoone", Some("token"), "{}")?;
+        let mut items: Vec<serde_json::Value> = serde_json::from_slice(SMS)?;
+        items.push(serde_json::json!("no event at all"));
+        let body = serde_json::to_vec(&items)?;
+        let answer = post(stage.worker.http, "/hooks/sms/token", &[], &body)?;
+        expect(&answer, 200)?;
+        let counts: serde_json::Value = serde_json::from_str(&answer.body)?;
+        ensure!(
+            counts["inserted"] == 1 && counts["rejected"] == 1,
+            "{counts}"
+        );
+        kept(stage, "item", 1)
+    })
+}
+
+fn add(
+    stage: &Stage,
+    name: &str,
+    provider: &str,
+    secret: Option<&str>,
+    options: &str,
+) -> Result<()> {
+    stage.connect()?.execute(
+        "select tidings.add_source($1, $2, $3, $4::text::jsonb)",
+        &[&name, &provider, &secret, &options],
+    )?;
+    Ok(())
+}
+
+fn post(at: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {
+    let mut all = vec![("content-type", "application/json")];
+    all.extend(headers);
+    http::post(at, path, &all, body)
+}
+
+fn expect(answer: &Answer, status: u16) -> Result<()> {
+    ensure!(answer.status == status, "not {status}: {answer:?}");
+    Ok(())
+}
+
+/// So many rows of that verdict are in the quarantine.
+fn kept(stage: &Stage, verdict: &str, rows: i64) -> Result<()> {
+    let row = stage.connect()?.query_one(
+        "select count(*) from tidings.rejected where verdict = $1",
+        &[&verdict],
+    )?;
+    let have: i64 = row.get(0);
+    ensure!(have == rows, "{have} rejected as {verdict}, not {rows}");
+    Ok(())
+}

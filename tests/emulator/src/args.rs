@@ -1,0 +1,242 @@
+//! The command line: every setting, its default, and what it means.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use ::http::{HeaderValue, Uri};
+use clap::{Args, Parser, Subcommand};
+use jiff::Timestamp;
+
+use crate::mix::Provider;
+
+#[derive(Debug, Parser)]
+#[command(version, about, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Play a seeded run of delivery events, and write a ledger of what was emitted
+    ///
+    /// Plays Ppoppo (a gRPC server which the worker dials), Pushwoosh over HTTP, Pushwoosh
+    /// over gRPC, Arpoone and PushPushGo as their documents describe them: batches, retries,
+    /// broken streams, repeats, and events out of order. The same seed and size play the same
+    /// events with the same bytes.
+    #[command(after_long_help = MANUAL)]
+    Run(Run),
+}
+
+/// The settings of a run.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Run {
+    /// How many distinct events to play
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000_000))]
+    pub(crate) events: u32,
+
+    /// What the run is drawn from
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    pub(crate) seed: u64,
+
+    /// The worker's HTTP address, such as http://127.0.0.1:8080 (needed by pushwoosh, arpoone and pushpushgo)
+    #[arg(long, value_name = "URL")]
+    pub(crate) http: Option<Uri>,
+
+    /// The worker's gRPC address, such as http://127.0.0.1:8081; a path goes before the method's (needed by pushwoosh-grpc)
+    #[arg(long, value_name = "URL")]
+    pub(crate) grpc: Option<Uri>,
+
+    /// Where the Ppoppo server listens; port 0 is any free port, printed on stdout
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0")]
+    pub(crate) ppoppo_listen: SocketAddr,
+
+    /// Where the ledger goes; replaced as a whole whenever it is written
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ledger: PathBuf,
+
+    /// Events a second over all providers; 0 is as fast as they are answered
+    #[arg(long, value_name = "EV_PER_S", default_value_t = 0)]
+    pub(crate) rate: u32,
+
+    /// The share of what was answered that is sent again, 0 to 1; 0 also leaves out equal events within a batch
+    #[arg(long, value_name = "SHARE", default_value_t = 0.05, value_parser = share)]
+    pub(crate) duplicates: f64,
+
+    /// The providers to play; the others' share of the events goes to these
+    #[arg(
+        long,
+        value_name = "PROVIDERS",
+        value_delimiter = ',',
+        default_value = "ppoppo,pushwoosh,pushwoosh-grpc,arpoone,pushpushgo"
+    )]
+    pub(crate) only: Vec<Provider>,
+
+    /// When the first event happened, RFC 3339; the last one happens about six hours later
+    #[arg(long, value_name = "TIME", default_value = "2026-11-01T21:00:00Z")]
+    pub(crate) from: Timestamp,
+
+    #[command(flatten)]
+    pub(crate) sources: Sources,
+}
+
+/// The sources played to: their names as added with `tidings.add_source`, and what each
+/// must be shown.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Sources")]
+pub(crate) struct Sources {
+    /// The source's name in the ledger
+    #[arg(long, value_name = "NAME", default_value = "ppoppo")]
+    pub(crate) ppoppo_name: String,
+    /// The bearer token that callers of the Ppoppo server must show
+    #[arg(long, value_name = "TOKEN", default_value = "ppoppo-dev-token")]
+    pub(crate) ppoppo_token: String,
+
+    /// The source's name in the ledger and in the URL
+    #[arg(long, value_name = "NAME", default_value = "pushwoosh")]
+    pub(crate) pushwoosh_name: String,
+    /// The whole Authorization header
+    #[arg(
+        long,
+        value_name = "VALUE",
+        default_value = "Bearer pushwoosh-dev-token"
+    )]
+    pub(crate) pushwoosh_authorization: HeaderValue,
+
+    /// The source's name in the ledger
+    #[arg(long, value_name = "NAME", default_value = "pushwoosh-grpc")]
+    pub(crate) pushwoosh_grpc_name: String,
+    /// The whole `authorization` metadata
+    #[arg(
+        long,
+        value_name = "VALUE",
+        default_value = "Bearer pushwoosh-grpc-dev-token"
+    )]
+    pub(crate) pushwoosh_grpc_authorization: HeaderValue,
+
+    /// The source's name in the ledger and in the URL
+    #[arg(long, value_name = "NAME", default_value = "arpoone")]
+    pub(crate) arpoone_name: String,
+    /// The URL's token
+    #[arg(long, value_name = "TOKEN", default_value = "arpoone-dev-token")]
+    pub(crate) arpoone_token: String,
+
+    /// The source's name in the ledger and in the URL
+    #[arg(long, value_name = "NAME", default_value = "pushpushgo")]
+    pub(crate) pushpushgo_name: String,
+    /// The ProjectId, which is the key of the signature
+    #[arg(long, value_name = "ID", default_value = "5d411352784425000bd02a15")]
+    pub(crate) pushpushgo_project: String,
+}
+
+impl Run {
+    /// What clap cannot check on its own: the providers played have an address to call.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        for provider in &self.only {
+            let (flag, address) = match provider {
+                Provider::Ppoppo => continue,
+                Provider::PushwooshGrpc => ("--grpc", &self.grpc),
+                _ => ("--http", &self.http),
+            };
+            let plays = provider.word();
+            let Some(address) = address else {
+                return Err(format!(
+                    "{flag} is missing: give the address that {plays} calls, or leave it out by --only"
+                ));
+            };
+            if address.scheme_str() != Some("http") || address.authority().is_none() {
+                return Err(format!(
+                    "{flag} {address}: give an address such as http://127.0.0.1:8080"
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("give a number from 0 to 1".to_owned()),
+    }
+}
+
+const MANUAL: &str = "\
+PROTOCOL:
+  stdin   Nothing is sent before a line (any) arrives. End of file after that line ends the
+          process once the run is done; before it, at once. SIGINT and SIGTERM end it at any
+          time. Each of these ends writes the ledger and exits with 0.
+  stdout  JSON lines:
+            {\"listening\":{\"ppoppo\":\"127.0.0.1:41234\"}}   before anything else
+            {\"progress\":{\"arpoone\":{\"emitted\":1,\"sent\":1,\"acknowledged\":1,\"retried\":0}}}
+                                                         each 200 ms from the start line on
+            {\"done\":true}                                after the ledger was written
+          emitted: distinct events put on the wire at least once; sent: with repeats;
+          acknowledged: distinct events with a positive answer; retried: sent again for want
+          of one. The run is done when every call was acknowledged (or discarded, see below)
+          and the Ppoppo stream has passed its last event; Ppoppo is served until the end.
+  stderr  What went wrong. Exit codes: 64 for bad settings, 1 for any other failure.
+
+LEDGER:
+  One JSON line for each distinct event that was put on the wire:
+    {\"source\":\"arpoone\",\"key\":\"..\",\"copies\":1,\"emissions\":2,\"acknowledged\":1,\"timeless\":false}
+  key           what finds the event's row, from its stored payload:
+                  ppoppo          event_id
+                  pushwoosh       user_id
+                  pushwoosh-grpc  uuid
+                  arpoone         MessageId|Status|ReportDateTime
+                  pushpushgo      kind|messageId or customId|ts|clickAction, absent ones left out
+  copies        rows expected; 2 where two byte-equal events stand in one Pushwoosh batch
+  emissions     times put on the wire, known or presumed
+  acknowledged  positive answers. Above 0 the row must exist. With 0 it may: the answer was
+                lost. Ppoppo keeps its log and replays it, so each event streamed there counts
+  timeless      the event has no identity (PushPushGo subscriber events): each receipt is a
+                row, and rows lie between acknowledged and emissions
+
+PROVIDERS:
+  ppoppo 25%          a gRPC server with bearer token, cursor and filter; ends its streams now
+                      and then: cleanly, with UNAVAILABLE or INTERNAL, or by a cut connection
+  pushwoosh 20%       POST of 100 events or more, now and then one; retried after 1, 3 and 8 s
+                      on 5xx or no answer in 30 s, then discarded; any other answer is final
+  pushwoosh-grpc 20%  a bidirectional stream for each 1000 events or more; a uuid not answered
+                      \"Success\" goes again on a later stream
+  arpoone 30%         POST of 1 to 1000 reports, out of order, retried until exactly 200
+  pushpushgo 5%       one signed POST an event, retried until 2xx
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Run, String> {
+        let cli = Cli::try_parse_from(line.split(' ')).map_err(|error| error.to_string())?;
+        let Command::Run(run) = cli.command;
+        run.check().map(|()| run)
+    }
+
+    #[test]
+    fn the_harness_line_is_accepted() {
+        let run = parse(
+            "x run --events 10 --seed 3 --http http://127.0.0.1:1 --grpc http://127.0.0.1:2 \
+             --ppoppo-listen 127.0.0.1:0 --ledger l --rate 5 --duplicates 0.1 --only ppoppo,arpoone",
+        )
+        .unwrap();
+        assert_eq!(run.only, [Provider::Ppoppo, Provider::Arpoone]);
+        assert_eq!(run.duplicates, 0.1);
+    }
+
+    #[test]
+    fn an_address_is_needed_only_by_what_calls_it() {
+        assert!(parse("x run --events 1 --ledger l --only ppoppo").is_ok());
+        let missing = parse("x run --events 1 --ledger l --http http://h:1").unwrap_err();
+        assert!(missing.contains("--grpc"), "{missing}");
+        let bare = parse("x run --events 1 --ledger l --only arpoone --http h:1").unwrap_err();
+        assert!(bare.contains("http://"), "{bare}");
+    }
+
+    #[test]
+    fn shares_lie_between_nought_and_one() {
+        for bad in ["1.1", "-0.1", "NaN", "x"] {
+            assert!(share(bad).is_err(), "{bad}");
+        }
+    }
+}

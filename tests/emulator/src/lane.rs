@@ -1,0 +1,132 @@
+//! A provider's calls over HTTP: drawn one after another, delivered side by side.
+
+use std::sync::Arc;
+
+use ::http::{HeaderValue, header::HeaderName};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+
+use crate::{
+    deliver::{Policy, deliver},
+    http::Caller,
+    ledger::{Book, Entry},
+    pace::Pace,
+};
+
+/// One HTTP request, ready to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Call {
+    pub(crate) body: Bytes,
+    /// A header of this call only.
+    pub(crate) header: Option<(HeaderName, HeaderValue)>,
+    /// The events that become known with this call, in the order of their numbers.
+    pub(crate) opened: Vec<Entry>,
+    /// The number of each event in the body, as often as it stands there.
+    pub(crate) numbers: Vec<u32>,
+    /// Sent once more after its answer, as if that had been lost.
+    pub(crate) again: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) caller: Caller,
+    pub(crate) policy: Policy,
+    pub(crate) book: Arc<Book>,
+    pub(crate) pace: Pace,
+    /// How many calls may be under way at once.
+    pub(crate) width: usize,
+}
+
+impl Lane {
+    /// Returns when every call was accepted or given up.
+    pub(crate) async fn drive(self, calls: impl Iterator<Item = Call>) {
+        let lane = &self;
+        stream::iter(calls)
+            .for_each_concurrent(self.width, |mut call| {
+                // Here, not in the future: entries must be opened in the order drawn.
+                lane.book.open(std::mem::take(&mut call.opened));
+                lane.make(call)
+            })
+            .await;
+    }
+
+    async fn make(&self, call: Call) {
+        let send = async || {
+            self.caller
+                .post(call.body.clone(), call.header.clone())
+                .await
+        };
+        self.pace.take(call.numbers.len()).await;
+        let accepted = deliver(&self.policy, &self.book, &call.numbers, send).await;
+        if accepted && call.again {
+            deliver(&self.policy, &self.book, &call.numbers, send).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::{http::Connections, testing::Receiver};
+
+    const POLICY: Policy = Policy {
+        accepts: |status| status.as_u16() == 200,
+        retries: |_| true,
+        delay: |_| Some(Duration::ZERO),
+    };
+
+    fn call(number: u32, again: bool) -> Call {
+        Call {
+            body: Bytes::from(number.to_string()),
+            header: None,
+            opened: vec![Entry::once(number.to_string())],
+            numbers: vec![number],
+            again,
+        }
+    }
+
+    fn lane(receiver: &Receiver) -> Lane {
+        Lane {
+            caller: Caller::new(receiver.uri("/hooks/s"), Connections::Kept),
+            policy: POLICY,
+            book: Book::new("s"),
+            pace: Pace::unlimited(),
+            width: 4,
+        }
+    }
+
+    #[tokio::test]
+    async fn calls_that_fail_at_first_arrive_in_the_end() {
+        let receiver = Receiver::start(|nth| match nth {
+            0..5 => Some(503),
+            5..8 => None,
+            _ => Some(200),
+        })
+        .await;
+        let lane = lane(&receiver);
+        let book = Arc::clone(&lane.book);
+        lane.drive((0..20).map(|number| call(number, false))).await;
+        let counts = book.counts();
+        assert_eq!((counts.emitted, counts.acknowledged), (20, 20));
+        assert_eq!((counts.sent, counts.retried), (28, 8));
+        let mut accepted: Vec<u32> = receiver
+            .accepted()
+            .iter()
+            .map(|body| String::from_utf8_lossy(body).parse().unwrap())
+            .collect();
+        accepted.sort_unstable();
+        assert_eq!(accepted, (0..20).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_lost_answer_sends_the_same_bytes_again() {
+        let receiver = Receiver::start(|_| Some(200)).await;
+        let lane = lane(&receiver);
+        let book = Arc::clone(&lane.book);
+        lane.drive([call(0, true)].into_iter()).await;
+        assert_eq!(receiver.accepted(), ["0", "0"]);
+        assert_eq!((book.counts().sent, book.counts().retried), (2, 0));
+    }
+}

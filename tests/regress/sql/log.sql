@@ -1,0 +1,158 @@
+-- tidings.events_after: following the log. Races are in tests/isolation.
+
+\set SHOW_CONTEXT never
+
+select tidings.add_source('sms', 'arpoone', options => '{"allow_unauthenticated": true}') is not null
+  and tidings.add_source('push', 'pushpushgo', options => '{"allow_unauthenticated": true}') is not null as added;
+-- The log's beginning, for this test.
+select coalesce(max(id)::text, '00000000000000000000000000') as start from tidings.event \gset
+
+create function pg_temp.state(message_id text, status text) returns bytea language sql as $$
+  select convert_to(format('{"MessageId": "%s", "Status": "%s", "ReportDateTime": "2024-10-01T11:34:56Z"}', message_id, status), 'UTF8')
+$$;
+-- A reader stops short of the current millisecond: this returns in the next one.
+create procedure pg_temp.next_millisecond() language plpgsql as $$
+declare
+  this tidings.ulid := tidings.ulid_at(clock_timestamp());
+begin
+  while tidings.ulid_at(clock_timestamp()) <= this loop end loop;
+end $$;
+
+select inserted from tidings.ingest('sms', pg_temp.state('m1', 'PENDING'));
+select inserted from tidings.ingest('push', '{"kind": "subscriber:update", "ppgId": "p1"}');
+select inserted from tidings.ingest('sms', '[{"MessageId": "m2", "Status": "PENDING", "ReportDateTime": "2030-07-01T00:00:00Z"},
+  {"MessageId": "m2", "Status": "DELIVERED", "ReportDateTime": "2020-07-01T00:00:00Z"}]');
+select inserted from tidings.ingest('push', '{"kind": "transaction:message:clicked", "messageId": "m3", "ts": "2024-10-01T11:34:56Z"}');
+call pg_temp.next_millisecond();
+
+-- In the order in which they were stored, whatever their own times; from the start where
+-- no position is given.
+select provider, kind, message_id, case when message_id = 'm2' then extract(year from occurred_at) end as year from tidings.events_after(:'start');
+select count(*) = (select count(*) from tidings.event) as all_of_them, bool_and(id > before) as in_order
+from (select id, lag(id) over () as before from tidings.events_after(null, 1000000)) e;
+-- Exactly one row for each event, as it is in the table.
+select count(*) from (select * from tidings.events_after(:'start') intersect select * from tidings.event) same;
+
+-- After a position, and at most so many.
+select message_id, kind from tidings.events_after(:'start', 2);
+select id as position from tidings.events_after(:'start', 2) order by id desc limit 1 \gset
+select message_id, kind from tidings.events_after(:'position', 2);
+select id as position from tidings.events_after(:'position', 2) order by id desc limit 1 \gset
+select message_id, kind from tidings.events_after(:'position', 2);
+select id as position from tidings.events_after(:'position', 2) order by id desc limit 1 \gset
+select message_id, kind from tidings.events_after(:'position', 2);
+select count(*) from tidings.events_after(:'start', 0);
+select count(*) from tidings.events_after('7ZZZZZZZZZZZZZZZZZZZZZZZZZ');
+
+-- Of one source, of some kinds, of both.
+select message_id, kind from tidings.events_after(:'start', source => 'push');
+select message_id, kind from tidings.events_after(:'start', kinds => '{message.delivered,message.clicked}');
+select message_id, kind from tidings.events_after(:'start', 1, 'sms', '{message.pending}');
+select count(*) from tidings.events_after(:'start', kinds => '{}');
+select count(*) from tidings.events_after(:'start', kinds => '{message.failed,null}');
+select tidings.events_after(source => 'nope');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.events_after(max_events => -1);
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.events_after(max_events => null);
+select tidings.events_after('m1');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+
+-- A page at a time gives every event once: 300 requests, 7 events a page.
+do $$
+begin
+  for n in 1..300 loop
+    perform tidings.ingest('sms', convert_to(format(
+      '[{"MessageId": "a%s", "Status": "PENDING", "ReportDateTime": "2024-10-01T11:34:56Z"},
+        {"MessageId": "b%s", "Status": "PENDING", "ReportDateTime": "2024-10-01T11:34:56Z"}]', n, n), 'UTF8'));
+    if n % 10 = 0 then
+      commit;
+    end if;
+  end loop;
+end $$;
+call pg_temp.next_millisecond();
+create temp table followed (page int, message_id text);
+do $$
+declare
+  cursor_ tidings.ulid;
+  next_ tidings.ulid;
+begin
+  for page in 1..1000 loop
+    with read as (select * from tidings.events_after(cursor_, 7, 'sms')),
+    kept as (insert into followed select page, message_id from read)
+    select max(id) into next_ from read;
+    exit when next_ is null;
+    cursor_ := next_;
+  end loop;
+end $$;
+select count(*), count(distinct message_id), max(page) as pages from followed where message_id ~ '^[ab]';
+
+-- A transaction does not get its own events: they have no place in the log before it
+-- commits.
+select max(id) as position from tidings.event \gset
+begin;
+select inserted from tidings.ingest('sms', pg_temp.state('m4', 'PENDING'));
+call pg_temp.next_millisecond();
+select count(*) from tidings.event where id > :'position';
+select count(*) from tidings.events_after(:'position');
+commit;
+select message_id from tidings.events_after(:'position');
+
+-- Not even where a savepoint was rolled back, and the lock that announced them with it.
+select max(id) as position from tidings.event \gset
+begin;
+savepoint s;
+select inserted from tidings.ingest('sms', pg_temp.state('m5', 'PENDING'));
+rollback to savepoint s;
+select inserted from tidings.ingest('sms', pg_temp.state('m5', 'DELIVERED'));
+call pg_temp.next_millisecond();
+select count(*) from tidings.event where id > :'position';
+select count(*) from tidings.events_after(:'position');
+commit;
+select message_id, kind from tidings.events_after(:'position');
+
+-- Several requests of one transaction hold readers back at the first of them.
+select max(id) as position from tidings.event \gset
+begin;
+select inserted from tidings.ingest('sms', pg_temp.state('m6', 'PENDING'));
+call pg_temp.next_millisecond();
+select inserted from tidings.ingest('sms', pg_temp.state('m7', 'PENDING'));
+call pg_temp.next_millisecond();
+select count(*) from tidings.events_after(:'position');
+select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and granted;
+commit;
+select message_id from tidings.events_after(:'position');
+
+-- Where the greatest id lies ahead of the clock, ids go on above it, so that none falls
+-- behind a cursor; readers wait until the clock has caught up.
+begin;
+insert into tidings.event (id, event_id, source_id, provider, kind, provider_kind, occurred_at, received_at, payload)
+select tidings.ulid_at(now() + interval '1 hour'), tidings.ulid_at(now()), s.id, s.provider, 'other', 'ahead', now(), now(), '{}'
+from tidings.source s where s.name = 'sms';
+select inserted from tidings.ingest('sms', pg_temp.state('m8', 'PENDING'));
+select bool_and(id > tidings.ulid_at(now() + interval '1 hour')) as above from tidings.event where message_id = 'm8';
+rollback;
+
+-- The snapshot of a stricter transaction is older than the locks: it is refused.
+begin isolation level repeatable read;
+select tidings.events_after();
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+rollback;
+begin isolation level serializable;
+select tidings.events_after();
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+rollback;
+begin isolation level repeatable read;
+select tidings.ingest('sms', pg_temp.state('m9', 'PENDING'));
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+rollback;
+begin isolation level serializable;
+select tidings.ingest_batch('{}', '{}', '{}');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+rollback;
+-- One that only reads may follow.
+begin read only;
+select count(*) from tidings.events_after(:'position');
+commit;
+
+select tidings.drop_source('sms'), tidings.drop_source('push');

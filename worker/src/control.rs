@@ -1,0 +1,89 @@
+//! What the worker asks Postgres besides ingest: its sources, and where and with
+//! what to resume a stream. All over the registry's one connection.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_postgres::{Client, types::ToSql};
+
+use crate::{failure::describe, ingest::Json, source::Source};
+
+const SOURCES: &str = "select name, provider, options, enabled from tidings.source";
+const RESUME: &str = "select tidings.stream_cursor($1), tidings.stream_secret($1)";
+const FIND: &str = "select tidings.find_source($1, $2)";
+
+/// The server's own timeout comes first; this is for a server that has vanished.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// The control connection, shared: queries on it are pipelined.
+#[derive(Clone, Debug)]
+pub(crate) struct Control(Arc<Client>);
+
+/// Where a stream goes on, and its bearer token if the database holds one.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Resume {
+    pub(crate) cursor: Option<String>,
+    pub(crate) secret: Option<String>,
+}
+
+impl std::fmt::Debug for Resume {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Resume")
+            .field("cursor", &self.cursor)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    pub(crate) fn new(client: Client) -> Self {
+        Self(Arc::new(client))
+    }
+
+    pub(crate) async fn listen(&self) -> Result<(), String> {
+        bounded(self.0.batch_execute("listen tidings_source")).await
+    }
+
+    pub(crate) async fn sources(&self) -> Result<Vec<Source>, String> {
+        let rows = bounded(self.0.query(SOURCES, &[])).await?;
+        let source = |row: &tokio_postgres::Row| {
+            Ok(Source {
+                name: row.try_get::<_, &str>(0)?.into(),
+                provider: row.try_get(1)?,
+                options: row.try_get(2)?,
+                enabled: row.try_get(3)?,
+            })
+        };
+        let sources: Result<Vec<_>, tokio_postgres::Error> = rows.iter().map(source).collect();
+        sources.map_err(|error| describe(&error))
+    }
+
+    pub(crate) async fn resume(&self, source: &str) -> Result<Resume, String> {
+        let row = bounded(self.0.query_one(RESUME, &[&source])).await?;
+        let read = || {
+            Ok::<_, tokio_postgres::Error>(Resume {
+                cursor: row.try_get(0)?,
+                secret: row.try_get(1)?,
+            })
+        };
+        read().map_err(|error| describe(&error))
+    }
+
+    /// The enabled source of `provider` that these headers (a JSON object) belong to.
+    pub(crate) async fn find(
+        &self,
+        provider: &str,
+        headers: &str,
+    ) -> Result<Option<String>, String> {
+        let params: [&(dyn ToSql + Sync); 2] = [&provider, &Json(headers)];
+        let row = bounded(self.0.query_one(FIND, &params)).await?;
+        row.try_get(0).map_err(|error| describe(&error))
+    }
+}
+
+async fn bounded<T>(
+    query: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(TIMEOUT, query).await {
+        Ok(result) => result.map_err(|error| describe(&error)),
+        Err(_) => Err("Postgres does not answer".to_owned()),
+    }
+}

@@ -1,0 +1,176 @@
+//! The sources as the entrances see them: a lookup without a round trip, and one
+//! question to the registry for a name that nobody has heard of.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use actix::Recipient;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    registry::Refresh,
+    source::{Database, Snapshot, Source},
+};
+
+/// An unknown name makes the registry look at most this often: names come from
+/// outside, and each look is a query.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a request waits for such a look.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Directory {
+    snapshot: watch::Receiver<Snapshot>,
+    registry: Recipient<Refresh>,
+    looked: Arc<Mutex<Option<Instant>>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Lookup {
+    Known(Source),
+    Unknown,
+    /// The sources have not been read yet; `/readyz` says why.
+    Unread,
+}
+
+impl Directory {
+    pub(crate) fn new(snapshot: watch::Receiver<Snapshot>, registry: Recipient<Refresh>) -> Self {
+        Self {
+            snapshot,
+            registry,
+            looked: Arc::default(),
+        }
+    }
+
+    pub(crate) fn database(&self) -> Database {
+        self.snapshot.borrow().database.clone()
+    }
+
+    pub(crate) async fn find(&self, name: &str) -> Lookup {
+        let lookup = self.peek(name);
+        if lookup != Lookup::Unknown || !self.may_look() {
+            return lookup;
+        }
+        // Whatever comes of it, the snapshot then says what is known.
+        let _ = timeout(LOOK_TIMEOUT, self.registry.send(Refresh)).await;
+        self.peek(name)
+    }
+
+    fn peek(&self, name: &str) -> Lookup {
+        let snapshot = self.snapshot.borrow();
+        match &snapshot.sources {
+            Some(sources) => sources
+                .get(name)
+                .map_or(Lookup::Unknown, |source| Lookup::Known(source.clone())),
+            None => Lookup::Unread,
+        }
+    }
+
+    fn may_look(&self) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let may = looked.is_none_or(|at| now.duration_since(at) >= LOOK_EVERY);
+        if may {
+            *looked = Some(now);
+        }
+        may
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fake {
+    use std::collections::HashMap;
+
+    use actix::prelude::*;
+
+    use super::*;
+
+    /// A registry that counts looks, and on the first finds the sources in `later`.
+    pub(crate) struct Registry {
+        pub(crate) looks: Arc<Mutex<usize>>,
+        pub(crate) later: Snapshot,
+        pub(crate) snapshot: watch::Sender<Snapshot>,
+    }
+
+    impl Actor for Registry {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<Refresh> for Registry {
+        type Result = ();
+
+        fn handle(&mut self, _: Refresh, _: &mut Self::Context) {
+            *self.looks.lock().unwrap() += 1;
+            self.snapshot.send_replace(self.later.clone());
+        }
+    }
+
+    pub(crate) fn source(name: &str, provider: &str) -> Source {
+        Source {
+            name: name.into(),
+            provider: provider.to_owned(),
+            options: serde_json::json!({}),
+            enabled: true,
+        }
+    }
+
+    pub(crate) fn snapshot(sources: &[Source]) -> Snapshot {
+        let by_name = sources.iter().map(|s| (s.name.clone(), s.clone()));
+        Snapshot {
+            database: Database::Up,
+            sources: Some(Arc::new(HashMap::from_iter(by_name))),
+        }
+    }
+
+    /// A directory over `now`, whose registry would find `later`.
+    pub(crate) fn directory(now: Snapshot, later: Snapshot) -> (Directory, Arc<Mutex<usize>>) {
+        let (sender, receiver) = watch::channel(now);
+        let looks = Arc::default();
+        let registry = Registry {
+            looks: Arc::clone(&looks),
+            later,
+            snapshot: sender,
+        };
+        let registry = registry.start().recipient();
+        (Directory::new(receiver, registry), looks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        fake::{directory, snapshot, source},
+        *,
+    };
+
+    #[actix::test]
+    async fn a_known_name_needs_no_look() {
+        let known = source("sms", "arpoone");
+        let (directory, looks) = directory(snapshot(std::slice::from_ref(&known)), snapshot(&[]));
+        assert_eq!(directory.find("sms").await, Lookup::Known(known));
+        assert_eq!(*looks.lock().unwrap(), 0);
+    }
+
+    #[actix::test]
+    async fn an_unknown_name_is_looked_for_once_a_while() {
+        let new = source("new", "arpoone");
+        let (directory, looks) = directory(snapshot(&[]), snapshot(std::slice::from_ref(&new)));
+        assert_eq!(directory.find("new").await, Lookup::Known(new));
+        for _ in 0..100 {
+            assert_eq!(directory.find("absent").await, Lookup::Unknown);
+        }
+        assert_eq!(*looks.lock().unwrap(), 1);
+    }
+
+    #[actix::test]
+    async fn before_the_sources_are_read_no_name_is_unknown() {
+        let (directory, looks) = directory(Snapshot::default(), snapshot(&[]));
+        assert_eq!(directory.find("sms").await, Lookup::Unread);
+        assert_eq!(*looks.lock().unwrap(), 0);
+    }
+}

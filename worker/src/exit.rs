@@ -1,0 +1,118 @@
+//! How the process ends, and who may end it.
+//!
+//! Nothing restarts inside the process: an actor that panicked takes its state
+//! with it, and what it answered for can only be sent again by the providers. So
+//! the process ends with one clear line, and whatever started it starts it anew.
+
+use tokio::sync::mpsc;
+
+/// Exit codes, after `sysexits.h` where it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Code {
+    /// Everything in flight was finished.
+    Clean = 0,
+    /// `check` found something to fix.
+    Findings = 1,
+    /// A setting is missing or cannot be used.
+    Usage = 64,
+    /// `check` could not reach Postgres.
+    Unavailable = 69,
+    /// A part of the worker stopped unexpectedly: a bug.
+    Internal = 70,
+    /// The operating system refused something, such as a port.
+    System = 71,
+    /// The drain did not end in time: what was in flight was not acknowledged.
+    Unfinished = 75,
+    /// The extension is missing, or is of another version.
+    Incompatible = 78,
+}
+
+/// Why the process ends, other than by a signal.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Exit {
+    pub(crate) code: Code,
+    pub(crate) reason: String,
+}
+
+impl Exit {
+    pub(crate) fn new(code: Code, reason: impl Into<String>) -> Self {
+        Self {
+            code,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// The right to end the process. The first reason given is the one that counts.
+#[derive(Clone, Debug)]
+pub(crate) struct Fatal(mpsc::Sender<Exit>);
+
+impl Fatal {
+    pub(crate) fn channel() -> (Self, mpsc::Receiver<Exit>) {
+        let (sender, receiver) = mpsc::channel(1);
+        (Self(sender), receiver)
+    }
+
+    pub(crate) fn exit(&self, exit: Exit) {
+        // Full: another reason came first. Closed: the process is ending already.
+        let _ = self.0.try_send(exit);
+    }
+
+    /// A guard for an actor without which the worker must not go on.
+    pub(crate) fn vital(&self, name: impl Into<String>) -> Vital {
+        Vital {
+            name: name.into(),
+            fatal: Some(self.clone()),
+        }
+    }
+}
+
+/// Ends the process when it is dropped, which is what a panic does to an actor:
+/// its mailbox closes, nothing restarts it, and the rest would limp on.
+///
+/// An actor that may end releases it itself, where it ends in good order: not in
+/// `Actor::stopped`, which also runs while a panic unwinds.
+#[derive(Debug)]
+pub(crate) struct Vital {
+    name: String,
+    fatal: Option<Fatal>,
+}
+
+impl Vital {
+    /// From here on the actor may end.
+    pub(crate) fn release(&mut self) {
+        self.fatal = None;
+    }
+}
+
+impl Drop for Vital {
+    fn drop(&mut self) {
+        if let Some(fatal) = self.fatal.take() {
+            fatal.exit(Exit::new(
+                Code::Internal,
+                format!("{} stopped unexpectedly", self.name),
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dropped_guard_ends_the_process_unless_released() {
+        let (fatal, mut exits) = Fatal::channel();
+        let mut released = fatal.vital("released");
+        released.release();
+        drop(released);
+        assert!(exits.try_recv().is_err());
+
+        drop(fatal.vital("the batcher"));
+        drop(fatal.vital("a later one"));
+        let exit = exits.try_recv().unwrap();
+        assert_eq!(exit.code, Code::Internal);
+        assert_eq!(exit.reason, "the batcher stopped unexpectedly");
+        assert!(exits.try_recv().is_err(), "only the first reason counts");
+    }
+}

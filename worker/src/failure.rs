@@ -1,0 +1,144 @@
+//! What a failed statement means for the requests it carried, and what comes next.
+
+use std::sync::Arc;
+
+use tokio_postgres::error::SqlState;
+
+/// What happens next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// The same batch again on the same connection: it lost a race.
+    Retry,
+    /// The same batch again on a new connection.
+    Reconnect,
+    /// The data of one request is the cause: try the halves, until it stands alone,
+    /// and refuse it for good.
+    Split,
+    /// One request may be the cause: the same, but it may be sent again, since it may
+    /// pass on another day.
+    Isolate,
+    /// No request is the cause, and trying again will not help: an operator must act.
+    Refuse,
+}
+
+impl Next {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Reconnect => "reconnect",
+            Self::Split => "split",
+            Self::Isolate => "isolate",
+            Self::Refuse => "refuse",
+        }
+    }
+}
+
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct Failure {
+    pub(crate) next: Next,
+    pub(crate) reason: Arc<str>,
+}
+
+impl Failure {
+    pub(crate) fn new(next: Next, reason: impl Into<Arc<str>>) -> Self {
+        Self {
+            next,
+            reason: reason.into(),
+        }
+    }
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let next = match error.code() {
+            Some(code) => classify(code),
+            // The parameters could not be encoded: the connection is as it was.
+            None if !error.is_closed() && is_conversion(&error) => Next::Split,
+            None => Next::Reconnect,
+        };
+        Self::new(next, describe(&error))
+    }
+}
+
+/// An error in one line: Postgres' own words with its SQLSTATE and detail, or the
+/// client's with their cause.
+pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
+    use std::error::Error;
+    if let Some(error) = error.as_db_error() {
+        let detail = error.detail().map(|d| format!(": {d}")).unwrap_or_default();
+        return format!("{}{detail} ({})", error.message(), error.code().code());
+    }
+    let text = error.to_string();
+    match error.source().map(ToString::to_string) {
+        Some(cause) if !text.contains(&cause) => format!("{text}: {cause}"),
+        _ => text,
+    }
+}
+
+fn is_conversion(error: &tokio_postgres::Error) -> bool {
+    error.to_string().starts_with("error serializing parameter")
+}
+
+fn classify(code: &SqlState) -> Next {
+    match code.code() {
+        // A standby answers after a failover: the next connection may find the primary.
+        "25006" => Next::Reconnect,
+        // A race or a lock: others may be done by the next attempt.
+        "40001" | "40P01" | "55P03" => Next::Retry,
+        // The statement timeout: half of the batch takes half as long.
+        "57014" => Next::Isolate,
+        // A cached plan outlived what it was made for; a new connection plans anew.
+        "0A000" => Next::Reconnect,
+        other => match other.get(..2) {
+            // Connection, operator intervention (shutdown, crash, recovery).
+            Some("08" | "57") => Next::Reconnect,
+            // Memory, disk, connections: it may pass.
+            Some("53") => Next::Retry,
+            // A mode of the transaction, a missing object or right: the statement
+            // is always the same, so it fails for every request alike.
+            Some("25" | "28" | "3D" | "3F" | "42") => Next::Refuse,
+            // Data, or more of it than Postgres can hold in one place.
+            Some("22" | "54") => Next::Split,
+            // A constraint or trigger of the operator's, or a bug: whatever it is, it
+            // must not fail the requests beside it.
+            _ => Next::Isolate,
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_sorted_by_what_happens_next() {
+        let cases = [
+            ("22P02", Next::Split),     // invalid text representation
+            ("22P05", Next::Split),     // untranslatable character
+            ("54000", Next::Split),     // program limit exceeded
+            ("23514", Next::Isolate),   // check violation
+            ("XX000", Next::Isolate),   // internal error
+            ("P0001", Next::Isolate),   // raise
+            ("57014", Next::Isolate),   // statement timeout
+            ("40001", Next::Retry),     // serialization failure
+            ("40P01", Next::Retry),     // deadlock
+            ("55P03", Next::Retry),     // lock timeout
+            ("53100", Next::Retry),     // disk full
+            ("53300", Next::Retry),     // too many connections
+            ("57P01", Next::Reconnect), // administrator's shutdown
+            ("57P03", Next::Reconnect), // starting up
+            ("08006", Next::Reconnect), // connection failure
+            ("25006", Next::Reconnect), // read-only: a standby
+            ("0A000", Next::Reconnect), // cached plan
+            ("25001", Next::Refuse),    // not READ COMMITTED
+            ("28P01", Next::Refuse),    // password
+            ("42501", Next::Refuse),    // privilege
+            ("42883", Next::Refuse),    // no such function
+            ("3F000", Next::Refuse),    // no such schema
+        ];
+        for (code, next) in cases {
+            assert_eq!(classify(&SqlState::from_code(code)), next, "{code}");
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! A request's headers, folded into the JSON object that the extension reads.
+//!
+//! - Names are in lower case; values that are not UTF-8 are dropped; repeated
+//!   values are joined by `", "` (RFC 9110, section 5.3).
+//! - `receipt-id` and `url-token` are the worker's to say: a client's own are dropped.
+
+use std::collections::BTreeMap;
+
+use uuid::Uuid;
+
+/// Identifies one receipt: the worker's own retry of it carries the same id.
+pub(crate) const RECEIPT_ID: &str = "receipt-id";
+/// The secret part of the path, for providers that can only be given an URL.
+pub(crate) const URL_TOKEN: &str = "url-token";
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Headers(BTreeMap<String, String>);
+
+impl Headers {
+    pub(crate) fn fold<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let mut folded = BTreeMap::<String, String>::new();
+        for (name, value) in pairs {
+            let name = name.to_ascii_lowercase();
+            if name == RECEIPT_ID || name == URL_TOKEN {
+                continue;
+            }
+            let Ok(value) = std::str::from_utf8(value) else {
+                continue;
+            };
+            folded
+                .entry(name)
+                .and_modify(|held| {
+                    held.push_str(", ");
+                    held.push_str(value);
+                })
+                .or_insert_with(|| value.to_owned());
+        }
+        Self(folded)
+    }
+
+    pub(crate) fn set_url_token(&mut self, token: String) {
+        self.0.insert(URL_TOKEN.to_owned(), token);
+    }
+
+    /// The headers as a JSON object, without a receipt id.
+    pub(crate) fn to_json(&self) -> String {
+        serde_json::Value::from_iter(self.0.iter().map(|(k, v)| (k.as_str(), v.as_str())))
+            .to_string()
+    }
+
+    /// What is the same for every request of one connection, written once.
+    pub(crate) fn template(&self) -> Template {
+        let object = self.to_json();
+        Template {
+            members: object
+                .strip_prefix('{')
+                .and_then(|rest| rest.strip_suffix('}'))
+                .unwrap_or_default()
+                .to_owned(),
+        }
+    }
+}
+
+/// Headers that lack only the receipt id.
+#[derive(Clone, Debug)]
+pub(crate) struct Template {
+    members: String,
+}
+
+impl Template {
+    pub(crate) fn with_receipt(&self, id: Uuid) -> String {
+        let comma = if self.members.is_empty() { "" } else { "," };
+        format!(r#"{{"{RECEIPT_ID}":"{id}"{comma}{}}}"#, self.members)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn json(headers: &Headers) -> Value {
+        serde_json::from_str(&headers.to_json()).unwrap()
+    }
+
+    #[test]
+    fn names_are_lowered_values_joined_and_non_utf8_dropped() {
+        let headers = Headers::fold([
+            ("X-PPG-Signature", b"ab".as_slice()),
+            ("x-forwarded-for", b"10.0.0.1"),
+            ("X-Forwarded-For", b"10.0.0.2"),
+            ("x-latin", b"\xe9"),
+            ("x-quote", br#"say "hi""#),
+        ]);
+        assert_eq!(
+            json(&headers),
+            json!({
+                "x-ppg-signature": "ab",
+                "x-forwarded-for": "10.0.0.1, 10.0.0.2",
+                "x-quote": "say \"hi\"",
+            })
+        );
+    }
+
+    #[test]
+    fn a_client_cannot_say_what_is_the_workers_to_say() {
+        let mut headers = Headers::fold([
+            ("Receipt-Id", b"forged".as_slice()),
+            ("url-token", b"forged"),
+        ]);
+        assert_eq!(json(&headers), json!({}));
+        headers.set_url_token("secret".to_owned());
+        let id = Uuid::now_v7();
+        let text = headers.template().with_receipt(id);
+        assert_eq!(
+            serde_json::from_str::<Value>(&text).unwrap(),
+            json!({"receipt-id": id.to_string(), "url-token": "secret"})
+        );
+    }
+
+    #[test]
+    fn a_receipt_id_alone_is_an_object_too() {
+        let text = Headers::default().template().with_receipt(Uuid::nil());
+        assert_eq!(
+            serde_json::from_str::<Value>(&text).unwrap(),
+            json!({"receipt-id": Uuid::nil().to_string()})
+        );
+    }
+}

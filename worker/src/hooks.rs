@@ -1,0 +1,356 @@
+//! `POST /hooks/{source}` and `POST /hooks/{source}/{token}`: any HTTP provider.
+//!
+//! The body goes to Postgres as the bytes that came, and the answer after the commit.
+//! It tells a provider to send again (503) or not to (everything else):
+//!
+//! | answer | when |
+//! |---|---|
+//! | 200 | committed, also when items of it were rejected (`detail` says why) |
+//! | 400 | not what the provider documents, or nothing that Postgres can store |
+//! | 401 | the source's policy refuses it |
+//! | 404 | no such source, or one that the worker dials |
+//! | 408 | the body did not come in time |
+//! | 413 | larger than the limit |
+//! | 415 | compressed: the bytes as received are the evidence |
+//! | 503 | busy, unavailable, disabled or draining, with `Retry-After` |
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
+    web,
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use metrics::counter;
+use serde::Serialize;
+use tokio::time::timeout;
+use uuid::Uuid;
+
+use crate::{
+    batcher::Pipeline,
+    budget::{Budget, Share},
+    directory::{Directory, Lookup},
+    headers::Headers,
+    metric,
+    request::{Outcome, Refusal, Request, Verdict},
+};
+
+/// What a hook needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Hooks {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) directory: Directory,
+    pub(crate) budget: Budget,
+    pub(crate) max_body: usize,
+}
+
+/// An answer, before it is HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Body,
+    /// Seconds.
+    pub(crate) retry_after: Option<u64>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Body {
+    Counts {
+        inserted: u32,
+        duplicate: u32,
+        rejected: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
+    Error {
+        error: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
+}
+
+/// At a limit of the worker: it passes as soon as a commit does.
+const SOON: u64 = 1;
+/// When something has to come back first.
+const LATER: u64 = 5;
+
+impl Answer {
+    fn error(status: StatusCode, error: &'static str, detail: impl Into<Option<String>>) -> Self {
+        let detail = detail.into();
+        Self {
+            status,
+            body: Body::Error { error, detail },
+            retry_after: None,
+        }
+    }
+
+    fn retry(error: &'static str, detail: impl Into<Option<String>>, seconds: u64) -> Self {
+        Self {
+            retry_after: Some(seconds),
+            ..Self::error(StatusCode::SERVICE_UNAVAILABLE, error, detail)
+        }
+    }
+
+    /// What an outcome means to the provider.
+    fn of(outcome: Outcome) -> Self {
+        let receipt = match outcome {
+            Ok(receipt) => receipt,
+            Err(Refusal::Busy) => return Self::retry("busy", None, SOON),
+            Err(Refusal::Poisonous(reason)) => {
+                return Self::error(StatusCode::BAD_REQUEST, "malformed", reason.to_string());
+            }
+            // The reason is for the log and /readyz, not for whoever sends requests.
+            Err(Refusal::Unavailable(_)) => return Self::retry("unavailable", None, LATER),
+            Err(Refusal::Stopping) => return Self::retry("stopping", None, SOON),
+        };
+        match receipt.verdict {
+            Verdict::Accepted => Self {
+                status: StatusCode::OK,
+                body: Body::Counts {
+                    inserted: receipt.inserted,
+                    duplicate: receipt.duplicate,
+                    rejected: receipt.rejected,
+                    detail: receipt.detail.filter(|_| receipt.rejected > 0),
+                },
+                retry_after: None,
+            },
+            Verdict::Unauthorized => Self::error(StatusCode::UNAUTHORIZED, "unauthorized", None),
+            Verdict::Malformed => Self::error(StatusCode::BAD_REQUEST, "malformed", receipt.detail),
+            Verdict::UnknownSource => unknown(),
+            Verdict::Disabled => disabled(),
+        }
+    }
+
+    pub(crate) fn into_response(self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        if let Some(seconds) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+            // What is left of the body is not read.
+            response.force_close();
+        }
+        response.json(self.body)
+    }
+}
+
+pub(crate) fn unknown() -> Answer {
+    Answer::error(StatusCode::NOT_FOUND, "unknown_source", None)
+}
+
+fn disabled() -> Answer {
+    Answer::retry("disabled", None, 60)
+}
+
+pub(crate) fn draining() -> Answer {
+    Answer::retry("stopping", None, SOON)
+}
+
+pub(crate) async fn without_token(
+    hooks: web::Data<Hooks>,
+    request: HttpRequest,
+    path: web::Path<String>,
+    payload: web::Payload,
+) -> HttpResponse {
+    hooks.receive(&request, &path, None, payload).await
+}
+
+pub(crate) async fn with_token(
+    hooks: web::Data<Hooks>,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    payload: web::Payload,
+) -> HttpResponse {
+    let (source, token) = path.into_inner();
+    hooks.receive(&request, &source, Some(token), payload).await
+}
+
+impl Hooks {
+    async fn receive(
+        &self,
+        request: &HttpRequest,
+        source: &str,
+        token: Option<String>,
+        payload: web::Payload,
+    ) -> HttpResponse {
+        let answer = match self.admit(request, source, token, payload).await {
+            Ok(outcome) => Answer::of(outcome),
+            Err(answer) => {
+                if let Body::Error { error, .. } = answer.body {
+                    counter!(metric::REFUSED_EARLY, "reason" => error).increment(1);
+                }
+                answer
+            }
+        };
+        answer.into_response()
+    }
+
+    async fn admit(
+        &self,
+        request: &HttpRequest,
+        source: &str,
+        token: Option<String>,
+        payload: web::Payload,
+    ) -> Result<Outcome, Answer> {
+        let receipt = Uuid::now_v7();
+        let source = match self.directory.find(source).await {
+            Lookup::Known(source) if source.is_dialed() => return Err(unknown()),
+            Lookup::Known(source) if !source.enabled => return Err(disabled()),
+            Lookup::Known(source) => source.name,
+            Lookup::Unknown => return Err(unknown()),
+            Lookup::Unread => return Err(Answer::retry("unavailable", None, LATER)),
+        };
+        // JSON text in Postgres cannot hold it, so no secret can either.
+        if token.as_ref().is_some_and(|token| token.contains('\0')) {
+            return Err(Answer::error(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                None,
+            ));
+        }
+        refuse_compressed(request)?;
+        let (body, share) = self.read(request, payload).await?;
+
+        let pairs = request.headers().iter();
+        let mut headers = Headers::fold(pairs.map(|(k, v)| (k.as_str(), v.as_bytes())));
+        if let Some(token) = token {
+            headers.set_url_token(token);
+        }
+        let request = Request {
+            source,
+            body,
+            headers: headers.template().with_receipt(receipt),
+        };
+        let outcome = self.pipeline.submit(vec![request]).await.pop();
+        drop(share);
+        Ok(outcome.unwrap_or(Err(Refusal::Stopping)))
+    }
+
+    /// The whole body, and the share of the budget that it takes.
+    async fn read(
+        &self,
+        request: &HttpRequest,
+        payload: web::Payload,
+    ) -> Result<(Bytes, Share), Answer> {
+        let announced = announced(request).unwrap_or(0);
+        if announced > self.max_body as u64 {
+            return Err(self.too_large());
+        }
+        let mut share = self.budget.try_take(0).ok_or_else(busy)?;
+        let reading = self.collect(payload, &mut share);
+        match timeout(self.pipeline.patience(), reading).await {
+            Ok(body) => Ok((body?, share)),
+            Err(_) => Err(slow(self.pipeline.patience())),
+        }
+    }
+
+    /// Takes from the budget as the bytes come: an announcement is only a promise.
+    async fn collect(&self, mut payload: web::Payload, share: &mut Share) -> Result<Bytes, Answer> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|error| {
+                Answer::error(StatusCode::BAD_REQUEST, "malformed", error.to_string())
+            })?;
+            if body.len() + chunk.len() > self.max_body {
+                return Err(self.too_large());
+            }
+            if !share.try_grow(chunk.len()) {
+                return Err(busy());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    fn too_large(&self) -> Answer {
+        let detail = format!("a body has at most {} bytes", self.max_body);
+        Answer::error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+    }
+}
+
+fn busy() -> Answer {
+    Answer::of(Err(Refusal::Busy))
+}
+
+fn slow(patience: Duration) -> Answer {
+    let detail = format!("the body did not come within {patience:?}");
+    Answer::error(StatusCode::REQUEST_TIMEOUT, "timeout", detail)
+}
+
+fn announced(request: &HttpRequest) -> Option<u64> {
+    let length = request.headers().get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.trim().parse().ok()
+}
+
+fn refuse_compressed(request: &HttpRequest) -> Result<(), Answer> {
+    let mut encodings = request.headers().get_all(header::CONTENT_ENCODING);
+    if encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    let detail = "send the body as it is, without Content-Encoding".to_owned();
+    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    Err(Answer::error(status, "unsupported_encoding", detail))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::request::Receipt;
+
+    fn body(answer: &Answer) -> Value {
+        serde_json::to_value(&answer.body).unwrap()
+    }
+
+    fn receipt(verdict: Verdict, rejected: u32) -> Outcome {
+        Ok(Receipt {
+            verdict,
+            inserted: 2,
+            duplicate: 1,
+            rejected,
+            detail: Some("item 3: no Status".to_owned()),
+        })
+    }
+
+    #[test]
+    fn committed_is_200_with_the_counts() {
+        let answer = Answer::of(receipt(Verdict::Accepted, 0));
+        assert_eq!(answer.status, 200);
+        assert_eq!(
+            body(&answer),
+            json!({"inserted": 2, "duplicate": 1, "rejected": 0})
+        );
+        let answer = Answer::of(receipt(Verdict::Accepted, 1));
+        assert_eq!(answer.status, 200);
+        assert_eq!(body(&answer)["detail"], "item 3: no Status");
+    }
+
+    #[test]
+    fn only_what_may_pass_asks_to_come_again() {
+        let cases = [
+            (receipt(Verdict::Unauthorized, 0), 401, None),
+            (receipt(Verdict::Malformed, 0), 400, None),
+            (receipt(Verdict::UnknownSource, 0), 404, None),
+            (receipt(Verdict::Disabled, 0), 503, Some(60)),
+            (Err(Refusal::Busy), 503, Some(SOON)),
+            (Err(Refusal::Unavailable("x".into())), 503, Some(LATER)),
+            (Err(Refusal::Stopping), 503, Some(SOON)),
+            (Err(Refusal::Poisonous("x".into())), 400, None),
+        ];
+        for (outcome, status, retry_after) in cases {
+            let answer = Answer::of(outcome.clone());
+            assert_eq!(answer.status, status, "{outcome:?}");
+            assert_eq!(answer.retry_after, retry_after, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_does_not_tell_strangers_about_the_database() {
+        let answer = Answer::of(Err(Refusal::Unavailable("host db.internal".into())));
+        assert!(!body(&answer).to_string().contains("db.internal"));
+    }
+}

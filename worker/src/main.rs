@@ -1,0 +1,79 @@
+//! The sidecar of the extension tidings: the transport of delivery events.
+//!
+//! It answers webhooks and gRPC pushes and follows event streams, batches what
+//! arrives, and hands it to `tidings.ingest_batch`. It never parses a payload and
+//! never decides what an event means: that is the extension's part.
+//!
+//! # Layout
+//!
+//! | part | modules |
+//! |---|---|
+//! | the process | [`settings`], [`units`], [`log`], [`exit`], [`drain`], [`run`], [`check`] |
+//! | entrances | [`http`] and [`hooks`], [`grpc`] and [`push`], [`stream`] with [`pump`], [`gather`] and [`dial`] |
+//! | the pipeline | [`request`], [`headers`], [`budget`], [`queue`], [`batcher`], [`store`], [`ingest`], [`failure`] |
+//! | what Postgres knows | [`database`], [`tls`], [`version`], [`control`], [`source`], [`registry`], [`directory`] |
+//! | messages | [`wire`], [`codec`] |
+//! | numbers | [`metric`], [`backoff`] |
+//!
+//! Actors: [`batcher::Batcher`], [`store::Store`] (one a connection),
+//! [`registry::Registry`] and [`stream::Stream`] (one a dialed source). Each owns one
+//! thing; decisions are plain functions beside them.
+
+mod backoff;
+mod batcher;
+mod budget;
+mod check;
+mod codec;
+mod control;
+mod database;
+mod dial;
+mod directory;
+mod drain;
+mod exit;
+mod failure;
+mod gather;
+mod grpc;
+mod headers;
+mod hooks;
+mod http;
+mod ingest;
+mod log;
+mod metric;
+mod pump;
+mod push;
+mod queue;
+mod registry;
+mod request;
+mod run;
+mod settings;
+mod source;
+mod store;
+mod stream;
+#[cfg(test)]
+mod testing;
+mod tls;
+mod units;
+mod version;
+mod wire;
+
+use exit::Code;
+use settings::{Command, Stop};
+
+fn main() {
+    let code = match settings::parse(std::env::args_os()) {
+        Ok((Command::Run(settings), database)) => run::main(*settings, database),
+        Ok((Command::Check(settings), database)) => check::main(&settings, database),
+        Err(Stop::Asked(text)) => {
+            // Nobody reads stdout: nothing to say, and no reason to fail.
+            let _ = text.print();
+            Code::Clean
+        }
+        Err(Stop::Bad(text)) => {
+            eprintln!("{}", text.trim_end());
+            Code::Usage
+        }
+    };
+    // Not a return: that would wait for threads that no longer matter, such as a
+    // name lookup that hangs.
+    std::process::exit(code as i32);
+}

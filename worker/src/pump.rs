@@ -1,0 +1,209 @@
+//! From a stream's messages to commits, one after the other.
+//!
+//! - At most one commit is in flight, so the cursor, which Postgres keeps with each,
+//!   never passes an event that is not committed.
+//! - While it is in flight the next batch gathers, up to its limits; then nothing
+//!   more is read, and HTTP/2 slows the sender down.
+//! - Told to stop, it finishes the commit in flight and leaves the rest, which the
+//!   stored cursor brings again.
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, future::OptionFuture};
+use tonic::Status;
+
+use crate::gather::Gathered;
+
+/// How a stream ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The server closed it properly: normal, and all of it is committed.
+    Clean,
+    /// The server or the connection failed it.
+    Failed(Status),
+    /// A batch was not committed.
+    Uncommitted(String),
+    Stopped,
+}
+
+/// Runs until the stream ends. `decode` gives the JSON of a message; `commit`
+/// returns after the commit of an array of events.
+pub(crate) async fn pump<M, D, C, F>(
+    mut messages: M,
+    mut gathered: Gathered,
+    decode: D,
+    mut commit: C,
+    stopped: impl Future<Output = ()>,
+) -> End
+where
+    M: Stream<Item = Result<Bytes, Status>> + Unpin,
+    D: Fn(Bytes) -> Vec<u8>,
+    C: FnMut(Bytes, usize) -> F,
+    F: Future<Output = Result<(), String>>,
+{
+    let mut stopped = std::pin::pin!(stopped);
+    let mut in_flight = None;
+    let mut end = None;
+    loop {
+        if in_flight.is_none() && !gathered.is_empty() {
+            let (array, events) = gathered.take();
+            in_flight = Some(Box::pin(commit(array, events)));
+        }
+        if in_flight.is_none()
+            && let Some(end) = end
+        {
+            return end;
+        }
+        tokio::select! {
+            Some(result) = OptionFuture::from(in_flight.as_mut()) => {
+                in_flight = None;
+                if let Err(reason) = result {
+                    return End::Uncommitted(reason);
+                }
+            }
+            message = messages.next(), if end.is_none() && gathered.has_room() => match message {
+                Some(Ok(message)) => gathered.push(&decode(message)),
+                Some(Err(status)) => end = Some(End::Failed(status)),
+                None => end = Some(End::Clean),
+            },
+            () = &mut stopped => {
+                return match OptionFuture::from(in_flight).await {
+                    Some(Err(reason)) => End::Uncommitted(reason),
+                    _ => End::Stopped,
+                };
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::pending,
+        sync::{
+            Mutex,
+            atomic::{AtomicUsize, Ordering},
+        },
+        time::Duration,
+    };
+
+    use futures_util::stream;
+    use tokio::{
+        sync::mpsc,
+        time::{sleep, timeout},
+    };
+    use tokio_stream::wrappers::UnboundedReceiverStream;
+
+    use super::*;
+    use crate::gather::StreamLimits;
+
+    const COMMIT: Duration = Duration::from_millis(10);
+
+    fn gathered(events: usize) -> Gathered {
+        Gathered::new(StreamLimits {
+            events,
+            bytes: 1_000,
+            message: 1_000,
+        })
+    }
+
+    fn messages(count: usize) -> Vec<Result<Bytes, Status>> {
+        (0..count).map(|n| Ok(n.to_string().into())).collect()
+    }
+
+    /// Commits that take a while; asserts that they never overlap.
+    #[derive(Default)]
+    struct Commits {
+        arrays: Mutex<Vec<String>>,
+        open: AtomicUsize,
+        fail_at: Option<usize>,
+    }
+
+    impl Commits {
+        async fn commit(&self, array: Bytes) -> Result<(), String> {
+            assert_eq!(self.open.fetch_add(1, Ordering::SeqCst), 0, "one in flight");
+            sleep(COMMIT).await;
+            self.open.fetch_sub(1, Ordering::SeqCst);
+            let mut arrays = self.arrays.lock().unwrap();
+            arrays.push(String::from_utf8(array.to_vec()).unwrap());
+            match self.fail_at {
+                Some(n) if arrays.len() == n => Err("refused".to_owned()),
+                _ => Ok(()),
+            }
+        }
+
+        fn arrays(&self) -> Vec<String> {
+            self.arrays.lock().unwrap().clone()
+        }
+    }
+
+    async fn run(
+        commits: &Commits,
+        messages: impl Stream<Item = Result<Bytes, Status>> + Unpin,
+        limit: usize,
+        stopped: impl Future<Output = ()>,
+    ) -> End {
+        let commit = |array, _| commits.commit(array);
+        pump(messages, gathered(limit), |m| m.to_vec(), commit, stopped).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_batch_gathers_up_to_its_limit_and_the_rest_follows() {
+        let commits = Commits::default();
+        let end = run(&commits, stream::iter(messages(9)), 4, pending()).await;
+        assert!(matches!(end, End::Clean));
+        let arrays = commits.arrays();
+        let all: Vec<u32> = arrays
+            .iter()
+            .flat_map(|array| serde_json::from_str::<Vec<u32>>(array).unwrap())
+            .collect();
+        assert_eq!(all, (0..9).collect::<Vec<_>>(), "in order, none left out");
+        assert_eq!(arrays, ["[0]", "[1,2,3,4]", "[5,6,7,8]"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_came_before_a_failure_is_committed() {
+        let commits = Commits::default();
+        let mut messages = messages(2);
+        messages.push(Err(Status::unavailable("gone")));
+        let end = run(&commits, stream::iter(messages), 4, pending()).await;
+        assert!(matches!(end, End::Failed(_)));
+        assert_eq!(commits.arrays(), ["[0]", "[1]"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_follows_a_batch_that_was_not_committed() {
+        let commits = Commits {
+            fail_at: Some(2),
+            ..Commits::default()
+        };
+        let end = run(&commits, stream::iter(messages(20)), 4, pending()).await;
+        assert!(matches!(end, End::Uncommitted(reason) if reason == "refused"));
+        assert_eq!(commits.arrays(), ["[0]", "[1,2,3,4]"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn told_to_stop_it_finishes_the_commit_in_flight_only() {
+        let commits = Commits::default();
+        let endless = stream::iter(messages(3)).chain(stream::pending());
+        let end = run(&commits, endless, 4, sleep(COMMIT / 2)).await;
+        assert!(matches!(end, End::Stopped));
+        assert_eq!(commits.arrays(), ["[0]"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_stream_commits_each_event_as_it_comes() {
+        let commits = Commits::default();
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let stream = UnboundedReceiverStream::new(receiver);
+        let feed = async {
+            for message in messages(3) {
+                sender.send(message).unwrap();
+                sleep(COMMIT * 3).await;
+            }
+        };
+        let running = timeout(COMMIT * 20, run(&commits, stream, 4, pending()));
+        let (_, timed_out) = tokio::join!(feed, running);
+        assert!(timed_out.is_err(), "the stream stays open");
+        assert_eq!(commits.arrays(), ["[0]", "[1]", "[2]"]);
+    }
+}

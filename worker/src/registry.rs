@@ -1,0 +1,314 @@
+//! The registry: which sources there are, as Postgres lists them.
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
+
+use actix::prelude::*;
+use metrics::gauge;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::{
+    backoff::Backoff,
+    batcher::Pipeline,
+    control::{Control, Resume},
+    database::{ConnectError, Connector, Event},
+    exit::{Code, Exit, Fatal, Vital},
+    metric,
+    source::{Database, Dial, Snapshot, Source},
+    stream::{Stop, Stream, StreamLimits, Wake},
+    wire::Schema,
+};
+
+/// Questions and news that may wait.
+const MAILBOX: usize = 256;
+/// Between attempts to connect.
+const LEAST_PAUSE: Duration = Duration::from_millis(250);
+const GREATEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Owns the control connection, the snapshot of the sources, and the streams.
+///
+/// Promises:
+/// - The snapshot follows `tidings.source`: at once by `LISTEN tidings_source`, and
+///   by a slow poll in case a notification is lost.
+/// - One stream runs for every enabled source that is dialed. A changed row ends
+///   its stream, and the next one starts only after that has ended, so that no two
+///   streams of one source ever write side by side.
+/// - Without Postgres it keeps trying, and says why in the snapshot.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    setup: Setup,
+    control: Option<Control>,
+    /// Which connection is meant: the end of an earlier one is old news.
+    epoch: u64,
+    backoff: Backoff,
+    snapshot: watch::Sender<Snapshot>,
+    streams: HashMap<Arc<str>, Running>,
+    draining: bool,
+    _vital: Vital,
+}
+
+/// What a registry is made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    pub(crate) connector: Arc<Connector>,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) schema: Arc<Schema>,
+    pub(crate) limits: StreamLimits,
+    pub(crate) poll: Duration,
+    pub(crate) fatal: Fatal,
+}
+
+#[derive(Debug)]
+struct Running {
+    source: Source,
+    stream: Addr<Stream>,
+    stopping: bool,
+}
+
+impl Registry {
+    pub(crate) fn spawn(setup: Setup, snapshot: watch::Sender<Snapshot>) -> Addr<Self> {
+        Self::create(|ctx| {
+            ctx.set_mailbox_capacity(MAILBOX);
+            Self {
+                _vital: setup.fatal.vital("the registry"),
+                setup,
+                control: None,
+                epoch: 0,
+                backoff: Backoff::between(LEAST_PAUSE, GREATEST_PAUSE),
+                snapshot,
+                streams: HashMap::new(),
+                draining: false,
+            }
+        })
+    }
+
+    fn connect(&mut self, ctx: &mut Context<Self>) {
+        self.epoch += 1;
+        let epoch = self.epoch;
+        let connector = self.setup.connector.clone();
+        let registry = ctx.address();
+        let attempt = async move {
+            let client = connector.connect(move |event| {
+                // A full mailbox already holds news that lead to the same look.
+                let _ = registry.try_send(Heard { epoch, event });
+            });
+            let control = Control::new(client.await?);
+            control.listen().await.map_err(ConnectError::Unreachable)?;
+            Ok(control)
+        };
+        let attempt = attempt
+            .into_actor(self)
+            .map(|connected, actor, ctx| match connected {
+                Ok(control) => {
+                    info!("connected to Postgres");
+                    actor.control = Some(control);
+                    ctx.notify(Refresh);
+                }
+                Err(ConnectError::Incompatible(reason)) => {
+                    actor
+                        .setup
+                        .fatal
+                        .exit(Exit::new(Code::Incompatible, reason));
+                }
+                Err(ConnectError::Unreachable(reason)) => actor.lose(reason, ctx),
+            });
+        ctx.spawn(attempt);
+    }
+
+    /// Forgets the connection and opens another after a pause.
+    fn lose(&mut self, reason: String, ctx: &mut Context<Self>) {
+        let known = self.snapshot.borrow().database == Database::Down(reason.clone());
+        if !known {
+            warn!(%reason, "Postgres cannot be used; trying again until it can");
+        }
+        gauge!(metric::DATABASE_UP).set(0.0);
+        self.control = None;
+        self.snapshot
+            .send_modify(|snapshot| snapshot.database = Database::Down(reason));
+        ctx.run_later(self.backoff.pause(), Self::connect);
+    }
+
+    fn learn(&mut self, sources: Vec<Source>, ctx: &mut Context<Self>) {
+        self.backoff.reset();
+        gauge!(metric::DATABASE_UP).set(1.0);
+        let sources = sources.into_iter().map(|s| (s.name.clone(), s));
+        self.snapshot.send_replace(Snapshot {
+            database: Database::Up,
+            sources: Some(Arc::new(sources.collect())),
+        });
+        self.reconcile(ctx);
+    }
+
+    /// Makes the streams that run those that should.
+    fn reconcile(&mut self, ctx: &mut Context<Self>) {
+        let Some(sources) = self.snapshot.borrow().sources.clone() else {
+            return;
+        };
+        let wanted = |source: &Source| source.enabled && source.is_dialed();
+        for (name, running) in &mut self.streams {
+            let same = sources
+                .get(name)
+                .is_some_and(|now| wanted(now) && *now == running.source);
+            if running.stopping || (same && !self.draining) {
+                continue;
+            }
+            running.stopping = true;
+            let name = name.clone();
+            // An error means that it has ended already.
+            let ended = actix::fut::wrap_future::<_, Self>(running.stream.send(Stop));
+            ctx.spawn(ended.map(move |_, actor, ctx| {
+                info!(source = %name, "the stream has ended");
+                actor.streams.remove(&name);
+                actor.reconcile(ctx);
+            }));
+        }
+        if self.draining {
+            return;
+        }
+        for source in sources.values().filter(|source| wanted(source)) {
+            let Entry::Vacant(place) = self.streams.entry(source.name.clone()) else {
+                continue;
+            };
+            match Dial::new(&source.options) {
+                Ok(dial) => {
+                    info!(source = %source.name, "starting the stream");
+                    let stream = Stream::new(source.name.clone(), dial, ctx.address(), &self.setup);
+                    place.insert(Running {
+                        source: source.clone(),
+                        stream: stream.start(),
+                        stopping: false,
+                    });
+                }
+                Err(reason) => warn!(source = %source.name, reason, "cannot dial this source"),
+            }
+        }
+    }
+}
+
+impl Actor for Registry {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.connect(ctx);
+        ctx.run_interval(self.setup.poll, |_, ctx| ctx.notify(Refresh));
+    }
+}
+
+/// News from a connection.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Heard {
+    epoch: u64,
+    event: Event,
+}
+
+impl Handler<Heard> for Registry {
+    type Result = ();
+
+    fn handle(&mut self, heard: Heard, ctx: &mut Self::Context) {
+        // While a connection is being opened, the attempt itself says how it went.
+        if heard.epoch != self.epoch || self.control.is_none() {
+            return;
+        }
+        match heard.event {
+            Event::Notified => {
+                ctx.notify(Refresh);
+                // A new secret changes no row of a source, but ends its failure.
+                for running in self.streams.values() {
+                    // Full: it has been told already.
+                    let _ = running.stream.try_send(Wake);
+                }
+            }
+            Event::Closed => self.lose("the connection was closed".to_owned(), ctx),
+        }
+    }
+}
+
+/// Read the sources again; the answer comes after the snapshot is up to date.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Refresh;
+
+impl Handler<Refresh> for Registry {
+    // Atomic: an older list never replaces a newer one.
+    type Result = AtomicResponse<Self, ()>;
+
+    fn handle(&mut self, _: Refresh, _: &mut Self::Context) -> Self::Result {
+        let (control, epoch) = (self.control.clone(), self.epoch);
+        let read = async move {
+            match control {
+                Some(control) => Some(control.sources().await),
+                None => None,
+            }
+        };
+        let read = read.into_actor(self).map(move |read, actor, ctx| {
+            let current = actor.epoch == epoch && actor.control.is_some();
+            match read {
+                Some(Ok(sources)) if current => actor.learn(sources, ctx),
+                Some(Err(reason)) if current => actor.lose(reason, ctx),
+                _ => {}
+            }
+        });
+        AtomicResponse::new(Box::pin(read))
+    }
+}
+
+/// Where the stream of this source goes on.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Resume, String>")]
+pub(crate) struct WhereToResume(pub(crate) Arc<str>);
+
+impl Handler<WhereToResume> for Registry {
+    type Result = ResponseFuture<Result<Resume, String>>;
+
+    fn handle(&mut self, ask: WhereToResume, _: &mut Self::Context) -> Self::Result {
+        let control = self.control.clone();
+        Box::pin(async move {
+            let control = control.ok_or("Postgres is not connected")?;
+            control.resume(&ask.0).await
+        })
+    }
+}
+
+/// Which source a push without a name belongs to.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Option<String>, String>")]
+pub(crate) struct FindSource {
+    pub(crate) provider: &'static str,
+    /// A JSON object.
+    pub(crate) headers: String,
+}
+
+impl Handler<FindSource> for Registry {
+    type Result = ResponseFuture<Result<Option<String>, String>>;
+
+    fn handle(&mut self, ask: FindSource, _: &mut Self::Context) -> Self::Result {
+        let control = self.control.clone();
+        Box::pin(async move {
+            let control = control.ok_or("Postgres is not connected")?;
+            control.find(ask.provider, &ask.headers).await
+        })
+    }
+}
+
+/// End every stream, and start none; the answer comes when all have ended.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct EndStreams;
+
+impl Handler<EndStreams> for Registry {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: EndStreams, ctx: &mut Self::Context) -> Self::Result {
+        self.draining = true;
+        self.reconcile(ctx);
+        let streams: Vec<_> = self.streams.values().map(|r| r.stream.send(Stop)).collect();
+        Box::pin(async move {
+            futures_util::future::join_all(streams).await;
+        })
+    }
+}

@@ -1,0 +1,296 @@
+//! `tidings-worker run`: wires the pipeline, sink first, and ends it, entrances first.
+
+use std::{net::TcpListener, sync::Arc, time::Duration};
+
+use actix::prelude::*;
+use actix_web::dev::ServerHandle;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{Semaphore, mpsc, watch},
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tokio_postgres::Config;
+use tracing::{error, info, warn};
+
+use crate::{
+    batcher::{Batcher, Pipeline},
+    budget::{Budget, Limits},
+    database::Connector,
+    directory::Directory,
+    drain::Drain,
+    exit::{Code, Exit, Fatal},
+    grpc,
+    hooks::Hooks,
+    http::{self, HttpSetup},
+    ingest::Lane,
+    log, metric,
+    push::{ChunkLimits, Push},
+    queue::BatchLimits,
+    registry::{EndStreams, Registry, Setup},
+    settings::{LimitArgs, RunArgs, place},
+    source::Snapshot,
+    store::Store,
+    stream::StreamLimits,
+    version,
+    wire::Schema,
+};
+
+/// Of one gathered batch of a stream, and of one chunk of a push: enough that a
+/// commit carries many events, little enough that memory stays small.
+const GATHERED_EVENTS: usize = 1000;
+const GATHERED_BYTES: usize = 1 << 20;
+const CHUNK_EVENTS: usize = 250;
+
+/// Runs until a signal or a fatal error.
+pub(crate) fn main(settings: RunArgs, database: Config) -> Code {
+    log::init(settings.log_format, &settings.log);
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        #[expect(clippy::expect_used, reason = "without a runtime there is no worker")]
+        builder
+            .enable_all()
+            .build()
+            .expect("the runtime cannot be built")
+    };
+    let system = System::with_tokio_rt(runtime);
+    match system.block_on(run(settings, database)) {
+        Ok(code) => code,
+        Err(Exit { code, reason }) => {
+            error!(exit_code = code as i32, "{reason}");
+            code
+        }
+    }
+}
+
+async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
+    let refused =
+        |what: &str, e: &dyn std::fmt::Display| Exit::new(Code::System, format!("{what}: {e}"));
+    let metrics = metric::install().map_err(|e| refused("cannot make metrics", &e))?;
+    let signals = Signals::new().map_err(|e| refused("cannot listen for signals", &e))?;
+    let (fatal, exits) = Fatal::channel();
+
+    let place = place(&database);
+    let ca = settings.database.database_ca.as_deref();
+    let connector = Connector::new(database, ca, settings.database.statement_timeout);
+    let connector = connector.map_err(|e| Exit::new(Code::Usage, e.to_string()))?;
+    let bind = |address| {
+        let listener = TcpListener::bind(address);
+        listener.map_err(|e| refused(&format!("cannot listen on {address}"), &e))
+    };
+    let http_listener = bind(settings.http_listen)?;
+    let grpc_listener = bind(settings.grpc_listen)?;
+    let addresses = http_listener.local_addr().and_then(|http| {
+        grpc_listener.set_nonblocking(true)?;
+        Ok((http, grpc_listener.local_addr()?))
+    });
+    let (http_address, grpc_address) = addresses.map_err(|e| refused("cannot listen", &e))?;
+
+    let parts = Parts::start(&settings, Arc::new(connector), &fatal)?;
+    let http = http::serve(
+        http_listener,
+        HttpSetup {
+            hooks: parts.hooks(&settings),
+            drain: parts.drain.clone(),
+            metrics: metrics.clone(),
+            max_connections: settings.limits.http_connections as usize,
+        },
+    );
+    let http = http.map_err(|e| refused("cannot serve HTTP", &e))?;
+    let grpc = tokio::net::TcpListener::from_std(grpc_listener);
+    let grpc = grpc::serve(
+        grpc.map_err(|e| refused("cannot serve gRPC", &e))?,
+        parts.push(&settings)?,
+        settings.limits.max_body.get(),
+        parts.snapshot.clone(),
+    );
+    let servers = Servers {
+        http: http.handle(),
+        grpc: tokio::spawn(watched(grpc, "the gRPC server", fatal.clone())),
+    };
+    tokio::spawn(watched(http, "the HTTP server", fatal.clone()));
+    tokio::spawn(async move {
+        // Histograms are folded now and then, also when nobody reads them.
+        loop {
+            sleep(Duration::from_secs(10)).await;
+            metrics.run_upkeep();
+        }
+    });
+    info!(
+        http = %http_address,
+        grpc = %grpc_address,
+        database = place,
+        version = version::WORKER,
+        "listening"
+    );
+    wait(settings.drain_timeout, signals, exits, parts, servers).await
+}
+
+/// Makes the end of a server that nobody told to end the end of the process.
+async fn watched<E: std::fmt::Display>(
+    server: impl Future<Output = Result<(), E>>,
+    name: &str,
+    fatal: Fatal,
+) {
+    if let Err(error) = server.await {
+        fatal.exit(Exit::new(Code::System, format!("{name} failed: {error}")));
+    }
+}
+
+/// The pipeline and what stands around it.
+struct Parts {
+    pipeline: Pipeline,
+    budget: Budget,
+    drain: Drain,
+    registry: Addr<Registry>,
+    snapshot: watch::Receiver<Snapshot>,
+    directory: Directory,
+}
+
+impl Parts {
+    fn start(settings: &RunArgs, connector: Arc<Connector>, fatal: &Fatal) -> Result<Self, Exit> {
+        let limits = &settings.limits;
+        let lane = |number| {
+            let lane = Lane::new(connector.clone(), fatal.clone());
+            let vital = fatal.vital(format!("connection {number}"));
+            Store::new(lane, vital).start().recipient()
+        };
+        let batcher = Batcher::spawn(
+            BatchLimits {
+                requests: limits.batch_requests as usize,
+                bytes: limits.batch_bytes.get(),
+            },
+            (1..=limits.connections).map(lane).collect(),
+            // Never the limit that is met: the budget is.
+            limits.pending_requests as usize,
+            fatal.vital("the batcher"),
+        );
+        let pipeline = Pipeline::new(batcher, settings.patience);
+        let (sender, snapshot) = watch::channel(Snapshot::default());
+        let setup = Setup {
+            connector: connector.clone(),
+            pipeline: pipeline.clone(),
+            schema: Arc::new(Schema::ppoppo().map_err(schema)?),
+            limits: StreamLimits {
+                events: GATHERED_EVENTS,
+                bytes: GATHERED_BYTES,
+                message: limits.max_body.get(),
+            },
+            poll: settings.source_poll,
+            fatal: fatal.clone(),
+        };
+        let registry = Registry::spawn(setup, sender);
+        Ok(Self {
+            pipeline,
+            budget: Budget::new(Limits {
+                requests: limits.pending_requests,
+                bytes: limits.pending_bytes.0,
+            }),
+            drain: Drain::new(),
+            directory: Directory::new(snapshot.clone(), registry.clone().recipient()),
+            registry,
+            snapshot,
+        })
+    }
+
+    fn hooks(&self, settings: &RunArgs) -> Hooks {
+        Hooks {
+            pipeline: self.pipeline.clone(),
+            directory: self.directory.clone(),
+            budget: self.budget.clone(),
+            max_body: settings.limits.max_body.get(),
+        }
+    }
+
+    fn push(&self, settings: &RunArgs) -> Result<Push, Exit> {
+        let LimitArgs {
+            batch_requests,
+            push_streams,
+            ..
+        } = settings.limits;
+        Ok(Push {
+            pipeline: self.pipeline.clone(),
+            directory: self.directory.clone(),
+            registry: self.registry.clone().recipient(),
+            budget: self.budget.clone(),
+            drain: self.drain.clone(),
+            schema: Arc::new(Schema::pushwoosh().map_err(schema)?),
+            chunks: ChunkLimits {
+                events: CHUNK_EVENTS.min(batch_requests as usize),
+                bytes: GATHERED_BYTES,
+            },
+            streams: Arc::new(Semaphore::new(push_streams as usize)),
+        })
+    }
+}
+
+fn schema(error: crate::wire::SchemaError) -> Exit {
+    Exit::new(Code::Internal, error.to_string())
+}
+
+struct Servers {
+    http: ServerHandle,
+    grpc: JoinHandle<()>,
+}
+
+/// Waits for the end, and drains when a signal brings it.
+async fn wait(
+    drain_timeout: Duration,
+    mut signals: Signals,
+    mut exits: mpsc::Receiver<Exit>,
+    parts: Parts,
+    servers: Servers,
+) -> Result<Code, Exit> {
+    tokio::select! {
+        name = signals.next() => info!(signal = name, "draining"),
+        Some(exit) = exits.recv() => return Err(exit),
+    }
+    let unfinished = |reason: &str| {
+        let (requests, _) = parts.budget.taken();
+        warn!(requests, "{reason}: what is in flight was not acknowledged");
+        Ok(Code::Unfinished)
+    };
+    tokio::select! {
+        finished = timeout(drain_timeout, drain(&parts, servers)) => match finished {
+            Ok(()) => {
+                info!("drained");
+                Ok(Code::Clean)
+            }
+            Err(_) => unfinished("the drain did not end in time"),
+        },
+        Some(exit) = exits.recv() => Err(exit),
+        _ = signals.next() => unfinished("a second signal ended the drain"),
+    }
+}
+
+/// Entrances first: what they let in before is then finished by the pipeline.
+async fn drain(parts: &Parts, servers: Servers) {
+    servers.http.pause().await;
+    parts.drain.begin();
+    let streams = parts.registry.send(EndStreams);
+    let pushes = servers.grpc;
+    // An error means that the part has ended already, which is what is wanted.
+    let _ = tokio::join!(parts.drain.finished(), streams, pushes);
+    servers.http.stop(true).await;
+}
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}

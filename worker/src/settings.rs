@@ -1,0 +1,456 @@
+//! The settings: flags or environment, all checked before a port is bound.
+
+use std::{ffi::OsString, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::{Args, Parser, Subcommand, error::ErrorKind};
+use tokio_postgres::config::{Config, Host};
+
+use crate::{
+    log,
+    units::{Bytes, duration},
+};
+
+/// Receives delivery events from message providers and hands them to Postgres.
+///
+/// The sidecar of the extension tidings: it answers webhooks and gRPC pushes, follows
+/// event streams, and acknowledges an event only after the transaction that holds it
+/// has committed.
+#[derive(Debug, Parser)]
+#[command(name = "tidings-worker", version, max_term_width = 100)]
+#[command(after_long_help = include_str!("manual.txt"))]
+#[command(after_help = "The whole manual, with endpoints, signals and exit codes: --help")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Receive events until SIGTERM or SIGINT
+    #[command(after_long_help = include_str!("manual.txt"))]
+    Run(Box<RunArgs>),
+    /// Say what works, and what to do about the rest
+    #[command(after_long_help = include_str!("manual.txt"))]
+    Check(CheckArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DatabaseArgs {
+    /// The database that has the extension: postgres://user:password@host/database
+    ///
+    /// As libpq reads it, with the options of tokio-postgres. sslmode=require verifies the
+    /// server's certificate; the default, prefer, encrypts without looking at it.
+    #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
+    database_url: Option<Secret>,
+
+    /// Trust only the certificate authorities in this PEM file for Postgres
+    #[arg(long, env = "TIDINGS_DATABASE_CA", value_name = "FILE")]
+    pub(crate) database_ca: Option<PathBuf>,
+
+    /// End a statement that takes longer
+    #[arg(
+        long,
+        env = "TIDINGS_STATEMENT_TIMEOUT",
+        value_name = "TIME",
+        default_value = "15s"
+    )]
+    #[arg(value_parser = duration)]
+    pub(crate) statement_timeout: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+
+    /// Where webhooks, probes and metrics are answered; port 0 is any free port
+    #[arg(
+        long,
+        env = "TIDINGS_HTTP_LISTEN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub(crate) http_listen: SocketAddr,
+
+    /// Where gRPC pushes are answered; port 0 is any free port
+    #[arg(
+        long,
+        env = "TIDINGS_GRPC_LISTEN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8081"
+    )]
+    pub(crate) grpc_listen: SocketAddr,
+
+    /// How long a request may wait for its commit before it is answered 503
+    #[arg(
+        long,
+        env = "TIDINGS_PATIENCE",
+        value_name = "TIME",
+        default_value = "20s"
+    )]
+    #[arg(value_parser = duration)]
+    pub(crate) patience: Duration,
+
+    /// How long a drain may take
+    #[arg(
+        long,
+        env = "TIDINGS_DRAIN_TIMEOUT",
+        value_name = "TIME",
+        default_value = "25s"
+    )]
+    #[arg(value_parser = duration)]
+    pub(crate) drain_timeout: Duration,
+
+    /// Read the sources this often, in case a notification is lost
+    #[arg(
+        long,
+        env = "TIDINGS_SOURCE_POLL",
+        value_name = "TIME",
+        default_value = "30s"
+    )]
+    #[arg(value_parser = duration)]
+    pub(crate) source_poll: Duration,
+
+    /// What to log: a level, or a filter such as info,tidings_worker=debug
+    #[arg(
+        long,
+        env = "TIDINGS_LOG",
+        value_name = "FILTER",
+        default_value = "info,actix_server=warn"
+    )]
+    #[arg(value_parser = log::filter)]
+    pub(crate) log: String,
+
+    /// How to log, on stderr
+    #[arg(
+        long,
+        env = "TIDINGS_LOG_FORMAT",
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t
+    )]
+    pub(crate) log_format: log::Format,
+
+    // Last, as its heading holds for every flag after it.
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+}
+
+/// Every limit, and what happens at it.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Limits")]
+pub(crate) struct LimitArgs {
+    /// Connections that commit; each commits one batch at a time
+    #[arg(
+        long,
+        env = "TIDINGS_CONNECTIONS",
+        value_name = "N",
+        default_value_t = 2
+    )]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub(crate) connections: u8,
+
+    /// The largest body or message; beyond it 413 or OUT_OF_RANGE
+    #[arg(
+        long,
+        env = "TIDINGS_MAX_BODY",
+        value_name = "SIZE",
+        default_value = "8MiB"
+    )]
+    pub(crate) max_body: Bytes,
+
+    /// Requests in one batch; the next ones go into the next batch
+    #[arg(
+        long,
+        env = "TIDINGS_BATCH_REQUESTS",
+        value_name = "N",
+        default_value_t = 1000
+    )]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) batch_requests: u32,
+
+    /// Bytes in one batch, unless one request alone has more
+    #[arg(
+        long,
+        env = "TIDINGS_BATCH_BYTES",
+        value_name = "SIZE",
+        default_value = "8MiB"
+    )]
+    pub(crate) batch_bytes: Bytes,
+
+    /// Requests pending in the process; beyond it webhooks get 503, pushes wait
+    #[arg(
+        long,
+        env = "TIDINGS_PENDING_REQUESTS",
+        value_name = "N",
+        default_value_t = 20_000
+    )]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) pending_requests: u32,
+
+    /// Bytes pending in the process; beyond it webhooks get 503, pushes wait
+    #[arg(
+        long,
+        env = "TIDINGS_PENDING_BYTES",
+        value_name = "SIZE",
+        default_value = "64MiB"
+    )]
+    pub(crate) pending_bytes: Bytes,
+
+    /// Open HTTP connections; the next ones wait to be accepted
+    #[arg(
+        long,
+        env = "TIDINGS_HTTP_CONNECTIONS",
+        value_name = "N",
+        default_value_t = 1024
+    )]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) http_connections: u32,
+
+    /// Open gRPC push streams; the next ones get RESOURCE_EXHAUSTED
+    #[arg(
+        long,
+        env = "TIDINGS_PUSH_STREAMS",
+        value_name = "N",
+        default_value_t = 64
+    )]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub(crate) push_streams: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+}
+
+/// Text that is never shown.
+#[derive(Clone)]
+pub(crate) struct Secret(String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(hidden)")
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+/// Why there are no settings to go on with.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// Help or version: text for stdout, and a clean exit.
+    Asked(clap::Error),
+    /// Text for stderr.
+    Bad(String),
+}
+
+/// Reads and checks everything but the environment's reachability.
+pub(crate) fn parse(
+    arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
+) -> Result<(Command, Config), Stop> {
+    let cli = Cli::try_parse_from(arguments).map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Asked(error),
+        _ => {
+            let text = error.render().to_string();
+            Stop::Bad(text.replacen("error: ", "tidings-worker: ", 1))
+        }
+    })?;
+    let named = |complaint| Stop::Bad(format!("tidings-worker: {complaint}"));
+    let database = match &cli.command {
+        Command::Run(run) => {
+            run.limits.check().map_err(named)?;
+            &run.database
+        }
+        Command::Check(check) => &check.database,
+    };
+    let config = database.config().map_err(named)?;
+    Ok((cli.command, config))
+}
+
+impl DatabaseArgs {
+    fn config(&self) -> Result<Config, String> {
+        let Some(Secret(url)) = &self.database_url else {
+            return Err("no database: set DATABASE_URL or give --database-url, \
+                        such as postgres://user:password@host/database"
+                .to_owned());
+        };
+        // Here `require` verifies all that `verify-full` asks for.
+        let url = url.replace("sslmode=verify-full", "sslmode=require");
+        let config = Config::from_str(&url).map_err(|error| {
+            // The cause may quote the URL, and with it the password.
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let cause = cause.filter(|cause| !cause.contains(['@', ':']));
+            let cause = cause
+                .unwrap_or_else(|| "write it as postgres://user:password@host/database".to_owned());
+            format!("DATABASE_URL cannot be used: {cause}")
+        })?;
+        if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+            return Err(
+                "DATABASE_URL names no host: write postgres://user@host/database, \
+                        or ?host=/run/postgresql for a socket"
+                    .to_owned(),
+            );
+        }
+        Ok(config)
+    }
+}
+
+/// Where the database is, without user and password.
+pub(crate) fn place(config: &Config) -> String {
+    let hosts = config.get_hosts().iter().map(|host| match host {
+        Host::Tcp(name) => name.clone(),
+        #[cfg(unix)]
+        Host::Unix(path) => path.display().to_string(),
+    });
+    let addresses = config.get_hostaddrs().iter().map(ToString::to_string);
+    let mut hosts: Vec<_> = hosts.collect();
+    if hosts.is_empty() {
+        hosts = addresses.collect();
+    }
+    let ports: Vec<_> = config.get_ports().iter().map(u16::to_string).collect();
+    let port = if ports.is_empty() {
+        "5432".to_owned()
+    } else {
+        ports.join(",")
+    };
+    let database = config
+        .get_dbname()
+        .or(config.get_user())
+        .unwrap_or_default();
+    format!("{} port {port} database {database:?}", hosts.join(","))
+}
+
+impl LimitArgs {
+    /// Limits that contradict each other would only show under load.
+    fn check(&self) -> Result<(), String> {
+        let least = Bytes(1024);
+        for (name, size) in [
+            ("--max-body", self.max_body),
+            ("--batch-bytes", self.batch_bytes),
+            ("--pending-bytes", self.pending_bytes),
+        ] {
+            if size < least {
+                return Err(format!("{name} is {size}: it must be at least {least}"));
+            }
+        }
+        if self.pending_bytes < self.max_body {
+            return Err(format!(
+                "--pending-bytes ({}) is less than --max-body ({}): no such body could be received",
+                self.pending_bytes, self.max_body
+            ));
+        }
+        // A value of Postgres has at most 1 GiB, and so has the whole statement.
+        let greatest = Bytes(512 << 20);
+        for (name, size) in [
+            ("--max-body", self.max_body),
+            ("--batch-bytes", self.batch_bytes),
+        ] {
+            if size > greatest {
+                return Err(format!("{name} is {size}: it must be at most {greatest}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    const URL: &str = "postgres://tidings:s3cret@db.internal:5433/app";
+
+    fn run(arguments: &[&str]) -> Result<(Command, Config), Stop> {
+        let url = ["tidings-worker", "run", "--database-url", URL];
+        parse(url.iter().chain(arguments))
+    }
+
+    fn complaint(result: Result<(Command, Config), Stop>) -> String {
+        match result {
+            Err(Stop::Bad(text)) => text,
+            other => panic!("expected a complaint, not {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_are_as_documented() {
+        let Ok((Command::Run(run), config)) = run(&[]) else {
+            panic!("defaults are refused");
+        };
+        assert_eq!(run.http_listen.to_string(), "127.0.0.1:8080");
+        assert_eq!(run.grpc_listen.to_string(), "127.0.0.1:8081");
+        assert_eq!(run.limits.max_body, Bytes(8 << 20));
+        assert_eq!(run.limits.connections, 2);
+        assert_eq!(run.patience, Duration::from_secs(20));
+        assert_eq!(place(&config), "db.internal port 5433 database \"app\"");
+    }
+
+    #[test]
+    fn bad_settings_are_refused_by_name() {
+        for (arguments, word) in [
+            (&["--http-listen", "nowhere"][..], "--http-listen"),
+            (&["--grpc-listen", "127.0.0.1"], "--grpc-listen"),
+            (&["--connections", "0"], "--connections"),
+            (&["--max-body", "8MB"], "KiB"),
+            (&["--max-body", "100"], "--max-body"),
+            (
+                &["--max-body", "600MiB", "--pending-bytes", "1GiB"],
+                "--max-body",
+            ),
+            (
+                &["--max-body", "1MiB", "--pending-bytes", "512KiB"],
+                "--pending-bytes",
+            ),
+            (&["--patience", "soon"], "--patience"),
+            (&["--drain-timeout", "0s"], "--drain-timeout"),
+            (&["--log", "=nonsense="], "--log"),
+            (&["--unheard-of"], "--unheard-of"),
+        ] {
+            let text = complaint(run(arguments));
+            assert!(text.contains(word), "{arguments:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn a_bad_url_is_refused_without_showing_its_password() {
+        for url in [
+            "postgres://tidings:s3cret@host:port/app",
+            "tidings:s3cret@host/app?sslmode=require",
+            "postgres://tidings:s3cret@host/app?sslmode=s3cret",
+            "postgres://tidings:s3cret@host/app?s3cret:x=1",
+            "postgres:///app",
+            "",
+        ] {
+            let text = complaint(parse(["tidings-worker", "check", "--database-url", url]));
+            assert!(text.contains("DATABASE_URL"), "{text}");
+            assert!(!text.contains("s3cret"), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_shows_the_password() {
+        let (command, config) = run(&[]).unwrap();
+        assert!(!format!("{command:?} {config:?} {}", place(&config)).contains("s3cret"));
+    }
+
+    #[test]
+    fn help_is_asked_for_and_no_error() {
+        for arguments in [
+            &["tidings-worker", "--help"][..],
+            &["tidings-worker", "run", "--help"],
+        ] {
+            assert!(matches!(parse(arguments), Err(Stop::Asked(_))));
+        }
+    }
+}

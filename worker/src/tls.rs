@@ -1,0 +1,107 @@
+//! TLS towards Postgres.
+//!
+//! `sslmode=prefer` (the default of a URL) encrypts where the server offers it and
+//! does not look at the certificate, as libpq does; `sslmode=require` verifies
+//! certificate and name, against the system's roots or a file of one's own.
+
+use std::{io, path::Path, sync::Arc};
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+};
+use tokio_postgres::config::SslMode;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TlsError {
+    #[error("cannot read certificates from {0}: {1}")]
+    File(String, String),
+    #[error("no root certificates found: install the system's, or give --database-ca")]
+    NoRoots,
+    #[error(transparent)]
+    Rustls(#[from] rustls::Error),
+}
+
+pub(crate) fn connector(mode: SslMode, ca: Option<&Path>) -> Result<MakeRustlsConnect, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()?;
+    let config = if mode == SslMode::Require || ca.is_some() {
+        builder.with_root_certificates(roots(ca)?)
+    } else {
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Opportunistic(provider)))
+    };
+    Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
+}
+
+fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    match ca {
+        Some(path) => {
+            let unreadable =
+                |e: &dyn ToString| TlsError::File(path.display().to_string(), e.to_string());
+            let certificates = CertificateDer::pem_file_iter(path).map_err(|e| unreadable(&e))?;
+            for certificate in certificates {
+                roots.add(certificate.map_err(|e| unreadable(&e))?)?;
+            }
+            if roots.is_empty() {
+                return Err(unreadable(&io::Error::other("it holds no certificate")));
+            }
+        }
+        None => {
+            // Single unreadable roots of a system are common and harmless.
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err(TlsError::NoRoots);
+            }
+        }
+    }
+    Ok(roots)
+}
+
+/// Accepts any certificate: encryption against those who listen, not against those
+/// who interfere. Only ever used when `sslmode` does not ask for more.
+#[derive(Debug)]
+struct Opportunistic(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Opportunistic {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

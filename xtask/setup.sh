@@ -1,0 +1,124 @@
+#!/bin/sh
+# Installs what building and testing needs and this machine lacks, and nothing
+# else: with everything there it changes nothing and says nothing.
+#
+#   xtask/setup.sh [--dry-run]
+#
+# PG_CONFIG names a Postgres of your own; then none is installed.
+set -eu
+
+cd "$(dirname "$0")/.."
+
+dry_run=
+[ "${1-}" = --dry-run ] && dry_run=yes
+
+say() { printf 'setup: %s\n' "$*"; }
+stop() {
+  say "$*" >&2
+  exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+run() {
+  say "\$ $*"
+  [ -n "$dry_run" ] || "$@"
+}
+
+# Whether one of the files that the patterns name is there.
+any_file() {
+  for file in "$@"; do
+    [ ! -e "$file" ] || return 0
+  done
+  return 1
+}
+
+have cargo || stop "install Rust (https://rustup.rs), then try again: cargo is not in PATH"
+
+# The version of cargo-pgrx is the one of pgrx, which the workspace pins.
+pgrx=$(sed -n 's/^pgrx = "=\([0-9.]*\)"$/\1/p' Cargo.toml)
+[ -n "$pgrx" ] || stop "Cargo.toml pins no version of pgrx"
+pgrx_here=$(cargo pgrx --version 2>/dev/null || true)
+
+# ---------------------------------------------------------------- packages
+
+packages=
+need() { packages="$packages $*"; }
+
+have cc && have make && any_file /usr/include/stdio.h || need build-essential
+have pkg-config || need pkg-config
+# To compile cargo-pgrx.
+[ "$pgrx_here" = "cargo-pgrx $pgrx" ] || any_file /usr/include/openssl/ssl.h || need libssl-dev
+
+# bindgen reads the server's headers with libclang, which brings its own stddef.h.
+if [ -z "${LIBCLANG_PATH-}" ]; then
+  any_file /usr/lib/llvm-*/lib/libclang.so* /usr/lib/llvm-*/lib/libclang-*.so* /usr/lib*/libclang.so* &&
+    any_file /usr/lib/llvm-*/lib/clang/*/include/stddef.h /usr/lib*/clang/*/include/stddef.h ||
+    need libclang-14-dev
+fi
+
+# What of a Postgres is missing, in words; nothing when it is complete.
+lacking() {
+  have "$1" || {
+    echo "$1 itself"
+    return
+  }
+  bindir=$("$1" --bindir)
+  for program in initdb postgres; do
+    [ -x "$bindir/$program" ] || echo "$bindir/$program"
+  done
+  [ -x "$bindir/psql" ] || echo "$bindir/psql"
+  [ -e "$("$1" --includedir-server)/postgres.h" ] || echo "the server's headers"
+}
+
+server_packages=
+if [ -n "${PG_CONFIG-}" ]; then
+  missing=$(lacking "$PG_CONFIG" | paste -s -d, -)
+  [ -z "$missing" ] || stop "the Postgres of PG_CONFIG=$PG_CONFIG lacks $missing"
+else
+  pgxs=$(have pg_config && dirname "$(dirname "$(pg_config --pgxs)")" || echo /nowhere)
+  if [ -n "$(lacking pg_config)" ] ||
+    ! any_file "$pgxs/test/regress/pg_regress" || ! any_file "$pgxs/test/isolation/pg_isolation_regress"; then
+    server_packages="postgresql-15 postgresql-client-15 postgresql-server-dev-15"
+    need "$server_packages"
+  fi
+fi
+
+if [ -n "$packages" ]; then
+  packages=${packages# }
+  have apt-get || stop "install what these packages of Debian hold, then try again: $packages"
+  if [ "$(id -u)" = 0 ]; then
+    root=
+  elif have sudo; then
+    root=sudo
+  else
+    stop "as root, run: apt-get install $packages"
+  fi
+  say "missing here: $packages"
+  # Debian's server package makes and starts a server of its own, which nobody
+  # here needs; it does not while this file says so.
+  no_cluster=/etc/postgresql-common/createcluster.d/tidings-setup.conf
+  if [ -n "$server_packages" ]; then
+    if [ -z "$dry_run" ]; then
+      trap '$root rm -f "$no_cluster"' EXIT
+      trap 'exit 1' HUP INT TERM
+    fi
+    run $root mkdir -p "${no_cluster%/*}"
+    run $root sh -c "echo create_main_cluster = false > $no_cluster"
+  fi
+  run $root apt-get update -q
+  run $root env DEBIAN_FRONTEND=noninteractive \
+    apt-get install -q -y --no-install-recommends $packages
+fi
+
+# ---------------------------------------------------------------- Rust
+
+if ! cargo --version >/dev/null 2>&1; then
+  # rustup is there, and the toolchain that this project pins is not.
+  channel=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
+  have rustup || stop "cargo does not run: install Rust $channel (https://rustup.rs)"
+  run rustup toolchain install "$channel" --profile minimal --component rustfmt --component clippy
+fi
+
+if [ "$pgrx_here" != "cargo-pgrx $pgrx" ]; then
+  say "cargo-pgrx $pgrx is needed, ${pgrx_here:-none} is here"
+  run cargo install cargo-pgrx --version "$pgrx" --locked
+fi

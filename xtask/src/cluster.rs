@@ -1,0 +1,251 @@
+//! A private Postgres: its own data, port and socket in a temporary folder,
+//! stopped and removed when it is dropped or this program ends.
+//!
+//! Postgres refuses to run as root, so under root it runs as the user that
+//! its package made.
+
+mod made;
+
+use self::made::{Owner, data, folder, initdb, log, settings, without_pg_variables};
+use crate::leash::{self, Leash};
+use crate::server::Server;
+use crate::step;
+use anyhow::{Context as _, Result, bail};
+use postgres::{Client, Config, NoTls};
+use rustix::process::Signal;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// The superuser, whatever the system's user is called.
+pub const SUPERUSER: &str = "postgres";
+const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often another port is tried when somebody took the one found free.
+const PORT_TRIES: usize = 10;
+
+/// Whether a commit must survive a crash of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// As a server is set up: for the demo and for measuring.
+    Durable,
+    /// No fsync: for tests, whose data need not outlive the machine's crash.
+    Fast,
+}
+
+/// A running server. Its folder holds the data, the socket and the log, and
+/// is there for the caller's files too.
+#[derive(Debug)]
+pub struct Cluster {
+    server: Server,
+    port: u16,
+    postmaster: Child,
+    // In this order: the leash lets go once the folder is removed.
+    folder: TempDir,
+    _leash: Leash,
+}
+
+impl Cluster {
+    /// Makes a cluster and starts it; ready for connections on return.
+    pub fn start(server: &Server, durability: Durability) -> Result<Self> {
+        let folder = folder()?;
+        let leash = Leash::new("QUIT", Some(folder.path()))?;
+        let owner = Owner::find(folder.path())?;
+        initdb(server, folder.path(), owner)?;
+        fs::OpenOptions::new()
+            .append(true)
+            .open(data(folder.path()).join("postgresql.conf"))?
+            .write_all(settings(folder.path(), durability).as_bytes())
+            .context("cannot write postgresql.conf")?;
+
+        for _ in 0..PORT_TRIES {
+            let port = free_port()?;
+            let mut postmaster = spawn(server, folder.path(), owner, port)?;
+            leash.hold(postmaster.id())?;
+            match ready(&mut postmaster, folder.path(), port)? {
+                Ready::Yes => {
+                    return Ok(Self {
+                        server: server.clone(),
+                        port,
+                        postmaster,
+                        folder,
+                        _leash: leash,
+                    });
+                }
+                Ready::PortTaken => {}
+            }
+        }
+        bail!("no free port after {PORT_TRIES} tries")
+    }
+
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    pub fn host(&self) -> Ipv4Addr {
+        HOST
+    }
+
+    /// The cluster's temporary folder, removed with it.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The URL a worker connects with.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgresql://{SUPERUSER}@{HOST}:{}/{database}", self.port)
+    }
+
+    pub fn connect(&self, database: &str) -> Result<Client> {
+        config(self.port, database)
+            .connect(NoTls)
+            .with_context(|| format!("cannot connect to {}", self.url(database)))
+    }
+
+    pub fn create_database(&self, name: &str) -> Result<()> {
+        // The template keeps the database free of whatever template1 gets.
+        self.connect("postgres")?
+            .batch_execute(&format!("create database \"{name}\" template template0"))
+            .with_context(|| format!("cannot create the database {name}"))
+    }
+
+    /// One of the server's client programs, pointed at this cluster.
+    pub fn client_program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.server.program(name));
+        without_pg_variables(&mut command)
+            .env("PGHOST", HOST.to_string())
+            .env("PGPORT", self.port.to_string())
+            .env("PGUSER", SUPERUSER);
+        command
+    }
+
+    /// Runs SQL with psql, stopping at the first error; returns bare rows.
+    pub fn psql(&self, database: &str, sql: &str) -> Result<String> {
+        step::output(self.client_program("psql").args([
+            "-X",
+            "-q",
+            "-A",
+            "-t",
+            "-v",
+            "ON_ERROR_STOP=1",
+            "-d",
+            database,
+            "-c",
+            sql,
+        ]))
+    }
+
+    /// What the server logged, for a failure's report.
+    pub fn log(&self) -> String {
+        fs::read_to_string(log(self.folder.path())).unwrap_or_default()
+    }
+
+    /// The command line with which a person looks into it.
+    pub fn psql_line(&self, database: &str) -> String {
+        format!(
+            "{} '{}'",
+            self.server.program("psql").display(),
+            self.url(database)
+        )
+    }
+}
+
+impl Drop for Cluster {
+    /// Immediate: the data goes anyway.
+    fn drop(&mut self) {
+        let _ = leash::signal(self.postmaster.id(), Signal::QUIT);
+        if !matches!(
+            leash::wait(&mut self.postmaster, Duration::from_secs(10)),
+            Ok(Some(_))
+        ) {
+            let _ = self.postmaster.kill();
+            let _ = self.postmaster.wait();
+        }
+        // A test that failed says what the server thought of it.
+        if std::thread::panicking() {
+            eprintln!("--- the server's log\n{}", self.log());
+        }
+    }
+}
+
+fn spawn(server: &Server, folder: &Path, owner: Owner, port: u16) -> Result<Child> {
+    let log: File = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(log(folder))
+        .context("cannot open the server's log")?;
+    let mut command = Command::new(server.program("postgres"));
+    without_pg_variables(&mut command)
+        .arg("-D")
+        .arg(data(folder))
+        .args(["-p", &port.to_string()])
+        .current_dir(folder)
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log);
+    owner.become_it(&mut command);
+    command
+        .spawn()
+        .with_context(|| format!("cannot run {}", step::shown(&command)))
+}
+
+enum Ready {
+    Yes,
+    PortTaken,
+}
+
+fn ready(postmaster: &mut Child, folder: &Path, port: u16) -> Result<Ready> {
+    let log = || fs::read_to_string(log(folder)).unwrap_or_default();
+    let deadline = Instant::now() + START_TIMEOUT;
+    // By the socket in our own folder, since another server may answer at the port.
+    let mut by_socket = Config::new();
+    by_socket
+        .host_path(folder)
+        .port(port)
+        .user(SUPERUSER)
+        .dbname("postgres");
+    loop {
+        if let Some(status) = postmaster.try_wait()? {
+            let log = log();
+            if log.contains("Address already in use") {
+                return Ok(Ready::PortTaken);
+            }
+            bail!("the private Postgres ended ({status})\n{log}");
+        }
+        if by_socket.connect(NoTls).is_ok() {
+            return Ok(Ready::Yes);
+        }
+        if Instant::now() >= deadline {
+            bail!(
+                "the private Postgres is not ready after {START_TIMEOUT:?}\n{}",
+                log()
+            );
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn config(port: u16, database: &str) -> Config {
+    let mut config = Config::new();
+    config
+        .host(&HOST.to_string())
+        .port(port)
+        .user(SUPERUSER)
+        .dbname(database);
+    config
+}
+
+fn free_port() -> Result<u16> {
+    let listener = TcpListener::bind((HOST, 0)).context("cannot find a free port")?;
+    Ok(listener.local_addr()?.port())
+}

@@ -1,0 +1,151 @@
+//! The emulated providers, as a process.
+
+use crate::paths;
+use crate::process::{Process, Speaks};
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+const END_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What it is to play.
+#[derive(Debug, Clone)]
+pub struct Play<'a> {
+    pub events: u64,
+    pub seed: u64,
+    /// Share of the deliveries that are repeated, 0.0 to 1.0.
+    pub duplicates: f64,
+    /// Events a second, 0 = as fast as they are answered.
+    pub rate: u64,
+    /// Sources, comma-separated; None = all.
+    pub only: Option<&'a str>,
+    pub http: SocketAddr,
+    pub grpc: SocketAddr,
+}
+
+/// One source's counters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub struct Sent {
+    /// Distinct events put on the wire at least once.
+    pub emitted: u64,
+    /// With repeats.
+    pub sent: u64,
+    pub acknowledged: u64,
+    pub retried: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Said {
+    Listening(BTreeMap<String, SocketAddr>),
+    Progress(BTreeMap<String, Sent>),
+    Done(bool),
+}
+
+/// A running emulator: it waits for [`Emulator::begin`].
+#[derive(Debug)]
+pub struct Emulator {
+    process: Process,
+    /// Where the Ppoppo stream is served.
+    pub ppoppo: SocketAddr,
+    ledger: PathBuf,
+    sent: BTreeMap<String, Sent>,
+    done: bool,
+}
+
+impl Emulator {
+    /// Its ledger and its log are written into the folder.
+    pub fn start(play: &Play<'_>, folder: &Path) -> Result<Self> {
+        let ledger = folder.join("ledger.jsonl");
+        let mut command = Command::new(paths::program("tidings-emulator")?);
+        command
+            .arg("run")
+            .args(["--events", &play.events.to_string()])
+            .args(["--seed", &play.seed.to_string()])
+            .args(["--duplicates", &play.duplicates.to_string()])
+            .args(["--rate", &play.rate.to_string()])
+            .args(["--http", &format!("http://{}", play.http)])
+            .args(["--grpc", &format!("http://{}", play.grpc)])
+            .args(["--ppoppo-listen", "127.0.0.1:0"])
+            .arg("--ledger")
+            .arg(&ledger);
+        if let Some(only) = play.only {
+            command.args(["--only", only]);
+        }
+        let log = folder.join("emulator.log");
+        let mut process = Process::start("tidings-emulator", &mut command, &log, Speaks::Stdout)?;
+        let first = process.line(START_TIMEOUT)?;
+        let Ok(Said::Listening(addresses)) = serde_json::from_str(&first) else {
+            bail!("the emulator's first line is not where it listens: {first}");
+        };
+        let ppoppo = *addresses
+            .get("ppoppo")
+            .with_context(|| format!("no address of ppoppo in {first}"))?;
+        Ok(Self {
+            process,
+            ppoppo,
+            ledger,
+            sent: BTreeMap::new(),
+            done: false,
+        })
+    }
+
+    /// Lets it send.
+    pub fn begin(&mut self) -> Result<()> {
+        self.process.tell("start")
+    }
+
+    /// Takes in what it has said meanwhile; an error when it ended by itself.
+    pub fn listen(&mut self) -> Result<()> {
+        while let Some(line) = self.process.waiting_line() {
+            match serde_json::from_str(&line) {
+                Ok(Said::Progress(sent)) => self.sent = sent,
+                Ok(Said::Done(done)) => self.done = done,
+                Ok(Said::Listening(_)) | Err(_) => bail!("the emulator said `{line}`"),
+            }
+        }
+        if let Some(status) = self.process.has_ended()? {
+            bail!("the emulator ended by itself ({status})\n{}", self.tail());
+        }
+        Ok(())
+    }
+
+    /// By source, as last heard.
+    pub fn sent(&self) -> &BTreeMap<String, Sent> {
+        &self.sent
+    }
+
+    pub fn emitted(&self) -> u64 {
+        self.sent.values().map(|source| source.emitted).sum()
+    }
+
+    /// Every push is acknowledged and every streamed event was sent once.
+    pub fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// The ledger as it stands: complete once it is done.
+    pub fn ledger(&self) -> &Path {
+        &self.ledger
+    }
+
+    /// Ends it; the ledger then holds the final counts.
+    pub fn finish(&mut self) -> Result<()> {
+        self.process.hang_up();
+        let status = self.process.ended(END_TIMEOUT)?;
+        if !status.success() {
+            bail!("the emulator ended badly ({status})\n{}", self.tail());
+        }
+        Ok(())
+    }
+
+    pub fn tail(&self) -> String {
+        self.process.tail()
+    }
+}

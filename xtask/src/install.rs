@@ -1,0 +1,139 @@
+//! Builds the extension for one Postgres installation and copies it there.
+
+use crate::paths;
+use crate::server::Server;
+use crate::step;
+use anyhow::{Context as _, Result, bail};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The variables under which the extension is compiled. Building and linting
+/// use the same, so that neither makes the other compile the bindings again.
+pub fn build_env(server: &Server) -> Result<[(&'static str, PathBuf); 3]> {
+    let pgrx_home = paths::target().join("pgrx");
+    fs::create_dir_all(&pgrx_home)
+        .with_context(|| format!("cannot make {}", pgrx_home.display()))?;
+    Ok([
+        // Makes `cargo pgrx init` unnecessary.
+        ("PGRX_PG_CONFIG_PATH", server.pg_config().to_owned()),
+        // Nothing of ours in the person's home.
+        ("PGRX_HOME", pgrx_home),
+        // It would set RUSTFLAGS, and so compile every dependency once more, for
+        // linkers that drop the section that holds the SQL's description. Should
+        // one do so, packaging fails with "no embedded pgrx schema section".
+        ("CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND", "1".into()),
+    ])
+}
+
+/// Builds the extension and installs what differs.
+pub fn run(server: &Server) -> Result<()> {
+    let package = package(server)?;
+    let mut stale = Vec::new();
+    let mut found = false;
+    for (folder, into, mode) in [
+        (&server.pkglibdir, server.pkglibdir.clone(), 0o755),
+        (
+            &server.sharedir.join("extension"),
+            server.sharedir.join("extension"),
+            0o644,
+        ),
+    ] {
+        for from in files(&inside(&package, folder))? {
+            found = true;
+            let to = into.join(from.file_name().context("a file without a name")?);
+            if fs::read(&to).ok() != Some(fs::read(&from)?) {
+                stale.push(File { from, to, mode });
+            }
+        }
+    }
+    if !found {
+        bail!("cargo pgrx made nothing in {}", package.display());
+    }
+    if stale.is_empty() {
+        println!(
+            "  the extension is installed in {} already",
+            server.pkglibdir.display()
+        );
+    }
+    stale.iter().try_for_each(File::install)
+}
+
+/// Builds it for this server; returns the folder that mirrors the system's.
+fn package(server: &Server) -> Result<PathBuf> {
+    let out = paths::target().join(format!("package-{}", server.feature()));
+    // A file of an earlier build must not be installed again.
+    match fs::remove_dir_all(&out) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("cannot remove {}", out.display()));
+        }
+        _ => {}
+    }
+    step::run(
+        Command::new("cargo")
+            .args(["pgrx", "package", "-p", "tidings", "--pg-config"])
+            .arg(server.pg_config())
+            .arg("--out-dir")
+            .arg(&out)
+            .envs(build_env(server)?),
+    )?;
+    Ok(out)
+}
+
+/// A file of the package and where it belongs.
+struct File {
+    from: PathBuf,
+    to: PathBuf,
+    mode: u32,
+}
+
+impl File {
+    /// By a new file and a rename: a running server has the old one mapped.
+    fn install(&self) -> Result<()> {
+        let folder = self.to.parent().context("a file without a folder")?;
+        let Ok(new) = tempfile::NamedTempFile::new_in(folder) else {
+            return self.install_by_sudo();
+        };
+        fs::copy(&self.from, new.path())
+            .with_context(|| format!("cannot write to {}", folder.display()))?;
+        fs::set_permissions(new.path(), Permissions::from_mode(self.mode))?;
+        new.persist(&self.to)
+            .with_context(|| format!("cannot replace {}", self.to.display()))?;
+        println!("  installed {}", self.to.display());
+        Ok(())
+    }
+
+    fn install_by_sudo(&self) -> Result<()> {
+        step::run(
+            Command::new("sudo")
+                .args(["install", "-m", &format!("{:o}", self.mode)])
+                .args([&self.from, &self.to]),
+        )
+        .with_context(|| {
+            format!(
+                "{} is not writable: run `make install` as a user who may write there, or with sudo",
+                self.to.display()
+            )
+        })
+    }
+}
+
+/// An absolute path of the system, under another root.
+fn inside(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?
+    {
+        let path = entry?.path();
+        if path.is_file() {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}

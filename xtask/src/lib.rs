@@ -1,0 +1,37 @@
+//! What the Makefile calls, as a library, so that the end-to-end tests run
+//! against the same private clusters and processes as the demo does.
+//!
+//! # Layout
+//! - [`paths`], [`step`]: where things are; running a command and saying so
+//! - [`server`]: a Postgres installation, as its `pg_config` describes it
+//! - [`install`]: builds the extension and copies it into that installation
+//! - [`leash`], [`cluster`], [`process`], [`worker`], [`emulator`]: what runs, and
+//!   that it ends and is removed however this program ends
+//! - [`sources`], [`ledger`], [`reconcile`]: what the emulator plays, and what became of it
+//! - [`stage`], [`play`] with [`follow`] and [`metrics`]: one run of it all
+//! - [`demo`] with [`table`]: the run as people see it
+//! - [`regress`], [`mod@test`], [`lint`]: the checks
+//! - [`http`]: the few HTTP requests that the above need
+
+pub mod cluster;
+pub mod demo;
+pub mod emulator;
+pub mod follow;
+pub mod http;
+pub mod install;
+pub mod leash;
+pub mod ledger;
+pub mod lint;
+pub mod metrics;
+pub mod paths;
+pub mod play;
+pub mod process;
+pub mod reconcile;
+pub mod regress;
+pub mod server;
+pub mod sources;
+pub mod stage;
+pub mod step;
+pub mod table;
+pub mod test;
+pub mod worker;

@@ -1,0 +1,91 @@
+//! The command line of what the Makefile calls.
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::process::ExitCode;
+use xtask::server::Server;
+use xtask::{demo, install, lint, regress, test};
+
+#[derive(Parser)]
+#[command(about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// The pg_config of the Postgres to use; the first in PATH otherwise
+    #[arg(long, global = true, env = "PG_CONFIG")]
+    pg_config: Option<OsString>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Everything at work, on emulated providers, and a reconciliation
+    Demo(Demo),
+    /// All tests
+    Test,
+    /// Only pg_regress and pg_isolation_regress, on the extension as installed
+    Regress,
+    /// Build the extension and copy it into the Postgres
+    Install,
+    /// Formatting, clippy, documentation
+    Lint,
+}
+
+#[derive(Args)]
+struct Demo {
+    /// Distinct events to emit
+    #[arg(long, default_value_t = 500_000)]
+    events: u64,
+    /// The same seed emits the same events
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Share of deliveries that are repeated
+    #[arg(long, default_value_t = 0.05)]
+    duplicates: f64,
+    /// Events a second; 0 = as fast as they are answered
+    #[arg(long, default_value_t = 0)]
+    rate: u64,
+    /// SIGKILL the worker half-way and start it again
+    #[arg(long)]
+    kill_worker: bool,
+    /// Keep everything running at the end, to look at it
+    #[arg(long)]
+    keep: bool,
+}
+
+fn main() -> ExitCode {
+    match run(&Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: &Cli) -> Result<()> {
+    let named = cli.pg_config.clone().filter(|path| !path.is_empty());
+    let server = Server::ask(named.unwrap_or_else(|| "pg_config".into()))?;
+    match &cli.command {
+        Command::Demo(options) => {
+            install::run(&server)?;
+            demo::run(
+                &server,
+                &demo::Options {
+                    events: options.events,
+                    seed: options.seed,
+                    duplicates: options.duplicates,
+                    rate: options.rate,
+                    kill_worker: options.kill_worker,
+                    keep: options.keep,
+                },
+            )
+        }
+        Command::Test => test::run(&server),
+        Command::Regress => regress::REGRESS
+            .run(&server)
+            .and(regress::ISOLATION.run(&server)),
+        Command::Install => install::run(&server),
+        Command::Lint => lint::run(&server),
+    }
+}

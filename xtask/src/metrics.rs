@@ -1,0 +1,63 @@
+//! The worker's Prometheus metrics, as far as the demo shows them.
+
+use crate::http;
+use anyhow::Result;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// Events answered as duplicates, by source. A worker that was started again
+/// counts from zero, so what it had counted is kept.
+#[derive(Debug, Default)]
+pub struct Duplicates {
+    before: BTreeMap<String, u64>,
+    now: BTreeMap<String, u64>,
+}
+
+const METRIC: &str = "tidings_worker_events_total";
+
+impl Duplicates {
+    pub fn read(&mut self, worker: SocketAddr) -> Result<()> {
+        let answer = http::get(worker, "/metrics")?;
+        for (source, value) in duplicates(&answer.body) {
+            let now = self.now.entry(source.clone()).or_default();
+            if value < *now {
+                *self.before.entry(source).or_default() += *now;
+            }
+            *now = value;
+        }
+        Ok(())
+    }
+
+    pub fn of(&self, source: &str) -> u64 {
+        let value = |map: &BTreeMap<String, u64>| map.get(source).copied().unwrap_or_default();
+        value(&self.before) + value(&self.now)
+    }
+}
+
+fn duplicates(text: &str) -> impl Iterator<Item = (String, u64)> {
+    text.lines().filter_map(|line| {
+        let labels = line.strip_prefix(METRIC)?.strip_prefix('{')?;
+        let (labels, value) = labels.rsplit_once("} ")?;
+        if !labels.contains("result=\"duplicate\"") {
+            return None;
+        }
+        let (_, rest) = labels.split_once("source=\"")?;
+        let (source, _) = rest.split_once('"')?;
+        Some((source.to_owned(), value.trim().parse().ok()?))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_duplicates_are_read() {
+        let text = "# TYPE tidings_worker_events_total counter\n\
+            tidings_worker_events_total{source=\"a\",result=\"inserted\"} 7\n\
+            tidings_worker_events_total{source=\"a\",result=\"duplicate\"} 3\n\
+            tidings_worker_events_total{result=\"duplicate\",source=\"b\"} 4\n";
+        let read: Vec<_> = duplicates(text).collect();
+        assert_eq!(read, [("a".to_owned(), 3), ("b".to_owned(), 4)]);
+    }
+}

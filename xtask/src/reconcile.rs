@@ -1,0 +1,134 @@
+//! The ledger against the database, event by event: is each one there, and
+//! as often as it may be.
+
+use crate::ledger;
+use anyhow::{Context as _, Result, bail};
+use postgres::Client;
+use std::path::Path;
+
+/// What each event's payload says of it: the same rule as the ledger's keys.
+const STORED: &str = "
+create temp table stored as
+select s.name as source, k.key, count(*) as rows
+from tidings.event e
+     join tidings.source s on s.id = e.source_id,
+     lateral (select case s.provider
+       when 'ppoppo' then e.payload->>'event_id'
+       when 'pushwoosh' then coalesce(e.payload->>'uuid', e.payload->>'user_id')
+       when 'arpoone' then concat_ws('|', e.payload->>'MessageId', e.payload->>'Status',
+                                     e.payload->>'ReportDateTime')
+       when 'pushpushgo' then concat_ws('|', e.payload->>'kind',
+                                        coalesce(e.payload->>'messageId', e.payload->>'customId'),
+                                        e.payload->>'ts', e.payload->>'clickAction')
+       end) k(key)
+group by 1, 2";
+
+const COMPARED: &str = "
+select coalesce(l.source, s.source),
+       coalesce(sum(greatest(l.most, 0)), 0)::bigint as emitted,
+       coalesce(sum(s.rows), 0)::bigint as stored,
+       coalesce(sum(greatest(l.least - coalesce(s.rows, 0), 0)), 0)::bigint as missing,
+       coalesce(sum(greatest(s.rows - l.most, 0)), 0)::bigint as doubled,
+       coalesce(sum(s.rows) filter (where l.key is null), 0)::bigint as unknown,
+       (min(l.key) filter (where l.least > coalesce(s.rows, 0))) as first_missing,
+       (min(l.key) filter (where s.rows > l.most)) as first_doubled,
+       (min(s.key) filter (where l.key is null)) as first_unknown
+from ledger l full join stored s on s.source = l.source and s.key = l.key
+group by 1 order by 1";
+
+/// One source's outcome, in events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outcome {
+    pub source: String,
+    /// What must be there once each: an event that has neither identity nor
+    /// time counts once for each time it was sent.
+    pub emitted: u64,
+    pub stored: u64,
+    pub missing: u64,
+    pub doubled: u64,
+    /// Rows that no line of the ledger explains.
+    pub unknown: u64,
+    /// An example of each fault, for its report.
+    pub examples: Vec<String>,
+}
+
+/// All sources, ordered by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reconciliation {
+    pub outcomes: Vec<Outcome>,
+}
+
+impl Reconciliation {
+    /// Compares what the ledger says with what the database holds.
+    pub fn of(client: &mut Client, ledger_path: &Path) -> Result<Self> {
+        ledger::load(client, ledger_path)?;
+        client
+            .batch_execute("drop table if exists pg_temp.stored")
+            .and_then(|()| client.batch_execute(STORED))
+            .context("cannot read the stored events")?;
+        let rows = client
+            .query(COMPARED, &[])
+            .context("cannot compare the ledger with the stored events")?;
+        let mut outcomes = Vec::new();
+        for row in rows {
+            let number =
+                |column: usize| -> Result<u64> { Ok(row.try_get::<_, i64>(column)?.try_into()?) };
+            let mut examples = Vec::new();
+            for (column, fault) in [(6, "missing"), (7, "doubled"), (8, "unknown")] {
+                if let Some(key) = row.try_get::<_, Option<String>>(column)? {
+                    examples.push(format!("{fault}: {key}"));
+                }
+            }
+            outcomes.push(Outcome {
+                source: row.try_get(0)?,
+                emitted: number(1)?,
+                stored: number(2)?,
+                missing: number(3)?,
+                doubled: number(4)?,
+                unknown: number(5)?,
+                examples,
+            });
+        }
+        Ok(Self { outcomes })
+    }
+
+    pub fn total(&self) -> Outcome {
+        let mut total = Outcome {
+            source: "total".to_owned(),
+            ..Outcome::default()
+        };
+        for outcome in &self.outcomes {
+            total.emitted += outcome.emitted;
+            total.stored += outcome.stored;
+            total.missing += outcome.missing;
+            total.doubled += outcome.doubled;
+            total.unknown += outcome.unknown;
+        }
+        total
+    }
+
+    /// An error that names the sources and an example unless every event is
+    /// there once.
+    pub fn check(&self) -> Result<()> {
+        let total = self.total();
+        if total.emitted == 0 {
+            bail!("nothing was emitted");
+        }
+        if (total.missing, total.doubled, total.unknown) == (0, 0, 0) {
+            return Ok(());
+        }
+        let mut faults = Vec::new();
+        for outcome in &self.outcomes {
+            for example in &outcome.examples {
+                faults.push(format!("{} {example}", outcome.source));
+            }
+        }
+        bail!(
+            "{} missing, {} doubled, {} unknown; for example:\n  {}",
+            total.missing,
+            total.doubled,
+            total.unknown,
+            faults.join("\n  ")
+        )
+    }
+}

@@ -1,0 +1,65 @@
+//! A private Postgres with the extension, and a worker on it: what the demo
+//! and the end-to-end tests play on.
+
+use crate::cluster::{Cluster, Durability};
+use crate::emulator::{Emulator, Play};
+use crate::server::Server;
+use crate::sources;
+use crate::worker::{ANY_PORT, Worker};
+use anyhow::{Context as _, Result};
+use postgres::Client;
+
+pub const DATABASE: &str = "tidings";
+
+/// Dropped in this order: the worker first, then the database under it.
+#[derive(Debug)]
+pub struct Stage {
+    pub worker: Worker,
+    pub cluster: Cluster,
+}
+
+/// A cluster whose database has the extension, without a worker.
+pub fn cluster(server: &Server, durability: Durability) -> Result<Cluster> {
+    let cluster = Cluster::start(server, durability)?;
+    cluster.create_database(DATABASE)?;
+    cluster
+        .connect(DATABASE)?
+        .batch_execute("create extension tidings")
+        .context("cannot create the extension: run `make install`")?;
+    Ok(cluster)
+}
+
+impl Stage {
+    pub fn set(server: &Server, durability: Durability) -> Result<Self> {
+        let cluster = cluster(server, durability)?;
+        let log = cluster.folder().join("worker.log");
+        let mut worker = Worker::start(&cluster.url(DATABASE), ANY_PORT, ANY_PORT, &log)?;
+        worker.wait_ready()?;
+        Ok(Self { worker, cluster })
+    }
+
+    pub fn connect(&self) -> Result<Client> {
+        self.cluster.connect(DATABASE)
+    }
+
+    /// Starts the emulator, then adds its sources: the worker runs already,
+    /// and must pick them up.
+    pub fn add_emulator(&self, play: &Play<'_>) -> Result<Emulator> {
+        let emulator = Emulator::start(play, self.cluster.folder())?;
+        sources::add_all(&mut self.connect()?, emulator.ppoppo)?;
+        Ok(emulator)
+    }
+
+    pub fn restart_worker_hard(&mut self) -> Result<()> {
+        self.worker.kill_and_restart(&self.cluster.url(DATABASE))
+    }
+
+    /// The ends of all logs, for a failure's report.
+    pub fn logs(&self) -> String {
+        format!(
+            "{}\n--- the server's log\n{}",
+            self.worker.tail(),
+            self.cluster.log()
+        )
+    }
+}

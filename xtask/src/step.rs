@@ -1,0 +1,88 @@
+//! Running a command: what is run is shown first, and a failure names it.
+
+use anyhow::{Context as _, Result, bail};
+use std::process::{Command, Output, Stdio};
+
+/// Runs the command with this program's own output, in the workspace's folder.
+pub fn run(command: &mut Command) -> Result<()> {
+    let line = shown(command);
+    println!("  $ {line}");
+    let status = command
+        .current_dir(crate::paths::root())
+        .stdin(Stdio::null())
+        .status()
+        .with_context(|| format!("cannot run {line}"))?;
+    if !status.success() {
+        bail!("{line}: {status}");
+    }
+    Ok(())
+}
+
+/// Runs the command and returns its standard output, trimmed.
+pub fn output(command: &mut Command) -> Result<String> {
+    let line = shown(command);
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot run {line}"))?;
+    checked(&line, &output)?;
+    let text = String::from_utf8(output.stdout)
+        .with_context(|| format!("{line} printed what is not UTF-8"))?;
+    Ok(text.trim().to_owned())
+}
+
+/// Fails, with what the command printed, unless it ended well.
+pub fn checked(line: &str, output: &Output) -> Result<()> {
+    if output.status.success() {
+        return Ok(());
+    }
+    bail!(
+        "{line}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}
+
+/// The command as one would type it, with the variables it is given.
+pub fn shown(command: &Command) -> String {
+    let mut words = Vec::new();
+    for (name, value) in command.get_envs() {
+        if let Some(value) = value {
+            words.push(format!(
+                "{}={}",
+                name.to_string_lossy(),
+                quoted(&value.to_string_lossy())
+            ));
+        }
+    }
+    words.push(quoted(&command.get_program().to_string_lossy()));
+    words.extend(command.get_args().map(|arg| quoted(&arg.to_string_lossy())));
+    words.join(" ")
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shown_command_can_be_pasted_into_a_shell() {
+        let mut command = Command::new("psql");
+        command
+            .args(["-c", "select 'a b'", ""])
+            .env("PGTZ", "a zone");
+        assert_eq!(
+            shown(&command),
+            r"PGTZ='a zone' psql -c 'select '\''a b'\''' ''"
+        );
+    }
+}

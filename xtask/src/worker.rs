@@ -1,0 +1,124 @@
+//! The worker, as a process.
+
+use crate::http;
+use crate::paths;
+use crate::process::{Process, Speaks};
+use anyhow::{Context as _, Result, bail};
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Command, ExitStatus};
+use std::time::{Duration, Instant};
+
+const START_TIMEOUT: Duration = Duration::from_secs(30);
+/// Port 0 of the loopback: any that is free.
+pub const ANY_PORT: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// A worker that listens.
+#[derive(Debug)]
+pub struct Worker {
+    process: Process,
+    pub http: SocketAddr,
+    pub grpc: SocketAddr,
+}
+
+/// The log line that says where it listens.
+#[derive(Deserialize)]
+struct Listening {
+    message: String,
+    http: SocketAddr,
+    grpc: SocketAddr,
+}
+
+/// `tidings-worker run`, with nothing from this program's environment.
+pub fn command(database_url: &str, http: SocketAddr, grpc: SocketAddr) -> Result<Command> {
+    let mut command = Command::new(paths::program("tidings-worker")?);
+    for name in ["DATABASE_URL", "RUST_LOG", "TIDINGS_SPOOL_DIR"] {
+        command.env_remove(name);
+    }
+    command
+        .arg("run")
+        .args(["--database-url", database_url])
+        .args(["--http-listen", &http.to_string()])
+        .args(["--grpc-listen", &grpc.to_string()]);
+    Ok(command)
+}
+
+impl Worker {
+    /// Starts it on the given addresses and waits until it listens.
+    pub fn start(
+        database_url: &str,
+        http: SocketAddr,
+        grpc: SocketAddr,
+        log: &Path,
+    ) -> Result<Self> {
+        let mut command = command(database_url, http, grpc)?;
+        let mut process = Process::start("tidings-worker", &mut command, log, Speaks::Stderr)?;
+        loop {
+            let line = process.line(START_TIMEOUT)?;
+            let Ok(listening) = serde_json::from_str::<Listening>(&line) else {
+                continue;
+            };
+            if listening.message == "listening" {
+                return Ok(Self {
+                    process,
+                    http: listening.http,
+                    grpc: listening.grpc,
+                });
+            }
+        }
+    }
+
+    /// Waits until it has its database and its sources.
+    pub fn wait_ready(&mut self) -> Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            let answer = http::get(self.http, "/readyz")?;
+            if answer.status == 200 {
+                return Ok(());
+            }
+            self.check_running()?;
+            if Instant::now() >= deadline {
+                bail!("the worker is not ready: {}\n{}", answer.body, self.tail());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// SIGKILL, then a new worker on the same addresses.
+    pub fn kill_and_restart(&mut self, database_url: &str) -> Result<()> {
+        self.process.kill()?;
+        let log = self.process.log().to_owned();
+        *self = Self::start(database_url, self.http, self.grpc, &log)
+            .context("the worker does not start again")?;
+        Ok(())
+    }
+
+    /// SIGTERM, and its exit status once it has drained.
+    pub fn drain(&mut self, within: Duration) -> Result<ExitStatus> {
+        self.process.terminate()?;
+        self.process.ended(within)
+    }
+
+    /// SIGTERM alone.
+    pub fn terminate(&mut self) -> Result<()> {
+        self.process.terminate()
+    }
+
+    pub fn ended(&mut self, within: Duration) -> Result<ExitStatus> {
+        self.process.ended(within)
+    }
+
+    /// An error with its log when it has ended.
+    pub fn check_running(&mut self) -> Result<()> {
+        if let Some(status) = self.process.has_ended()? {
+            bail!("the worker ended by itself ({status})\n{}", self.tail());
+        }
+        Ok(())
+    }
+
+    pub fn tail(&self) -> String {
+        self.process.tail()
+    }
+}
