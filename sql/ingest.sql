@@ -72,6 +72,7 @@ begin
       end as refused
     from unnest(sources, bodies, headers) with ordinality r (source, body, headers, ordinal)
     left join (tidings.source s join tidings._policy p on p.source_id = s.id) on s.name = r.source
+    order by r.ordinal  -- positions are given in the order of the requests
   ),
   item as materialized (
     select
@@ -90,7 +91,7 @@ begin
     select
       i.id,
       -- What has no identity is identified by its receipt, or else is an event each time.
-      coalesce(i.event_id, tidings._receipt_event_id(i.provider, i.source, i.receipt, i.received_at, i.ordinal), i.id) as event_id,
+      coalesce(i.event_id, tidings._receipt_event_id(i.provider, i.source, i.receipt, i.received_at, i.ordinal, i.payload::text), i.id) as event_id,
       i.source_id, i.provider, i.kind, i.provider_kind, i.channel,
       coalesce(i.occurred_at, i.received_at) as occurred_at,
       i.received_at, i.request_id, i.message_id, i.recipient, i.campaign, i.error_code, i.reason, i.payload
@@ -105,7 +106,7 @@ begin
   refusal (source_id, received_at, verdict, reason, ordinal, headers, body) as (
     select r.source_id, coalesce(r.receipt::timestamptz, started_at), r.refused,
       case r.refused when 'unauthorized' then 'the request does not carry what the source demands' else 'the body is null' end,
-      null::int, r.headers, r.body
+      null::int, case r.refused when 'unauthorized' then r.headers else tidings._without_secrets(r.headers) end, r.body
     from request r
     where r.refused in ('unauthorized', 'malformed')
     union all

@@ -80,4 +80,4 @@ comment on function _check_options(text, text) is 'Internal: raises SQLSTATE 220
 comment on function _is_dialed(text) is 'Internal: whether the worker dials this provider, and resumes from a cursor.';
 comment on function _raise_malformed(text) is 'Internal: raises SQLSTATE 22032 with this message.';
 comment on function _receipt(text) is 'Internal: the receipt id of a header, a ULID or a UUID; null of anything else.';
-comment on function _receipt_event_id(text, text, ulid, timestamptz, int) is 'Internal: the identity of an event that has none but its receipt.';
+comment on function _receipt_event_id(text, text, ulid, timestamptz, int, text) is 'Internal: the identity of an event that has none but its receipt.';

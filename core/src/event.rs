@@ -62,6 +62,8 @@ pub enum Malformed {
     Empty,
     #[error("the body has {0} bytes, more than the {limit} that are read", limit = crate::json::MAX_BODY)]
     TooLarge(usize),
+    #[error("the body has more than the {limit} items that are read", limit = crate::json::MAX_ITEMS)]
+    TooMany,
     #[error("the body is not JSON: {0}")]
     NotJson(String),
     #[error("the body is {0}, not an object or an array of objects")]

@@ -19,6 +19,9 @@ pub const MAX_BODY: usize = 64 << 20;
 /// and `1e100000` would take kilobytes.
 const MAX_NUMBER: u32 = 1000;
 
+/// The most items of a body that are read. Providers document at most 1000.
+pub const MAX_ITEMS: usize = 100_000;
+
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// How a provider may wrap its items: in an array under `field`, in an object that
@@ -51,6 +54,9 @@ pub fn items<'a>(body: &'a [u8], wrapper: Option<&Wrapper>) -> Result<Vec<&'a st
                 None => items.push(value),
             },
             _ => return Err(Malformed::NotItems(describe(value))),
+        }
+        if items.len() > MAX_ITEMS {
+            return Err(Malformed::TooMany);
         }
     }
     if empty {
@@ -359,6 +365,8 @@ mod tests {
             items(b"{\"a\":\"\xff\"}", None),
             Err(Malformed::NotJson(_))
         ));
+        let many = format!("[{}0]", "0,".repeat(MAX_ITEMS));
+        assert_eq!(cut(&many), Err(Malformed::TooMany));
         let long = vec![b' '; MAX_BODY + 1];
         assert_eq!(items(&long, None), Err(Malformed::TooLarge(MAX_BODY + 1)));
     }

@@ -16,7 +16,7 @@ use fields::SHAPES;
 use proptest::{prelude::*, sample::Index};
 use serde_json::Value;
 use support::{PROVIDERS, normalize};
-use tidings_core::{Event, Item, ItemError, provider, signature};
+use tidings_core::{Event, Item, ItemError, Malformed, json::MAX_ITEMS, provider, signature};
 
 fn fail(reason: impl Into<String>) -> TestCaseError {
     TestCaseError::fail(reason.into())
@@ -228,6 +228,24 @@ fn nesting_is_bounded() {
             }
         }
     }
+}
+
+/// A body of two bytes an item would become as many rows.
+#[test]
+fn the_number_of_items_is_bounded() {
+    let most = vec!["0"; MAX_ITEMS];
+    let read = |body: &str| normalize("pushwoosh", "s", body.as_bytes()).map(|items| items.len());
+    let array = format!("[{}]", most.join(","));
+    assert_eq!(read(&array), Ok(MAX_ITEMS));
+    assert_eq!(
+        read(&format!("[0,{}]", most.join(","))),
+        Err(Malformed::TooMany)
+    );
+    assert_eq!(read(&format!("[0]{array}")), Err(Malformed::TooMany));
+    assert_eq!(read(&format!("{array}{{}}")), Err(Malformed::TooMany));
+    assert_eq!(read(&"{}\n".repeat(MAX_ITEMS + 1)), Err(Malformed::TooMany));
+    let wrapped = format!(r#"{{"events":[0,{}]}}"#, most.join(","));
+    assert_eq!(read(&wrapped), Err(Malformed::TooMany));
 }
 
 /// Thousands of equal items, of fields, of digits: each takes no more than its turn.

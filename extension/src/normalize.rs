@@ -211,8 +211,8 @@ fn hex(digits: &str) -> Option<[u8; 16]> {
     u128::from_str_radix(digits, 16).ok().map(u128::to_be_bytes)
 }
 
-/// The identity of an event that has none of its own: the receipt that brought it, and
-/// its place there. A receipt that is ingested again, after its answer was lost, meets
+/// The identity of an event that has none of its own: the receipt that brought it, its
+/// place there, and what it says. A receipt that is ingested again, after its answer was lost, meets
 /// itself.
 #[pg_extern(name = "_receipt_event_id", immutable, strict, parallel_safe)]
 fn receipt_event_id(
@@ -221,14 +221,10 @@ fn receipt_event_id(
     receipt: Ulid,
     received_at: TimestampWithTimeZone,
     ordinal: i32,
+    item: &str,
 ) -> Option<Ulid> {
     let at = Micros::new(i64::from(received_at).checked_add(POSTGRES_EPOCH)?)?;
     let (receipt, ordinal) = (receipt.0.to_bytes(), ordinal.to_be_bytes());
-    identity::derive(
-        provider_name,
-        source,
-        at,
-        [Some(&receipt[..]), Some(&ordinal[..])],
-    )
-    .map(Ulid)
+    let fields = [&receipt[..], &ordinal[..], item.as_bytes()].map(Some);
+    identity::derive(provider_name, source, at, fields).map(Ulid)
 }

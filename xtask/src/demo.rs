@@ -31,6 +31,9 @@ pub fn run(server: &Server, options: &Options) -> Result<()> {
     );
     let played = played(&mut stage, options).inspect_err(|_| eprintln!("{}", stage.logs()))?;
     show(&played);
+    if options.kill_worker {
+        println!("the worker was killed half-way, and started again");
+    }
     if options.keep {
         keep(&stage)?;
     }

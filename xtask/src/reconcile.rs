@@ -25,7 +25,7 @@ group by 1, 2";
 
 const COMPARED: &str = "
 select coalesce(l.source, s.source),
-       coalesce(sum(greatest(l.most, 0)), 0)::bigint as emitted,
+       coalesce(sum(greatest(l.least, least(l.most, coalesce(s.rows, 0)))), 0)::bigint as emitted,
        coalesce(sum(s.rows), 0)::bigint as stored,
        coalesce(sum(greatest(l.least - coalesce(s.rows, 0), 0)), 0)::bigint as missing,
        coalesce(sum(greatest(s.rows - l.most, 0)), 0)::bigint as doubled,
@@ -40,8 +40,9 @@ group by 1 order by 1";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
     pub source: String,
-    /// What must be there once each: an event that has neither identity nor
-    /// time counts once for each time it was sent.
+    /// Rows that must be there. Of an event that has neither identity nor time
+    /// any number from its acknowledgements to its emissions is right; then the
+    /// one nearest to what is stored is taken.
     pub emitted: u64,
     pub stored: u64,
     pub missing: u64,

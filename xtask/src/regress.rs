@@ -57,7 +57,6 @@ impl Suite {
             .arg(format!("--user={}", crate::cluster::SUPERUSER))
             .arg(format!("--dbname={database}"))
             .arg("--use-existing")
-            .arg("--load-extension=tidings")
             .args(&tests)
             .current_dir(&outputs)
             .stdin(Stdio::null());

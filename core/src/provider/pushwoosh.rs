@@ -15,7 +15,7 @@ use std::borrow::Cow;
 use super::{Entry, Provider, Scheme};
 use crate::{
     event::{Event, ItemError},
-    json::Wrapper,
+    json::{self, Wrapper},
     kind::Kind,
     time::Micros,
 };
@@ -40,8 +40,11 @@ fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
         field: "timestamp",
         expected: "a number of seconds since 1970",
     })?;
-    let event_id = match object.text("uuid") {
-        Some(uuid) => entry.derive(occurred_at, [Some(uuid.as_bytes())]),
+    let event_id = match object.get("uuid").filter(|uuid| *uuid != "\"\"") {
+        Some(uuid) => {
+            let uuid = json::required("uuid", Some(uuid))?;
+            entry.derive(occurred_at, [Some(uuid.as_bytes())])
+        }
         None => {
             let repeat = entry.repeat.to_be_bytes();
             entry.derive(

@@ -65,6 +65,13 @@ from pg_proc p join pg_language l on l.oid = p.prolang
 where p.pronamespace = 'tidings'::regnamespace and l.lanname in ('sql', 'plpgsql')
   and coalesce(p.proconfig::text !~ 'search_path', true);
 
+-- What reads the log is volatile: only then each of its statements has a snapshot of its
+-- own, the second one newer than the locks that the first one saw.
+select p.oid::regprocedure as reads_the_log, p.provolatile
+from pg_proc p
+where p.pronamespace = 'tidings'::regnamespace and p.proname in ('events_after', '_log_horizon', '_require_log_access', 'ingest', 'ingest_batch')
+order by p.oid::regprocedure::text;
+
 -- What a dump carries: all that is data.
 select c.oid::regclass as dumped
 from pg_extension e cross join unnest(e.extconfig) c (oid)

@@ -40,9 +40,12 @@ from tidings.normalize('arpoone', '[
   {"MessageId": "m", "ReportDateTime": "2024-10-01T11:34:56Z"},
   {"MessageId": "m", "Status": "DELIVERED"},
   {"MessageId": {"id": "m"}, "Status": "DELIVERED", "ReportDateTime": "2024-10-01T11:34:56Z"},
-  {"MessageId": "m", "Status": "DELIVERED", "ReportDateTime": "2024-10-01T11:34:56Z", "ReportDescription": []},
   []
 ]'::jsonb);
+
+-- A field of an unexpected type costs no event: its column has it as JSON.
+select kind, recipient, reason, payload - 'MessageId' as payload, error
+from tidings.normalize('arpoone', '{"MessageId": "m", "Status": "DELIVERED", "ReportDateTime": "2024-10-01T11:34:56Z", "Msisdn": {}, "ReportDescription": [1]}'::jsonb);
 
 -- Identity: message, status, time and description; the time is what it means, not how it
 -- is written, and what else the item says does not matter.

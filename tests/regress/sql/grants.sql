@@ -111,6 +111,8 @@ select tidings.grant_reader('"regress_tidings; drop table tidings.event"');
 select has_table_privilege('regress_tidings; drop table tidings.event', 'tidings.event', 'select') as granted;
 select tidings.grant_reader('regress_tidings_absent');
 \echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.grant_worker(null);
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
 
 -- Nothing that a caller puts in front shadows what runs with the owner's rights.
 grant create on database :"DBNAME" to regress_tidings_worker;

@@ -41,6 +41,9 @@ from tidings.ingest_batch(
     '{"authorization": "Bearer b"}', '{"authorization": "Bearer b"}', '{"url-token": "t"}', '{"url-token": "wrong"}', null
   ]::jsonb[]);
 
+-- In the log they stand in the order of the requests, and of the items in each.
+select row_number() over (order by id) as position, source, message_id, recipient from stored order by id;
+
 -- The same request again stores nothing: every event meets itself.
 select verdict, inserted, duplicate, rejected, detail
 from tidings.ingest('sms', '[{"MessageId": "m3"}, 7, {"MessageId": "m3", "Status": "DELIVERED", "ReportDateTime": "2024-10-01T11:36:00Z"}]', '{"url-token": "t"}');

@@ -130,7 +130,8 @@ insert into tidings.event (id, event_id, source_id, provider, kind, provider_kin
 select tidings.ulid_at(now() + interval '1 hour'), tidings.ulid_at(now()), s.id, s.provider, 'other', 'ahead', now(), now(), '{}'
 from tidings.source s where s.name = 'sms';
 select inserted from tidings.ingest('sms', pg_temp.state('m8', 'PENDING'));
-select bool_and(id > tidings.ulid_at(now() + interval '1 hour')) as above from tidings.event where message_id = 'm8';
+select bool_and(e.id > tidings.ulid_at(now() + interval '1 hour')) as above
+from tidings.event e join tidings.source s on s.id = e.source_id and s.name = 'sms' where message_id = 'm8';
 rollback;
 
 -- The snapshot of a stricter transaction is older than the locks: it is refused.

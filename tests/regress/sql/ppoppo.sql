@@ -59,10 +59,15 @@ from tidings.normalize('ppoppo', '[
   {"event_id": "01JABCDEF00000000000000001", "event_type": "CONSENT_GRANTED", "occurred_at": "yesterday"},
   {"event_id": "01JABCDEF00000000000000001", "event_type": "CONSENT_GRANTED", "occurred_at": "1969-12-31T23:59:59Z"},
   {"event_id": ["01JABCDEF00000000000000001"], "event_type": "CONSENT_GRANTED"},
-  {"event_id": "01JABCDEF00000000000000001", "event_type": {}, "recipient": {}},
-  {"event_id": "01JABCDEF00000000000000001", "event_type": "RECIPIENT_DELIVERED", "recipient": "12300000001"},
   "01JABCDEF00000000000000001",
   null
+]'::jsonb);
+
+-- A field of an unexpected type costs no event: its column has it as JSON.
+select ordinal, provider_kind, kind, request_id, recipient, message_id, occurred_at, error
+from tidings.normalize('ppoppo', '[
+  {"event_id": "01JABCDEF00000000000000001", "event_type": {}, "recipient": {"ppnum": [], "message_id": "m"}},
+  {"event_id": "01JABCDEF00000000000000001", "event_type": "RECIPIENT_DELIVERED", "recipient": "12300000001", "send_request_id": {}}
 ]'::jsonb);
 
 -- Stored, once. The connection was ours, so that no header proves anything.

@@ -41,9 +41,13 @@ from tidings.normalize('pushpushgo', '[
   {"kind": {}, "ts": "2024-10-01T11:34:56Z"},
   {"kind": "transaction:message:delivered", "messageId": "m"},
   {"kind": "transaction:message:delivered", "messageId": "m", "ts": ""},
-  {"kind": "transaction:message:delivered", "messageId": ["m"], "ts": "2024-10-01T11:34:56Z"},
+  {"kind": "transaction:message:delivered", "messageId": "m", "ts": ["2024-10-01T11:34:56Z"]},
   true
 ]'::jsonb);
+
+-- A field of an unexpected type costs no event: its column has it as JSON.
+select kind, message_id, recipient, reason, error
+from tidings.normalize('pushpushgo', '{"kind": "transaction:message:error", "messageId": ["m"], "subscriberId": 7, "error": {"code": 1}, "ts": "2024-10-01T11:34:56Z"}'::jsonb);
 
 -- Identity of a message event: kind, message, subscriber, time, click. What else it says
 -- does not matter. A subscriber event has none: no id, no time.

@@ -71,9 +71,12 @@ from tidings.normalize('pushwoosh', '[
   {"event_name": "Push Sent", "timestamp": -1},
   {"event_name": "Push Sent", "timestamp": 1e9},
   {"event_name": "Push Sent", "timestamp": 99999999999999999999},
-  {"event_name": "Push Sent", "timestamp": 1723799271, "uuid": {}},
   7
 ]'::bytea);
+
+-- A field of an unexpected type costs no event: its column has it as JSON.
+select kind, message_id, recipient, campaign, channel, error
+from tidings.normalize('pushwoosh', '{"event_name": "Push Sent", "timestamp": 1723799271, "message_code": [], "hwid": {}, "user_id": true, "campaign_id": [1], "platform": {}}'::bytea);
 
 -- Identity. On gRPC it is the uuid, whatever else the message says the second time.
 select count(distinct event_id) as events

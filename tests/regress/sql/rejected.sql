@@ -15,7 +15,7 @@ from tidings.rejected r join tidings.source s on s.id = r.source_id;
 
 -- What fails its source's policy: the whole request, with its headers.
 select verdict from tidings.ingest('mail', '{"event_name": "Push Sent", "timestamp": 1}', '{"authorization": "Bearer wrong", "x": "y"}');
--- What cannot be cut into items.
+-- What cannot be cut into items: without the header that let it pass.
 select verdict, detail from tidings.ingest('mail', '{"event_name": "Push', '{"authorization": "Bearer b"}');
 select verdict, detail from tidings.ingest('mail', '', '{"authorization": "Bearer b"}');
 select verdict, detail from tidings.ingest('mail', '"Push Sent"', '{"authorization": "Bearer b"}');
@@ -52,7 +52,7 @@ select count(*) filter (where verdict = 'unauthorized')
 from tidings.ingest_batch(array_fill('sms'::text, array[1100]), array_fill('x'::bytea, array[1100]), array_fill('{}'::jsonb, array[1100]));
 select source, verdict, count(*) from kept group by 1, 2 order by 1, 2;
 
--- And of those the newest 16 MB. Of a long body the beginning is kept, 1 MB of it.
+-- And of those the newest 16 MB, headers included. Of a long body the beginning is kept, 1 MB of it.
 select verdict, detail from tidings.ingest('sms', convert_to(repeat('x', 1 << 20) || 'yz', 'UTF8'), '{"url-token": "t"}');
 select octet_length(body), body_bytes, convert_from(substr(body, octet_length(body)), 'UTF8') as ends_with from kept where source = 'sms' and verdict = 'malformed';
 select count(*) from generate_series(1, 19) n,

@@ -96,8 +96,13 @@ from (values (1, 'Bearer s3cret'), (2, 'Bearer n3w')) v (n, secret) order by n;
 select tidings.rotate_secret('mail', 'Bearer n3wer', '1 microsecond');
 select secret, tidings.verify('mail', 'x', jsonb_build_object('authorization', secret)) as accepted
 from (values (1, 'Bearer s3cret'), (2, 'Bearer n3w'), (3, 'Bearer n3wer')) v (n, secret) order by n;
--- An overlap never makes an old secret live longer than it was told.
-select max(expires_at) < now() as over from tidings.source_secret x join tidings.source s on s.id = x.source_id where s.name = 'mail';
+-- A later rotation never makes an old secret live longer than it was told.
+select tidings.add_source('sms.es', 'arpoone', 'first') is not null as added;
+select tidings.rotate_secret('sms.es', 'second', '1 hour');
+select tidings.rotate_secret('sms.es', 'third', '1 day');
+select value, case when expires_at < now() + interval '2 hours' then 'in an hour' when expires_at is not null then 'in a day' else 'never' end as expires
+from tidings.source_secret x join tidings.source s on s.id = x.source_id where s.name = 'sms.es' order by value;
+select tidings.drop_source('sms.es');
 -- Without an overlap, the old one ends at once, and is forgotten.
 select tidings.rotate_secret('mail', 'Bearer last', '0');
 select secret, tidings.verify('mail', 'x', jsonb_build_object('authorization', secret)) as accepted

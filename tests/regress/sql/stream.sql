@@ -56,6 +56,7 @@ select tidings.set_source_enabled('chat', false);
 select verdict from tidings.ingest('chat', '[{"event_id": "01JABCDEF0000000000000000F", "event_type": "CONSENT_GRANTED"}]');
 select tidings.stream_cursor('chat');
 select tidings.drop_source('chat');
+select count(*) from tidings.stream where source_id not in (select id from tidings.source);
 select tidings.add_source('chat', 'ppoppo', 'jwt') is not null as added;
 select tidings.stream_cursor('chat');
 

@@ -1,0 +1,236 @@
+use std::sync::{Arc, Mutex};
+
+use actix::{Actor, Handler};
+use tidings_proto::pushwoosh::{Event, event_streaming_client::EventStreamingClient};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, transport::Channel};
+use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+
+use super::*;
+use crate::{
+    budget::{Budget, Limits},
+    directory::fake::{directory, snapshot, source},
+    drain::Drain,
+    push::ChunkLimits,
+    registry::FindSource,
+    request::{Outcome, Verdict, fake},
+    testing,
+    wire::Schema,
+};
+
+/// Knows one authorization.
+struct Finder;
+
+impl Actor for Finder {
+    type Context = actix::Context<Self>;
+}
+
+impl Handler<FindSource> for Finder {
+    type Result = Result<Option<String>, String>;
+
+    fn handle(&mut self, find: FindSource, _: &mut Self::Context) -> Self::Result {
+        assert_eq!(find.provider, "pushwoosh");
+        let known = find.headers.contains(r#""authorization":"Bearer good""#);
+        Ok(known.then(|| "found".to_owned()))
+    }
+}
+
+struct Fixture {
+    channel: Channel,
+    drain: Drain,
+    snapshot: watch::Sender<Snapshot>,
+    seen: Arc<Mutex<Vec<crate::request::Request>>>,
+}
+
+async fn fixture() -> Fixture {
+    let answer = |request: &crate::request::Request| -> Outcome {
+        let body = std::str::from_utf8(&request.body).unwrap();
+        let bad = body.contains("bad");
+        Ok(fake::receipt(if bad {
+            Verdict::Malformed
+        } else {
+            Verdict::Accepted
+        }))
+    };
+    let (pipeline, seen) = testing::pipeline(answer, Duration::from_secs(5));
+    let now = snapshot(&[source("named", "pushwoosh"), source("sms", "arpoone")]);
+    let drain = Drain::new();
+    let push = Push {
+        pipeline,
+        directory: directory(now.clone(), now.clone()).0,
+        registry: Finder.start().recipient(),
+        budget: Budget::new(Limits {
+            requests: 10,
+            bytes: 10_000,
+        }),
+        drain: drain.clone(),
+        schema: Arc::new(Schema::pushwoosh().unwrap()),
+        chunks: ChunkLimits {
+            events: 4,
+            bytes: 1_000,
+        },
+        streams: Arc::new(Semaphore::new(1)),
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let snapshot = watch::Sender::new(now);
+    let known = snapshot.subscribe();
+    tokio::spawn(async move { serve(listener, push, 1_000, known).await.unwrap() });
+    let channel = Channel::from_shared(format!("http://{address}")).unwrap();
+    Fixture {
+        channel: channel.connect().await.unwrap(),
+        drain,
+        snapshot,
+        seen,
+    }
+}
+
+fn event(uuid: &str) -> Event {
+    Event {
+        uuid: uuid.to_owned(),
+        event_name: "Push Sent".to_owned(),
+        ..Event::default()
+    }
+}
+
+fn authorized<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let value = "Bearer good".parse().unwrap();
+    request.metadata_mut().insert("authorization", value);
+    request
+}
+
+impl Fixture {
+    fn client(&self, prefix: &str) -> EventStreamingClient<Channel> {
+        let origin = format!("http://localhost{prefix}").parse().unwrap();
+        EventStreamingClient::with_origin(self.channel.clone(), origin)
+    }
+
+    /// Pushes these and gives the replies, sorted.
+    async fn push(&self, prefix: &str, uuids: &[&str]) -> Result<Vec<String>, Status> {
+        let events: Vec<_> = uuids.iter().map(|uuid| event(uuid)).collect();
+        let request = authorized(tokio_stream::iter(events));
+        let replies = self
+            .client(prefix)
+            .stream_events(request)
+            .await?
+            .into_inner();
+        let replies: Vec<_> = replies.collect().await;
+        let replies = replies.into_iter();
+        let replies = replies.map(|reply| reply.map(|r| format!("{} {}", r.uuid, r.status)));
+        let mut replies: Vec<_> = replies.collect::<Result<_, _>>()?;
+        replies.sort();
+        Ok(replies)
+    }
+}
+
+#[actix::test]
+async fn every_uuid_gets_its_reply() {
+    let fixture = fixture().await;
+    let uuids: Vec<_> = (10..60).map(|n| n.to_string()).collect();
+    let uuids: Vec<_> = uuids.iter().map(String::as_str).collect();
+    let replies = fixture.push("", &uuids).await.unwrap();
+    let expected: Vec<_> = uuids.iter().map(|uuid| format!("{uuid} Success")).collect();
+    assert_eq!(replies, expected);
+
+    let seen = fixture.seen.lock().unwrap();
+    assert_eq!(seen.len(), 50, "one body an event");
+    assert!(
+        seen.iter()
+            .all(|request| request.source.as_ref() == "found")
+    );
+    let ids: std::collections::HashSet<_> = seen.iter().map(|r| r.headers.clone()).collect();
+    assert_eq!(ids.len(), 50, "one receipt an event");
+}
+
+#[actix::test]
+async fn one_bad_event_fails_alone() {
+    let fixture = fixture().await;
+    let replies = fixture.push("", &["a", "bad", "c"]).await.unwrap();
+    assert_eq!(replies, ["a Success", "bad malformed", "c Success"]);
+}
+
+#[actix::test]
+async fn a_path_names_the_source() {
+    let fixture = fixture().await;
+    for prefix in ["/absent", "/sms"] {
+        let status = fixture.push(prefix, &["a"]).await.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound, "{prefix}");
+    }
+    for prefix in ["/named", "/hooks/named"] {
+        assert_eq!(fixture.push(prefix, &["a"]).await.unwrap(), ["a Success"]);
+    }
+    let seen = fixture.seen.lock().unwrap();
+    assert!(
+        seen.iter()
+            .all(|request| request.source.as_ref() == "named")
+    );
+}
+
+#[actix::test]
+async fn without_authorization_there_is_no_stream() {
+    let fixture = fixture().await;
+    let events = tokio_stream::iter([event("a")]);
+    let status = fixture.client("").stream_events(events).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert!(fixture.seen.lock().unwrap().is_empty());
+}
+
+#[actix::test]
+async fn draining_answers_what_was_sent_and_ends_the_stream() {
+    let fixture = fixture().await;
+    let (sender, events) = mpsc::channel(8);
+    let request = authorized(ReceiverStream::new(events));
+    let replies = fixture.client("").stream_events(request).await.unwrap();
+    let mut replies = replies.into_inner();
+    sender.send(event("a")).await.unwrap();
+    assert_eq!(replies.message().await.unwrap().unwrap().status, "Success");
+
+    let second = authorized(tokio_stream::iter([event("b")]));
+    let status = fixture.client("").stream_events(second).await.unwrap_err();
+    assert_eq!(
+        status.code(),
+        Code::ResourceExhausted,
+        "one stream is the limit here"
+    );
+
+    fixture.drain.begin();
+    let status = replies.message().await.unwrap_err();
+    assert_eq!(status.code(), Code::Unavailable);
+}
+
+#[actix::test]
+async fn its_health_follows_postgres() {
+    let fixture = fixture().await;
+    let service = "pushwoosh.event_streaming.v1.EventStreaming".to_owned();
+    let request = HealthCheckRequest { service };
+    let mut health = HealthClient::new(fixture.channel.clone());
+    let mut changes = health.watch(request).await.unwrap().into_inner();
+    let first = changes.message().await.unwrap().unwrap();
+    assert_eq!(first.status, ServingStatus::Serving as i32);
+    fixture.snapshot.send_replace(Snapshot::default());
+    let second = changes.message().await.unwrap().unwrap();
+    assert_eq!(second.status, ServingStatus::NotServing as i32);
+}
+
+#[test]
+fn a_path_may_name_a_source_before_the_method() {
+    let method = "/a.b.Service/Method";
+    let cases = [
+        ("/a.b.Service/Method", Some(None)),
+        ("/shop/a.b.Service/Method", Some(Some("shop"))),
+        ("/hooks/shop/a.b.Service/Method", Some(Some("shop"))),
+        ("/hooks/a.b.Service/Method", Some(Some("hooks"))),
+        ("/hooks//a.b.Service/Method", None),
+        ("//a.b.Service/Method", None),
+        ("/x/y/a.b.Service/Method", None),
+        ("x/a.b.Service/Method", None),
+        ("/a.b.Service/Other", None),
+        ("/grpc.health.v1.Health/Check", None),
+        ("/", None),
+    ];
+    for (path, expected) in cases {
+        assert_eq!(push_path(path, method), expected, "{path}");
+    }
+}

@@ -1,0 +1,93 @@
+use clap::CommandFactory;
+
+use super::*;
+
+const URL: &str = "postgres://tidings:s3cret@db.internal:5433/app";
+
+fn run(arguments: &[&str]) -> Result<(Command, Config), Stop> {
+    let url = ["tidings-worker", "run", "--database-url", URL];
+    parse(url.iter().chain(arguments))
+}
+
+fn complaint(result: Result<(Command, Config), Stop>) -> String {
+    match result {
+        Err(Stop::Bad(text)) => text,
+        other => panic!("expected a complaint, not {other:?}"),
+    }
+}
+
+#[test]
+fn the_definition_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn defaults_are_as_documented() {
+    let Ok((Command::Run(run), config)) = run(&[]) else {
+        panic!("defaults are refused");
+    };
+    assert_eq!(run.http_listen.to_string(), "127.0.0.1:8080");
+    assert_eq!(run.grpc_listen.to_string(), "127.0.0.1:8081");
+    assert_eq!(run.limits.max_body, Bytes(8 << 20));
+    assert_eq!(run.limits.connections, 2);
+    assert_eq!(run.patience, Duration::from_secs(20));
+    assert_eq!(place(&config), "db.internal port 5433 database \"app\"");
+}
+
+#[test]
+fn bad_settings_are_refused_by_name() {
+    for (arguments, word) in [
+        (&["--http-listen", "nowhere"][..], "--http-listen"),
+        (&["--grpc-listen", "127.0.0.1"], "--grpc-listen"),
+        (&["--connections", "0"], "--connections"),
+        (&["--max-body", "8MB"], "KiB"),
+        (&["--max-body", "100"], "--max-body"),
+        (
+            &["--max-body", "600MiB", "--pending-bytes", "1GiB"],
+            "--max-body",
+        ),
+        (
+            &["--max-body", "1MiB", "--pending-bytes", "512KiB"],
+            "--pending-bytes",
+        ),
+        (&["--patience", "soon"], "--patience"),
+        (&["--drain-timeout", "0s"], "--drain-timeout"),
+        (&["--log", "=nonsense="], "--log"),
+        (&["--unheard-of"], "--unheard-of"),
+    ] {
+        let text = complaint(run(arguments));
+        assert!(text.contains(word), "{arguments:?}: {text}");
+    }
+}
+
+#[test]
+fn a_bad_url_is_refused_without_showing_its_password() {
+    for url in [
+        "postgres://tidings:s3cret@host:port/app",
+        "tidings:s3cret@host/app?sslmode=require",
+        "postgres://tidings:s3cret@host/app?sslmode=s3cret",
+        "postgres://tidings:s3cret@host/app?s3cret:x=1",
+        "postgres:///app",
+        "",
+    ] {
+        let text = complaint(parse(["tidings-worker", "check", "--database-url", url]));
+        assert!(text.contains("DATABASE_URL"), "{text}");
+        assert!(!text.contains("s3cret"), "{text}");
+    }
+}
+
+#[test]
+fn nothing_shows_the_password() {
+    let (command, config) = run(&[]).unwrap();
+    assert!(!format!("{command:?} {config:?} {}", place(&config)).contains("s3cret"));
+}
+
+#[test]
+fn help_is_asked_for_and_no_error() {
+    for arguments in [
+        &["tidings-worker", "--help"][..],
+        &["tidings-worker", "run", "--help"],
+    ] {
+        assert!(matches!(parse(arguments), Err(Stop::Asked(_))));
+    }
+}
