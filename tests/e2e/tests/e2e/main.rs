@@ -6,5 +6,6 @@ mod dump;
 mod hooks;
 mod log;
 mod providers;
+mod readme;
 mod sources;
 mod version;

@@ -1,0 +1,154 @@
+//! A body cut into its items.
+
+use std::fmt;
+
+use serde::de::{Deserializer, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::{Object, describe};
+use crate::event::Malformed;
+
+/// The largest body that is read, in bytes. Postgres could take a gigabyte as bytea,
+/// but no `jsonb` string above 256 MB.
+pub const MAX_BODY: usize = 64 << 20;
+
+/// The most items of a body that are read. Providers document at most 1000.
+pub const MAX_ITEMS: usize = 100_000;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// How a provider may wrap its items: in an array under `field`, in an object that
+/// lacks `unless`, which every item has.
+#[derive(Debug)]
+pub struct Wrapper {
+    pub field: &'static str,
+    pub unless: &'static str,
+}
+
+/// Cuts a body into its items: one object, an array, or several of them one after
+/// another (newline-delimited or concatenated). An object that wraps an array counts
+/// as that array.
+pub fn items<'a>(body: &'a [u8], wrapper: Option<&Wrapper>) -> Result<Vec<&'a str>, Malformed> {
+    if body.len() > MAX_BODY {
+        return Err(Malformed::TooLarge(body.len()));
+    }
+    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+    let mut items = Vec::new();
+    let mut empty = true;
+    for value in serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>() {
+        let value = value
+            .map_err(|error| Malformed::NotJson(error.to_string()))?
+            .get();
+        empty = false;
+        match value.as_bytes().first() {
+            Some(b'[') => elements(value, &mut items)?,
+            Some(b'{') => match wrapped(value, wrapper) {
+                Some(array) => elements(array, &mut items)?,
+                None => items.push(value),
+            },
+            _ => return Err(Malformed::NotItems(describe(value))),
+        }
+        if items.len() > MAX_ITEMS {
+            return Err(Malformed::TooMany);
+        }
+    }
+    if empty {
+        Err(Malformed::Empty)
+    } else {
+        Ok(items)
+    }
+}
+
+/// Adds the elements of an array, up to one more than may be.
+fn elements<'a>(array: &'a str, items: &mut Vec<&'a str>) -> Result<(), Malformed> {
+    struct Elements<'i, 'a>(&'i mut Vec<&'a str>);
+    impl<'a> Visitor<'a> for Elements<'_, 'a> {
+        type Value = ();
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an array")
+        }
+        fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<(), A::Error> {
+            while self.0.len() <= MAX_ITEMS
+                && let Some(element) = seq.next_element::<&RawValue>()?
+            {
+                self.0.push(element.get());
+            }
+            Ok(())
+        }
+    }
+    serde_json::Deserializer::from_str(array)
+        .deserialize_seq(Elements(items))
+        .or_else(|error| match items.len() {
+            // Cut off: the deserializer misses the end of the array.
+            count if count > MAX_ITEMS => Ok(()),
+            _ => Err(Malformed::NotJson(error.to_string())),
+        })
+}
+
+/// The array of a wrapper: of an object that holds one, and is no item itself.
+fn wrapped<'a>(object: &'a str, wrapper: Option<&Wrapper>) -> Option<&'a str> {
+    let wrapper = wrapper?;
+    let object = Object::parse(object).ok()?;
+    let array = object
+        .get(wrapper.field)
+        .filter(|value| value.starts_with('['))?;
+    object.get(wrapper.unless).is_none().then_some(array)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(body: &str) -> Result<Vec<&str>, Malformed> {
+        let wrapper = Wrapper {
+            field: "events",
+            unless: "event_name",
+        };
+        items(body.as_bytes(), Some(&wrapper))
+    }
+
+    #[test]
+    fn a_body_is_cut_into_the_items_as_sent() {
+        for (body, expected) in [
+            (r#"{"a": 1}"#, vec![r#"{"a": 1}"#]),
+            (
+                r#"[{"a":1}, {"b" : 2}]"#,
+                vec![r#"{"a":1}"#, r#"{"b" : 2}"#],
+            ),
+            ("{\"a\":1}\n{\"b\":2}\r\n", vec![r#"{"a":1}"#, r#"{"b":2}"#]),
+            (r#"{"events":[{"a":1}]}"#, vec![r#"{"a":1}"#]),
+            (r#"{"events":1}"#, vec![r#"{"events":1}"#]),
+            (
+                r#"{"event_name":"x","events":[]}"#,
+                vec![r#"{"event_name":"x","events":[]}"#],
+            ),
+            ("\u{feff}{}", vec!["{}"]),
+            ("[]", vec![]),
+            ("[1,null]", vec!["1", "null"]),
+        ] {
+            assert_eq!(cut(body), Ok(expected), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_body_says_why() {
+        assert_eq!(cut(""), Err(Malformed::Empty));
+        assert_eq!(cut(" \n"), Err(Malformed::Empty));
+        assert_eq!(cut("7"), Err(Malformed::NotItems("a number")));
+        assert_eq!(cut("\"x\""), Err(Malformed::NotItems("a string")));
+        for broken in ["{", "[{}", "{} x", "{'a':1}", "nul"] {
+            assert!(
+                matches!(cut(broken), Err(Malformed::NotJson(_))),
+                "{broken}"
+            );
+        }
+        assert!(matches!(
+            items(b"{\"a\":\"\xff\"}", None),
+            Err(Malformed::NotJson(_))
+        ));
+        let many = format!("[{}0]", "0,".repeat(MAX_ITEMS));
+        assert_eq!(cut(&many), Err(Malformed::TooMany));
+        let long = vec![b' '; MAX_BODY + 1];
+        assert_eq!(items(&long, None), Err(Malformed::TooLarge(MAX_BODY + 1)));
+    }
+}

@@ -1,0 +1,25 @@
+//! JSON as it arrives: a body cut into items, an item's fields, and what of it Postgres
+//! can store.
+//!
+//! Nothing is copied until a provider asks for a field: an item stays the slice of the
+//! body that it was.
+
+mod body;
+mod object;
+mod storable;
+
+pub use body::{MAX_BODY, MAX_ITEMS, Wrapper, items};
+pub use object::{Object, required, text};
+pub use storable::storable;
+
+/// What a value is, for an error message.
+pub fn describe(value: &str) -> &'static str {
+    match value.as_bytes().first() {
+        Some(b'{') => "an object",
+        Some(b'[') => "an array",
+        Some(b'"') => "a string",
+        Some(b't' | b'f') => "a boolean",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
