@@ -1,15 +1,12 @@
 //! The sources as the entrances see them: a lookup without a round trip, and one
 //! question to the registry for a name that nobody has heard of.
 
-use std::{
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use actix::Recipient;
 use tokio::{
-    sync::watch,
-    time::{Instant, timeout},
+    sync::{Mutex, watch},
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
@@ -20,13 +17,14 @@ use crate::{
 /// An unknown name makes the registry look at most this often: names come from
 /// outside, and each look is a query.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a request waits for such a look.
+/// How long such a look may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     snapshot: watch::Receiver<Snapshot>,
     registry: Recipient<Refresh>,
+    /// When the last look began; held while one is under way.
     looked: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -53,11 +51,25 @@ impl Directory {
 
     pub(crate) async fn find(&self, name: &str) -> Lookup {
         let lookup = self.peek(name);
-        if lookup != Lookup::Unknown || !self.may_look() {
+        if lookup != Lookup::Unknown {
             return lookup;
         }
-        // Whatever comes of it, the snapshot then says what is known.
-        let _ = timeout(LOOK_TIMEOUT, self.registry.send(Refresh)).await;
+        // Only a look that began after the question can say that a name is unknown: a
+        // provider may take that answer as the end of its events. One look serves all
+        // who asked before it.
+        let asked = Instant::now();
+        let mut began = self.looked.lock().await;
+        let lookup = self.peek(name);
+        if lookup == Lookup::Unknown && began.is_none_or(|began| began <= asked) {
+            if let Some(began) = *began {
+                sleep_until(began + LOOK_EVERY).await;
+            }
+            *began = Some(Instant::now());
+            let look = timeout(LOOK_TIMEOUT, self.registry.send(Refresh)).await;
+            if !matches!(look, Ok(Ok(()))) {
+                return Lookup::Unread;
+            }
+        }
         self.peek(name)
     }
 
@@ -70,21 +82,11 @@ impl Directory {
             None => Lookup::Unread,
         }
     }
-
-    fn may_look(&self) -> bool {
-        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        let may = looked.is_none_or(|at| now.duration_since(at) >= LOOK_EVERY);
-        if may {
-            *looked = Some(now);
-        }
-        may
-    }
 }
 
 #[cfg(test)]
 pub(crate) mod fake {
-    use std::collections::HashMap;
+    use std::{collections::HashMap, sync::Mutex};
 
     use actix::prelude::*;
 
@@ -157,14 +159,25 @@ mod tests {
     }
 
     #[actix::test]
-    async fn an_unknown_name_is_looked_for_once_a_while() {
+    async fn all_who_ask_at_once_wait_for_one_look() {
         let new = source("new", "arpoone");
         let (directory, looks) = directory(snapshot(&[]), snapshot(std::slice::from_ref(&new)));
-        assert_eq!(directory.find("new").await, Lookup::Known(new));
-        for _ in 0..100 {
+        let (first, second) = tokio::join!(directory.find("new"), directory.find("new"));
+        assert_eq!(first, Lookup::Known(new.clone()));
+        assert_eq!(second, Lookup::Known(new));
+        assert_eq!(*looks.lock().unwrap(), 1);
+    }
+
+    #[actix::test]
+    async fn looks_are_apart_and_no_answer_is_older_than_its_question() {
+        tokio::time::pause();
+        let (directory, looks) = directory(snapshot(&[]), snapshot(&[]));
+        let start = Instant::now();
+        for _ in 0..10 {
             assert_eq!(directory.find("absent").await, Lookup::Unknown);
         }
-        assert_eq!(*looks.lock().unwrap(), 1);
+        assert_eq!(*looks.lock().unwrap(), 10);
+        assert!(start.elapsed() >= LOOK_EVERY * 9);
     }
 
     #[actix::test]

@@ -4,7 +4,7 @@ use crate::paths;
 use crate::server::Server;
 use crate::step;
 use anyhow::{Context as _, Result, bail};
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,6 +29,9 @@ pub fn build_env(server: &Server) -> Result<[(&'static str, PathBuf); 3]> {
 
 /// Builds the extension and installs what differs.
 pub fn run(server: &Server) -> Result<()> {
+    // Two runs at once would take each other's package away.
+    let lock = File::create(paths::target().join("package.lock"))?;
+    lock.lock().context("cannot lock the package")?;
     let package = package(server)?;
     let mut stale = Vec::new();
     let mut found = false;
@@ -44,7 +47,7 @@ pub fn run(server: &Server) -> Result<()> {
             found = true;
             let to = into.join(from.file_name().context("a file without a name")?);
             if fs::read(&to).ok() != Some(fs::read(&from)?) {
-                stale.push(File { from, to, mode });
+                stale.push(Packaged { from, to, mode });
             }
         }
     }
@@ -57,7 +60,7 @@ pub fn run(server: &Server) -> Result<()> {
             server.pkglibdir.display()
         );
     }
-    stale.iter().try_for_each(File::install)
+    stale.iter().try_for_each(Packaged::install)
 }
 
 /// Builds it for this server; returns the folder that mirrors the system's.
@@ -82,13 +85,13 @@ fn package(server: &Server) -> Result<PathBuf> {
 }
 
 /// A file of the package and where it belongs.
-struct File {
+struct Packaged {
     from: PathBuf,
     to: PathBuf,
     mode: u32,
 }
 
-impl File {
+impl Packaged {
     /// By a new file and a rename: a running server has the old one mapped.
     fn install(&self) -> Result<()> {
         let folder = self.to.parent().context("a file without a folder")?;

@@ -30,7 +30,7 @@ pub fn load(client: &mut Client, path: &Path) -> Result<()> {
     client
         .batch_execute(
             "create temp table ledger as
-             select entry.source, entry.key,
+             select entry.source, entry.key, entry.emissions, entry.acknowledged,
                     case when entry.timeless then entry.acknowledged else entry.copies end as least,
                     case when entry.timeless then entry.emissions else entry.copies end as most
              from ledger_line,

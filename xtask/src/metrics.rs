@@ -1,4 +1,4 @@
-//! The worker's Prometheus metrics, as far as the demo shows them.
+//! The worker's Prometheus metrics, as far as the demo shows them, and for reports.
 
 use crate::http;
 use anyhow::Result;
@@ -32,6 +32,16 @@ impl Duplicates {
         let value = |map: &BTreeMap<String, u64>| map.get(source).copied().unwrap_or_default();
         value(&self.before) + value(&self.now)
     }
+}
+
+/// Every counter with its value, one a line, for a failure's report.
+pub fn counters(worker: SocketAddr) -> Result<String> {
+    let text = http::get(worker, "/metrics")?.body;
+    let counters: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("tidings_") && line.contains("_total"))
+        .collect();
+    Ok(counters.join("\n"))
 }
 
 fn duplicates(text: &str) -> impl Iterator<Item = (String, u64)> {

@@ -30,10 +30,12 @@ select coalesce(l.source, s.source),
        coalesce(sum(greatest(l.least - coalesce(s.rows, 0), 0)), 0)::bigint as missing,
        coalesce(sum(greatest(s.rows - l.most, 0)), 0)::bigint as doubled,
        coalesce(sum(s.rows) filter (where l.key is null), 0)::bigint as unknown,
-       (min(l.key) filter (where l.least > coalesce(s.rows, 0))) as first_missing,
-       (min(l.key) filter (where s.rows > l.most)) as first_doubled,
+       (min(told) filter (where l.least > coalesce(s.rows, 0))) as first_missing,
+       (min(told) filter (where s.rows > l.most)) as first_doubled,
        (min(s.key) filter (where l.key is null)) as first_unknown
-from ledger l full join stored s on s.source = l.source and s.key = l.key
+from ledger l full join stored s on s.source = l.source and s.key = l.key,
+     format('%s, emitted %s times, acknowledged %s times, to be stored %s times, stored %s times',
+            l.key, l.emissions, l.acknowledged, l.least, coalesce(s.rows, 0)) told
 group by 1 order by 1";
 
 /// One source's outcome, in events.

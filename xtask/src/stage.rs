@@ -3,6 +3,7 @@
 
 use crate::cluster::{Cluster, Durability};
 use crate::emulator::{Emulator, Play};
+use crate::metrics;
 use crate::server::Server;
 use crate::sources;
 use crate::worker::{ANY_PORT, Worker};
@@ -54,12 +55,23 @@ impl Stage {
         self.worker.kill_and_restart(&self.cluster.url(DATABASE))
     }
 
-    /// The ends of all logs, for a failure's report.
+    /// The ends of all logs, what was rejected and what the worker counted, for
+    /// a failure's report.
     pub fn logs(&self) -> String {
+        let rejected = self
+            .cluster
+            .psql(
+                DATABASE,
+                "select s.name, r.verdict, r.reason, count(*)
+                 from tidings.rejected r join tidings.source s on s.id = r.source_id
+                 group by 1, 2, 3 order by 1, 2, 3",
+            )
+            .unwrap_or_else(|error| format!("{error:#}"));
         format!(
-            "{}\n--- the server's log\n{}",
+            "{}\n--- the server's log\n{}--- rejected\n{rejected}\n--- counted\n{}",
             self.worker.tail(),
-            self.cluster.log()
+            self.cluster.log(),
+            metrics::counters(self.worker.http).unwrap_or_else(|error| format!("{error:#}")),
         )
     }
 }

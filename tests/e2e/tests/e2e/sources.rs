@@ -1,10 +1,11 @@
 //! A running worker takes up what changes among its sources.
 
 use anyhow::{Result, ensure};
+use std::thread;
 use std::time::Duration;
 use tidings_e2e::{eventually, on_stage, play};
 use xtask::emulator::Emulator;
-use xtask::http;
+use xtask::http::{self, Answer};
 use xtask::stage::Stage;
 
 const SMS: &[u8] = b"[]";
@@ -33,6 +34,43 @@ fn a_hook_follows_its_source() -> Result<()> {
         becomes(stage, 401)?;
         client.batch_execute("select tidings.drop_source('sms')")?;
         becomes(stage, 404)
+    })
+}
+
+/// A provider takes a 404 as the end of its events: nothing but the truth may
+/// be told, however many ask at once.
+#[test]
+fn no_source_that_was_added_is_ever_unknown() -> Result<()> {
+    on_stage(|stage| {
+        let mut client = stage.connect()?;
+        let at = stage.worker.http;
+        for round in 0..8 {
+            let names: Vec<String> = (0..8).map(|n| format!("sms-{round}-{n}")).collect();
+            for name in &names {
+                client.execute("select tidings.add_source($1, 'arpoone', 'token')", &[name])?;
+            }
+            let answers: Vec<Result<Answer>> = thread::scope(|scope| {
+                let asking: Vec<_> = names
+                    .iter()
+                    .map(|name| {
+                        scope.spawn(move || {
+                            let json = [("content-type", "application/json")];
+                            http::post(at, &format!("/hooks/{name}/token"), &json, SMS)
+                        })
+                    })
+                    .collect();
+                asking
+                    .into_iter()
+                    .filter_map(|answer| answer.join().ok())
+                    .collect()
+            });
+            ensure!(answers.len() == names.len(), "a thread panicked");
+            for answer in answers {
+                let answer = answer?;
+                ensure!(answer.status == 200, "in round {round}: {answer:?}");
+            }
+        }
+        Ok(())
     })
 }
 
