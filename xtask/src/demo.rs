@@ -3,6 +3,7 @@
 
 use crate::cluster::Durability;
 use crate::emulator::Play;
+use crate::leash;
 use crate::play::{self, Line, Played, Progress};
 use crate::server::Server;
 use crate::stage::{DATABASE, Stage};
@@ -69,7 +70,10 @@ fn played(stage: &mut Stage, options: &Options) -> Result<Played> {
     play::run(stage, &mut emulator, kill_at, &mut |progress| {
         screen.show(progress);
     })
-    .inspect_err(|_| eprintln!("{}", emulator.tail()))
+    .inspect_err(|_| {
+        leash::mute_after_signal();
+        eprintln!("{}", emulator.tail());
+    })
 }
 
 /// Redraws in place on a terminal; elsewhere a line now and then.

@@ -12,6 +12,7 @@ use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,6 +32,9 @@ done
 
 /// Held leashes, for the signal handler.
 static HELD: Mutex<BTreeMap<u64, Held>> = Mutex::new(BTreeMap::new());
+
+/// Whether a signal has come that ends the program.
+static SIGNALLED: AtomicBool = AtomicBool::new(false);
 
 #[derive(Debug)]
 struct Held {
@@ -117,6 +121,14 @@ pub fn wait(child: &mut Child, within: Duration) -> Result<Option<std::process::
     }
 }
 
+/// Waits for the end where a signal has come: what fails from then on fails because
+/// what it needs has been ended, and is no news.
+pub fn mute_after_signal() {
+    while SIGNALLED.load(Ordering::SeqCst) {
+        std::thread::park();
+    }
+}
+
 fn held() -> MutexGuard<'static, BTreeMap<u64, Held>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -132,6 +144,7 @@ fn on_signals() -> Result<()> {
             signal_hook::iterator::Signals::new([SIGHUP, SIGINT, SIGTERM]).map(|mut signals| {
                 std::thread::spawn(move || {
                     if let Some(signal) = signals.forever().next() {
+                        SIGNALLED.store(true, Ordering::SeqCst);
                         end_all();
                         std::process::exit(128 + signal);
                     }
