@@ -27,6 +27,28 @@ pub struct Event<'a> {
     pub reason: Option<Cow<'a, str>>,
 }
 
+/// The longest request, message or recipient, in bytes: two of them must fit into one
+/// entry of a btree, or storing the event would be an ERROR for its whole batch.
+pub const MAX_KEY: usize = 1000;
+
+impl Event<'_> {
+    /// Refuses an event that no index could hold.
+    pub(crate) fn check_keys(self) -> Result<Self, ItemError> {
+        let keys = [
+            ("the request id", &self.request_id),
+            ("the message id", &self.message_id),
+            ("the recipient", &self.recipient),
+        ];
+        for (field, key) in keys {
+            let bytes = key.as_deref().map_or(0, str::len);
+            if bytes > MAX_KEY {
+                return Err(ItemError::TooLong { field, bytes });
+            }
+        }
+        Ok(self)
+    }
+}
+
 /// One item of a request, in the order in which it stood there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item<'a> {
@@ -49,6 +71,8 @@ pub enum ItemError {
         field: &'static str,
         expected: &'static str,
     },
+    #[error("{field} has {bytes} bytes, more than the {limit} that are indexed", limit = MAX_KEY)]
+    TooLong { field: &'static str, bytes: usize },
     #[error("the item is {0}, not an object")]
     NotAnObject(&'static str),
     #[error("the item cannot be stored as jsonb: {0}")]

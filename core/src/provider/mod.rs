@@ -119,7 +119,8 @@ impl Provider {
                     source,
                     zone,
                     provider,
-                })
+                })?
+                .check_keys()
             });
             Item {
                 ordinal,

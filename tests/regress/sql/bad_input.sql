@@ -184,6 +184,19 @@ from unnest(array['tidings.verify(null, null, null)', 'tidings.stream_cursor(nul
     'tidings.normalize(null, null::bytea)', $$tidings.normalize('x', '{}'::bytea)$$, $$tidings.normalize('arpoone', '7'::jsonb)$$]) with ordinality c (call, n)
 order by n;
 
+-- Keys of 1000 bytes are indexed, however incompressible; longer ones cost their item.
+select k.bytes, r.verdict, r.inserted, r.rejected, r.detail
+from (values (1000), (1001), (3000)) k (bytes)
+cross join lateral (select left(string_agg(encode(sha256(i::text::bytea), 'hex'), ''), k.bytes) as text from generate_series(1, 50) i) t
+cross join lateral tidings.ingest('chat', convert_to(jsonb_build_object(
+  'event_id', '01JABCDEF0000000000000' || k.bytes, 'event_type', 'RECIPIENT_DELIVERED', 'occurred_at', '2024-10-19T10:00:00Z',
+  'send_request_id', t.text, 'recipient', jsonb_build_object('ppnum', t.text, 'message_id', t.text))::text, 'UTF8')) r
+order by k.bytes;
+select r.verdict, r.inserted, r.rejected, r.detail
+from (select string_agg(encode(sha256(i::text::bytea), 'hex'), '') as text from generate_series(1, 2000) i) t
+cross join lateral tidings.ingest('open', convert_to(jsonb_build_object(
+  'kind', 'subscriber:update', 'ppgId', 'p', 'customId', t.text, 'projectId', t.text)::text, 'UTF8')) r;
+
 -- ULIDs that are none.
 select pg_temp.sqlstate(format('select %L::tidings.ulid', text)) as sqlstate, left(text, 30) as text
 from unnest(array['', 'x', '8' || repeat('0', 25), repeat('Z', 26), repeat('0', 1000000), repeat('é', 13), repeat('é', 26), repeat('😀', 26), E'\n' || repeat('0', 25), '0u' || repeat('0', 24)]) with ordinality u (text, n)
