@@ -22,14 +22,19 @@ as $$
 begin
   perform tidings._require_role(role);
   execute format('grant usage on schema tidings to %s', role);
-  execute format('grant select on tidings.source, tidings.event, tidings.event_default, tidings.stream to %s', role);
+  execute format(
+    'grant select on tidings.source, tidings.event, tidings.event_default, tidings.stream,'
+    ' tidings.message, tidings.consent, tidings.subscriber, tidings.request_summary, tidings.request,'
+    ' tidings.consumer, tidings.lag, tidings.retention to %s', role);
   execute format(
     'grant execute on function tidings.events_after(tidings.ulid, int, text, text[]), tidings.stream_cursor(text),'
-    ' tidings._source(text), tidings._require_log_access(), tidings._log_horizon(), tidings._clock_ms() to %s', role);
+    ' tidings._source(text), tidings._require_log_access(), tidings._log_horizon(), tidings._clock_ms(),'
+    ' tidings._count(text), tidings._log_holder(), tidings._log_tail(), tidings._unacknowledged(tidings.ulid),'
+    ' tidings.poll(text, int), tidings.ack(text, tidings.ulid) to %s', role);
 end
 $$;
 comment on function grant_reader(regrole) is
-  'Lets a role query events and sources and follow the log. It sees no secret, and nothing of what was rejected.';
+  'Lets a role query events, state, sources and lag, and follow the log, also by the consumers that there are: to make, move and drop them is administration. It sees no secret, and nothing of what was rejected.';
 
 create function grant_worker(role regrole)
   returns void
@@ -43,11 +48,11 @@ begin
   execute format(
     'grant execute on function tidings.ingest(text, bytea, jsonb), tidings.ingest_batch(text[], bytea[], jsonb[]),'
     ' tidings.verify(text, bytea, jsonb), tidings.find_source(text, jsonb),'
-    ' tidings.stream_cursor(text), tidings.stream_secret(text) to %s', role);
+    ' tidings.stream_cursor(text), tidings.stream_secret(text), tidings.maintain() to %s', role);
 end
 $$;
 comment on function grant_worker(regrole) is
-  'Lets a role do what the worker does: read the sources, verify and ingest. It can read no table but tidings.source, and no secret but the tokens with which it dials.';
+  'Lets a role do what the worker does: read the sources, verify, ingest, and call maintain. It can read no table but tidings.source, and no secret but the tokens with which it dials.';
 
 revoke all on all functions in schema tidings from public;
 grant usage on schema tidings to public;

@@ -1,21 +1,5 @@
 -- Bytes in, rows out: verify, normalize, store, in one statement for a whole batch.
 
-create type receipt as (
-  verdict text,
-  inserted int,
-  duplicate int,
-  rejected int,
-  detail text,
-  ordinal int
-);
-comment on type receipt is 'What became of a request.';
-comment on column receipt.verdict is 'accepted: every item has its outcome in the counts; unauthorized, malformed: kept in tidings.rejected; unknown_source, disabled: not kept.';
-comment on column receipt.inserted is 'How many items became events.';
-comment on column receipt.duplicate is 'How many items were events that had been stored before.';
-comment on column receipt.rejected is 'How many items were no events, and are kept in tidings.rejected.';
-comment on column receipt.detail is 'What was wrong, of the first items that were; null where nothing was.';
-comment on column receipt.ordinal is 'The request''s place in the batch, from 1.';
-
 create function _without_secrets(headers jsonb) returns jsonb
   language sql immutable parallel safe
   set search_path = pg_catalog, tidings, pg_temp
@@ -25,16 +9,19 @@ $$;
 comment on function _without_secrets(jsonb) is
   'Internal: the headers of a request that passed its policy, without what let it pass.';
 
-create function ingest_batch(sources text[], bodies bytea[], headers jsonb[])
+create function _ingest(sources text[], bodies bytea[], headers jsonb[], verified boolean[])
   returns setof receipt
-  language plpgsql volatile security definer rows 100
+  language plpgsql volatile rows 100
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 declare
   idle interval := current_setting('idle_in_transaction_session_timeout');
   started_at timestamptz := clock_timestamp();
   newest tidings.ulid;
+  first_id tidings.ulid;  -- of the events that are stored
+  last_id tidings.ulid;
   receipts tidings.receipt[];
+  is_replay constant boolean := verified is not null;
 begin
   if cardinality(sources) is distinct from cardinality(bodies)
      or cardinality(sources) is distinct from cardinality(headers)
@@ -66,11 +53,12 @@ begin
       case
         when s.id is null then 'unknown_source'
         when not s.enabled then 'disabled'
+        when r.verified then case when r.body is null then 'malformed' end
         when not tidings._verify(s.provider, p.secrets, p.url_tokens, p.allow_unauthenticated, r.body, r.headers::text)
           then 'unauthorized'
         when r.body is null then 'malformed'
       end as refused
-    from unnest(sources, bodies, headers) with ordinality r (source, body, headers, ordinal)
+    from unnest(sources, bodies, headers, verified) with ordinality r (source, body, headers, verified, ordinal)
     left join (tidings.source s join tidings._policy p on p.source_id = s.id) on s.name = r.source
     order by r.ordinal  -- positions are given in the order of the requests
   ),
@@ -123,6 +111,7 @@ begin
     select tidings._log_id(), f.received_at, f.source_id, f.verdict, f.reason, f.ordinal, f.headers,
       substr(f.body, 1, 1 << 20), coalesce(octet_length(f.body), 0)
     from refusal f
+    where not is_replay
   ),
   resumed as (
     insert into tidings.stream as t (source_id, cursor, updated_at)
@@ -131,7 +120,7 @@ begin
     cross join lateral (
       select coalesce(i.payload -> 'event_id', i.payload -> 'eventId') as id, coalesce(i.payload ->> 'event_id', i.payload ->> 'eventId') as cursor
     ) c
-    where tidings._is_dialed(i.provider) and jsonb_typeof(c.id) = 'string' and c.cursor <> ''
+    where not is_replay and tidings._is_dialed(i.provider) and jsonb_typeof(c.id) = 'string' and c.cursor <> ''
     order by i.source_id, i.request desc, i.ordinal desc
     on conflict (source_id) do update set cursor = excluded.cursor, updated_at = excluded.updated_at
   ),
@@ -159,18 +148,35 @@ begin
         else array_to_string(o.reasons, '; ') || case when o.rejected > 3 then '; ..' else '' end
       end,
       r.ordinal
-    )::tidings.receipt order by r.ordinal)
-  into receipts
+    )::tidings.receipt order by r.ordinal),
+    (select min(s.id) from stored s), (select max(s.id) from stored s)
+  into receipts, first_id, last_id
   from request r
   left join outcome o on o.request = r.ordinal;
 
-  if exists (select from unnest(receipts) r where r.rejected > 0 or r.verdict in ('unauthorized', 'malformed')) then
+  if not is_replay and exists (select from unnest(receipts) r where r.rejected > 0 or r.verdict in ('unauthorized', 'malformed')) then
     perform tidings._trim_rejected(sources);
   end if;
-  if tidings._notifies() and exists (select from unnest(receipts) r where r.inserted > 0) then
-    notify tidings;
+  if first_id is not null then
+    -- No other transaction has an id between: each takes a run of its own.
+    perform tidings._add_to_state(first_id, last_id);
+    if tidings._notifies() then
+      notify tidings;
+    end if;
   end if;
   return query select r.* from unnest(receipts) r;
+end
+$$;
+comment on function _ingest(text[], bytea[], jsonb[], boolean[]) is
+  'Internal: ingest_batch. With "verified" it is a replay of what is in tidings.rejected: where that is true the request passed its policy when it arrived, and is not verified again; what is refused is not kept once more; and no stream''s cursor moves.';
+
+create function ingest_batch(sources text[], bodies bytea[], headers jsonb[])
+  returns setof receipt
+  language plpgsql volatile security definer rows 100
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  return query select r.* from tidings._ingest(sources, bodies, headers, null) r;
 end
 $$;
 comment on function ingest_batch(text[], bytea[], jsonb[]) is
@@ -196,14 +202,22 @@ create function _trim_rejected(sources text[]) returns void
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 begin
+  -- Waits for nobody: a replay that holds a row may be waiting for an event of this transaction.
   delete from tidings.rejected r
   using (
-    select k.id, row_number() over newest_first as n, sum(octet_length(k.body) + coalesce(pg_column_size(k.headers), 0)) over newest_first as bytes
-    from tidings.rejected k
-    where k.source_id in (select s.id from tidings.source s where s.name = any (sources))
-    window newest_first as (partition by k.source_id, k.verdict order by k.id desc rows unbounded preceding)
+    select l.id
+    from tidings.rejected l
+    join (
+      select k.id, row_number() over newest_first as n, sum(octet_length(k.body) + coalesce(pg_column_size(k.headers), 0)) over newest_first as bytes
+      from tidings.rejected k
+      where k.source_id in (select s.id from tidings.source s where s.name = any (sources))
+      window newest_first as (partition by k.source_id, k.verdict order by k.id desc rows unbounded preceding)
+    ) x on x.id = l.id
+    where x.n > 1000 or (x.n > 1 and x.bytes > 16 << 20)
+    for update of l skip locked
   ) x
-  where r.id = x.id and (x.n > 1000 or (x.n > 1 and x.bytes > 16 << 20));
+  where r.id = x.id;
 end
 $$;
 comment on function _trim_rejected(text[]) is 'Internal: holds tidings.rejected within its bound.';
+

@@ -49,9 +49,35 @@ extension_sql_file!(
     requires = ["normalize"]
 );
 extension_sql_file!("../../sql/event.sql", name = "event", requires = ["source"]);
-extension_sql_file!("../../sql/log.sql", name = "log", requires = ["event"]);
+extension_sql_file!(
+    "../../sql/receipt.sql",
+    name = "receipt",
+    requires = ["event"]
+);
+extension_sql_file!(
+    "../../sql/state.sql",
+    name = "state",
+    requires = ["receipt"]
+);
+extension_sql_file!("../../sql/log.sql", name = "log", requires = ["state"]);
 extension_sql_file!("../../sql/ingest.sql", name = "ingest", requires = ["log"]);
 extension_sql_file!("../../sql/read.sql", name = "read", requires = ["ingest"]);
+extension_sql_file!(
+    "../../sql/consumer.sql",
+    name = "consumer",
+    requires = ["read"]
+);
+extension_sql_file!("../../sql/lag.sql", name = "lag", requires = ["consumer"]);
+extension_sql_file!(
+    "../../sql/maintain.sql",
+    name = "maintain",
+    requires = ["lag"]
+);
+extension_sql_file!(
+    "../../sql/rejected.sql",
+    name = "rejected",
+    requires = ["maintain"]
+);
 extension_sql_file!("../../sql/grants.sql", finalize);
 
 /// Called when the library is loaded.

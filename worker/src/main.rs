@@ -11,12 +11,12 @@
 //! | the process | [`settings`], [`units`], [`log`], [`exit`], [`drain`], [`run`], [`check`] |
 //! | entrances | [`http`] and [`hooks`], [`grpc`] and [`push`], [`stream`] with [`pump`], [`gather`] and [`dial`] |
 //! | the pipeline | [`request`], [`headers`], [`budget`], [`queue`], [`batcher`], [`store`], [`ingest`], [`failure`] |
-//! | what Postgres knows | [`database`], [`tls`], [`version`], [`control`], [`source`], [`registry`], [`directory`] |
+//! | what Postgres knows | [`database`], [`tls`], [`version`], [`control`], [`source`], [`registry`], [`directory`], [`upkeep`] |
 //! | messages | [`wire`], [`codec`] |
 //! | numbers | [`metric`], [`backoff`] |
 //!
 //! Actors: [`batcher::Batcher`], [`store::Store`] (one a connection),
-//! [`registry::Registry`] and [`stream::Stream`] (one a dialed source). Each owns one
+//! [`registry::Registry`], [`upkeep::Upkeep`] and [`stream::Stream`] (one a dialed source). Each owns one
 //! thing; decisions are plain functions beside them.
 
 mod backoff;
@@ -53,6 +53,7 @@ mod stream;
 mod testing;
 mod tls;
 mod units;
+mod upkeep;
 mod version;
 mod wire;
 

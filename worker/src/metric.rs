@@ -21,6 +21,7 @@ pub(crate) const PENDING_REQUESTS: &str = "tidings_worker_pending_requests";
 pub(crate) const PENDING_BYTES: &str = "tidings_worker_pending_bytes";
 pub(crate) const PUSH_STREAMS: &str = "tidings_worker_push_streams";
 pub(crate) const STREAM_CONNECTED: &str = "tidings_worker_stream_connected";
+pub(crate) const UPKEEP: &str = "tidings_worker_upkeep_total";
 pub(crate) const STREAM_ENDS: &str = "tidings_worker_stream_ends_total";
 const BUILD_INFO: &str = "tidings_worker_build_info";
 
@@ -55,6 +56,7 @@ fn describe() {
         REFUSED_EARLY,
         "Requests refused before they were queued, by reason"
     );
+    describe_counter!(UPKEEP, "Calls of tidings.maintain, by result");
     describe_histogram!(
         COMMIT_SECONDS,
         Unit::Seconds,

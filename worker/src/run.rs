@@ -32,6 +32,7 @@ use crate::{
     source::Snapshot,
     store::Store,
     stream::StreamLimits,
+    upkeep::Upkeep,
     version,
     wire::Schema,
 };
@@ -179,6 +180,8 @@ impl Parts {
             poll: settings.source_poll,
             fatal: fatal.clone(),
         };
+        let vital = fatal.vital("the upkeep");
+        Upkeep::new(connector.clone(), settings.maintain_every, vital).start();
         let registry = Registry::spawn(setup, sender);
         Ok(Self {
             pipeline,

@@ -111,6 +111,16 @@ pub(crate) struct RunArgs {
     #[arg(value_parser = duration)]
     pub(crate) source_poll: Duration,
 
+    /// Call tidings.maintain this often: partitions, retention
+    #[arg(
+        long,
+        env = "TIDINGS_MAINTAIN_EVERY",
+        value_name = "TIME",
+        default_value = "1h"
+    )]
+    #[arg(value_parser = duration)]
+    pub(crate) maintain_every: Duration,
+
     /// What to log: a level, or a filter such as info,tidings_worker=debug
     #[arg(
         long,

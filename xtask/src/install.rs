@@ -3,6 +3,7 @@
 use crate::paths;
 use crate::server::Server;
 use crate::step;
+use crate::upgrade;
 use anyhow::{Context as _, Result, bail};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -81,6 +82,7 @@ fn package(server: &Server) -> Result<PathBuf> {
             .arg(&out)
             .envs(build_env(server)?),
     )?;
+    upgrade::write(&inside(&out, &server.sharedir.join("extension")))?;
     Ok(out)
 }
 

@@ -34,4 +34,5 @@ pub mod stage;
 pub mod step;
 pub mod table;
 pub mod test;
+pub mod upgrade;
 pub mod worker;

@@ -46,7 +46,7 @@ impl Suite {
         let cluster = Cluster::start(server, Durability::Fast)?;
         let database = "contrib_regression";
         cluster.create_database(database)?;
-        let outputs = self.outputs()?;
+        let outputs = self.outputs(server)?;
         let mut command = Command::new(&driver);
         command
             .arg(format!("--inputdir={}", inputs.display()))
@@ -101,8 +101,8 @@ impl Suite {
     }
 
     /// An empty folder for results.
-    fn outputs(self) -> Result<PathBuf> {
-        let folder = paths::target().join(self.driver);
+    fn outputs(self, server: &Server) -> Result<PathBuf> {
+        let folder = paths::target().join(format!("{}-{}", self.driver, server.feature()));
         match fs::remove_dir_all(&folder) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 return Err(error).with_context(|| format!("cannot remove {}", folder.display()));

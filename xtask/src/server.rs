@@ -65,8 +65,30 @@ impl Server {
         self.bindir.join(name)
     }
 
-    /// A test driver of the server's development package.
+    /// A test driver: this installation's own, else that of the first
+    /// `pg_config` in `PATH`, which is said. Another version's is sound: a driver
+    /// runs this installation's psql, or speaks the protocol, and compares files.
     pub fn test_driver(&self, folder: &str, name: &str) -> Result<PathBuf> {
+        let own = match self.own_test_driver(folder, name) {
+            Ok(driver) => return Ok(driver),
+            Err(error) => error,
+        };
+        let other = Self::ask("pg_config").and_then(|other| {
+            let driver = other.own_test_driver(folder, name)?;
+            Ok((other, driver))
+        });
+        let Ok((other, driver)) = other else {
+            return Err(own.context(format!(
+                "install the server's development package (postgresql-server-dev-{})",
+                self.major
+            )));
+        };
+        let why = format!("{own:#}");
+        println!("  {}: Postgres {} lends its own", why.trim_end(), other.major);
+        Ok(driver)
+    }
+
+    fn own_test_driver(&self, folder: &str, name: &str) -> Result<PathBuf> {
         let makefile = step::output(Command::new(&self.pg_config).arg("--pgxs"))?;
         // .../pgxs/src/makefiles/pgxs.mk -> .../pgxs/src
         let source = Path::new(&makefile)
@@ -75,12 +97,11 @@ impl Server {
             .with_context(|| format!("pg_config --pgxs says `{makefile}`"))?;
         let driver = source.join("test").join(folder).join(name);
         if !driver.is_file() {
-            bail!(
-                "{} is missing: install the server's development package (postgresql-server-dev-{})",
-                driver.display(),
-                self.major
-            );
+            bail!("{} is missing", driver.display());
         }
+        // Repackaged ones have been seen that crash before they say anything.
+        step::output(Command::new(&driver).arg("--version"))
+            .with_context(|| format!("{name} does not run"))?;
         Ok(driver)
     }
 }

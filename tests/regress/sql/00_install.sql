@@ -28,12 +28,12 @@ where type not in ('operator class', 'operator family', 'operator of access meth
   and coalesce(obj_description(objid, (classid::regclass)::name), '') = ''
 order by type, identity;
 
--- So has every column.
+-- So has every column of what is not internal.
 select c.relname, a.attname
 from pg_class c
 join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
 where c.relnamespace = 'tidings'::regnamespace and c.relkind in ('r', 'p', 'c')
-  and not c.relispartition
+  and not c.relispartition and c.relname not like '\_%'
   and col_description(c.oid, a.attnum) is null
 order by c.relname, a.attnum;
 
@@ -54,7 +54,8 @@ where c.relnamespace = 'tidings'::regnamespace and c.relkind in ('r', 'p', 'v', 
 order by c.relkind, c.relname collate "C";
 
 -- Functions that act with the owner's rights, and those that may be shadowed by a
--- caller's search_path: none of the first without a fixed search_path.
+-- caller's search_path: none of the first without a fixed search_path, and of the second
+-- only what is inlined where the path is fixed.
 select p.oid::regprocedure as security_definer,
   coalesce(p.proconfig::text ~ 'search_path=pg_catalog, tidings, pg_temp', false) as fixed_search_path
 from pg_proc p

@@ -70,6 +70,23 @@ fn a_dump_restores_every_row_and_the_deduplication() -> Result<()> {
             "there is no event to restore"
         );
 
+        // The consumer goes on where it was, and the state is what the events say.
+        let row = restored.query_one(
+            "select count(*), bool_and(e.id > c.position)
+             from tidings.consumer c, tidings.poll(c.name, 10000) e group by c.name",
+            &[],
+        )?;
+        let (events, all_new): (i64, bool) = (row.try_get(0)?, row.try_get(1)?);
+        ensure!(events > 0 && all_new, "{events} events, all new: {all_new}");
+        restored.batch_execute("select tidings.rebuild_state()")?;
+        for table in STATE {
+            let rebuilt = digest(&mut restored, table)?;
+            ensure!(
+                want.get(table) == Some(&rebuilt),
+                "{table} was rebuilt otherwise"
+            );
+        }
+
         // What is there is known to be there, and what comes next comes after it.
         let again = "select (tidings.ingest('arpoone', convert_to(jsonb_build_array(e.payload)::text, 'utf8'),
                        '{\"url-token\": \"arpoone-dev-token\"}')).*
@@ -84,15 +101,25 @@ fn a_dump_restores_every_row_and_the_deduplication() -> Result<()> {
     })
 }
 
-/// Events of every provider, and something rejected.
+const STATE: [&str; 4] = [
+    "tidings.message",
+    "tidings.consent",
+    "tidings.subscriber",
+    "tidings.request_summary",
+];
+
+/// Events of every provider, something rejected, partitions, and a consumer half-way.
 fn fill(stage: &mut Stage) -> Result<()> {
     let mut emulator = stage.add_emulator(&play(stage, 1_000, 1))?;
     play::run(stage, &mut emulator, &[], &mut |_| {})?
         .reconciliation
         .check()?;
-    stage
-        .connect()?
-        .batch_execute("select tidings.ingest('arpoone', '[]')")?;
+    stage.connect()?.batch_execute(
+        "select tidings.ingest('arpoone', '[]');
+         select tidings.maintain();
+         select tidings.create_consumer('app');
+         select tidings.ack('app', max(e.id)) from tidings.poll('app', 100) e",
+    )?;
     Ok(())
 }
 

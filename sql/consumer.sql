@@ -1,0 +1,285 @@
+-- Named consumers: who follows the log, and how far each has come.
+--
+-- An ack made in the transaction that holds the application's own effects gives each
+-- event its effect exactly once, for both are committed or neither is. So an ack that
+-- could double or skip an effect is refused:
+--
+--   one at a time   poll and ack lock the consumer's row until their transaction ends.
+--                   What was polled belongs to the session that polled it until it is
+--                   acknowledged or that session ends; then the next to poll gets it
+--   never back      what was acknowledged is not acknowledged again, however often it
+--                   was polled
+--   never beyond    only what the last poll returned can be acknowledged
+--
+-- A session is a process id and the start of that process: a process id is used again,
+-- and a restored dump brings those of another cluster.
+
+create table consumer (
+  name text primary key check (char_length(name) between 1 and 63),
+  position ulid,
+  polled_to ulid,
+  polled_by int,
+  polled_session timestamptz,
+  created_at timestamptz not null default now(),
+  polled_at timestamptz,
+  acked_at timestamptz,
+  check ((polled_to is null) = (polled_by is null)),
+  check (polled_to > position)
+);
+comment on table consumer is
+  'Who follows the log by name, and how far each has come. Made by create_consumer, moved by ack and seek.';
+comment on column consumer.name is '1 to 63 characters.';
+comment on column consumer.position is 'The events up to here are acknowledged; null at the start of the log.';
+comment on column consumer.polled_to is 'The events up to here were returned by the last poll, and are not all acknowledged; null where none are left.';
+comment on column consumer.polled_by is 'The process id of the session that has them.';
+comment on column consumer.polled_session is 'When that process started.';
+comment on column consumer.created_at is 'When it was made.';
+comment on column consumer.polled_at is 'When a poll last returned events.';
+comment on column consumer.acked_at is 'When events were last acknowledged.';
+
+select pg_catalog.pg_extension_config_dump('tidings.consumer', '');
+
+create function create_consumer(name text, start_at ulid default null) returns void
+  language plpgsql volatile security definer
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  if name is null or char_length(name) not between 1 and 63 then
+    raise exception using
+      errcode = 'invalid_parameter_value',
+      message = format('invalid consumer name %s', coalesce('"' || name || '"', 'null')),
+      hint = 'A name has 1 to 63 characters.';
+  end if;
+  insert into tidings.consumer (name, position)
+  values (create_consumer.name, create_consumer.start_at)
+  on conflict do nothing;
+  if not found then
+    raise exception using
+      errcode = 'duplicate_object',
+      message = format('consumer "%s" already exists', name),
+      hint = 'tidings.seek moves it; tidings.drop_consumer removes it.';
+  end if;
+end
+$$;
+comment on function create_consumer(text, ulid) is
+  'Makes a consumer that gets the events after this position; all events, from the start of the log, where it is null. To begin with what is stored from now on: tidings.gen_ulid(). SQLSTATE 22023 for a name that has not 1 to 63 characters, 42710 where it is taken.';
+
+create function _lock_consumer(name text) returns consumer
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  found_consumer tidings.consumer;
+begin
+  select * into found_consumer from tidings.consumer c where c.name = _lock_consumer.name for update;
+  if not found then
+    raise exception using
+      errcode = 'undefined_object',
+      message = format('consumer %s does not exist', coalesce('"' || name || '"', 'null')),
+      hint = 'SELECT name FROM tidings.consumer lists the consumers; tidings.create_consumer makes one.';
+  end if;
+  return found_consumer;
+end
+$$;
+comment on function _lock_consumer(text) is
+  'Internal: the consumer of this name, locked until the transaction ends, or SQLSTATE 42704.';
+
+create function _live_session(of_pid int, started_at timestamptz) returns text
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  if of_pid is null then
+    return null;
+  end if;
+  perform pg_stat_clear_snapshot();  -- sessions are as they are now, not as when first looked at
+  return (
+    select coalesce(a.application_name, '')
+    from pg_stat_get_activity(of_pid) a
+    where coalesce(a.backend_start = started_at, true)
+  );
+end
+$$;
+comment on function _live_session(int, timestamptz) is
+  'Internal: the application name of this session, or null where it has ended. Where its start cannot be seen, it is taken to live.';
+
+create function _is_this_session(of_pid int, started_at timestamptz) returns boolean
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  return of_pid = pg_backend_pid() and tidings._live_session(of_pid, started_at) is not null;
+end
+$$;
+comment on function _is_this_session(int, timestamptz) is 'Internal: whether this is the session that calls.';
+
+create function poll(name text, max_events int default 1000) returns setof event
+  language plpgsql volatile security definer rows 1000
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  c tidings.consumer;
+  e tidings.event;
+  application text;
+  last_id tidings.ulid;
+begin
+  if max_events is null or max_events < 1 then
+    raise exception using
+      errcode = 'invalid_parameter_value',
+      message = 'max_events is less than 1 or null',
+      hint = 'Pass how many events to return at most.';
+  end if;
+  perform tidings._require_log_access();
+
+  c := tidings._lock_consumer(name);
+  if c.polled_by is not null and not tidings._is_this_session(c.polled_by, c.polled_session) then
+    application := tidings._live_session(c.polled_by, c.polled_session);
+    if application is not null then
+      raise exception using
+        errcode = 'object_in_use',
+        message = format('consumer "%s" is in use by another session', name),
+        detail = format('Process %s (application "%s") polled events at %s and has not acknowledged them.',
+          c.polled_by, application, c.polled_at),
+        hint = format('They are free when it acknowledges them or ends. To take them from it, SELECT pg_terminate_backend(%s), or move the consumer with tidings.seek.', c.polled_by);
+    end if;
+  end if;
+
+  for e in select * from tidings.events_after(c.position, least(max_events, 10000)) loop
+    last_id := e.id;
+    return next e;
+  end loop;
+
+  if last_id is not null or c.polled_to is not null then
+    update tidings.consumer u
+    set polled_to = last_id,
+      polled_by = case when last_id is not null then pg_backend_pid() end,
+      polled_session = (select a.backend_start from pg_stat_get_activity(pg_backend_pid()) a where last_id is not null),
+      polled_at = case when last_id is not null then clock_timestamp() else u.polled_at end
+    where u.name = poll.name;
+  end if;
+end
+$$;
+comment on function poll(text, int) is
+  'The events that a consumer has not acknowledged, oldest first: at most max_events of them, and never more than 10000. They are the same at each poll until this session acknowledges them with ack; until then, or until it ends, another session gets SQLSTATE 55006, which names it. A poll while another transaction polls or acknowledges waits for it (lock_timeout bounds the wait). Through a connection pool that gives each transaction another session, poll and ack in one transaction. SQLSTATE 42704 where there is no such consumer, 22023 where max_events is less than 1, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
+
+create function ack(name text, upto ulid) returns void
+  language plpgsql volatile security definer
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  c tidings.consumer;
+begin
+  if upto is null then
+    raise exception using
+      errcode = 'null_value_not_allowed',
+      message = 'the position to acknowledge is null',
+      hint = 'Pass the id of the last event that was dealt with; where poll returned none, there is nothing to acknowledge.';
+  end if;
+
+  c := tidings._lock_consumer(name);
+  if upto <= c.position then
+    raise exception using
+      errcode = 'object_not_in_prerequisite_state',
+      message = format('consumer "%s" has acknowledged these events already', name),
+      detail = format('It is at %s; %s is not after that.', c.position, upto),
+      hint = 'Roll back what this transaction did for them: it was done before. tidings.seek moves a consumer back.';
+  end if;
+  if c.polled_by is not null and not tidings._is_this_session(c.polled_by, c.polled_session) then
+    raise exception using
+      errcode = 'object_in_use',
+      message = format('another session polled consumer "%s" last', name),
+      detail = format('It is process %s (%s).', c.polled_by,
+        coalesce('application "' || tidings._live_session(c.polled_by, c.polled_session) || '"', 'which has ended')),
+      hint = 'Roll back what this transaction did for these events, and poll again. Poll and ack in one session; through a connection pool, in one transaction.';
+  end if;
+  if c.polled_to is null or upto > c.polled_to then
+    raise exception using
+      errcode = 'invalid_parameter_value',
+      message = format('consumer "%s" has not polled these events', name),
+      detail = case
+        when c.polled_to is null then format('Nothing that it polled is left to acknowledge, up to %s.', upto)
+        else format('Its last poll went up to %s; %s is after that.', c.polled_to, upto)
+      end,
+      hint = 'Pass the id of an event that the last poll returned. A poll whose transaction was rolled back, or that came before a seek, does not count: poll again.';
+  end if;
+
+  update tidings.consumer u
+  set position = upto,
+    acked_at = clock_timestamp(),
+    polled_to = nullif(c.polled_to, upto),
+    polled_by = case when upto < c.polled_to then c.polled_by end,
+    polled_session = case when upto < c.polled_to then c.polled_session end
+  where u.name = ack.name;
+end
+$$;
+comment on function ack(text, ulid) is
+  'Acknowledges what a consumer polled, up to and with the event of this id: it is not returned again. In the transaction that holds the effects of these events, it makes each of them exactly once. SQLSTATE 42704 where there is no such consumer, 55000 where that is acknowledged already, 55006 where another session polled last, 22023 where the last poll did not return it, 22004 for null. On each of these the effects are to be rolled back too.';
+
+create function _move_consumer(name text, new_position ulid) returns void
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  perform tidings._lock_consumer(name);
+  update tidings.consumer u
+  set position = new_position, polled_to = null, polled_by = null, polled_session = null
+  where u.name = _move_consumer.name;
+end
+$$;
+comment on function _move_consumer(text, ulid) is
+  'Internal: puts a consumer at this position, and takes from a session what it polled.';
+
+create function seek(name text, to_id ulid) returns void
+  language plpgsql volatile security definer
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  if to_id is null then
+    raise exception using
+      errcode = 'null_value_not_allowed',
+      message = 'the position is null',
+      hint = 'The start of the log is ''00000000000000000000000000''.';
+  end if;
+  perform tidings._move_consumer(name, to_id);
+end
+$$;
+comment on function seek(text, ulid) is
+  'Moves a consumer, back or forth: it goes on after this position. What a session has polled and not acknowledged is taken from it, its ack will be refused. A literal needs its name or type: seek(''app'', to_id => ''01..''). SQLSTATE 42704 where there is no such consumer, 22004 for null.';
+
+create function seek(name text, at timestamptz) returns void
+  language plpgsql volatile security definer
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  if at is null then
+    raise exception using
+      errcode = 'null_value_not_allowed',
+      message = 'the time is null',
+      hint = 'The start of the log is ''1970-01-01 00:00:00+00''.';
+  end if;
+  -- A position is what was acknowledged: here the greatest id before that millisecond.
+  perform tidings._move_consumer(name, case
+    when tidings.ulid_at(at) > '00000000000000000000000000'
+    then (substr(tidings.ulid_at(at - interval '1 millisecond')::bytea, 1, 6) || '\xffffffffffffffffffff')::tidings.ulid
+  end);
+end
+$$;
+comment on function seek(text, timestamptz) is
+  'Moves a consumer, back or forth: it goes on with the first event that was stored at or after the millisecond of this time. What a session has polled and not acknowledged is taken from it, its ack will be refused. A literal needs its name or type: seek(''app'', at => ''2026-01-01''). SQLSTATE 42704 where there is no such consumer, 22004 for null, 22008 before 1970.';
+
+create function drop_consumer(name text) returns void
+  language plpgsql volatile security definer
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  perform tidings._lock_consumer(name);
+  delete from tidings.consumer c where c.name = drop_consumer.name;
+end
+$$;
+comment on function drop_consumer(text) is
+  'Removes a consumer. SQLSTATE 42704 where there is no such consumer.';
+
+revoke all on function
+  create_consumer(text, ulid), poll(text, int), ack(text, ulid), seek(text, ulid), seek(text, timestamptz), drop_consumer(text),
+  _lock_consumer(text), _live_session(int, timestamptz), _is_this_session(int, timestamptz), _move_consumer(text, ulid)
+from public;

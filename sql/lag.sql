@@ -1,0 +1,113 @@
+-- How far everybody is behind, and who holds readers back. Cheap by construction: it
+-- reads at most 10,000 events for all sources, and 10,000 for each consumer, by the
+-- index on id. Its functions act with the owner's rights, so that whoever may see the
+-- view needs to see neither the events nor what other roles' sessions do.
+
+create function _log_holder(
+  out horizon timestamptz,
+  out behind interval,
+  out pid int,
+  out application_name text,
+  out age interval
+)
+  language plpgsql volatile security definer
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  clock_ms bigint;
+  horizon_ms bigint;
+begin
+  if pg_is_in_recovery() then
+    return;  -- the locks are on the primary
+  end if;
+  perform pg_stat_clear_snapshot();
+  clock_ms := tidings._clock_ms();  -- before the locks are read, as in _log_horizon
+  select l.ms, l.pid, coalesce(a.application_name, 'prepared transaction ' || p.gid), clock_timestamp() - coalesce(a.xact_start, p.prepared)
+  into horizon_ms, pid, application_name, age
+  from (
+    select (k.classid::bigint & 65535) << 32 | k.objid::bigint as ms, k.pid, k.virtualtransaction
+    from pg_locks k
+    where k.locktype = 'advisory' and k.granted
+      and k.objsubid = 1 and k.classid::bigint >> 16 = 29801
+      and k.database = (select d.oid from pg_database d where d.datname = current_database())
+  ) l
+  left join pg_stat_get_activity(null) a on a.pid = l.pid
+  left join lateral (  -- a prepared transaction has no process; the lock on its own id tells which it is
+    select x.gid, x.prepared
+    from pg_prepared_xacts x join pg_locks t on t.transactionid = x.transaction
+    where l.pid is null and t.pid is null and t.virtualtransaction = l.virtualtransaction
+  ) p on true
+  order by l.ms, a.xact_start
+  limit 1;
+  horizon_ms := least(horizon_ms, clock_ms);
+  horizon := to_timestamp(0) + horizon_ms * interval '1 millisecond';
+  behind := (clock_ms - horizon_ms) * interval '1 millisecond';
+end
+$$;
+comment on function _log_holder() is
+  'Internal: the log''s horizon, how far it is behind the clock, and the transaction that holds it there: nulls where none does, and on a standby.';
+
+create function _log_tail() returns table (source_id int, received_at timestamptz)
+  language plpgsql stable security definer rows 10
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  return query
+    select distinct on (t.source_id) t.source_id, t.received_at
+    from (select e.id, e.source_id, e.received_at from tidings.event e order by e.id desc limit 10000) t
+    order by t.source_id, t.id desc;
+end
+$$;
+comment on function _log_tail() is
+  'Internal: of each source that has one among the newest 10000 events, when the last was received.';
+
+create function _unacknowledged(after ulid, out events int, out oldest_at timestamptz)
+  language plpgsql stable security definer
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  start_at tidings.ulid := coalesce(after, '00000000000000000000000000');
+begin
+  select count(*) into events
+  from (select from tidings.event e where e.id > start_at order by e.id limit 10000) x;
+  select e.received_at into oldest_at
+  from tidings.event e where e.id > start_at order by e.id limit 1;
+end
+$$;
+comment on function _unacknowledged(ulid) is
+  'Internal: how many events lie after this position, counted up to 10000, and when the first of them was received.';
+
+create view lag as
+  select
+    f.what, f.name, f.last_received_at, f.cursor, f.cursor_age, f.position, f.behind, f.oldest_age,
+    h.horizon, h.behind as horizon_age, h.pid as holder_pid, h.application_name as holder_application, h.age as holder_age
+  from (
+    select
+      'source' as what, s.name, t.received_at as last_received_at, m.cursor, clock_timestamp() - m.updated_at as cursor_age,
+      null::ulid as position, null::int as behind, null::interval as oldest_age
+    from source s
+    left join stream m on m.source_id = s.id
+    left join _log_tail() t on t.source_id = s.id
+    union all
+    select 'consumer', c.name, null, null, null, c.position, u.events, clock_timestamp() - u.oldest_at
+    from consumer c
+    cross join lateral _unacknowledged(c.position) u
+  ) f
+  cross join _log_holder() h;
+comment on view lag is
+  'How far each source and each consumer is behind, and which transaction holds readers back. Cheap: looks at no more than 10000 events for all sources and 10000 for each consumer.';
+comment on column lag.what is 'source or consumer.';
+comment on column lag.name is 'Its name.';
+comment on column lag.last_received_at is 'Of a source: when its last event was received; null where none of the newest 10000 events of the log is its own.';
+comment on column lag.cursor is 'Of a source that is a resumable stream: where it goes on, see stream_cursor.';
+comment on column lag.cursor_age is 'Of a source that is a resumable stream: how long ago its cursor moved.';
+comment on column lag.position is 'Of a consumer: the events up to here are acknowledged; null at the start of the log.';
+comment on column lag.behind is 'Of a consumer: how many events it has not acknowledged, with those that the horizon withholds; 10000 stands for that many or more.';
+comment on column lag.oldest_age is 'Of a consumer: how long ago the first of these was received; null where there are none.';
+comment on column lag.horizon is 'Of the log: readers get the events stored before this time. The same in every row; null on a standby.';
+comment on column lag.horizon_age is 'How far that is behind the clock.';
+comment on column lag.holder_pid is 'The process whose ingest transaction holds the horizon there; null where none does, or a prepared transaction.';
+comment on column lag.holder_application is 'Its application_name, or the name of the prepared transaction.';
+comment on column lag.holder_age is 'How long ago its transaction began.';
+
+revoke all on function _log_holder(), _log_tail(), _unacknowledged(ulid) from public;

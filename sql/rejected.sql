@@ -1,0 +1,287 @@
+-- What was rejected: taken again after a fix, and forgotten on request.
+
+create function _first_receipt(headers jsonb, received_at timestamptz, id ulid) returns jsonb
+  language plpgsql immutable
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  if jsonb_typeof(headers) = 'object' then
+    if tidings._receipt(headers ->> 'receipt-id') is not null then
+      return headers;
+    end if;
+  else
+    headers := '{}';
+  end if;
+  return headers || jsonb_build_object('receipt-id',
+    (substr(tidings.ulid_at(received_at)::bytea, 1, 6) || substr(id::bytea, 7))::tidings.ulid);
+end
+$$;
+comment on function _first_receipt(jsonb, timestamptz, ulid) is
+  'Internal: the headers of a row of tidings.rejected with a receipt-id: its own, or else one of the millisecond in which it arrived, the same each time.';
+
+-- Rows of one head are one request: equal items of one request, which only together are
+-- as many events as they were.
+create function _replay_batch(ids ulid[], heads ulid[], first_ordinal int) returns setof receipt
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  q record;
+  answer tidings.receipt;
+  requests jsonb;  -- of each: head, source, provider, timezone, verdict
+  sources text[];
+  bodies bytea[];
+  headers jsonb[];
+  verified boolean[];
+  next_ordinal int := first_ordinal;
+begin
+  -- A row that another transaction deletes or replays is left to it.
+  with kept as materialized (
+    select r.id, r.source_id, r.received_at, r.verdict, r.headers, r.body, b.head
+    from unnest(ids, heads) b (id, head)
+    join tidings.rejected r on r.id = b.id
+    order by r.id
+    for update of r skip locked
+  ),
+  request as (
+    select k.head, min(k.verdict) as verdict, min(k.source_id) as source_id, min(k.received_at) as received_at,
+      (array_agg(k.headers))[1] as headers,
+      case when min(k.verdict) = 'item' then '['::bytea || string_agg(k.body, ','::bytea) || ']'::bytea
+        else (array_agg(k.body))[1] end as body
+    from kept k
+    group by k.head
+    having count(*) = (select count(*) from unnest(heads) h (head) where h.head = k.head)
+  )
+  select
+    jsonb_agg(jsonb_build_object('head', r.head, 'source', s.name, 'provider', s.provider,
+      'timezone', coalesce(s.options ->> 'timezone', 'UTC'), 'verdict', r.verdict) order by r.head),
+    array_agg(s.name order by r.head), array_agg(r.body order by r.head),
+    array_agg(tidings._first_receipt(r.headers, r.received_at, r.head) order by r.head),
+    array_agg(r.verdict <> 'unauthorized' order by r.head)
+  into requests, sources, bodies, headers, verified
+  from request r
+  left join tidings.source s on s.id = r.source_id;
+  if requests is null then
+    return;
+  end if;
+
+  for answer in select r.* from tidings._ingest(sources, bodies, headers, verified) r order by r.ordinal loop
+    select x.* into q
+    from jsonb_to_record(requests -> (answer.ordinal - 1)) x (head tidings.ulid, source text, provider text, timezone text, verdict text);
+    case
+      when answer.verdict = 'accepted' and answer.rejected = 0 then
+        delete from tidings.rejected r where r.id in (select b.id from unnest(ids, heads) b (id, head) where b.head = q.head);
+      when answer.verdict = 'accepted' and q.verdict <> 'item' then
+        -- As at any request: what is left of it are the items that are no events.
+        insert into tidings.rejected (id, received_at, source_id, verdict, reason, ordinal, headers, body, body_bytes)
+        select tidings.gen_ulid(), r.received_at, r.source_id, 'item', n.error, n.ordinal, null,
+          substr(n.item, 1, 1 << 20), octet_length(n.item)
+        from tidings.rejected r
+        cross join lateral tidings._normalize(q.provider, q.source, q.timezone, r.body) n
+        where r.id = q.head and n.error is not null;
+        delete from tidings.rejected r where r.id = q.head;
+        perform tidings._trim_rejected(array[q.source]);
+      when answer.verdict = 'accepted' then
+        update tidings.rejected r
+        set reason = (
+          select n.error
+          from tidings._normalize(q.provider, q.source, q.timezone, bodies[answer.ordinal]) n
+          where n.error is not null order by n.ordinal limit 1)
+        where r.id in (select b.id from unnest(ids, heads) b (id, head) where b.head = q.head);
+      when answer.verdict = 'malformed' and q.verdict <> 'item' then
+        -- It passed its policy, so its secrets are the right ones.
+        update tidings.rejected r
+        set verdict = 'malformed', reason = answer.detail, headers = tidings._without_secrets(r.headers)
+        where r.id = q.head;
+      else
+        null;  -- it stays as it is
+    end case;
+    answer.ordinal := next_ordinal;
+    next_ordinal := next_ordinal + 1;
+    return next answer;
+  end loop;
+end
+$$;
+comment on function _replay_batch(ulid[], ulid[], int) is
+  'Internal: takes these rows of tidings.rejected again. Rows with the same head are items of one request, and equal.';
+
+create function replay_rejected(source text default null) returns setof receipt
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  of_source constant int := case when source is not null then (tidings._source(source)).id end;
+  q record;
+  ids tidings.ulid[] := '{}';
+  heads tidings.ulid[] := '{}';
+  bytes bigint := 0;
+  answers int := 0;
+  answer tidings.receipt;
+begin
+  perform tidings._require_log_access();
+  -- Before any row of tidings.rejected, as ingest does it: nobody waits in a circle.
+  lock table only tidings.event in row exclusive mode;
+  -- The plan, without the bodies; what comes while it is carried out is not in it.
+  for q in
+    select min(r.id) as head, array_agg(r.id order by r.id) as ids, sum(r.bytes) as bytes,
+      min(r.verdict) as verdict, bool_or(r.is_cut) as is_cut,
+      format('only the first %s of its %s bytes were kept', min(r.bytes), min(r.body_bytes)) as cut
+    from (
+      select r.id, r.verdict, r.source_id, r.received_at, r.body_bytes,
+        coalesce(octet_length(r.body), 0) as bytes,
+        coalesce(r.body_bytes > octet_length(r.body), false) as is_cut,
+        case r.verdict when 'item' then md5(r.body) else r.id::text end as same,
+        case r.verdict when 'item' then
+          row_number() over (partition by r.source_id, r.verdict, r.received_at, md5(r.body), r.ordinal order by r.id)
+        end as request
+      from tidings.rejected r
+      where of_source is null or r.source_id = of_source
+    ) r
+    group by r.source_id, r.verdict, r.received_at, r.same, r.request
+    order by 1
+  loop
+    if q.is_cut or cardinality(ids) >= 200 or bytes + q.bytes > 8 << 20 then
+      for answer in select * from tidings._replay_batch(ids, heads, answers + 1) loop
+        answers := answers + 1;
+        return next answer;
+      end loop;
+      ids := '{}';
+      heads := '{}';
+      bytes := 0;
+    end if;
+    if q.is_cut then
+      answers := answers + 1;
+      return next (case q.verdict when 'unauthorized' then 'unauthorized' else 'malformed' end, 0, 0, 0, q.cut, answers)::tidings.receipt;
+      continue;
+    end if;
+    ids := ids || q.ids;
+    heads := heads || array_fill(q.head, array[cardinality(q.ids)]);
+    bytes := bytes + q.bytes;
+  end loop;
+  return query select * from tidings._replay_batch(ids, heads, answers + 1);
+end
+$$;
+comment on function replay_rejected(text) is
+  'Takes what was rejected, of one source or of all, again: after a secret was corrected, or the extension was updated. Events get the time at which they arrived first. A request that was not authorized is verified with the secrets of now; another one has passed. What is accepted leaves tidings.rejected; of a request with items that are no events, these stay; everything else stays as it was, with the reason of now, and so does what has been cut because of its length. Says what became of each request, or item, in the order of rejection. All in one transaction, in batches of 200 rows or 8 MB. A stopped source''s rows stay. SQLSTATE 42704 where there is no such source, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
+
+create type erased as (
+  object text,
+  rows bigint
+);
+comment on type erased is 'What tidings.erase_recipient removed.';
+comment on column erased.object is 'The table.';
+comment on column erased.rows is 'How many of its rows.';
+
+create function _json_pattern(value text) returns text
+  language plpgsql immutable
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  pattern text := '';
+  c text;
+  code int;
+  unit int;
+  hex text;
+  digit text;
+  escaped text;
+  short text;
+begin
+  foreach c in array string_to_array(value, null) loop
+    code := ascii(c);
+    escaped := '';
+    foreach unit in array case
+      when code < 65536 then array[code]
+      else array[55296 + ((code - 65536) >> 10), 56320 + ((code - 65536) & 1023)]
+    end loop
+      hex := lpad(to_hex(unit), 4, '0');
+      foreach digit in array '{a,b,c,d,e,f}'::text[] loop
+        hex := replace(hex, digit, '[' || digit || upper(digit) || ']');
+      end loop;
+      escaped := escaped || '\\\\u' || hex;
+    end loop;
+    short := case c
+      when '"' then '"' when '/' then '/' when '\' then '\\\\'
+      when chr(8) then 'b' when chr(9) then 't' when chr(10) then 'n' when chr(12) then 'f' when chr(13) then 'r'
+    end;
+    pattern := pattern || format('(?:%s|%s%s)',
+      regexp_replace(encode(convert_to(c, 'UTF8'), 'escape'), '([^a-zA-Z0-9])', '\\\1', 'g'),
+      escaped, '|\\\\' || short);
+  end loop;
+  return pattern;
+end
+$$;
+comment on function _json_pattern(text) is
+  'Internal: a regular expression for this text in encode(.., ''escape'') of a body: each character as it is, or as JSON may escape it.';
+
+create function erase_recipient(recipient text) returns setof erased
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  erased_events bigint;
+  request_ids text[];
+  source_ids int[];
+  n bigint;
+begin
+  if coalesce(recipient, '') = '' then
+    raise exception using
+      errcode = 'invalid_parameter_value',
+      message = 'the recipient is empty',
+      hint = 'Pass it as it stands in tidings.event.recipient.';
+  end if;
+  -- Ingest waits until this is done: state and events go together.
+  lock table only tidings.event in share row exclusive mode;
+
+  with gone as (
+    delete from tidings.event e where e.recipient = erase_recipient.recipient
+    returning e.request_id, e.source_id
+  )
+  select coalesce(sum(g.n), 0), array_agg(g.request_id), array_agg(g.source_id)
+  into erased_events, request_ids, source_ids
+  from (select x.request_id, x.source_id, count(*) as n from gone x group by 1, 2) g;
+  return next ('tidings.event', erased_events)::tidings.erased;
+
+  delete from tidings.message m where m.recipient = erase_recipient.recipient;
+  get diagnostics n = row_count;
+  return next ('tidings.message', n)::tidings.erased;
+  delete from tidings.consent c where c.recipient = erase_recipient.recipient;
+  get diagnostics n = row_count;
+  return next ('tidings.consent', n)::tidings.erased;
+  delete from tidings.subscriber b where b.recipient = erase_recipient.recipient;
+  get diagnostics n = row_count;
+  return next ('tidings.subscriber', n)::tidings.erased;
+
+  -- What a send request came to is told by the events that are left.
+  update tidings.request_summary r set
+    first_event_at = x.first_event_at, last_event_at = x.last_event_at,
+    completed_at = (x.completed).at, completed_event_id = (x.completed).event_id, summary = (x.completed).value::jsonb
+  from (
+    select e.request_id, e.source_id, min(e.occurred_at) as first_event_at, max(e.occurred_at) as last_event_at,
+      (array_agg(row(e.occurred_at, e.event_id, e.payload ->> 'summary')::tidings._latest
+        order by row(e.occurred_at, e.event_id, e.payload ->> 'summary')::tidings._latest desc)
+        filter (where e.kind = 'request.completed'))[1] as completed
+    from tidings.event e
+    join unnest(request_ids, source_ids) k (request_id, source_id) on k.request_id = e.request_id and k.source_id = e.source_id
+    group by e.request_id, e.source_id
+  ) x
+  where r.request_id = x.request_id and r.source_id = x.source_id;
+  delete from tidings.request_summary r
+  using unnest(request_ids, source_ids) k (request_id, source_id)
+  where r.request_id = k.request_id and r.source_id = k.source_id
+    and not exists (select from tidings.event e where e.request_id = k.request_id and e.source_id = k.source_id);
+  get diagnostics n = row_count;
+  return next ('tidings.request_summary', n)::tidings.erased;
+
+  delete from tidings.rejected r
+  where encode(r.body, 'escape') ~ tidings._json_pattern(erase_recipient.recipient);
+  get diagnostics n = row_count;
+  return next ('tidings.rejected', n)::tidings.erased;
+end
+$$;
+comment on function erase_recipient(text) is
+  'Removes a person: the events to this recipient, written exactly so, what they left in the state tables, and what was rejected and contains the text anywhere, also inside of a longer word, as it is or in the escapes of JSON. Says how many rows. It does not find a recipient that is written otherwise (another case, a number with spaces, percent-encoded, another Unicode form: call it for each), nor payloads of other recipients'' events, or of events without one, that mention it. An event that a provider sends again later is stored again. Ingest waits while it runs. SQLSTATE 22023 where it is empty or null.';
+
+revoke all on function
+  _first_receipt(jsonb, timestamptz, ulid), _replay_batch(ulid[], ulid[], int), replay_rejected(text),
+  _json_pattern(text), erase_recipient(text)
+from public;

@@ -1,0 +1,248 @@
+//! An installation that was upgraded is what a new one is, and has kept its data.
+
+mod catalog;
+
+use anyhow::{Context as _, Result, ensure};
+use postgres::Client;
+use tidings_e2e::on_cluster;
+use xtask::cluster::Cluster;
+use xtask::stage::DATABASE;
+
+/// Every released version: an upgrade may start at any.
+const RELEASED: [&str; 1] = ["0.1.0"];
+const UPGRADED: &str = "upgraded";
+const UPGRADE: &str = "alter extension tidings update";
+
+/// Sources and secrets of all providers, in use.
+const SOURCES: &str = r#"
+    select tidings.add_source('ppoppo', 'ppoppo', 'ppoppo-token', '{"endpoint": "https://localhost", "overlap": 5}');
+    select tidings.add_source('pushwoosh', 'pushwoosh', 'Bearer pushwoosh-token');
+    select tidings.add_source('arpoone', 'arpoone', 'first-token', '{"timezone": "Europe/Lisbon"}');
+    select tidings.rotate_secret('arpoone', 'arpoone-token');
+    select tidings.add_source('pushpushgo', 'pushpushgo', null, '{"url_token": "ppg-token"}');
+    select tidings.add_source('off', 'arpoone', 'token');
+    select tidings.set_source_enabled('off', false);
+"#;
+
+/// Events of all of them, duplicates among them, and what is rejected.
+const EVENTS: &str = r#"
+    do $$
+    begin
+      perform tidings.ingest('ppoppo', convert_to(format('[
+          {"event_id": "01JABCDEF000000000000%1$s01", "send_request_id": "q%1$s", "event_type": "RECIPIENT_PENDING_CONSENT",
+           "recipient": {"ppnum": "12300000001"}, "occurred_at": "2024-10-19T10:00:00Z"},
+          {"event_id": "01JABCDEF000000000000%1$s02", "send_request_id": "q%1$s", "event_type": "CONSENT_GRANTED",
+           "recipient": {"ppnum": "12300000001"}, "occurred_at": "2024-10-19T10:00:01Z"},
+          {"event_id": "01JABCDEF000000000000%1$s03", "send_request_id": "q%1$s", "event_type": "RECIPIENT_DELIVERED",
+           "recipient": {"ppnum": "12300000001"}, "occurred_at": "2024-10-19T10:00:02Z"},
+          {"event_id": "01JABCDEF000000000000%1$s04", "send_request_id": "q%1$s", "event_type": "RECIPIENT_FAILED",
+           "recipient": {"ppnum": "12300000002", "message_id": "m", "error_code": "E1"}, "occurred_at": "2024-10-19T10:00:02Z"},
+          {"event_id": "01JABCDEF000000000000%1$s05", "send_request_id": "q%1$s", "event_type": "REQUEST_COMPLETED",
+           "summary": {"delivered": 2, "failed": 1}, "occurred_at": "2024-10-19T10:00:03Z"},
+          {"event_type": "CONSENT_GRANTED"}]', n), 'UTF8'))
+        from generate_series(100, 199) n;
+      perform tidings.ingest('arpoone', convert_to(format('[
+          {"MessageId": "s%1$s", "Status": "DELIVERED", "ReportDateTime": "2024-10-01T11:34:58", "Msisdn": "351913462111"},
+          {"MessageId": "s%1$s", "Status": "PENDING", "ReportDateTime": "2024-10-01T11:34:59", "Msisdn": "351913462111"},
+          {"MessageId": "s%1$s", "Status": "NOT_DELIVERED", "ReportDateTime": "2024-10-01T11:34:58", "Msisdn": "351913462111"}]',
+          n % 75), 'UTF8'), '{"url-token": "arpoone-token"}')
+        from generate_series(1, 100) n;
+      perform tidings.ingest('pushwoosh', convert_to(format('[
+          {"event_name": "message_opened", "timestamp": 1727782496, "message_code": "p%1$s", "hwid": "h"},
+          {"event_name": "message_opened", "timestamp": 1727782496, "message_code": "p%1$s", "hwid": "h"},
+          {"event_name": "message_clicked", "timestamp": 1727782497, "message_code": "p%1$s", "hwid": "h", "campaign_id": 9}]',
+          n), 'UTF8'), '{"authorization": "Bearer pushwoosh-token"}')
+        from generate_series(1, 100) n;
+      perform tidings.ingest('pushpushgo', convert_to(format(
+          '{"kind": "subscriber:%s", "ppgId": "g%s", "customId": "c%s"}',
+          (array['subscribe', 'update', 'unsubscribe'])[1 + n % 3], n % 10, n % 7), 'UTF8'),
+          jsonb_build_object('url-token', 'ppg-token', 'receipt-id', tidings.ulid_at('2024-10-01'::timestamptz + n * interval '1 s')))
+        from generate_series(1, 100) n;
+      perform tidings.ingest('pushwoosh', '{', '{"authorization": "Bearer pushwoosh-token"}'), tidings.ingest('arpoone', '[]');
+    end $$;
+"#;
+
+const GRANTS: &str = "
+    select tidings.grant_reader('upgrade_reader'), tidings.grant_worker('upgrade_worker');
+";
+
+/// What was there before must be there afterwards, unchanged.
+const KEPT: [&str; 5] = [
+    "tidings.event",
+    "tidings.source",
+    "tidings.source_secret",
+    "tidings.stream",
+    "tidings.rejected",
+];
+const STATE: [&str; 4] = [
+    "tidings.message",
+    "tidings.consent",
+    "tidings.subscriber",
+    "tidings.request_summary",
+];
+
+#[test]
+fn an_upgrade_keeps_the_data_and_makes_the_state() -> Result<()> {
+    on_cluster(|cluster| {
+        let mut fresh = cluster.connect(DATABASE)?;
+        fresh.batch_execute("create role upgrade_reader; create role upgrade_worker")?;
+        fresh.batch_execute(SOURCES)?;
+        fresh.batch_execute(EVENTS)?;
+        let expected = rows(&mut fresh, &STATE)?;
+        ensure!(
+            expected.iter().all(|table| !table.is_empty()),
+            "a table of the state is empty"
+        );
+        for version in RELEASED {
+            let mut client = installed(cluster, version)?;
+            client.batch_execute(SOURCES)?;
+            client.batch_execute(EVENTS)?;
+            client.batch_execute(GRANTS)?;
+            let before = rows(&mut client, &KEPT)?;
+            client.batch_execute(UPGRADE)?;
+            same("data", &before, &rows(&mut client, &KEPT)?)?;
+            let state = rows(&mut client, &STATE)?;
+            same("state as of a new installation", &expected, &state)?;
+            client.batch_execute("select tidings.rebuild_state()")?;
+            same("state rebuilt", &state, &rows(&mut client, &STATE)?)?;
+            it_goes_on(&mut client).context(version)?;
+        }
+        Ok(())
+    })
+}
+
+#[test]
+fn an_upgraded_installation_is_what_a_new_one_is() -> Result<()> {
+    on_cluster(|cluster| {
+        let new = catalog::read(&mut cluster.connect(DATABASE)?)?;
+        for version in RELEASED {
+            let mut client = installed(cluster, version)?;
+            let old = catalog::read(&mut client)?;
+            client.batch_execute(UPGRADE)?;
+            let upgraded = catalog::read(&mut client)?;
+            let difference = catalog::difference(&new, &upgraded);
+            ensure!(
+                difference.is_empty(),
+                "upgraded from {version}, + is too much and - is missing:\n{difference}"
+            );
+            ensure!(
+                !catalog::difference(&new, &old).is_empty(),
+                "{version} is no other version"
+            );
+            every_change_is_seen(&mut client, &new)?;
+        }
+        Ok(())
+    })
+}
+
+/// Otherwise two catalogs that look the same would say little.
+fn every_change_is_seen(client: &mut Client, new: &catalog::Catalog) -> Result<()> {
+    for change in [
+        "comment on column tidings.message.opens is 'other'",
+        "comment on function tidings._count(text) is null",
+        "drop index tidings.message_recipient_idx",
+        "alter table tidings.message alter column opens set default 0",
+        "alter table tidings.message alter column opens drop not null",
+        "alter table tidings.consent add check (status <> '')",
+        "alter table tidings.consent add column x int",
+        "alter table tidings.message drop constraint message_pkey",
+        "grant select on tidings.message to public",
+        "grant select (opens) on tidings.message to public",
+        "grant execute on function tidings.rebuild_state() to public",
+        "revoke usage on schema tidings from public",
+        "alter function tidings._count(text) owner to pg_read_all_data",
+        "alter function tidings._count(text) volatile",
+        "alter function tidings.ingest(text, bytea, jsonb) security invoker",
+        "alter function tidings.rebuild_state() reset search_path",
+        "alter table tidings.message owner to pg_read_all_data",
+        "alter table tidings.message set (fillfactor = 50)",
+        "alter extension tidings drop function tidings._count(text)",
+        "alter type tidings._latest add attribute x int cascade",
+        "update pg_cast set castcontext = 'i' where 'tidings.ulid'::regtype in (castsource, casttarget)",
+        "drop trigger notify on tidings.source",
+        "alter sequence tidings.source_id_seq as bigint",
+        "alter view tidings.request rename column delivered to x",
+        "alter view tidings.request set (security_barrier = true)",
+        "update pg_extension set extconfig = extconfig[1:3], extcondition = extcondition[1:3] where extname = 'tidings'",
+        "update pg_extension set extcondition[1] = 'where false' where extname = 'tidings'",
+        "update pg_extension set extversion = '0' where extname = 'tidings'",
+        "create table tidings.more ()",
+    ] {
+        let mut open = client.transaction()?;
+        // A change that Postgres refuses is none of this list's.
+        open.batch_execute(change).context(change)?;
+        let changed = catalog::read(&mut open)?;
+        open.rollback()?;
+        ensure!(
+            !catalog::difference(new, &changed).is_empty(),
+            "not seen: {change}"
+        );
+    }
+    Ok(())
+}
+
+/// Ingest and the log, under the grants of before.
+fn it_goes_on(client: &mut Client) -> Result<()> {
+    let again = "
+        select count(*)::int, sum(r.inserted)::int, sum(r.duplicate)::int
+        from tidings.ingest_batch('{arpoone}', array[convert_to('[
+          {\"MessageId\": \"s1\", \"Status\": \"DELIVERED\", \"ReportDateTime\": \"2024-10-01T11:34:58\", \"Msisdn\": \"351913462111\"},
+          {\"MessageId\": \"next\", \"Status\": \"DELIVERED\", \"ReportDateTime\": \"2024-10-01T11:34:58\"}]', 'UTF8')],
+          array['{\"url-token\": \"arpoone-token\"}'::jsonb]) r";
+    client.batch_execute("set role upgrade_worker")?;
+    let row = client.query_one(again, &[]).context("as a worker")?;
+    let (inserted, duplicate): (i32, i32) = (row.try_get(1)?, row.try_get(2)?);
+    ensure!(
+        (inserted, duplicate) == (1, 1),
+        "{inserted} inserted, {duplicate} duplicate"
+    );
+    client.batch_execute(
+        "set role upgrade_reader;
+         select tidings.events_after(null, 1)",
+    )?;
+    // What is new is granted by granting again.
+    client.batch_execute("reset role")?;
+    client.batch_execute(GRANTS)?;
+    client.batch_execute("set role upgrade_reader")?;
+    let row = client
+        .query_one(
+            "select status from tidings.message where message_key = 'next'",
+            &[],
+        )
+        .context("as a reader")?;
+    let status: String = row.try_get(0)?;
+    ensure!(status == "message.delivered", "it is {status}");
+    client.batch_execute("reset role")?;
+    Ok(())
+}
+
+/// A connection to a new database with this version.
+fn installed(cluster: &Cluster, version: &str) -> Result<Client> {
+    cluster.create_database(UPGRADED)?;
+    let mut client = cluster.connect(UPGRADED)?;
+    client
+        .batch_execute(&format!("create extension tidings version '{version}'"))
+        .context("cannot create a released version: run `make install`")?;
+    Ok(client)
+}
+
+/// The rows of each table, sorted.
+fn rows(client: &mut Client, tables: &[&str]) -> Result<Vec<Vec<String>>> {
+    tables
+        .iter()
+        .map(|table| {
+            let sql = format!(
+                "select '{table} ' || to_jsonb(t)::text as row from {table} t order by to_jsonb(t)::text collate \"C\""
+            );
+            let rows = client.query(&sql, &[])?;
+            rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+        })
+        .collect()
+}
+
+fn same(what: &str, expected: &[Vec<String>], found: &[Vec<String>]) -> Result<()> {
+    let lines = |tables: &[Vec<String>]| tables.concat().join("\n");
+    let difference = catalog::lines_of_difference(&lines(expected), &lines(found));
+    ensure!(difference.is_empty(), "{what}:\n{difference}");
+    Ok(())
+}

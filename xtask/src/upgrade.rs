@@ -1,0 +1,103 @@
+//! The scripts of `ALTER EXTENSION tidings UPDATE`, made from `sql/upgrade` and from the
+//! very files that a fresh installation is made from, so that both end up the same.
+//!
+//! A line of an upgrade script may be one of
+//!
+//! - `-- include NAME.sql`: that file, whose objects are all new
+//! - `-- replace NAME.sql`: that file, whose functions and views may be there already
+//!
+//! Released installation scripts are kept as they were, in `sql/frozen`: from them an
+//! installation can begin, and upgrades are tested.
+
+use crate::paths;
+use anyhow::{Context as _, Result};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Writes every upgrade script and every frozen one into the package's folder.
+pub fn write(into: &Path) -> Result<()> {
+    let sql = paths::root().join("sql");
+    for script in scripts(&sql.join("frozen"))? {
+        let name = script.file_name().context("a file without a name")?;
+        fs::copy(&script, into.join(name))
+            .with_context(|| format!("cannot copy {}", script.display()))?;
+    }
+    for script in scripts(&sql.join("upgrade"))? {
+        let versions = script.file_stem().context("a file without a name")?;
+        let to = into.join(format!("tidings--{}.sql", versions.to_string_lossy()));
+        let text = read(&script)?;
+        let whole = expand(&text, |name| read(&sql.join(name)))?;
+        fs::write(&to, whole).with_context(|| format!("cannot write {}", to.display()))?;
+    }
+    Ok(())
+}
+
+fn expand(script: &str, read: impl Fn(&str) -> Result<String>) -> Result<String> {
+    let mut whole = String::new();
+    for line in script.lines() {
+        if let Some(name) = line.strip_prefix("-- include ") {
+            whole.push_str(&read(name)?);
+        } else if let Some(name) = line.strip_prefix("-- replace ") {
+            whole.push_str(&replacing(&read(name)?));
+        } else {
+            whole.push_str(line);
+        }
+        whole.push('\n');
+    }
+    Ok(whole)
+}
+
+/// The same statements, for functions and views that exist.
+fn replacing(sql: &str) -> String {
+    let replaced = sql.lines().map(|line| {
+        for object in ["function ", "view "] {
+            if let Some(rest) = line.strip_prefix("create ")
+                && rest.starts_with(object)
+            {
+                return format!("create or replace {rest}\n");
+            }
+        }
+        format!("{line}\n")
+    });
+    replaced.collect()
+}
+
+fn scripts(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries =
+        fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+    let mut scripts = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "sql") {
+            scripts.push(path);
+        }
+    }
+    scripts.sort();
+    Ok(scripts)
+}
+
+fn read(path: &Path) -> Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_included_as_they_are_or_so_that_they_replace() {
+        let file = |name: &str| {
+            Ok(format!(
+                "create function {name}();\n  create function x;\ncreate type t;\n"
+            ))
+        };
+        let script = "-- words\n-- include a\n-- replace b\nselect 1;\n";
+        assert_eq!(
+            expand(script, file).unwrap(),
+            "-- words\n\
+             create function a();\n  create function x;\ncreate type t;\n\n\
+             create or replace function b();\n  create function x;\ncreate type t;\n\n\
+             select 1;\n"
+        );
+    }
+}
