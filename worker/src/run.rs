@@ -180,8 +180,7 @@ impl Parts {
             poll: settings.source_poll,
             fatal: fatal.clone(),
         };
-        let vital = fatal.vital("the upkeep");
-        Upkeep::new(connector.clone(), settings.maintain_every, vital).start();
+        Upkeep::new(connector.clone(), settings.maintain_every, fatal.clone()).start();
         let registry = Registry::spawn(setup, sender);
         Ok(Self {
             pipeline,

@@ -6,7 +6,12 @@ use actix::prelude::*;
 use metrics::counter;
 use tracing::{info, warn};
 
-use crate::{database::Connector, exit::Vital, failure::describe, metric};
+use crate::{
+    database::{ConnectError, Connector},
+    exit::{Code, Exit, Fatal, Vital},
+    failure::describe,
+    metric,
+};
 
 const MAINTAIN: &str = "select action, object, rows, detail from tidings.maintain()";
 /// After a failure; the reason may pass, and a missing partition costs only time.
@@ -23,15 +28,17 @@ const RETRY: Duration = Duration::from_secs(60);
 pub(crate) struct Upkeep {
     connector: Arc<Connector>,
     every: Duration,
+    fatal: Fatal,
     _vital: Vital,
 }
 
 impl Upkeep {
-    pub(crate) fn new(connector: Arc<Connector>, every: Duration, vital: Vital) -> Self {
+    pub(crate) fn new(connector: Arc<Connector>, every: Duration, fatal: Fatal) -> Self {
         Self {
             connector,
             every,
-            _vital: vital,
+            _vital: fatal.vital("the upkeep"),
+            fatal,
         }
     }
 }
@@ -41,6 +48,7 @@ impl Actor for Upkeep {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let (connector, every) = (self.connector.clone(), self.every);
+        let fatal = self.fatal.clone();
         let schedule = async move {
             loop {
                 let pause = match maintain(&connector).await {
@@ -48,7 +56,10 @@ impl Actor for Upkeep {
                         counter!(metric::UPKEEP, "result" => "done").increment(1);
                         every
                     }
-                    Err(reason) => {
+                    Err(Failed::Incompatible(reason)) => {
+                        return fatal.exit(Exit::new(Code::Incompatible, reason));
+                    }
+                    Err(Failed::ForNow(reason)) => {
                         counter!(metric::UPKEEP, "result" => "failed").increment(1);
                         warn!(reason, "the upkeep failed; trying again");
                         RETRY.min(every)
@@ -61,10 +72,22 @@ impl Actor for Upkeep {
     }
 }
 
-async fn maintain(connector: &Connector) -> Result<(), String> {
-    let client = connector.connect(|_| {}).await;
-    let client = client.map_err(|error| error.to_string())?;
-    let failed = |error: tokio_postgres::Error| describe(&error);
+/// What a failure means for the schedule.
+enum Failed {
+    ForNow(String),
+    /// The extension does not fit this worker, which every connection finds out.
+    Incompatible(String),
+}
+
+async fn maintain(connector: &Connector) -> Result<(), Failed> {
+    let client = connector
+        .connect(|_| {})
+        .await
+        .map_err(|error| match error {
+            ConnectError::Incompatible(reason) => Failed::Incompatible(reason),
+            error => Failed::ForNow(error.to_string()),
+        })?;
+    let failed = |error: tokio_postgres::Error| Failed::ForNow(describe(&error));
     // It moves and drops as much as there is; its locks have a timeout of their own.
     let unbounded = client.batch_execute("set statement_timeout = 0").await;
     unbounded.map_err(failed)?;

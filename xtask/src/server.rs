@@ -84,7 +84,11 @@ impl Server {
             )));
         };
         let why = format!("{own:#}");
-        println!("  {}: Postgres {} lends its own", why.trim_end(), other.major);
+        println!(
+            "  {}: Postgres {} lends its own",
+            why.trim_end(),
+            other.major
+        );
         Ok(driver)
     }
 
