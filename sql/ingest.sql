@@ -42,7 +42,7 @@ begin
 
   -- Each of the following is a statement of its own, in this order: see log.sql.
   perform tidings._log_enter();
-  select e.id into newest from tidings.event e order by e.id desc limit 1;
+  newest := tidings._log_newest();
   perform tidings._log_start(newest);
 
   with request as materialized (

@@ -16,7 +16,42 @@
 -- reading of the clock will be at or above the reader's, or has released its lock, which
 -- Postgres does only after its rows became visible, so that the new snapshot sees them.
 -- Where the clock steps back, ids go on above the greatest that was committed, and
--- readers wait until the clock has caught up.
+-- readers wait until the clock has caught up. The greatest is looked for among the
+-- events; whoever removes events notes it first, in log_mark.
+
+create table log_mark (
+  one_row boolean primary key default true check (one_row),
+  newest ulid not null
+);
+comment on table log_mark is 'The greatest position when events were last removed: none is given at or below it again. No row before that.';
+comment on column log_mark.one_row is 'There is one row at most.';
+comment on column log_mark.newest is 'The position.';
+select pg_catalog.pg_extension_config_dump('tidings.log_mark', '');
+
+create function _log_newest() returns ulid
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  return greatest(
+    (select e.id from tidings.event e order by e.id desc limit 1),
+    (select m.newest from tidings.log_mark m));
+end
+$$;
+comment on function _log_newest() is 'Internal: the greatest position that was committed, of events that are there or were; null of none.';
+
+create function _log_keep(removed ulid) returns void
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  insert into tidings.log_mark as m (newest)
+  select removed where removed is not null
+  on conflict (one_row) do update set newest = greatest(m.newest, excluded.newest);
+end
+$$;
+comment on function _log_keep(ulid) is
+  'Internal: notes the greatest position, or one at or above it, of the events that this transaction removes.';
 
 create function _require_log_access() returns void
   language plpgsql volatile

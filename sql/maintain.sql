@@ -321,6 +321,7 @@ create function _delete_expired(before timestamptz) returns bigint
 as $$
 declare
   deleted bigint;
+  newest tidings.ulid;
 begin
   -- Waits for nobody, so that nobody waits for this in a circle.
   with expired as (
@@ -331,9 +332,13 @@ begin
         select from tidings.consumer c where d.id > coalesce(c.position, '00000000000000000000000000'))
     limit 100000
     for update of d skip locked
+  ),
+  gone as (
+    delete from tidings.event_default d using expired x where d.ctid = x.ctid
+    returning d.id
   )
-  delete from tidings.event_default d using expired x where d.ctid = x.ctid;
-  get diagnostics deleted = row_count;
+  select count(*), max(g.id) into deleted, newest from gone g;
+  perform tidings._log_keep(newest);
   return deleted;
 end
 $$;
@@ -420,6 +425,9 @@ begin
 
   if cardinality(planned) + cardinality(expired) > 0 then
     perform tidings._lock_event(expired);
+  end if;
+  if cardinality(expired) > 0 then
+    perform tidings._log_keep(tidings._log_newest());
   end if;
   if cardinality(planned) > 0 then
     planned := tidings._move_rows(planned);

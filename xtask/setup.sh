@@ -48,6 +48,9 @@ have pkg-config || need pkg-config
 # To compile cargo-pgrx.
 [ "$pgrx_here" = "cargo-pgrx $pgrx" ] || any_file /usr/include/openssl/ssl.h || need libssl-dev
 
+# A test steps the clock of its server.
+any_file /usr/lib/*/faketime/libfaketime.so.1 /usr/lib64/faketime/libfaketime.so.1 || need libfaketime
+
 # bindgen reads the server's headers with libclang, which brings its own stddef.h.
 if [ -z "${LIBCLANG_PATH-}" ]; then
   any_file /usr/lib/llvm-*/lib/libclang.so* /usr/lib/llvm-*/lib/libclang-*.so* /usr/lib*/libclang.so* &&

@@ -3,6 +3,7 @@
 -- What is new is included as it is installed; what has changed is replaced. The state
 -- of the events that are stored already is made at the end.
 
+-- replace log.sql
 -- include state.sql
 -- replace ingest.sql
 -- include consumer.sql

@@ -13,6 +13,7 @@ use crate::step;
 use anyhow::{Context as _, Result, bail};
 use postgres::{Client, Config, NoTls};
 use rustix::process::Signal;
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
@@ -53,6 +54,16 @@ pub struct Cluster {
 impl Cluster {
     /// Makes a cluster and starts it; ready for connections on return.
     pub fn start(server: &Server, durability: Durability) -> Result<Self> {
+        Self::start_with(server, durability, |_| Vec::new())
+    }
+
+    /// As [`Cluster::start`], with these variables in the server's environment; they are
+    /// asked for with the cluster's folder.
+    pub fn start_with(
+        server: &Server,
+        durability: Durability,
+        environment: impl FnOnce(&Path) -> Vec<(&'static str, OsString)>,
+    ) -> Result<Self> {
         let folder = folder()?;
         let leash = Leash::new("QUIT", Some(folder.path()))?;
         let owner = Owner::find(folder.path())?;
@@ -62,10 +73,11 @@ impl Cluster {
             .open(data(folder.path()).join("postgresql.conf"))?
             .write_all(settings(folder.path(), durability).as_bytes())
             .context("cannot write postgresql.conf")?;
+        let environment = environment(folder.path());
 
         for _ in 0..PORT_TRIES {
             let port = free_port()?;
-            let mut postmaster = spawn(server, folder.path(), owner, port)?;
+            let mut postmaster = spawn(server, folder.path(), owner, port, &environment)?;
             leash.hold(postmaster.id())?;
             match ready(&mut postmaster, folder.path(), port)? {
                 Ready::Yes => {
@@ -177,7 +189,13 @@ impl Drop for Cluster {
     }
 }
 
-fn spawn(server: &Server, folder: &Path, owner: Owner, port: u16) -> Result<Child> {
+fn spawn(
+    server: &Server,
+    folder: &Path,
+    owner: Owner,
+    port: u16,
+    environment: &[(&str, OsString)],
+) -> Result<Child> {
     let log: File = OpenOptions::new()
         .create(true)
         .append(true)
@@ -188,6 +206,7 @@ fn spawn(server: &Server, folder: &Path, owner: Owner, port: u16) -> Result<Chil
         .arg("-D")
         .arg(data(folder))
         .args(["-p", &port.to_string()])
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .current_dir(folder)
         .process_group(0)
         .stdin(Stdio::null())

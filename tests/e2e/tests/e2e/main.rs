@@ -1,5 +1,7 @@
 //! One binary, so that everything is linked once and runs side by side.
 
+mod clock;
+mod consumers;
 mod crash;
 mod documents;
 mod drain;
