@@ -8,6 +8,7 @@ mod drain;
 mod dump;
 mod hooks;
 mod log;
+mod plans;
 mod providers;
 mod sources;
 mod state;
