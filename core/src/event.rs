@@ -7,15 +7,16 @@ use crate::{kind::Kind, time::Micros, ulid::Ulid};
 /// What one item of a request says, in our vocabulary.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event<'a> {
-    /// The same however often the event arrives. None where the provider gives neither
-    /// an id nor a time: then each receipt is an event of its own.
+    /// The same however often the event arrives. None where nothing that the provider
+    /// says tells the event from others: then each receipt is an event of its own.
     pub event_id: Option<Ulid>,
     pub kind: Kind,
     /// The provider's own word for it.
     pub provider_kind: Cow<'a, str>,
     /// `sms`, `push`, `email`, `chat`, or the provider's word in lower case.
     pub channel: Option<Cow<'a, str>>,
-    /// The provider's clock; none where the item carries no time.
+    /// The provider's clock; none where the item carries no time. An event that has a
+    /// time has an id as well.
     pub occurred_at: Option<Micros>,
     /// The send request that the message belongs to.
     pub request_id: Option<Cow<'a, str>>,

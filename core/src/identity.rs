@@ -1,7 +1,7 @@
 //! The id of an event whose provider gives none.
 //!
 //! A derived id is a ULID: the 48 bits of the event's own time, so that inserts stay
-//! near the right edge of an index, then 80 bits of SHA-256 over the provider, the
+//! near the right edge of an index, 0 where it has none, then 80 bits of SHA-256 over the provider, the
 //! source and the fields that make the event what it is. Each part is preceded by its
 //! length: joined plainly, ("ab","c") and ("a","bc") would be one event.
 
@@ -16,7 +16,7 @@ pub type Part<'a> = Option<&'a [u8]>;
 pub fn derive<'a>(
     provider: &str,
     source: &str,
-    at: Micros,
+    at: impl Into<Option<Micros>>,
     fields: impl IntoIterator<Item = Part<'a>>,
 ) -> Option<Ulid> {
     let mut hash = Sha256::new();
@@ -32,7 +32,7 @@ pub fn derive<'a>(
     fields.into_iter().for_each(add);
     let digest = hash.finalize();
     let random = digest.first_chunk::<10>()?;
-    Ulid::new(at.ms(), *random)
+    Ulid::new(at.into().map_or(0, Micros::ms), *random)
 }
 
 #[cfg(test)]
@@ -47,6 +47,16 @@ mod tests {
     #[test]
     fn it_carries_the_events_own_time() {
         assert_eq!(id("s", &[]).ms(), 1_723_799_271_000);
+    }
+
+    #[test]
+    fn without_a_time_it_is_its_fields() {
+        let fields = [Some(&b"m1"[..])];
+        let id = derive("arpoone", "s", None, fields).unwrap();
+        assert_eq!(id.ms(), 0);
+        let at = Micros::from_ms(1_723_799_271_000);
+        let timed = derive("arpoone", "s", at, fields).unwrap();
+        assert_eq!(id.to_bytes()[6..], timed.to_bytes()[6..]);
     }
 
     #[test]

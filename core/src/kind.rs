@@ -23,6 +23,8 @@ pub enum Kind {
     SubscriberUpdated,
     SubscriberSubscribed,
     SubscriberUnsubscribed,
+    /// A message from a person to us.
+    InboundReceived,
     /// A kind that this version does not know; the provider's word says which.
     Other,
 }
@@ -51,6 +53,7 @@ impl Kind {
             Self::SubscriberUpdated => "subscriber.updated",
             Self::SubscriberSubscribed => "subscriber.subscribed",
             Self::SubscriberUnsubscribed => "subscriber.unsubscribed",
+            Self::InboundReceived => "inbound.received",
             Self::Other => "other",
         }
     }

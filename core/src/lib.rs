@@ -13,6 +13,7 @@
 //! - [`identity`]: the id an event carries however often it arrives
 //! - [`ulid`]: the 128-bit sortable id
 //! - [`log`]: the ids that give each event its place in the log
+//! - [`wire`]: gRPC messages by their descriptors, into the JSON that [`provider`] reads
 
 #![forbid(unsafe_code)]
 
@@ -26,8 +27,9 @@ pub mod provider;
 pub mod signature;
 pub mod time;
 pub mod ulid;
+pub mod wire;
 
 pub use event::{Event, Item, ItemError, Malformed};
 pub use kind::Kind;
-pub use provider::Provider;
+pub use provider::{Provider, Settings};
 pub use ulid::Ulid;

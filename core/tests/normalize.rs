@@ -1,21 +1,21 @@
 //! What each payload of `testdata/` becomes, as snapshots, and the words of the
 //! providers' pages as a table.
 //!
-//! A payload is a file `testdata/<provider>/<name>.json`, its snapshot
-//! `snapshots/<provider>/<name>.snap`. Names that begin with `page` are the samples of
-//! the provider's own page as they stand there. A field that is absent is null; only
-//! identity and time are shown even then.
+//! A payload is a file `testdata/<provider>/<name>.json`, its snapshot `<name>.snap`
+//! beside it; `<name>.options` holds the source's options, where it has any. Names that
+//! begin with `page` are the samples of the provider's own page as they stand there. A
+//! field that is absent is null; only identity and time are shown even then.
 
 #[cfg(test)]
 mod support;
 
 use std::{collections::BTreeSet, fs, path::Path};
 
-use insta::{Settings, assert_yaml_snapshot, glob};
+use insta::{assert_yaml_snapshot, glob};
 use jiff::Timestamp;
 use serde::Serialize;
-use support::{PROVIDERS, normalize};
-use tidings_core::{Event, Item, Malformed, provider, time};
+use support::{normalize, providers};
+use tidings_core::{Event, Item, Malformed, Settings, provider, time};
 
 /// A body, as a snapshot shows it.
 #[derive(Serialize)]
@@ -108,23 +108,25 @@ impl<'a> From<&'a Event<'a>> for Columns<'a> {
     }
 }
 
-/// The payloads of one provider, each against its snapshot. The source is named as the
+/// The payloads of every provider, each against its snapshot. The source is named as the
 /// provider is.
 #[test]
 fn payloads_become_their_snapshots() {
     glob!("../testdata", "*/*.json", |path| {
-        let provider = name_of(path.parent());
-        if !PROVIDERS.contains(&provider.as_str()) {
+        let name = name_of(path.parent());
+        let Some(provider) = provider::find(&name) else {
             return;
-        }
+        };
+        let options = fs::read_to_string(path.with_extension("options"));
+        let options = Settings::from_options(options.as_deref().unwrap_or("{}")).unwrap();
         let body = fs::read(path).unwrap();
-        let mut settings = Settings::clone_current();
-        settings.set_snapshot_path(format!("snapshots/{provider}"));
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path(format!("../testdata/{name}"));
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
         settings.remove_snapshot_suffix();
         settings.bind(|| {
-            let result = normalize(&provider, &provider, &body);
+            let result = provider.normalize(&name, &options, &body);
             assert_yaml_snapshot!(name_of(Some(path)), Outcome::from(&result));
         });
     });
@@ -133,19 +135,20 @@ fn payloads_become_their_snapshots() {
 /// A snapshot that outlives its payload tests nothing.
 #[test]
 fn payloads_and_snapshots_come_in_pairs() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for provider in PROVIDERS {
-        let names = |folder: &str| -> BTreeSet<String> {
-            fs::read_dir(root.join(folder).join(provider))
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
+    for provider in providers() {
+        let names = |kind: &str| -> BTreeSet<String> {
+            fs::read_dir(root.join(provider))
                 .unwrap()
                 .map(|entry| entry.unwrap().path())
-                .filter(|path| path.extension().is_some_and(|e| e == "json" || e == "snap"))
+                .filter(|path| path.extension().is_some_and(|extension| extension == kind))
                 .map(|path| name_of(Some(&path)))
                 .collect()
         };
-        let payloads = names("testdata");
-        assert_eq!(payloads, names("tests/snapshots"), "{provider}");
-        assert!(payloads.len() >= 12, "{provider}");
+        let payloads = names("json");
+        assert_eq!(payloads, names("snap"), "{provider}");
+        assert!(names("options").is_subset(&payloads), "{provider}");
+        assert!(payloads.len() >= 25, "{provider}: {}", payloads.len());
     }
 }
 
@@ -218,23 +221,57 @@ fn documented_words_mean_what_the_pages_say() {
 /// Arpoone's page does not say in which zone its times are: the source's option does.
 #[test]
 fn a_time_without_an_offset_is_read_in_the_sources_zone() {
-    let lisbon = time::zone("Europe/Lisbon").unwrap();
-    let arpoone = provider::find("arpoone").unwrap();
-    let read = |at: &str| {
+    let read = |options: &str, at: &str| {
         let body = format!(r#"[{{"MessageId":"m1","Status":"PENDING","ReportDateTime":"{at}"}}]"#);
-        let items = arpoone.normalize("s", &lisbon, body.as_bytes()).unwrap();
+        let settings = Settings::from_options(options).unwrap();
+        let arpoone = provider::find("arpoone").unwrap();
+        let items = arpoone.normalize("s", &settings, body.as_bytes()).unwrap();
         let event = items[0].event.clone().unwrap();
         (event.event_id, event.occurred_at.unwrap().get())
     };
+    let lisbon = r#"{"timezone":"Europe/Lisbon","url_token":"t"}"#;
     let summer = 1_727_782_496_000_000;
-    assert_eq!(read("2024-10-01T12:34:56").1, summer);
-    assert_eq!(read("2024-10-01T11:34:56Z").1, summer);
-    assert_eq!(read("2024-01-01T12:00:00").1, 1_704_110_400_000_000);
+    assert_eq!(read(lisbon, "2024-10-01T12:34:56").1, summer);
+    assert_eq!(read(lisbon, "2024-10-01T11:34:56Z").1, summer);
+    assert_eq!(read(lisbon, "2024-01-01T12:00:00").1, 1_704_110_400_000_000);
     // The same moment written differently is the same state.
     assert_eq!(
-        read("2024-10-01T12:34:56"),
-        read("2024-10-01T13:34:56+02:00")
+        read(lisbon, "2024-10-01T12:34:56"),
+        read(lisbon, "2024-10-01T13:34:56+02:00")
     );
+    let day_first = r#"{"timezone":"Europe/Lisbon","time_format":"%d/%m/%Y %H:%M:%S"}"#;
+    assert_eq!(
+        read(day_first, "01/10/2024 12:34:56"),
+        read(lisbon, "2024-10-01T11:34:56Z")
+    );
+    assert_eq!(read(day_first, "2024-10-01T12:34:56").1, summer);
+}
+
+#[test]
+fn settings_that_cannot_be_read_with_are_refused() {
+    for (options, reason) in [
+        ("", "options are not a JSON object"),
+        ("[]", "options are not a JSON object"),
+        (
+            r#"{"timezone":"Lisbon"}"#,
+            r#"option "timezone" is not a time zone"#,
+        ),
+        (
+            r#"{"timezone":1}"#,
+            r#"option "timezone" is not a time zone"#,
+        ),
+        (
+            r#"{"time_format":"dd/MM"}"#,
+            r#"option "time_format" is not a format"#,
+        ),
+        (
+            r#"{"time_format":null}"#,
+            r#"option "time_format" is not a format"#,
+        ),
+    ] {
+        let error = Settings::from_options(options).unwrap_err().to_string();
+        assert!(error.starts_with(reason), "{error}");
+    }
 }
 
 #[test]
@@ -242,5 +279,7 @@ fn an_unknown_provider_is_none() {
     for name in ["", "Arpoone", "twilio", "arpoone "] {
         assert!(provider::find(name).is_none(), "{name:?}");
     }
-    assert_eq!(provider::ALL.map(|provider| provider.name), PROVIDERS);
+    for name in providers() {
+        assert_eq!(provider::find(name).map(|found| found.name), Some(name));
+    }
 }

@@ -17,11 +17,10 @@ pub const MAX_ITEMS: usize = 100_000;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// How a provider may wrap its items: in an array under `field`, in an object that
-/// lacks `unless`, which every item has.
+/// How a provider may wrap its items: in an object that lacks the field `unless`, which
+/// every item has, and whose only array of objects they are, whatever its name.
 #[derive(Debug)]
 pub struct Wrapper {
-    pub field: &'static str,
     pub unless: &'static str,
 }
 
@@ -85,14 +84,29 @@ fn elements<'a>(array: &'a str, items: &mut Vec<&'a str>) -> Result<(), Malforme
         })
 }
 
-/// The array of a wrapper: of an object that holds one, and is no item itself.
+/// The array of a wrapper. Where two arrays could be meant there is none, so that no item
+/// is left out unsaid; an empty array counts where nothing else is said.
 fn wrapped<'a>(object: &'a str, wrapper: Option<&Wrapper>) -> Option<&'a str> {
-    let wrapper = wrapper?;
+    let unless = wrapper?.unless;
     let object = Object::parse(object).ok()?;
-    let array = object
-        .get(wrapper.field)
-        .filter(|value| value.starts_with('['))?;
-    object.get(wrapper.unless).is_none().then_some(array)
+    if object.get(unless).is_some() {
+        return None;
+    }
+    let starts = |array: &str, first| {
+        let inner = array.strip_prefix('[').map(str::trim_start);
+        inner.is_some_and(|inner| inner.starts_with(first))
+    };
+    let mut arrays = object.values().filter(|value| starts(value, '{'));
+    match (arrays.next(), arrays.next()) {
+        (Some(array), None) => Some(array),
+        (Some(_), Some(_)) => None,
+        (None, _) => {
+            let mut all = object.values();
+            let only = all.next().filter(|_| all.next().is_none());
+            let empty = only.or_else(|| object.get("events"));
+            empty.filter(|value| starts(value, ']'))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -101,7 +115,6 @@ mod tests {
 
     fn cut(body: &str) -> Result<Vec<&str>, Malformed> {
         let wrapper = Wrapper {
-            field: "events",
             unless: "event_name",
         };
         items(body.as_bytes(), Some(&wrapper))
@@ -117,10 +130,22 @@ mod tests {
             ),
             ("{\"a\":1}\n{\"b\":2}\r\n", vec![r#"{"a":1}"#, r#"{"b":2}"#]),
             (r#"{"events":[{"a":1}]}"#, vec![r#"{"a":1}"#]),
+            (r#"{"n":1,"any": [ {"a":1}, 2 ]}"#, vec![r#"{"a":1}"#, "2"]),
+            (r#"{"e":[],"t":["x"],"d":[{}]}"#, vec!["{}"]),
+            (r#"{"d":[{}],"e":[{}]}"#, vec![r#"{"d":[{}],"e":[{}]}"#]),
+            (r#"{"events":[]}"#, vec![]),
+            (r#"{"data": [ ]}"#, vec![]),
+            (r#"{"events":[],"batch":7}"#, vec![]),
+            (r#"{"tags":[],"n":7}"#, vec![r#"{"tags":[],"n":7}"#]),
+            (
+                r#"{"d":[{}],"e":[{}],"events":[]}"#,
+                vec![r#"{"d":[{}],"e":[{}],"events":[]}"#],
+            ),
+            (r#"{"events":["x"]}"#, vec![r#"{"events":["x"]}"#]),
             (r#"{"events":1}"#, vec![r#"{"events":1}"#]),
             (
-                r#"{"event_name":"x","events":[]}"#,
-                vec![r#"{"event_name":"x","events":[]}"#],
+                r#"{"event_name":"x","events":[{}]}"#,
+                vec![r#"{"event_name":"x","events":[{}]}"#],
             ),
             ("\u{feff}{}", vec!["{}"]),
             ("[]", vec![]),

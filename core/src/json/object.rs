@@ -31,6 +31,11 @@ impl<'a> Object<'a> {
             .or_else(|| self.find(|field| field.eq_ignore_ascii_case(name)))
     }
 
+    /// The values of all fields, as JSON.
+    pub fn values(&self) -> impl Iterator<Item = &'a str> {
+        self.fields.iter().map(|(_, value)| value.get())
+    }
+
     fn find(&self, matches: impl Fn(&str) -> bool) -> Option<&'a str> {
         let named = self.fields.iter().rev().filter(|(field, _)| matches(field));
         named

@@ -1,11 +1,18 @@
-//! Arpoone: SMS webhooks, arrays of up to 1000 states, in no order.
-//! Source: Arpoone API, "SMS Webhooks".
+//! Arpoone: SMS states, e-mail events and inbound SMS, in arrays of up to 1000, in no
+//! order. Sources: Arpoone API, "SMS Webhooks", "Email Webhooks", "2WM Webhooks".
 //!
-//! A message has several states and no state has an id, so a state is told by message,
-//! status, report time and description. The page does not say how `ReportDateTime` is
-//! written: any ISO 8601 date-time is read, in the source's `timezone` (UTC by default)
-//! where it has no offset. Field names are read in any case, because receivers in the
-//! field have met both `Msisdn` and `msisdn`.
+//! The three are told apart by their fields, so that one URL may take all of them:
+//! an item with `Status` is an SMS state, one with `EventType` an e-mail event, one with
+//! `From` and `ReceiveDateTime` or `Text` an inbound SMS.
+//!
+//! None has an id of its own, but for the inbound SMS: an SMS state is told by message,
+//! status, report time and description, an e-mail event by all that it says.
+//!
+//! The pages do not say how times are written. The source's `time_format` is tried
+//! first, then numbers and ISO 8601, in the source's `timezone` (UTC by default) where
+//! there is no offset. .NET's year 1 stands for a time that was never set. Field names
+//! are read in any case, because receivers in the field have met both `Msisdn` and
+//! `msisdn`.
 
 use std::borrow::Cow;
 
@@ -15,7 +22,7 @@ use super::{
 };
 use crate::{
     event::{Event, ItemError},
-    json,
+    json::{self, Object},
     kind::Kind,
     time::Micros,
 };
@@ -23,48 +30,86 @@ use crate::{
 pub(super) static PROVIDER: Provider = Provider {
     name: "arpoone",
     scheme: Scheme::UrlToken,
-    options: &[Spec {
-        name: "timezone",
-        form: Form::TimeZone,
-    }],
+    options: &[
+        Spec::new("timezone", Form::TimeZone),
+        Spec::new("time_format", Form::TimeFormat),
+    ],
     wrapper: None,
     counts_repeats: false,
     read,
 };
 
 fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
-    let get = |name| entry.object.get_any_case(name);
-    let text = |name| get(name).and_then(json::text);
-    let required = |name| json::required(name, get(name));
+    let item = Fields(entry);
+    let has = |name| item.get(name).is_some();
+    if has("Status") {
+        sms_state(&item)
+    } else if has("EventType") {
+        email_event(&item)
+    } else if has("From") && (has("ReceiveDateTime") || has("Text")) {
+        inbound_sms(&item)
+    } else {
+        sms_state(&item)
+    }
+}
 
-    let message_id = required("MessageId")?;
-    let provider_kind = required("Status")?;
-    let reported_at = required("ReportDateTime")?;
-    let reason = text("ReportDescription");
-    let occurred_at = Micros::from_text(&reported_at, entry.zone).ok_or(ItemError::Invalid {
-        field: "ReportDateTime",
-        expected: "an ISO 8601 date-time from 1970 on",
-    })?;
+/// How .NET writes a time that was never set.
+const NEVER: [&str; 3] = ["0001-01-01", "01/01/0001", "Date(-62135596800000"];
+
+/// The fields of an item, whatever the case of their names.
+struct Fields<'e, 'a, 's>(&'e Entry<'a, 's>);
+
+impl<'a> Fields<'_, 'a, '_> {
+    fn get(&self, name: &str) -> Option<&'a str> {
+        self.0.object.get_any_case(name)
+    }
+
+    fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+        self.get(name).and_then(json::text)
+    }
+
+    fn required(&self, name: &'static str) -> Result<Cow<'a, str>, ItemError> {
+        json::required(name, self.get(name))
+    }
+
+    fn time(&self, name: &'static str) -> Result<Option<Micros>, ItemError> {
+        let value = self.get(name);
+        let said = value.filter(|value| !NEVER.iter().any(|never| value.contains(never)));
+        self.0.time(name, said)
+    }
+}
+
+fn sms_state<'a>(item: &Fields<'_, 'a, '_>) -> Result<Event<'a>, ItemError> {
+    let message_id = item.required("MessageId")?;
+    let provider_kind = item.required("Status")?;
+    let occurred_at = item.time("ReportDateTime")?;
+    let reason = item.text("ReportDescription");
     // The time as written is not part of the identity: the time it means is, down to
     // the microsecond, so that a retry written with another offset is the same state.
-    let micros = occurred_at.get().to_be_bytes();
-    let event_id = entry.derive(
+    let micros = occurred_at.map(|at| at.get().to_be_bytes());
+    let event_id = item.0.derive(
         occurred_at,
         [
             Some(message_id.as_bytes()),
             Some(provider_kind.as_bytes()),
-            Some(&micros),
+            micros.as_ref().map(<[u8; 8]>::as_slice),
             reason.as_deref().map(str::as_bytes),
         ],
     );
+    let kind = match provider_kind.to_ascii_uppercase().as_str() {
+        "DELIVERED" => Kind::MessageDelivered,
+        "NOT_DELIVERED" => Kind::MessageFailed,
+        "PENDING" => Kind::MessagePending,
+        _ => Kind::Other,
+    };
     Ok(Event {
         event_id,
-        kind: kind(&provider_kind),
+        kind,
         channel: Some(Cow::Borrowed("sms")),
-        occurred_at: Some(occurred_at),
+        occurred_at,
         request_id: None,
         message_id: Some(message_id),
-        recipient: text("Msisdn"),
+        recipient: item.text("Msisdn"),
         campaign: None,
         error_code: None,
         reason,
@@ -72,11 +117,79 @@ fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
     })
 }
 
-fn kind(status: &str) -> Kind {
-    match status.to_ascii_uppercase().as_str() {
-        "DELIVERED" => Kind::MessageDelivered,
-        "NOT_DELIVERED" => Kind::MessageFailed,
-        "PENDING" => Kind::MessagePending,
+fn email_event<'a>(item: &Fields<'_, 'a, '_>) -> Result<Event<'a>, ItemError> {
+    let provider_kind = item.required("EventType")?;
+    let message_id = item.required("MessageId")?;
+    let recipient = item.text("Email");
+    let occurred_at = item.time("Time")?;
+    let details = item.text("EventDetails");
+    let micros = occurred_at.map(|at| at.get().to_be_bytes());
+    let event_id = item.0.derive(
+        occurred_at,
+        [
+            Some(&b"email"[..]),
+            Some(message_id.as_bytes()),
+            Some(provider_kind.as_bytes()),
+            recipient.as_deref().map(str::as_bytes),
+            micros.as_ref().map(<[u8; 8]>::as_slice),
+            details.as_deref().map(str::as_bytes),
+        ],
+    );
+    let kind = match provider_kind.to_ascii_lowercase().as_str() {
+        "bounced" => Kind::MessageBounced,
+        "clicked" => Kind::MessageClicked,
+        "opened" => Kind::MessageOpened,
+        "spam" => Kind::MessageComplained,
+        "unsubscribed" => Kind::MessageUnsubscribed,
+        // Refused by Arpoone itself, before it was sent.
+        "blocked" => Kind::MessageRejected,
         _ => Kind::Other,
+    };
+    Ok(Event {
+        event_id,
+        kind,
+        channel: Some(Cow::Borrowed("email")),
+        occurred_at,
+        request_id: None,
+        message_id: Some(message_id),
+        recipient,
+        campaign: None,
+        error_code: None,
+        reason: item.get("EventDetails").and_then(reason),
+        provider_kind,
+    })
+}
+
+/// The words in an e-mail event's details, which the page shows as an object without
+/// saying what is in it.
+fn reason(details: &str) -> Option<Cow<'_, str>> {
+    match Object::parse(details) {
+        Ok(object) => ["Reason", "Description", "Error", "Message"]
+            .into_iter()
+            .find_map(|name| object.get_any_case(name).and_then(json::text)),
+        Err(_) if details.starts_with('"') => json::text(details),
+        Err(_) => None,
     }
+}
+
+/// What is called an inbound SMS, which has no word for it.
+const INBOUND: &str = "2WM";
+
+fn inbound_sms<'a>(item: &Fields<'_, 'a, '_>) -> Result<Event<'a>, ItemError> {
+    let message_id = item.required("Id")?;
+    let occurred_at = item.time("ReceiveDateTime")?;
+    let identity = [Some(INBOUND.as_bytes()), Some(message_id.as_bytes())];
+    Ok(Event {
+        event_id: item.0.derive(occurred_at, identity),
+        kind: Kind::InboundReceived,
+        channel: Some(Cow::Borrowed("sms")),
+        occurred_at,
+        request_id: None,
+        recipient: item.text("From"),
+        message_id: Some(message_id),
+        campaign: None,
+        error_code: None,
+        reason: None,
+        provider_kind: Cow::Borrowed(INBOUND),
+    })
 }

@@ -1,20 +1,18 @@
 //! The registry of providers, and what each must say of itself.
 //!
-//! A provider is one module and one line in [`ALL`]. It declares how it proves who it
-//! is, what options its sources take, and how one of its items becomes an event;
-//! everything else is shared.
+//! A provider is one module and one word in [`ALL`]'s list. It declares how it proves
+//! who it is, what options its sources take, and how one of its items becomes an event;
+//! everything else is shared. `docs/adding-a-provider.md` adds one, step by step.
 
-mod arpoone;
+#[cfg(test)]
+mod example;
 mod options;
-mod ppoppo;
-mod pushpushgo;
-mod pushwoosh;
+mod settings;
 
 use std::collections::HashMap;
 
-use jiff::tz::TimeZone;
-
 pub use options::OptionError;
+pub use settings::Settings;
 
 use crate::{
     event::{Event, Item, ItemError, Malformed},
@@ -24,13 +22,17 @@ use crate::{
     ulid::Ulid,
 };
 
-/// Every provider that is supported.
-pub static ALL: [&Provider; 4] = [
-    &ppoppo::PROVIDER,
-    &pushwoosh::PROVIDER,
-    &arpoone::PROVIDER,
-    &pushpushgo::PROVIDER,
-];
+/// Declares the module of each provider, and [`ALL`].
+macro_rules! providers {
+    ($($name:ident),+) => {
+        $(mod $name;)+
+
+        /// Every provider that is supported.
+        pub static ALL: [&Provider; [$(stringify!($name)),+].len()] = [$(&$name::PROVIDER),+];
+    };
+}
+
+providers! { ppoppo, pushwoosh, arpoone, pushpushgo }
 
 /// The provider of this name, if it is supported.
 pub fn find(name: &str) -> Option<&'static Provider> {
@@ -45,10 +47,11 @@ pub struct Provider {
     pub scheme: Scheme,
     /// Options that its sources take, beyond those that every source takes.
     options: &'static [options::Spec],
-    /// How a body may wrap its items.
+    /// How a body may wrap its items, beyond an array of them.
     wrapper: Option<Wrapper>,
     /// Whether equal items of one request are different events.
     counts_repeats: bool,
+    /// The event of one item.
     read: for<'a> fn(&Entry<'a, '_>) -> Result<Event<'a>, ItemError>,
 }
 
@@ -73,29 +76,42 @@ struct Entry<'a, 's> {
     /// How many equal items stood before it in its request.
     repeat: u32,
     source: &'s str,
-    zone: &'s TimeZone,
+    settings: &'s Settings,
     provider: &'static str,
 }
 
 impl Entry<'_, '_> {
+    /// The id of an event that has none, from the fields that tell it from others.
     fn derive<'f>(
         &self,
-        at: Micros,
+        at: Option<Micros>,
         fields: impl IntoIterator<Item = identity::Part<'f>>,
     ) -> Option<Ulid> {
         identity::derive(self.provider, self.source, at, fields)
+    }
+
+    /// The time that a field's value says: none where it is absent or empty, an error
+    /// where it says something that is no time.
+    fn time(&self, field: &'static str, value: Option<&str>) -> Result<Option<Micros>, ItemError> {
+        let Some(text) = value.and_then(json::text) else {
+            return Ok(None);
+        };
+        let at = self.settings.time(&text).ok_or(ItemError::Invalid {
+            field,
+            expected: "a date-time or a Unix time, from 1970 on",
+        });
+        at.map(Some)
     }
 }
 
 impl Provider {
     /// The items of a body, each with its event or the reason why it is none.
     ///
-    /// `source` is part of a derived identity. `zone` is where times without an offset
-    /// were written.
+    /// `source` is part of a derived identity; `settings` are those of its options.
     pub fn normalize<'a>(
         &'static self,
         source: &str,
-        zone: &TimeZone,
+        settings: &Settings,
         body: &'a [u8],
     ) -> Result<Vec<Item<'a>>, Malformed> {
         let texts = json::items(body, self.wrapper.as_ref())?;
@@ -117,7 +133,7 @@ impl Provider {
                     text,
                     repeat,
                     source,
-                    zone,
+                    settings,
                     provider,
                 })?
                 .check_keys()
@@ -130,5 +146,26 @@ impl Provider {
             }
         });
         Ok(items.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Kind;
+
+    /// The guide shows a module that works.
+    #[test]
+    fn the_example_of_the_guide_is_a_provider() {
+        let guide = include_str!("../../../docs/adding-a-provider.md");
+        let module = include_str!("example.rs");
+        assert!(guide.contains(&format!("```rust\n{module}```\n")));
+
+        let body = br#"{"id":"e1","type":"opened","to":"a@example.com","at":1727782496}"#;
+        let items = example::PROVIDER.normalize("s", &Settings::default(), body);
+        let event = items.unwrap().remove(0).event.unwrap();
+        assert_eq!(event.kind, Kind::MessageOpened);
+        assert_eq!(event.recipient.as_deref(), Some("a@example.com"));
+        assert_eq!(event.event_id.map(Ulid::ms), Some(1_727_782_496_000));
     }
 }

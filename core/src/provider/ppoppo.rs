@@ -3,10 +3,19 @@
 //!
 //! Liberal where the page is silent:
 //! - field names in snake_case (the page's) or lowerCamelCase (protobuf's own JSON);
-//! - an event type with the prefix that protobuf's style guide asks for, or a number
-//!   that this version does not know, which becomes `other`;
-//! - `recipient` and `summary` absent from any event;
-//! - an event id that is no ULID: it is hashed, and `occurred_at` is then needed.
+//! - an event type in any case, with or without underscores and the prefix that
+//!   protobuf's style guide asks for, or a number that this version does not know, which
+//!   becomes `other`;
+//! - `recipient` and `summary` absent from any event, and the recipient's fields at the
+//!   top, where the source's own schema is flat;
+//! - `occurred_at` as text, a number, or a `google.protobuf.Timestamp`, or absent: then
+//!   the ULID says when;
+//! - an event id that is no ULID: it is hashed. One that is a ULID behind a prefix
+//!   (`evt_01HQ..`) is hashed too, but still says when.
+//!
+//! # Not tested
+//!
+//! The other services of the same package (templates, apps, channels): none is called.
 
 use std::borrow::Cow;
 
@@ -26,64 +35,47 @@ pub(super) static PROVIDER: Provider = Provider {
     name: "ppoppo",
     scheme: Scheme::Dialed,
     options: &[
-        Spec {
-            name: "endpoint",
-            form: Form::Url,
-        },
-        Spec {
-            name: "send_request_id",
-            form: Form::Text,
-        },
-        Spec {
-            name: "overlap",
-            form: Form::Seconds,
-        },
-        Spec {
-            name: "token_env",
-            form: Form::Text,
-        },
-        Spec {
-            name: "token_file",
-            form: Form::Text,
-        },
+        Spec::new("endpoint", Form::Url),
+        Spec::new("send_request_id", Form::Text),
+        Spec::new("overlap", Form::Seconds),
+        Spec::new("keepalive", Form::Seconds),
+        Spec::new("idle_limit", Form::Seconds),
+        Spec::new("ca_file", Form::Text),
+        Spec::new("token_env", Form::Text),
+        Spec::new("token_file", Form::Text),
+        Spec::needing("token_url", Form::Url, "client_id"),
+        Spec::needing("client_id", Form::Text, "token_url"),
+        Spec::needing("scope", Form::Text, "token_url"),
     ],
     wrapper: None,
     counts_repeats: false,
     read,
 };
 
-const TYPE_PREFIX: &str = "SEND_REQUEST_EVENT_TYPE_";
-
 fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
     let object = &entry.object;
     let id = json::required("event_id", get(object, "event_id", "eventId"))?;
     let ulid = id.parse::<Ulid>().ok();
-    let occurred_at = match text(object, "occurred_at", "occurredAt") {
-        Some(text) => Some(
-            Micros::from_text(&text, entry.zone).ok_or(ItemError::Invalid {
-                field: "occurred_at",
-                expected: "an RFC 3339 date-time from 1970 on",
-            })?,
-        ),
-        None => ulid.and_then(|ulid| Micros::from_ms(ulid.ms())),
-    };
-    let occurred_at = occurred_at.ok_or(ItemError::Missing("occurred_at"))?;
+    let said = occurred_at(entry, get(object, "occurred_at", "occurredAt"))?;
+    let occurred_at = said.or_else(|| {
+        let bare = id.rsplit(|c: char| !c.is_ascii_alphanumeric()).next()?;
+        Micros::from_ms(bare.parse::<Ulid>().ok()?.ms())
+    });
     let event_id = ulid.or_else(|| entry.derive(occurred_at, [Some(id.as_bytes())]));
 
     let provider_kind = text(object, "event_type", "eventType").unwrap_or(Cow::Borrowed("0"));
     let recipient = object
         .get("recipient")
         .and_then(|json| Object::parse(json).ok());
-    let of_recipient = |snake, camel| text(recipient.as_ref()?, snake, camel);
+    let of_recipient = |snake, camel| {
+        let nested = recipient.as_ref().and_then(|it| text(it, snake, camel));
+        nested.or_else(|| text(object, snake, camel))
+    };
     Ok(Event {
         event_id,
-        kind: kind(
-            provider_kind
-                .strip_prefix(TYPE_PREFIX)
-                .unwrap_or(&provider_kind),
-        ),
+        kind: kind(&provider_kind),
         channel: Some(Cow::Borrowed("chat")),
-        occurred_at: Some(occurred_at),
+        occurred_at,
         request_id: text(object, "send_request_id", "sendRequestId"),
         message_id: of_recipient("message_id", "messageId"),
         recipient: of_recipient("ppnum", "ppnum"),
@@ -94,15 +86,37 @@ fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
     })
 }
 
+/// A `google.protobuf.Timestamp` as its message, or any other form of time. Its zero
+/// values are absent from the wire, so a message without seconds says nothing.
+fn occurred_at(entry: &Entry<'_, '_>, value: Option<&str>) -> Result<Option<Micros>, ItemError> {
+    let Some(message) = value.and_then(|json| Object::parse(json).ok()) else {
+        return entry.time("occurred_at", value);
+    };
+    let Some(seconds) = message.text("seconds") else {
+        return Ok(None);
+    };
+    let nanos = message.text("nanos").unwrap_or(Cow::Borrowed("0"));
+    let micros = || {
+        let seconds = seconds.parse::<i64>().ok()?.checked_mul(1_000_000)?;
+        Micros::new(seconds.checked_add(nanos.parse::<i64>().ok()? / 1000)?)
+    };
+    micros().map(Some).ok_or(ItemError::Invalid {
+        field: "occurred_at",
+        expected: "a Timestamp from 1970 on",
+    })
+}
+
 fn kind(word: &str) -> Kind {
-    match word {
-        "RECIPIENT_DELIVERED" => Kind::MessageDelivered,
-        "RECIPIENT_FAILED" => Kind::MessageFailed,
-        "RECIPIENT_PENDING_CONSENT" => Kind::ConsentRequested,
-        "CONSENT_GRANTED" => Kind::ConsentGranted,
-        "CONSENT_DENIED" => Kind::ConsentDenied,
-        "REQUEST_COMPLETED" => Kind::RequestCompleted,
-        "POLL_RESPONSE_RECEIVED" => Kind::PollAnswered,
+    let letters = word.chars().filter(char::is_ascii_alphanumeric);
+    let word: String = letters.map(|c| c.to_ascii_lowercase()).collect();
+    match word.strip_prefix("sendrequesteventtype").unwrap_or(&word) {
+        "recipientdelivered" => Kind::MessageDelivered,
+        "recipientfailed" => Kind::MessageFailed,
+        "recipientpendingconsent" => Kind::ConsentRequested,
+        "consentgranted" => Kind::ConsentGranted,
+        "consentdenied" => Kind::ConsentDenied,
+        "requestcompleted" => Kind::RequestCompleted,
+        "pollresponsereceived" => Kind::PollAnswered,
         _ => Kind::Other,
     }
 }

@@ -4,6 +4,8 @@
 //! - The signature's key is the ProjectId, which stands in every site's script: it
 //!   proves that the body is whole, not who sent it. A URL token on top proves that.
 //! - `ppgId` (subscriber events) and `subscriberId` (message events) are one identity.
+//! - Message events are told apart by kind, message, subscriber, time and click action.
+//!   The page gives each a `ts`; without one the rest is the identity.
 //! - Subscriber events carry neither an id nor a time: each receipt is an event of its
 //!   own, at the time of its receipt, because nothing tells two apart.
 
@@ -13,7 +15,6 @@ use super::{Entry, Provider, Scheme};
 use crate::{
     event::{Event, ItemError},
     kind::Kind,
-    time::Micros,
 };
 
 pub(super) static PROVIDER: Provider = Provider {
@@ -30,39 +31,28 @@ pub(super) static PROVIDER: Provider = Provider {
 fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
     let object = &entry.object;
     let provider_kind = object.required_text("kind")?;
-    let kind = kind(&provider_kind);
-    let recipient = object.text("subscriberId").or_else(|| object.text("ppgId"));
     let message_id = object.text("messageId");
-    let occurred_at = match object.text("ts") {
-        Some(ts) => Some(Micros::from_any(&ts, entry.zone).ok_or(ItemError::Invalid {
-            field: "ts",
-            expected: "an ISO 8601 date-time or a number of milliseconds since 1970",
-        })?),
-        // A message event always has its time; without it a retry could not be told
-        // from a second event.
-        None if provider_kind.starts_with("transaction:") => return Err(ItemError::Missing("ts")),
-        None => None,
-    };
+    let recipient = object.text("subscriberId").or_else(|| object.text("ppgId"));
+    let occurred_at = entry.time("ts", object.get("ts"))?;
+    let micros = occurred_at.map(|at| at.get().to_be_bytes());
     let click_action = object.text("clickAction");
-    let event_id = occurred_at.and_then(|at| {
-        let micros = at.get().to_be_bytes();
-        let part = |text: &'_ Option<Cow<'_, str>>| text.as_deref().map(|t| t.as_bytes().to_vec());
-        let parts = [
-            part(&message_id),
-            part(&recipient),
-            Some(micros.to_vec()),
-            part(&click_action),
-        ];
-        let kind = Some(provider_kind.as_bytes());
-        entry.derive(
-            at,
-            [kind].into_iter().chain(parts.iter().map(Option::as_deref)),
-        )
-    });
+    let identity = [
+        Some(provider_kind.as_bytes()),
+        message_id.as_deref().map(str::as_bytes),
+        recipient.as_deref().map(str::as_bytes),
+        micros.as_ref().map(<[u8; 8]>::as_slice),
+        click_action.as_deref().map(str::as_bytes),
+    ];
+    // Without a time, a message event is told by whose message it is.
+    let of_one = provider_kind.starts_with("transaction:") && message_id.is_some();
+    let told_apart = occurred_at.is_some() || of_one && recipient.is_some();
+    let event_id = told_apart
+        .then(|| entry.derive(occurred_at, identity))
+        .flatten();
     let reason = object.text("reason").or_else(|| object.text("error"));
     Ok(Event {
         event_id,
-        kind,
+        kind: kind(&provider_kind),
         channel: Some(Cow::Borrowed("push")),
         occurred_at,
         request_id: None,

@@ -3,12 +3,18 @@
 //!
 //! The page shows one body, calls batches batches without showing one, and says that
 //! the list of events "may change over time". So a body is one object, an array, an
-//! object that wraps an array in `events`, or objects one after another; and an event
-//! name is read by its words, with `other` for those that say nothing known.
+//! object that wraps one array of objects, or several of these one after another; and an
+//! event name is read by its words, with `other` for those that say nothing known.
 //!
 //! An event has an id only on gRPC (`uuid`). By HTTP it is its bytes, together with how
 //! many equal ones stood before it in the request: two equal events of a batch stay
-//! two, and a batch that is sent again meets itself.
+//! two, and a batch that is sent again meets itself. Neither needs a `timestamp`.
+//!
+//! Live activity events "contain only metadata including live_activity_id", so they need
+//! no name. That id, the journey and the application stay in the payload.
+//!
+//! A soft bounce is `message.pending`: its sender tries again, and may yet deliver,
+//! while `message.bounced` is final.
 
 use std::borrow::Cow;
 
@@ -17,7 +23,6 @@ use crate::{
     event::{Event, ItemError},
     json::{self, Wrapper},
     kind::Kind,
-    time::Micros,
 };
 
 pub(super) static PROVIDER: Provider = Provider {
@@ -25,7 +30,6 @@ pub(super) static PROVIDER: Provider = Provider {
     scheme: Scheme::Authorization,
     options: &[],
     wrapper: Some(Wrapper {
-        field: "events",
         unless: "event_name",
     }),
     counts_repeats: true,
@@ -34,12 +38,11 @@ pub(super) static PROVIDER: Provider = Provider {
 
 fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
     let object = &entry.object;
-    let provider_kind = object.required_text("event_name")?;
-    let timestamp = object.required_text("timestamp")?;
-    let occurred_at = Micros::from_any(&timestamp, entry.zone).ok_or(ItemError::Invalid {
-        field: "timestamp",
-        expected: "a number of seconds since 1970",
-    })?;
+    let provider_kind = match object.get("event_name") {
+        None if object.get("live_activity_id").is_some() => Cow::Borrowed("Live activity"),
+        name => json::required("event_name", name)?,
+    };
+    let occurred_at = entry.time("timestamp", object.get("timestamp"))?;
     let event_id = match object.get("uuid").filter(|uuid| *uuid != "\"\"") {
         Some(uuid) => {
             let uuid = json::required("uuid", Some(uuid))?;
@@ -61,7 +64,7 @@ fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
         event_id,
         kind: kind(&provider_kind),
         channel: object.text("platform").map(channel),
-        occurred_at: Some(occurred_at),
+        occurred_at,
         request_id: None,
         message_id,
         recipient,
@@ -80,9 +83,8 @@ fn kind(name: &str) -> Kind {
         .filter(|word| !word.is_empty())
         .map(str::to_lowercase)
         .collect();
-    let negated = words
-        .iter()
-        .any(|word| matches!(word.as_str(), "not" | "never" | "non"));
+    let says = |what: &[&str]| words.iter().any(|word| what.contains(&word.as_str()));
+    let negated = says(&["not", "never", "non"]);
     let known = words.iter().rev().find_map(|word| {
         Some(match word.as_str() {
             "accepted" => Kind::MessageAccepted,
@@ -103,6 +105,7 @@ fn kind(name: &str) -> Kind {
     match known {
         Some(Kind::MessageDelivered | Kind::MessageSent) if negated => Kind::MessageFailed,
         Some(_) if negated => Kind::Other,
+        Some(Kind::MessageBounced) if says(&["soft"]) => Kind::MessagePending,
         Some(kind) => kind,
         None => Kind::Other,
     }

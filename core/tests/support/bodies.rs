@@ -8,18 +8,20 @@ use serde_json::Value;
 
 use crate::{
     fields::{SHAPES, Shape},
-    support::PROVIDERS,
+    support::providers,
 };
 
 /// Every payload of `testdata/`.
 pub(crate) fn payloads() -> Vec<Vec<u8>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata");
-    let folders = PROVIDERS
-        .iter()
-        .flat_map(|name| fs::read_dir(root.join(name)));
+    let folders = providers().flat_map(|name| fs::read_dir(root.join(name)));
     let mut paths: Vec<_> = folders
         .flat_map(|entries| entries.filter_map(Result::ok))
         .map(|entry| entry.path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "json")
+        })
         .collect();
     paths.sort();
     paths.into_iter().flat_map(fs::read).collect()

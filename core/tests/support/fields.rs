@@ -47,80 +47,6 @@ const PPOPPO: Shape = Shape {
     derived: false,
 };
 
-pub(crate) const SHAPES: [Shape; 6] = [
-    PPOPPO,
-    Shape {
-        fields: &[
-            ("event_id", Text),
-            (
-                "event_type",
-                Word(&["RECIPIENT_DELIVERED", "CONSENT_GRANTED", "NEW"]),
-            ),
-            ("summary", Object),
-            ("occurred_at", DateTime),
-        ],
-        keys: &["event_id", "occurred_at"],
-        derived: true,
-        ..PPOPPO
-    },
-    PUSHWOOSH,
-    Shape {
-        fields: &[
-            ("uuid", Text),
-            ("event_name", Word(&["Push Sent", "Push Opened", "New"])),
-            ("hwid", Text),
-            ("campaign_id", Number),
-            ("timestamp", Seconds),
-        ],
-        keys: &["uuid", "timestamp"],
-        bytes: false,
-        ..PUSHWOOSH
-    },
-    Shape {
-        provider: "arpoone",
-        fields: &[
-            ("Msisdn", Text),
-            (
-                "Status",
-                Word(&["PENDING", "DELIVERED", "NOT_DELIVERED", "NEW"]),
-            ),
-            ("MessageId", Text),
-            ("OrganizationId", Text),
-            ("ReportDescription", Text),
-            ("ReportDateTime", DateTime),
-            ("TotalSegments", Number),
-            ("CustomPayload", Text),
-        ],
-        keys: &["MessageId", "Status", "ReportDateTime", "ReportDescription"],
-        bytes: false,
-        derived: true,
-    },
-    Shape {
-        provider: "pushpushgo",
-        fields: &[
-            (
-                "kind",
-                Word(&[
-                    "transaction:message:delivered",
-                    "transaction:message:clicked",
-                    "new",
-                ]),
-            ),
-            ("projectId", Text),
-            ("subscriberId", Text),
-            ("messageId", Text),
-            ("provider", Text),
-            ("clickAction", Number),
-            ("reason", Text),
-            ("payload", Object),
-            ("ts", DateTime),
-        ],
-        keys: &["kind", "subscriberId", "messageId", "clickAction", "ts"],
-        bytes: false,
-        derived: true,
-    },
-];
-
 const PUSHWOOSH: Shape = Shape {
     provider: "pushwoosh",
     fields: &[
@@ -140,6 +66,158 @@ const PUSHWOOSH: Shape = Shape {
     bytes: true,
     derived: true,
 };
+
+const ARPOONE: Shape = Shape {
+    provider: "arpoone",
+    fields: &[
+        ("Msisdn", Text),
+        (
+            "Status",
+            Word(&["PENDING", "DELIVERED", "NOT_DELIVERED", "NEW"]),
+        ),
+        ("MessageId", Text),
+        ("OrganizationId", Text),
+        ("ReportDescription", Text),
+        ("ReportDateTime", DateTime),
+        ("TotalSegments", Number),
+        ("CustomPayload", Text),
+    ],
+    keys: &["MessageId", "Status", "ReportDateTime", "ReportDescription"],
+    bytes: false,
+    derived: true,
+};
+
+const PUSHPUSHGO: Shape = Shape {
+    provider: "pushpushgo",
+    fields: &[
+        (
+            "kind",
+            Word(&[
+                "transaction:message:delivered",
+                "transaction:message:clicked",
+                "new",
+            ]),
+        ),
+        ("projectId", Text),
+        ("subscriberId", Text),
+        ("messageId", Text),
+        ("provider", Text),
+        ("clickAction", Number),
+        ("reason", Text),
+        ("payload", Object),
+        ("ts", DateTime),
+    ],
+    keys: &["kind", "subscriberId", "messageId", "clickAction", "ts"],
+    bytes: false,
+    derived: true,
+};
+
+pub(crate) const SHAPES: [Shape; 13] = [
+    PPOPPO,
+    // An id that is no ULID, with and without a time.
+    Shape {
+        fields: &[
+            ("event_id", Text),
+            (
+                "event_type",
+                Word(&["RECIPIENT_DELIVERED", "CONSENT_GRANTED", "NEW"]),
+            ),
+            ("summary", Object),
+            ("occurred_at", DateTime),
+        ],
+        keys: &["event_id", "occurred_at"],
+        derived: true,
+        ..PPOPPO
+    },
+    Shape {
+        fields: &[("event_id", Text), ("recipient", Object)],
+        derived: true,
+        ..PPOPPO
+    },
+    PUSHWOOSH,
+    Shape {
+        fields: &[
+            ("event_name", Word(&["Push Sent", "Push Opened", "New"])),
+            ("live_activity_id", Text),
+        ],
+        keys: &["event_name", "live_activity_id"],
+        ..PUSHWOOSH
+    },
+    // By gRPC, with and without a time.
+    Shape {
+        fields: &[
+            ("uuid", Text),
+            ("event_name", Word(&["Push Sent", "Push Opened", "New"])),
+            ("hwid", Text),
+            ("campaign_id", Number),
+            ("timestamp", Seconds),
+        ],
+        keys: &["uuid", "timestamp"],
+        bytes: false,
+        ..PUSHWOOSH
+    },
+    Shape {
+        fields: &[
+            ("uuid", Text),
+            ("event_name", Word(&["Push Sent", "Push Opened", "New"])),
+        ],
+        keys: &["uuid"],
+        bytes: false,
+        ..PUSHWOOSH
+    },
+    ARPOONE,
+    Shape {
+        fields: &[
+            ("Msisdn", Text),
+            ("Status", Word(&["PENDING", "DELIVERED", "NEW"])),
+            ("MessageId", Text),
+            ("ReportDescription", Text),
+        ],
+        keys: &["MessageId", "Status", "ReportDescription"],
+        ..ARPOONE
+    },
+    // An e-mail event, and an inbound SMS.
+    Shape {
+        fields: &[
+            ("EventType", Word(&["opened", "clicked", "NEW"])),
+            ("Email", Text),
+            ("MessageId", Text),
+            ("Time", Seconds),
+            ("EventDetails", Object),
+        ],
+        keys: &["EventType", "Email", "MessageId", "Time", "EventDetails"],
+        ..ARPOONE
+    },
+    Shape {
+        fields: &[
+            ("Id", Text),
+            ("OrganizationId", Text),
+            ("ReceiveDateTime", DateTime),
+            ("From", Text),
+            ("Text", Text),
+        ],
+        keys: &["Id", "ReceiveDateTime"],
+        ..ARPOONE
+    },
+    PUSHPUSHGO,
+    Shape {
+        fields: &[
+            (
+                "kind",
+                Word(&[
+                    "transaction:message:delivered",
+                    "transaction:message:clicked",
+                ]),
+            ),
+            ("subscriberId", Text),
+            ("messageId", Text),
+            ("clickAction", Number),
+            ("payload", Object),
+        ],
+        keys: &["kind", "subscriberId", "messageId", "clickAction"],
+        ..PUSHPUSHGO
+    },
+];
 
 /// The values of an item, in the order of its shape's fields.
 pub(crate) type Values = Vec<Value>;

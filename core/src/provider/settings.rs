@@ -1,0 +1,53 @@
+//! What a source's options say about how its items are read.
+
+use jiff::tz::TimeZone;
+use serde_json::{Map, Value};
+
+use super::options::{Form, OptionError};
+use crate::time::{self, Micros};
+
+/// How the items of one source are read. By default, times without an offset are UTC.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    zone: TimeZone,
+    time_format: Option<String>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            zone: TimeZone::UTC,
+            time_format: None,
+        }
+    }
+}
+
+impl Settings {
+    /// From all options of a source, a JSON object as text. `timezone` says where times
+    /// without an offset were written, `time_format` how the sender writes them; the
+    /// others do not matter here.
+    pub fn from_options(options: &str) -> Result<Self, OptionError> {
+        let options: Map<String, Value> = serde_json::from_str(options)
+            .map_err(|error| OptionError::NotAnObject(error.to_string()))?;
+        let text = |name: &str, form: Form| {
+            let value = options.get(name);
+            value.map_or(Ok(None), |value| {
+                form.check(name, value).map(|()| value.as_str())
+            })
+        };
+        Ok(Self {
+            zone: text("timezone", Form::TimeZone)?
+                .and_then(time::zone)
+                .unwrap_or(TimeZone::UTC),
+            time_format: text("time_format", Form::TimeFormat)?.map(str::to_owned),
+        })
+    }
+
+    /// A time in the source's own format, or else as [`Micros::from_any`] reads it.
+    pub(super) fn time(&self, text: &str) -> Option<Micros> {
+        self.time_format
+            .as_deref()
+            .and_then(|format| Micros::from_format(format, text, &self.zone))
+            .or_else(|| Micros::from_any(text, &self.zone))
+    }
+}

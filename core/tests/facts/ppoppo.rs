@@ -1,0 +1,155 @@
+use tidings_core::Ulid;
+
+use crate::reading::{at, event, items, kind, stored};
+
+const ULID: &str = "01J93XS9VVR000000000000001";
+const MS: i64 = 1_727_782_496_123_000;
+
+fn with(fields: &str) -> String {
+    format!(r#"{{"event_id":"{ULID}",{fields}}}"#)
+}
+
+#[test]
+fn ppoppo_event_id() {
+    let id = |id: &str| {
+        let body = format!(r#"{{"event_id":{id}}}"#);
+        event("ppoppo", &body).event_id
+    };
+    let ulid = ULID.parse::<Ulid>().unwrap();
+    assert_eq!(id(&format!("\"{ULID}\"")), Some(ulid));
+    assert_eq!(id(&format!("\"{}\"", ULID.to_lowercase())), Some(ulid));
+    // A prefix as the template ids have it: another id, at the ULID's time.
+    let prefixed = id(&format!("\"evt_{ULID}\"")).unwrap();
+    assert_ne!(prefixed, ulid);
+    assert_eq!(prefixed.ms(), ulid.ms());
+    // No ULID at all: opaque, and never refused.
+    for opaque in [
+        "\"0b8e7a5e-8f8b-4a83\"",
+        "42",
+        "\"81J93XS9VVR000000000000001\"",
+    ] {
+        assert_eq!(id(opaque).unwrap().ms(), 0);
+    }
+    for none in ["{}", r#"{"event_id":""}"#, r#"{"event_id":null}"#] {
+        assert!(items("ppoppo", none)[0].event.is_err(), "{none}");
+    }
+}
+
+#[test]
+fn ppoppo_send_request_id() {
+    for (value, expected) in [
+        (
+            r#""01J93XR0000000000000000000""#,
+            Some("01J93XR0000000000000000000"),
+        ),
+        (r#""req_7""#, Some("req_7")),
+        ("7", Some("7")),
+        (r#""""#, None),
+        ("null", None),
+    ] {
+        for name in ["send_request_id", "sendRequestId"] {
+            let body = with(&format!(r#""{name}":{value}"#));
+            assert_eq!(event("ppoppo", &body).request_id.as_deref(), expected);
+        }
+    }
+}
+
+#[test]
+fn ppoppo_event_type() {
+    for (word, expected) in [
+        ("RECIPIENT_DELIVERED", "message.delivered"),
+        ("RECIPIENT_FAILED", "message.failed"),
+        ("RECIPIENT_PENDING_CONSENT", "consent.requested"),
+        ("CONSENT_GRANTED", "consent.granted"),
+        ("CONSENT_DENIED", "consent.denied"),
+        ("REQUEST_COMPLETED", "request.completed"),
+        ("POLL_RESPONSE_RECEIVED", "poll.answered"),
+        ("RECIPIENT_READ", "other"),
+        ("UNSPECIFIED", "other"),
+    ] {
+        let prefixed = format!("SEND_REQUEST_EVENT_TYPE_{word}");
+        let rust: String = word
+            .split('_')
+            .map(|part| part[..1].to_owned() + &part[1..].to_lowercase())
+            .collect();
+        let lower = word.to_lowercase();
+        for written in [word, &prefixed, &rust, &lower, &prefixed.to_lowercase()] {
+            let body = with(&format!(r#""event_type":"{written}""#));
+            let event = event("ppoppo", &body);
+            assert_eq!(event.kind.as_str(), expected, "{written}");
+            assert_eq!(event.provider_kind, written);
+        }
+    }
+    // A number that this version does not know is kept.
+    let body = with(r#""event_type":42"#);
+    assert_eq!(kind("ppoppo", &body), "other");
+    assert_eq!(event("ppoppo", &body).provider_kind, "42");
+}
+
+#[test]
+fn ppoppo_recipient() {
+    for body in [
+        with(r#""recipient":{"ppnum":"12300000004","error_code":"E1","message_id":"m1"}"#),
+        with(r#""recipient":{"ppnum":"12300000004","errorCode":"E1","messageId":"m1"}"#),
+        with(r#""ppnum":"12300000004","error_code":"E1","message_id":"m1""#),
+    ] {
+        let event = event("ppoppo", &body);
+        assert_eq!(event.recipient.as_deref(), Some("12300000004"));
+        assert_eq!(event.error_code.as_deref(), Some("E1"));
+        assert_eq!(event.message_id.as_deref(), Some("m1"));
+    }
+    // Absent, or with less or more than expected: the event stays. Consent and poll
+    // events may come without one.
+    for recipient in ["null", "{}", r#"{"ppnum":null}"#, "[]", r#""?""#] {
+        let body = with(&format!(
+            r#""event_type":"CONSENT_GRANTED","recipient":{recipient}"#
+        ));
+        assert_eq!(event("ppoppo", &body).recipient, None, "{recipient}");
+    }
+    let body = with(r#""recipient":{"ppnum":"1","device":{"os":"ios"}}"#);
+    assert_eq!(stored("ppoppo", &body, "recipient")["device"]["os"], "ios");
+}
+
+#[test]
+fn ppoppo_summary() {
+    let body =
+        with(r#""event_type":"REQUEST_COMPLETED","summary":{"delivered":"2","failed":1,"x":0}"#);
+    assert_eq!(kind("ppoppo", &body), "request.completed");
+    let summary = stored("ppoppo", &body, "summary");
+    assert_eq!(
+        (&summary["delivered"], &summary["failed"]),
+        (&"2".into(), &1.into())
+    );
+    for none in ["null", "[]"] {
+        let body = with(&format!(
+            r#""event_type":"REQUEST_COMPLETED","summary":{none}"#
+        ));
+        assert_eq!(kind("ppoppo", &body), "request.completed");
+    }
+}
+
+#[test]
+fn ppoppo_occurred_at() {
+    let time = |value: &str| at("ppoppo", &with(&format!(r#""occurred_at":{value}"#)));
+    let exact = Some(MS + 456);
+    // RFC 3339, as the page says; or the Timestamp that a sibling message has.
+    assert_eq!(time(r#""2024-10-01T11:34:56.123456Z""#), exact);
+    assert_eq!(time(r#""2024-10-01T13:34:56.123456+02:00""#), exact);
+    assert_eq!(time(r#"{"seconds":1727782496,"nanos":123456000}"#), exact);
+    assert_eq!(time(r#"{"seconds":"1727782496","nanos":123456999}"#), exact);
+    assert_eq!(time("1727782496123456"), exact);
+    assert_eq!(
+        at(
+            "ppoppo",
+            &with(r#""occurredAt":"2024-10-01T11:34:56.123456Z""#)
+        ),
+        exact
+    );
+    // Absent: the ULID says when.
+    for none in ["null", r#""""#, "{}"] {
+        assert_eq!(time(none), Some(MS), "{none}");
+    }
+    let prefixed = format!(r#"{{"event_id":"evt_{ULID}"}}"#);
+    assert_eq!(at("ppoppo", &prefixed), Some(MS));
+    assert_eq!(at("ppoppo", r#"{"event_id":"evt_1"}"#), None);
+}
