@@ -1,0 +1,78 @@
+//! The text of a `.proto` file, compiled in memory.
+
+use std::path::Path;
+
+use protox::{
+    Compiler, Error,
+    file::{ChainFileResolver, File, FileResolver, GoogleFileResolver},
+};
+
+use super::SchemaError;
+
+/// The name that the text goes by; never shown.
+const NAME: &str = "schema.proto";
+
+/// The longest text that is compiled, in bytes.
+const MAX_TEXT: usize = 1 << 20;
+
+/// Compiles the text of one `.proto` file to an encoded `FileDescriptorSet`. It may
+/// import `google/protobuf/*`, and nothing else.
+pub fn compile(proto: &str) -> Result<Vec<u8>, SchemaError> {
+    if proto.len() > MAX_TEXT {
+        return Err(SchemaError::TooLarge(format!(
+            "the .proto text has {} bytes, of at most {MAX_TEXT}",
+            proto.len()
+        )));
+    }
+    let mut resolver = ChainFileResolver::new();
+    resolver.add(Text(proto.to_owned()));
+    resolver.add(GoogleFileResolver::new());
+    let mut compiler = Compiler::with_file_resolver(resolver);
+    compiler.include_imports(true);
+    compiler
+        .open_file(NAME)
+        .map_err(|error| describe(proto, &error))?;
+    Ok(compiler.encode_file_descriptor_set())
+}
+
+struct Text(String);
+
+impl FileResolver for Text {
+    fn open_file(&self, name: &str) -> Result<File, Error> {
+        if name == NAME {
+            File::from_source(NAME, &self.0)
+        } else {
+            Err(Error::file_not_found(name))
+        }
+    }
+
+    fn resolve_path(&self, path: &Path) -> Option<String> {
+        (path == Path::new(NAME)).then(|| NAME.to_owned())
+    }
+}
+
+/// The compiler's `Debug` is `file:line:column: reason`, where it knows the place.
+fn describe(proto: &str, error: &Error) -> SchemaError {
+    let text = format!("{error:?}");
+    let reason = error.to_string();
+    let reason = reason.lines().next().unwrap_or_default().to_owned();
+    if error.is_file_not_found() {
+        let import = reason.split('\'').nth(1).unwrap_or_default();
+        return SchemaError::Import(import.to_owned());
+    }
+    let place = text.strip_prefix(NAME).and_then(|rest| {
+        let mut parts = rest.split(':').skip(1);
+        let line: usize = parts.next()?.trim().parse().ok()?;
+        let column: usize = parts.next()?.trim().parse().ok()?;
+        Some((line, column))
+    });
+    match place {
+        // The end of the text counts as a line of its own, which would be confusing.
+        Some((line, column)) if line <= proto.lines().count().max(1) => SchemaError::Syntax {
+            line,
+            column,
+            reason,
+        },
+        _ => SchemaError::Compile(reason),
+    }
+}

@@ -1,0 +1,69 @@
+//! One event, decoded.
+
+use base64::{Engine, prelude::BASE64_STANDARD};
+use prost_reflect::{DynamicMessage, MessageDescriptor, bytes::Bytes};
+
+use super::{
+    envelope::{Form, Piece},
+    json,
+    text::TextField,
+};
+
+/// An event's key as its message has it, to be given back in the reply.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Key(pub(super) Bytes);
+
+impl Key {
+    /// The key's bytes: those of a text, or the bytes that they are.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A received event.
+#[derive(Clone, Debug)]
+pub struct Decoded {
+    /// The event, or the evidence of one that cannot be decoded: a JSON object.
+    pub json: Vec<u8>,
+    /// Empty if the event has none; `None` if this is no event, and needs no reply.
+    pub key: Option<Key>,
+    /// Why it could not be decoded.
+    pub error: Option<String>,
+}
+
+impl Decoded {
+    pub(super) fn new(descriptor: &MessageDescriptor, key: &TextField, piece: Piece) -> Self {
+        let Piece { bytes, form } = piece;
+        match form {
+            Form::Event { around } => {
+                match DynamicMessage::decode(descriptor.clone(), bytes.clone()) {
+                    Ok(message) => {
+                        // Most events take less than this, and one allocation is enough.
+                        let mut json = Vec::with_capacity(384.max(bytes.len() * 2));
+                        json::write(&message, &around, &mut json);
+                        Self {
+                            json,
+                            key: Some(Key(key.get(&message))),
+                            error: None,
+                        }
+                    }
+                    Err(error) => Self::undecodable(&bytes, error.to_string(), Some(key)),
+                }
+            }
+            Form::Cut(reason) => Self::undecodable(&bytes, reason, Some(key)),
+            Form::Rest(reason) => Self::undecodable(&bytes, reason, None),
+        }
+    }
+
+    fn undecodable(bytes: &Bytes, error: String, key: Option<&TextField>) -> Self {
+        let evidence = serde_json::json!({
+            "@undecodable": BASE64_STANDARD.encode(bytes),
+            "@error": error,
+        });
+        Self {
+            json: evidence.to_string().into_bytes(),
+            key: key.map(|key| Key(key.scan(bytes))),
+            error: Some(error),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Where a schema has what a call needs, and what to do where it has not.
+
+use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor};
+
+use super::{SchemaError, envelope::Shape, text::TextField};
+
+/// The method of this path. The slash before it may be left out.
+pub(super) fn find_method(
+    pool: &DescriptorPool,
+    path: &str,
+) -> Result<MethodDescriptor, SchemaError> {
+    let wanted = path.trim().strip_prefix('/').unwrap_or(path.trim());
+    let Some((service, method)) = wanted.split_once('/') else {
+        return Err(SchemaError::NotMethod(path.to_owned()));
+    };
+    let found = pool
+        .get_service_by_name(service)
+        .and_then(|service| service.methods().find(|m| m.name() == method));
+    found.ok_or_else(|| {
+        let all: Vec<String> = pool
+            .services()
+            .flat_map(|service| {
+                let name = service.full_name().to_owned();
+                let methods = service.methods();
+                methods
+                    .map(|method| format!("/{name}/{}", method.name()))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        SchemaError::NoMethod {
+            wanted: format!("/{wanted}"),
+            found: if all.is_empty() {
+                "it describes no service".to_owned()
+            } else {
+                format!("it has {}", shortened(&all))
+            },
+        }
+    })
+}
+
+pub(super) fn field(
+    message: &MessageDescriptor,
+    name: &'static str,
+) -> Result<FieldDescriptor, SchemaError> {
+    message
+        .get_field_by_name(name)
+        .ok_or_else(|| missing(message, name))
+}
+
+/// Where `message` has the field `key`: itself, or in its only field whose message does.
+pub(super) fn locate(
+    message: &MessageDescriptor,
+    key: &'static str,
+) -> Result<(Shape, MessageDescriptor), SchemaError> {
+    if message.get_field_by_name(key).is_some() {
+        return Ok((Shape::Itself, message.clone()));
+    }
+    let mut fitting = inner(message).filter(|(_, inner)| inner.get_field_by_name(key).is_some());
+    let Some((field, event)) = fitting.next() else {
+        return Err(missing(message, key));
+    };
+    let others: Vec<String> = fitting.map(|(field, _)| field.name().to_owned()).collect();
+    if others.is_empty() {
+        return Ok((Shape::Inside(field), event));
+    }
+    Err(SchemaError::Ambiguous {
+        message: message.full_name().to_owned(),
+        field: key,
+        places: format!("{}, {}", field.name(), shortened(&others)),
+        first: event.name().to_owned(),
+    })
+}
+
+/// The fields that may wrap something, with their messages.
+fn inner(
+    message: &MessageDescriptor,
+) -> impl Iterator<Item = (FieldDescriptor, MessageDescriptor)> {
+    message.fields().filter_map(|field| match field.kind() {
+        Kind::Message(inner)
+            if !field.is_map()
+                && !field.is_group()
+                && inner.package_name() != "google.protobuf" =>
+        {
+            Some((field, inner))
+        }
+        _ => None,
+    })
+}
+
+/// Says what is there instead, and how to map it.
+fn missing(message: &MessageDescriptor, name: &'static str) -> SchemaError {
+    let mut place = format!("the message {} has no", message.full_name());
+    let mut of = message.clone();
+    let mut inside = inner(message);
+    if let (Some((field, only)), None) = (inside.next(), inside.next())
+        && !message.fields().any(|field| TextField::new(field).is_ok())
+    {
+        place = format!(
+            "neither the message {} nor {}, which is in its field {}, has a",
+            message.full_name(),
+            only.full_name(),
+            field.name()
+        );
+        of = only;
+    }
+    let names: Vec<String> = of.fields().map(|field| field.name().to_owned()).collect();
+    let advice = if names.is_empty() {
+        "it has no fields at all".to_owned()
+    } else {
+        let guess = of
+            .fields()
+            .filter(|field| TextField::new(field.clone()).is_ok())
+            .map(|field| field.name().to_owned())
+            .find(|name| name.contains("id") || name.contains("key"))
+            .or_else(|| names.first().cloned())
+            .unwrap_or_default();
+        format!(
+            "the fields of {} are {}; if one of them plays that part, map it: \
+             names => '{{\"{}.{guess}\": \"{name}\"}}'",
+            of.name(),
+            shortened(&names),
+            of.name(),
+        )
+    };
+    SchemaError::NoField {
+        place,
+        field: name,
+        advice,
+    }
+}
+
+fn shortened(names: &[String]) -> String {
+    const SHOWN: usize = 20;
+    let shown = names.iter().take(SHOWN).map(String::as_str);
+    let mut text = shown.collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(", ..");
+    }
+    text
+}

@@ -1,0 +1,201 @@
+//! A provider's names, mapped to ours in the descriptors themselves.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use prost_reflect::{
+    Kind, MessageDescriptor,
+    prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorSet},
+};
+
+use super::SchemaError;
+
+/// Their names to ours. A key is a field or an enum value, as far as it needs to be
+/// qualified: `field`, `Message.field`, `package.Message.field`. The longest key that
+/// fits decides.
+pub type Names = BTreeMap<String, String>;
+
+/// Renames in `set`. Only messages and enums that `roots` lead to are meant: others may
+/// have fields of the same names.
+pub(super) fn apply(
+    set: &mut FileDescriptorSet,
+    roots: [&MessageDescriptor; 2],
+    names: &Names,
+) -> Result<(), SchemaError> {
+    for (from, to) in names {
+        // Nothing that could be taken for a qualified name, or break a message.
+        let bad = |c: char| c == '.' || c.is_control();
+        if to.is_empty() || to.len() > 200 || to.contains(bad) {
+            return Err(SchemaError::NotName {
+                from: from.clone(),
+                to: to.clone(),
+            });
+        }
+    }
+    let mut renaming = Renaming {
+        names,
+        reached: reached(roots),
+        used: HashSet::new(),
+        targets: names.values().map(String::as_str).collect(),
+    };
+    for file in &mut set.file {
+        let scope = file.package().to_owned();
+        for message in &mut file.message_type {
+            renaming.message(&scope, message)?;
+        }
+        for of in &mut file.enum_type {
+            renaming.enumeration(&scope, of)?;
+        }
+    }
+    match names
+        .keys()
+        .find(|key| !renaming.used.contains(key.as_str()))
+    {
+        Some(key) => Err(SchemaError::UnknownName(key.clone())),
+        None => Ok(()),
+    }
+}
+
+/// The full names of the messages and enums that these lead to. The well-known types
+/// are what they are.
+fn reached(roots: [&MessageDescriptor; 2]) -> BTreeSet<String> {
+    let mut reached = BTreeSet::new();
+    let mut left: Vec<MessageDescriptor> = roots.into_iter().cloned().collect();
+    while let Some(message) = left.pop() {
+        if message.package_name() == "google.protobuf"
+            || !reached.insert(message.full_name().to_owned())
+        {
+            continue;
+        }
+        let fields = message.fields().map(|field| field.kind());
+        let extensions = message.extensions().map(|extension| extension.kind());
+        for kind in fields.chain(extensions).collect::<Vec<_>>() {
+            match kind {
+                Kind::Message(message) => left.push(message),
+                Kind::Enum(of) if of.package_name() != "google.protobuf" => {
+                    reached.insert(of.full_name().to_owned());
+                }
+                _ => {}
+            }
+        }
+    }
+    reached
+}
+
+struct Renaming<'n> {
+    names: &'n Names,
+    reached: BTreeSet<String>,
+    used: HashSet<&'n str>,
+    targets: HashSet<&'n str>,
+}
+
+impl<'n> Renaming<'n> {
+    fn message(&mut self, scope: &str, message: &mut DescriptorProto) -> Result<(), SchemaError> {
+        let full = join(scope, message.name());
+        let is_entry = message.options.as_ref().is_some_and(|o| o.map_entry());
+        if self.reached.contains(&full) && !is_entry {
+            self.fields(&full, message)?;
+        }
+        for nested in &mut message.nested_type {
+            self.message(&full, nested)?;
+        }
+        for of in &mut message.enum_type {
+            self.enumeration(&full, of)?;
+        }
+        Ok(())
+    }
+
+    fn fields(&mut self, full: &str, message: &mut DescriptorProto) -> Result<(), SchemaError> {
+        // As the pool compares them, so that its words are never needed.
+        let folded = |name: &str| name.replace('_', "").to_ascii_lowercase();
+        let mut taken: HashMap<String, String> = HashMap::new();
+        for field in &mut message.field {
+            let theirs = field.name().to_owned();
+            if let Some(ours) = self.find(&[join(full, &theirs)]) {
+                field.name = Some(ours.to_owned());
+                field.json_name = Some(ours.to_owned());
+            }
+            let key = folded(field.name());
+            if let Some(first) = taken.insert(key, theirs.clone()) {
+                return Err(SchemaError::SameName {
+                    message: full.to_owned(),
+                    name: field.name().to_owned(),
+                    first,
+                    second: theirs,
+                });
+            }
+        }
+        // A oneof shares its scope with the fields, and its name is never seen.
+        let mut held: HashSet<String> = message.field.iter().map(|f| f.name().to_owned()).collect();
+        for oneof in &mut message.oneof_decl {
+            let mut name = oneof.name().to_owned();
+            while !held.insert(name.clone()) {
+                name.push('_');
+            }
+            oneof.name = Some(name);
+        }
+        Ok(())
+    }
+
+    fn enumeration(
+        &mut self,
+        scope: &str,
+        of: &mut EnumDescriptorProto,
+    ) -> Result<(), SchemaError> {
+        let full = join(scope, of.name());
+        let prefix = of.name().to_owned();
+        let reached = self.reached.contains(&full);
+        let mut taken: HashMap<String, String> = HashMap::new();
+        for value in &mut of.value {
+            let theirs = value.name().to_owned();
+            // By the rules of protobuf a value stands beside its enum, not in it.
+            let qualified = [join(&full, &theirs), join(scope, &theirs)];
+            if !reached {
+                // Another enum of that scope may have our name already.
+                if self.targets.contains(theirs.as_str()) {
+                    value.name = Some(format!("{prefix}_{theirs}"));
+                }
+                continue;
+            }
+            if let Some(ours) = self.find(&qualified) {
+                value.name = Some(ours.to_owned());
+            }
+            if let Some(first) = taken.insert(value.name().to_owned(), theirs.clone()) {
+                return Err(SchemaError::SameValue {
+                    message: full,
+                    name: value.name().to_owned(),
+                    first,
+                    second: theirs,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Our name for what has these full names. Every key that fits counts as used, also
+    /// where a longer one decides.
+    fn find(&mut self, full: &[String]) -> Option<&'n str> {
+        let mut best: Option<(&'n str, &'n str)> = None;
+        for full in full {
+            let starts = std::iter::once(0).chain(full.match_indices('.').map(|(i, _)| i + 1));
+            for start in starts {
+                let Some((key, ours)) = full.get(start..).and_then(|s| self.names.get_key_value(s))
+                else {
+                    continue;
+                };
+                self.used.insert(key);
+                if best.is_none_or(|(held, _)| held.len() < key.len()) {
+                    best = Some((key, ours));
+                }
+            }
+        }
+        best.map(|(_, ours)| ours)
+    }
+}
+
+fn join(scope: &str, name: &str) -> String {
+    if scope.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{scope}.{name}")
+    }
+}

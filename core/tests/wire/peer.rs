@@ -1,0 +1,72 @@
+//! The other side of a call, which knows only its own names.
+
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
+use serde_json::Value;
+use tidings_core::wire::{self, Bytes, Call, Names, Schema};
+
+pub(crate) fn names(text: &str) -> Names {
+    serde_json::from_str(text).unwrap()
+}
+
+/// Ours, as the worker has it.
+pub(crate) fn ppoppo() -> Schema {
+    let method = "/chat.external.ExternalMessageService/StreamSendRequestEvents";
+    ours(Call::PPOPPO, method)
+}
+
+pub(crate) fn pushwoosh() -> Schema {
+    let method = "/pushwoosh.event_streaming.v1.EventStreaming/StreamEvents";
+    ours(Call::PUSHWOOSH, method)
+}
+
+fn ours(call: Call, method: &str) -> Schema {
+    let set = tidings_proto::DESCRIPTOR_SET;
+    Schema::new(call, set, method, &Names::new()).unwrap()
+}
+
+/// A source's own schema, from its text.
+pub(crate) fn own(
+    call: Call,
+    proto: &str,
+    method: &str,
+    mapping: &str,
+) -> Result<Schema, wire::SchemaError> {
+    Schema::new(call, &wire::compile(proto)?, method, &names(mapping))
+}
+
+/// What a schema makes of a message.
+pub(crate) fn decode(schema: &Schema, message: impl Into<Bytes>) -> Vec<Value> {
+    schema
+        .events(message.into())
+        .map(|event| serde_json::from_slice(&event.json).unwrap())
+        .collect()
+}
+
+pub(crate) struct Peer(DescriptorPool);
+
+impl Peer {
+    pub(crate) fn new(proto: &str) -> Self {
+        let set = wire::compile(proto).unwrap();
+        Self(DescriptorPool::decode(set.as_slice()).unwrap())
+    }
+
+    pub(crate) fn message(&self, name: &str) -> MessageDescriptor {
+        self.0.get_message_by_name(name).unwrap()
+    }
+
+    /// The bytes of a message, from its JSON in the peer's names.
+    pub(crate) fn encode(&self, name: &str, json: &Value) -> Vec<u8> {
+        DynamicMessage::deserialize(self.message(name), json)
+            .unwrap()
+            .encode_to_vec()
+    }
+
+    /// What the peer reads, in its own names.
+    pub(crate) fn read(&self, name: &str, bytes: &[u8]) -> Value {
+        let message = DynamicMessage::decode(self.message(name), bytes).unwrap();
+        let options = SerializeOptions::new().use_proto_field_name(true);
+        let json = message.serialize_with_options(serde_json::value::Serializer, &options);
+        json.unwrap()
+    }
+}
