@@ -23,15 +23,15 @@ comment on table event is
 comment on column event.id is 'Its position in the log, given at ingestion: the cursor.';
 comment on column event.event_id is 'Its identity: the provider''s ULID, or one derived from what the event says.';
 comment on column event.source_id is 'tidings.source.id.';
-comment on column event.provider is 'ppoppo, pushwoosh, arpoone or pushpushgo.';
+comment on column event.provider is 'One of providers().';
 comment on column event.kind is 'What it means: message.delivered, consent.granted, .. or other.';
 comment on column event.provider_kind is 'What the provider calls it.';
 comment on column event.channel is 'sms, push, email, chat, or the provider''s word in lower case.';
-comment on column event.occurred_at is 'The provider''s clock; received_at where the provider sends no time.';
+comment on column event.occurred_at is 'The provider''s clock; where it sends no time, when the event was first received.';
 comment on column event.received_at is 'Our clock, when the request arrived.';
 comment on column event.request_id is 'The send request that the message belongs to.';
 comment on column event.message_id is 'The provider''s id of the message.';
-comment on column event.recipient is 'Whom it was sent to: a number, an address, a device or a subscriber.';
+comment on column event.recipient is 'The person: whom it was sent to, or who wrote to us; a number, an address, a device or a subscriber.';
 comment on column event.campaign is 'The provider''s campaign.';
 comment on column event.error_code is 'The provider''s code of a failure.';
 comment on column event.reason is 'The provider''s words about a failure or a state.';

@@ -25,7 +25,7 @@ begin
   execute format(
     'grant select on tidings.source, tidings.event, tidings.event_default, tidings.stream,'
     ' tidings.message, tidings.consent, tidings.subscriber, tidings.request_summary, tidings.request,'
-    ' tidings.consumer, tidings.lag, tidings.retention to %s', role);
+    ' tidings.consumer, tidings.lag, tidings.retention, tidings.source_policy, tidings.stream_status to %s', role);
   execute format(
     'grant execute on function tidings.events_after(tidings.ulid, int, text, text[]), tidings.stream_cursor(text),'
     ' tidings._source(text), tidings._require_log_access(), tidings._log_horizon(), tidings._clock_ms(),'
@@ -34,7 +34,7 @@ begin
 end
 $$;
 comment on function grant_reader(regrole) is
-  'Lets a role query events, state, sources and lag, and follow the log, also by the consumers that there are: to make, move and drop them is administration. It sees no secret, and nothing of what was rejected.';
+  'Lets a role query events, state, sources and lag, and follow the log, also by the consumers that there are: to make, move and drop them is administration. It sees how sources and streams are doing, but no secret, and nothing of what was rejected.';
 
 create function grant_worker(role regrole)
   returns void
@@ -44,15 +44,16 @@ as $$
 begin
   perform tidings._require_role(role);
   execute format('grant usage on schema tidings to %s', role);
-  execute format('grant select on tidings.source to %s', role);
+  execute format('grant select on tidings.source, tidings.source_schema, tidings.source_policy, tidings.stream_status to %s', role);
   execute format(
     'grant execute on function tidings.ingest(text, bytea, jsonb), tidings.ingest_batch(text[], bytea[], jsonb[]),'
     ' tidings.verify(text, bytea, jsonb), tidings.find_source(text, jsonb),'
-    ' tidings.stream_cursor(text), tidings.stream_secret(text), tidings.maintain() to %s', role);
+    ' tidings.stream_cursor(text), tidings.stream_secret(text),'
+    ' tidings.report_stream(text, text, text, int, text, timestamptz), tidings.maintain() to %s', role);
 end
 $$;
 comment on function grant_worker(regrole) is
-  'Lets a role do what the worker does: read the sources, verify, ingest, and call maintain. It can read no table but tidings.source, and no secret but the tokens with which it dials.';
+  'Lets a role do what the worker does: read the sources and their schemas, verify, ingest, report on streams, and call maintain. It can read no event, nothing of what was rejected, and no secret but those with which it dials.';
 
 revoke all on all functions in schema tidings from public;
 grant usage on schema tidings to public;
@@ -66,7 +67,7 @@ begin
     from pg_catalog.pg_proc p
     where p.pronamespace = 'tidings'::regnamespace
       and (p.proname ~ '^(ulid_|gen_ulid$|hmac_sha1$|verify_hmac_sha1$)'
-           or p.proname in ('normalize', '_normalize', '_raise_malformed'))
+           or p.proname in ('normalize', '_normalize', '_raise_malformed', 'providers', '_is_dialed'))
   loop
     execute pg_catalog.format('grant execute on function %s to public', pure);
   end loop;

@@ -48,7 +48,7 @@ begin
   with request as materialized (
     select
       r.ordinal::int, r.source, r.body, r.headers, s.id as source_id, s.provider,
-      coalesce(s.options ->> 'timezone', 'UTC') as timezone,
+      s.options::text as options,
       tidings._receipt(r.headers ->> 'receipt-id') as receipt,
       case
         when s.id is null then 'unknown_source'
@@ -68,8 +68,19 @@ begin
       coalesce(r.receipt::timestamptz, started_at) as received_at,
       n.*, tidings._log_id() as id
     from request r
-    cross join lateral tidings._normalize(r.provider, r.source, r.timezone, r.body) n
+    cross join lateral tidings._normalize(r.provider, r.source, r.options, r.body) n
     where r.refused is null
+  ),
+  dated as (
+    insert into tidings.undated as u (event_id, source_id, occurred_at)
+    select i.event_id, i.source_id, min(i.received_at)
+    from item i
+    where i.error is null and i.event_id is not null and i.occurred_at is null
+    group by i.event_id, i.source_id
+    order by i.event_id, i.source_id
+    -- Not "do nothing": that would return no row where there is one already.
+    on conflict (event_id, source_id) do update set occurred_at = u.occurred_at
+    returning u.event_id, u.source_id, u.occurred_at
   ),
   stored as (
     insert into tidings.event (
@@ -81,9 +92,10 @@ begin
       -- What has no identity is identified by its receipt, or else is an event each time.
       coalesce(i.event_id, tidings._receipt_event_id(i.provider, i.source, i.receipt, i.received_at, i.ordinal, i.payload::text), i.id) as event_id,
       i.source_id, i.provider, i.kind, i.provider_kind, i.channel,
-      coalesce(i.occurred_at, i.received_at) as occurred_at,
+      coalesce(i.occurred_at, d.occurred_at, i.received_at) as occurred_at,
       i.received_at, i.request_id, i.message_id, i.recipient, i.campaign, i.error_code, i.reason, i.payload
     from item i
+    left join dated d on d.event_id = i.event_id and d.source_id = i.source_id and i.occurred_at is null
     where i.error is null
     -- By the key, so that concurrent batches with the same events never deadlock; of
     -- equal events the first is stored.

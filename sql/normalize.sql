@@ -23,14 +23,14 @@ create type normalized_event as (
 );
 comment on type normalized_event is 'One item of a provider''s request, told in the common vocabulary.';
 comment on column normalized_event.ordinal is 'Its place in the request, from 1.';
-comment on column normalized_event.event_id is 'The provider''s ULID, or one derived from what the event says; null where the provider gives neither an id nor a time.';
+comment on column normalized_event.event_id is 'The provider''s ULID, or one derived from what the event says; null where the provider gives nothing that would tell the event from another.';
 comment on column normalized_event.kind is 'What it means: message.delivered, consent.granted, .. or other.';
 comment on column normalized_event.provider_kind is 'What the provider calls it.';
 comment on column normalized_event.channel is 'sms, push, email, chat, or the provider''s word in lower case.';
 comment on column normalized_event.occurred_at is 'The provider''s clock; null where the item carries no time.';
 comment on column normalized_event.request_id is 'The send request that the message belongs to.';
 comment on column normalized_event.message_id is 'The provider''s id of the message.';
-comment on column normalized_event.recipient is 'Whom it was sent to: a number, an address, a device or a subscriber.';
+comment on column normalized_event.recipient is 'The person: whom it was sent to, or who wrote to us; a number, an address, a device or a subscriber.';
 comment on column normalized_event.campaign is 'The provider''s campaign.';
 comment on column normalized_event.error_code is 'The provider''s code of a failure.';
 comment on column normalized_event.reason is 'The provider''s words about a failure or a state.';
@@ -40,7 +40,7 @@ comment on column normalized_event.error is 'Why the item is no event; null wher
 -- Declared here rather than generated, for its estimates: the planner must expect a
 -- batch, or it joins the batch to itself row by row.
 create function _normalize(
-  provider text, source text, timezone text, body bytea,
+  provider text, source text, options text, body bytea,
   out ordinal int, out event_id ulid, out kind text, out provider_kind text, out channel text,
   out occurred_at timestamptz, out request_id text, out message_id text, out recipient text,
   out campaign text, out error_code text, out reason text, out payload jsonb, out error text,
@@ -59,11 +59,11 @@ create function tidings.normalize(provider text, body bytea)
 as $$
   select ordinal, event_id, kind, provider_kind, channel, occurred_at, request_id, message_id,
          recipient, campaign, error_code, reason, payload, error
-  from _normalize($1, '', 'UTC', $2)
+  from _normalize($1, '', '{}', $2)
   where ordinal is not null or _raise_malformed(error)
 $$;
 comment on function tidings.normalize(text, bytea) is
-  'What a body of this provider (ppoppo, pushwoosh, arpoone, pushpushgo) says, a row for each item. An item that is no event has its reason in "error"; a body that is no JSON object or array is an error (SQLSTATE 22032), an unknown provider another (22023). Derived ids differ from those of stored events, for a source''s name is part of them. Times without an offset are read as UTC.';
+  'What a body of this provider (see providers()) says, a row for each item. An item that is no event has its reason in "error"; a body that is no JSON object or array is an error (SQLSTATE 22032), an unknown provider another (22023). Derived ids differ from those of stored events, for a source''s name is part of them. Times without an offset are read as UTC.';
 
 create function tidings.normalize(provider text, body jsonb)
   returns setof normalized_event

@@ -28,7 +28,7 @@ as $$
 declare
   q record;
   answer tidings.receipt;
-  requests jsonb;  -- of each: head, source, provider, timezone, verdict
+  requests jsonb;  -- of each: head, source, provider, options, verdict
   sources text[];
   bodies bytea[];
   headers jsonb[];
@@ -54,7 +54,7 @@ begin
   )
   select
     jsonb_agg(jsonb_build_object('head', r.head, 'source', s.name, 'provider', s.provider,
-      'timezone', coalesce(s.options ->> 'timezone', 'UTC'), 'verdict', r.verdict) order by r.head),
+      'options', s.options::text, 'verdict', r.verdict) order by r.head),
     array_agg(s.name order by r.head), array_agg(r.body order by r.head),
     array_agg(tidings._first_receipt(r.headers, r.received_at, r.head) order by r.head),
     array_agg(r.verdict <> 'unauthorized' order by r.head)
@@ -67,7 +67,7 @@ begin
 
   for answer in select r.* from tidings._ingest(sources, bodies, headers, verified) r order by r.ordinal loop
     select x.* into q
-    from jsonb_to_record(requests -> (answer.ordinal - 1)) x (head tidings.ulid, source text, provider text, timezone text, verdict text);
+    from jsonb_to_record(requests -> (answer.ordinal - 1)) x (head tidings.ulid, source text, provider text, options text, verdict text);
     case
       when answer.verdict = 'accepted' and answer.rejected = 0 then
         delete from tidings.rejected r where r.id in (select b.id from unnest(ids, heads) b (id, head) where b.head = q.head);
@@ -77,7 +77,7 @@ begin
         select tidings.gen_ulid(), r.received_at, r.source_id, 'item', n.error, n.ordinal, null,
           substr(n.item, 1, 1 << 20), octet_length(n.item)
         from tidings.rejected r
-        cross join lateral tidings._normalize(q.provider, q.source, q.timezone, r.body) n
+        cross join lateral tidings._normalize(q.provider, q.source, q.options, r.body) n
         where r.id = q.head and n.error is not null;
         delete from tidings.rejected r where r.id = q.head;
         perform tidings._trim_rejected(array[q.source]);
@@ -85,7 +85,7 @@ begin
         update tidings.rejected r
         set reason = (
           select n.error
-          from tidings._normalize(q.provider, q.source, q.timezone, bodies[answer.ordinal]) n
+          from tidings._normalize(q.provider, q.source, q.options, bodies[answer.ordinal]) n
           where n.error is not null order by n.ordinal limit 1)
         where r.id in (select b.id from unnest(ids, heads) b (id, head) where b.head = q.head);
       when answer.verdict = 'malformed' and q.verdict <> 'item' then

@@ -16,7 +16,7 @@ alter sequence source_id_seq owned by source.id;
 comment on table source is 'An account at a provider that sends events. Made by add_source; shows no secret.';
 comment on column source.id is 'Stands in tidings.event; never used again.';
 comment on column source.name is 'Stands in the URL of its webhooks: 1 to 63 letters, digits, ".", "_" and "-".';
-comment on column source.provider is 'ppoppo, pushwoosh, arpoone or pushpushgo.';
+comment on column source.provider is 'One of providers().';
 comment on column source.options is 'The options of add_source, without the secret ones.';
 comment on column source.enabled is 'Whether its events are taken. Set by set_source_enabled.';
 comment on column source.created_at is 'When it was added.';
@@ -137,7 +137,7 @@ begin
 end
 $$;
 comment on function add_source(text, text, text, jsonb) is
-  'Adds a source and returns its id. "secret" is what the provider''s own scheme needs: Ppoppo''s bearer token, Pushwoosh''s whole Authorization value, Arpoone''s URL token, PushPushGo''s ProjectId. Options of every source: url_token (a token demanded on top, as the last part of the URL), allow_unauthenticated (a webhook source with neither secret nor token refuses everything unless this is true). Of Ppoppo: endpoint, send_request_id, overlap (seconds), token_env, token_file. Of Arpoone: timezone. SQLSTATE 22023 for an unknown provider or option, 42710 where the name is taken.';
+  'Adds a source and returns its id. "secret" is what the provider''s own scheme needs: Ppoppo''s bearer token (or, with token_url, its client secret), Pushwoosh''s whole Authorization value, Arpoone''s URL token, PushPushGo''s ProjectId. Options of every source: url_token (a token demanded on top, as the last part of the URL), allow_unauthenticated (a webhook source with neither secret nor token refuses everything unless this is true). Of Ppoppo: endpoint (its path goes before the method''s), send_request_id, overlap (how many seconds of events are read again after a connection has ended), token_env, token_file (where the worker finds the token), token_url, client_id, scope (OAuth2 client credentials), ca_file, keepalive and idle_limit (seconds; 0 is never). Of Arpoone: timezone, time_format (of strptime, tried first). See providers(). SQLSTATE 22023 for an unknown provider or option, 42710 where the name is taken.';
 
 create function rotate_secret(name text, new_secret text, overlap interval default '24 hours')
   returns void
@@ -191,13 +191,15 @@ declare
   of_source int := (tidings._source(name)).id;
 begin
   delete from tidings.source_secret where source_id = of_source;
+  delete from tidings.source_schema where source_id = of_source;
   delete from tidings.stream where source_id = of_source;
+  delete from tidings.stream_state where source_id = of_source;
   delete from tidings.rejected where source_id = of_source;
   delete from tidings.source where id = of_source;
 end
 $$;
 comment on function drop_source(text) is
-  'Removes a source with its secrets, its cursor and what was rejected of it. Its events stay. SQLSTATE 42704 where there is no such source.';
+  'Removes a source with its secrets, its schema, its cursor and what was rejected of it. Its events stay. SQLSTATE 42704 where there is no such source.';
 
 create function verify(source text, body bytea, headers jsonb)
   returns boolean

@@ -42,7 +42,7 @@ comment on table message is
 comment on column message.message_key is 'What the provider tells messages apart by: the send request where it names one, else the message.';
 comment on column message.recipient is 'Whom it was sent to; empty where the provider does not say.';
 comment on column message.source_id is 'tidings.source.id.';
-comment on column message.provider is 'ppoppo, pushwoosh, arpoone or pushpushgo.';
+comment on column message.provider is 'One of providers().';
 comment on column message.message_id is 'The provider''s id of the message.';
 comment on column message.request_id is 'The send request that it belongs to.';
 comment on column message.channel is 'sms, push, email, chat, or the provider''s word in lower case.';

@@ -8,13 +8,15 @@
 //! - [`ulid`]: the type, its text form, and the functions over it
 //! - [`signature`]: HMAC-SHA1, and a source's policy
 //! - [`normalize`]: a body becomes rows
-//! - [`source`]: what is checked when a source is added
+//! - [`source`]: the providers, and what is checked when a source is added
+//! - [`schema`]: what is checked when a source gets a schema of its own
 //! - [`log`]: the lock and the ids of the log
 //! - [`error`]: SQLSTATE, message, detail and hint
 
 mod error;
 mod log;
 mod normalize;
+mod schema;
 mod signature;
 mod source;
 mod ulid;
@@ -48,11 +50,31 @@ extension_sql_file!(
     name = "source",
     requires = ["normalize"]
 );
-extension_sql_file!("../../sql/event.sql", name = "event", requires = ["source"]);
+extension_sql_file!(
+    "../../sql/provider.sql",
+    name = "provider",
+    requires = ["source"]
+);
+extension_sql_file!(
+    "../../sql/schema.sql",
+    name = "schema",
+    requires = ["provider"]
+);
+extension_sql_file!("../../sql/event.sql", name = "event", requires = ["schema"]);
+extension_sql_file!(
+    "../../sql/undated.sql",
+    name = "undated",
+    requires = ["event"]
+);
+extension_sql_file!(
+    "../../sql/stream.sql",
+    name = "stream",
+    requires = ["undated"]
+);
 extension_sql_file!(
     "../../sql/receipt.sql",
     name = "receipt",
-    requires = ["event"]
+    requires = ["stream"]
 );
 extension_sql_file!(
     "../../sql/state.sql",
@@ -69,9 +91,19 @@ extension_sql_file!(
 );
 extension_sql_file!("../../sql/lag.sql", name = "lag", requires = ["consumer"]);
 extension_sql_file!(
+    "../../sql/retention.sql",
+    name = "retention",
+    requires = ["lag"]
+);
+extension_sql_file!(
+    "../../sql/partition.sql",
+    name = "partition",
+    requires = ["retention"]
+);
+extension_sql_file!(
     "../../sql/maintain.sql",
     name = "maintain",
-    requires = ["lag"]
+    requires = ["partition"]
 );
 extension_sql_file!(
     "../../sql/rejected.sql",

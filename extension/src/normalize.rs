@@ -10,11 +10,15 @@ use pgrx::{
     pg_sys::{self, panic::ErrorReport},
     prelude::*,
 };
-use tidings_core::{Event, Item, Malformed, identity, time, time::Micros};
+use tidings_core::{
+    Event, Item, ItemError, Malformed, identity,
+    provider::{OptionError, Settings},
+    time::Micros,
+};
 
 use crate::{
-    error::{error, invalid},
-    source::provider,
+    error::error,
+    source::{provider, refused_option},
     ulid::{POSTGRES_EPOCH, Ulid, timestamptz},
 };
 
@@ -70,12 +74,16 @@ type Row = (
 );
 
 /// The rows of a body that was sent to a source. Declared in `sql/normalize.sql`.
+///
+/// `options` are the source's, as JSON. An installation of version 0.2.0 or older, which
+/// is still to be updated, passes its time zone alone, and cannot store events without a
+/// time.
 #[pg_extern(name = "_normalize", sql = false)]
 #[allow(clippy::type_complexity, reason = "the columns are listed for SQL")]
 fn normalize_for_source(
     provider_name: &str,
     source: &str,
-    timezone: &str,
+    options: &str,
     body: &[u8],
 ) -> Result<
     TableIterator<
@@ -100,17 +108,36 @@ fn normalize_for_source(
     >,
     ErrorReport,
 > {
-    let zone = time::zone(timezone).ok_or_else(|| {
-        invalid(
-            format!("unknown time zone \"{timezone}\""),
-            "Name a zone of the IANA database, such as Europe/Lisbon.",
-        )
-    })?;
-    let rows = match provider(provider_name)?.normalize(source, &zone, body) {
-        Ok(items) => items.into_iter().map(row).collect::<Result<Vec<_>, _>>()?,
+    let (settings, is_current) = settings(options)?;
+    let rows = match provider(provider_name)?.normalize(source, &settings, body) {
+        Ok(items) => items
+            .into_iter()
+            .map(|item| if is_current { item } else { timed(item) })
+            .map(row)
+            .collect::<Result<Vec<_>, _>>()?,
         Err(reason) => vec![malformed(&reason)],
     };
     Ok(TableIterator::new(rows))
+}
+
+/// The settings of a source, and whether the installation is of this version.
+fn settings(options: &str) -> Result<(Settings, bool), ErrorReport> {
+    let refuse = |reason: OptionError| refused_option(&reason);
+    if options.starts_with('{') {
+        return Ok((Settings::from_options(options).map_err(refuse)?, true));
+    }
+    let options = serde_json::json!({ "timezone": options }).to_string();
+    Ok((Settings::from_options(&options).map_err(refuse)?, false))
+}
+
+/// The item, or the reason why an installation of an earlier version cannot store it.
+fn timed(mut item: Item<'_>) -> Item<'_> {
+    if matches!(&item.event, Ok(event) if event.event_id.is_some() && event.occurred_at.is_none()) {
+        item.event = Err(ItemError::Missing(
+            "its time, which only an extension that was updated (ALTER EXTENSION tidings UPDATE) can do without,",
+        ));
+    }
+    item
 }
 
 fn row(item: Item<'_>) -> Result<Row, ErrorReport> {

@@ -1,9 +1,9 @@
-//! What is checked when a source is added.
+//! The providers, and what is checked when a source is added.
 
-use pgrx::{pg_sys::panic::ErrorReport, prelude::*};
+use pgrx::{iter::TableIterator, pg_sys::panic::ErrorReport, prelude::*};
 use tidings_core::{
     Provider,
-    provider::{self, OptionError},
+    provider::{self, OptionError, Scheme},
 };
 
 use crate::error::invalid;
@@ -23,20 +23,20 @@ pub(crate) fn provider(name: &str) -> Result<&'static Provider, ErrorReport> {
 #[pg_extern(name = "_check_options", immutable, strict, parallel_safe)]
 fn check_options(provider_name: &str, options: &str) -> Result<(), ErrorReport> {
     let provider = provider(provider_name)?;
-    let options = serde_json::from_str(options).map_err(|reason| {
-        invalid(
-            "options are not a JSON object",
-            "Write them as '{\"name\": \"value\"}'.",
-        )
-        .set_detail(format!("{reason}."))
-    })?;
-    provider.check_options(&options).map_err(|reason| {
-        let hint = match &reason {
-            OptionError::Unknown { known, .. } => format!("Its options are {known}."),
-            OptionError::Invalid { .. } => "Correct the option's value.".to_owned(),
-        };
-        invalid(reason.to_string(), hint)
-    })
+    let options = serde_json::from_str(options)
+        .map_err(|reason| refused_option(&OptionError::NotAnObject(reason.to_string())))?;
+    provider
+        .check_options(&options)
+        .map_err(|reason| refused_option(&reason))
+}
+
+/// An error that says what to do about a source's options.
+pub(crate) fn refused_option(reason: &OptionError) -> ErrorReport {
+    let report = invalid(reason.to_string(), reason.hint());
+    match reason {
+        OptionError::NotAnObject(detail) => report.set_detail(format!("{detail}.")),
+        _ => report,
+    }
 }
 
 /// Whether a source's events come over a connection that the worker opens, and goes on
@@ -44,4 +44,28 @@ fn check_options(provider_name: &str, options: &str) -> Result<(), ErrorReport> 
 #[pg_extern(name = "_is_dialed", immutable, strict, parallel_safe)]
 fn is_dialed(provider_name: &str) -> Result<bool, ErrorReport> {
     Ok(provider(provider_name)?.is_dialed())
+}
+
+/// The providers that are supported. Declared in `sql/provider.sql`.
+#[pg_extern(sql = false)]
+#[allow(clippy::type_complexity, reason = "the columns are listed for SQL")]
+fn providers() -> TableIterator<
+    'static,
+    (
+        name!(name, &'static str),
+        name!(scheme, &'static str),
+        name!(is_dialed, bool),
+        name!(options, Vec<&'static str>),
+    ),
+> {
+    TableIterator::new(provider::ALL.iter().map(|provider| {
+        let scheme = match provider.scheme {
+            Scheme::Dialed => "dialed",
+            Scheme::Authorization => "authorization",
+            Scheme::UrlToken => "url-token",
+            Scheme::HmacSha1 { .. } => "hmac-sha1",
+        };
+        let options = provider.option_names().collect();
+        (provider.name, scheme, provider.is_dialed(), options)
+    }))
 }

@@ -2,16 +2,24 @@
 //! every warning an error.
 
 use crate::install;
-use crate::paths::WITHOUT_EXTENSION;
+use crate::paths::{self, WITHOUT_EXTENSION};
 use crate::server::Server;
 use crate::step;
 use anyhow::Result;
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 const WARNINGS_ARE_ERRORS: [&str; 3] = ["--", "-D", "warnings"];
 
 pub fn run(server: &Server) -> Result<()> {
     step::run(Command::new("cargo").args(["fmt", "--all", "--check"]))?;
+    // Modules that a macro declares, as the registry of providers does, are not followed.
+    step::run(
+        Command::new("rustfmt")
+            .args(["--check", "--edition", "2024"])
+            .args(modules("core/src/provider")?),
+    )?;
     step::run(
         Command::new("cargo")
             .args(["clippy", "--release", "--all-targets"])
@@ -31,4 +39,15 @@ pub fn run(server: &Server) -> Result<()> {
             .args(WITHOUT_EXTENSION)
             .env("RUSTDOCFLAGS", "-D warnings"),
     )
+}
+
+fn modules(folder: &str) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(paths::root().join(folder))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    Ok(files)
 }

@@ -5,9 +5,11 @@
 //!
 //! - `-- include NAME.sql`: that file, whose objects are all new
 //! - `-- replace NAME.sql`: that file, whose functions and views may be there already
+//! - `-- take FUNCTION from NAME.sql`: that function of the file, which may be there already
+//! - `-- comments NAME.sql`: the file's comments on objects
 //!
-//! Released installation scripts are kept as they were, in `sql/frozen`: from them an
-//! installation can begin, and upgrades are tested.
+//! Released scripts are kept as they were, in `sql/frozen`: from them an installation can
+//! begin, and upgrades are tested. So `sql/upgrade` has the step to the next version alone.
 
 use crate::paths;
 use anyhow::{Context as _, Result};
@@ -39,6 +41,13 @@ fn expand(script: &str, read: impl Fn(&str) -> Result<String>) -> Result<String>
             whole.push_str(&read(name)?);
         } else if let Some(name) = line.strip_prefix("-- replace ") {
             whole.push_str(&replacing(&read(name)?));
+        } else if let Some((function, name)) = line
+            .strip_prefix("-- take ")
+            .and_then(|rest| rest.split_once(" from "))
+        {
+            whole.push_str(&replacing(&function_of(&read(name)?, function)?));
+        } else if let Some(name) = line.strip_prefix("-- comments ") {
+            whole.push_str(&comments_of(&read(name)?));
         } else {
             whole.push_str(line);
         }
@@ -62,6 +71,46 @@ fn replacing(sql: &str) -> String {
     replaced.collect()
 }
 
+/// The statements that create a function, under each of its signatures. A statement ends
+/// with the first line that ends with a semicolon and is no part of a body.
+fn function_of(sql: &str, function: &str) -> Result<String> {
+    let starts = |line: &str| {
+        line.strip_prefix("create function ")
+            .map(|rest| rest.strip_prefix("tidings.").unwrap_or(rest))
+            .and_then(|rest| rest.strip_prefix(function))
+            .is_some_and(|rest| rest.starts_with('('))
+    };
+    let taken = statements(sql, starts);
+    anyhow::ensure!(!taken.is_empty(), "there is no function {function}");
+    Ok(taken)
+}
+
+fn comments_of(sql: &str) -> String {
+    statements(sql, |line| line.starts_with("comment on "))
+}
+
+/// The statements whose first line is chosen.
+fn statements(sql: &str, chosen: impl Fn(&str) -> bool) -> String {
+    let mut taken = String::new();
+    let (mut inside, mut in_body) = (false, false);
+    for line in sql.lines() {
+        if !in_body && chosen(line) {
+            inside = true;
+        }
+        if line.matches("$$").count() % 2 == 1 {
+            in_body = !in_body;
+        }
+        if inside {
+            taken.push_str(line);
+            taken.push('\n');
+        }
+        if !in_body && line.ends_with(';') {
+            inside = false;
+        }
+    }
+    taken
+}
+
 fn scripts(folder: &Path) -> Result<Vec<PathBuf>> {
     let entries =
         fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
@@ -83,6 +132,22 @@ fn read(path: &Path) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn functions_and_comments_are_taken_out_of_a_file() {
+        let file = |_: &str| {
+            Ok("create function f(a int)\nas $$\n  select 1;\n$$;\ncomment on function f(int) is\n  'f';\n\
+                create function f(\n  b text\n)\n  as 'x';\ncreate function fg() as $$ ; $$;\n"
+                .to_owned())
+        };
+        assert_eq!(
+            expand("-- take f from a\n-- comments a\n", file).unwrap(),
+            "create or replace function f(a int)\nas $$\n  select 1;\n$$;\n\
+             create or replace function f(\n  b text\n)\n  as 'x';\n\n\
+             comment on function f(int) is\n  'f';\n\n"
+        );
+        assert!(expand("-- take h from a\n", file).is_err());
+    }
 
     #[test]
     fn files_are_included_as_they_are_or_so_that_they_replace() {

@@ -105,9 +105,9 @@ from (values
 order by n;
 -- Two equal items of one request are two events; the request sent again meets itself.
 select verdict, inserted, duplicate, rejected, detail
-from tidings.ingest('pushwoosh', ('[' || :'a' || ',' || :'a' || ',' || :'b' || ', {"event_name": "Push Sent"}]')::bytea, :'right');
+from tidings.ingest('pushwoosh', ('[' || :'a' || ',' || :'a' || ',' || :'b' || ', {"event_name": "Push Sent", "timestamp": "soon"}]')::bytea, :'right');
 select verdict, inserted, duplicate, rejected, detail
-from tidings.ingest('pushwoosh', ('[' || :'a' || ',' || :'a' || ',' || :'b' || ', {"event_name": "Push Sent"}]')::bytea, :'right');
+from tidings.ingest('pushwoosh', ('[' || :'a' || ',' || :'a' || ',' || :'b' || ', {"event_name": "Push Sent", "timestamp": "soon"}]')::bytea, :'right');
 select e.event_id, e.kind, e.channel, e.recipient, e.campaign, e.occurred_at, e.payload ->> 'payload' as subject
 from tidings.event e join tidings.source s on s.id = e.source_id
 where s.name = 'pushwoosh' order by e.id;

@@ -22,7 +22,7 @@ select verdict, detail from tidings.ingest('mail', '"Push Sent"', '{"authorizati
 select verdict, detail from tidings.ingest('mail', null, '{"authorization": "Bearer b"}');
 -- Items that are no events, at their places; the others are stored.
 select verdict, inserted, rejected, detail
-from tidings.ingest('mail', '[{"event_name": "Push Sent"},  {"event_name": "Push Sent", "timestamp": 1723799271} , [ 1 ]]',
+from tidings.ingest('mail', '[{"event_name": "Push Sent", "timestamp": "soon"},  {"event_name": "Push Sent", "timestamp": 1723799271} , [ 1 ]]',
   '{"authorization": "Bearer b", "receipt-id": "01924798-9e38-7000-8000-0123456789ab"}');
 select source, verdict, reason, ordinal, headers - 'receipt-id' as headers, convert_from(body, 'UTF8') as body, body_bytes
 from kept order by id;

@@ -1,0 +1,43 @@
+//! What is checked when a source gets a schema of its own.
+
+use pgrx::{pg_sys::panic::ErrorReport, prelude::*};
+use tidings_core::wire::{self, Call, Schema};
+
+use crate::{error::invalid, source::provider};
+
+/// The descriptor set of a schema, compiled where it is given as text. An error says why
+/// the worker could not use it. Declared in `sql/schema.sql`.
+#[pg_extern(sql = false)]
+fn check_schema(
+    provider_name: Option<&str>,
+    method: Option<&str>,
+    proto: Option<&str>,
+    descriptor_set: Option<&[u8]>,
+    names: Option<&str>,
+) -> Result<Vec<u8>, ErrorReport> {
+    let name = provider(provider_name.unwrap_or_default())?.name;
+    let call = Call::of(name).ok_or_else(|| {
+        invalid(
+            format!("sources of provider {name} have no gRPC schema"),
+            "Only a source whose events come by gRPC has one.",
+        )
+    })?;
+    let refuse = |reason: String| {
+        invalid("the schema cannot be used", HINT).set_detail(format!("{reason}."))
+    };
+    let names = serde_json::from_str(names.unwrap_or("{}")).map_err(|_| {
+        invalid(
+            "names are not a JSON object of texts",
+            "Write them as '{\"their_name\": \"our_name\"}'.",
+        )
+    })?;
+    let set = match (proto, descriptor_set) {
+        (Some(proto), _) => wire::compile(proto).map_err(|reason| refuse(reason.to_string()))?,
+        (None, set) => set.unwrap_or_default().to_vec(),
+    };
+    Schema::new(call, &set, method.unwrap_or_default(), &names)
+        .map_err(|reason| refuse(reason.to_string()))?;
+    Ok(set)
+}
+
+const HINT: &str = "The provider's documentation or its server reflection says which schema it speaks; names maps its names to those that the worker has.";

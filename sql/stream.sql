@@ -1,0 +1,138 @@
+-- What the worker is doing with each stream that it dials, as it reports it.
+
+create table stream_state (
+  source_id int primary key,
+  state text not null check (state in ('connecting', 'connected', 'waiting', 'stopped', 'ended')),
+  since timestamptz not null,
+  worker text not null,
+  connected_at timestamptz,
+  failures int not null,
+  last_error text,
+  last_error_at timestamptz,
+  next_try_at timestamptz,
+  reported_at timestamptz not null
+);
+comment on table stream_state is
+  'What was last reported of each dialed stream. Read it by tidings.stream_status. No data: a dump leaves it out.';
+comment on column stream_state.source_id is 'The source.';
+comment on column stream_state.state is 'See tidings.stream_status.';
+comment on column stream_state.since is 'Since when it has been in this state.';
+comment on column stream_state.worker is 'Which worker reports it: host and process id.';
+comment on column stream_state.connected_at is 'When it was last connected.';
+comment on column stream_state.failures is 'How many attempts have failed since events last came.';
+comment on column stream_state.last_error is 'Why the last attempt failed, or the last connection ended; kept when it is connected again.';
+comment on column stream_state.last_error_at is 'When that was.';
+comment on column stream_state.next_try_at is 'When it is dialed again, where it waits or has stopped.';
+comment on column stream_state.reported_at is 'When the worker last said so.';
+
+create function report_stream(
+  source text, state text, worker text,
+  failures int default 0, last_error text default null, next_try_at timestamptz default null
+)
+  returns void
+  language plpgsql volatile security definer
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  at constant timestamptz := clock_timestamp();
+begin
+  if state is null or state <> all ('{connecting,connected,waiting,stopped,ended}') then
+    raise exception using
+      errcode = 'invalid_parameter_value',
+      message = format('a stream has no state "%s"', coalesce(state, 'null')),
+      hint = 'The states are connecting, connected, waiting, stopped and ended.';
+  end if;
+  insert into tidings.stream_state as t (
+    source_id, state, since, worker, connected_at, failures, last_error, last_error_at, next_try_at, reported_at)
+  select s.id, report_stream.state, at, report_stream.worker,
+    case when report_stream.state = 'connected' then at end,
+    report_stream.failures, left(report_stream.last_error, 2000),
+    case when report_stream.last_error is not null then at end, report_stream.next_try_at, at
+  from tidings.source s
+  where s.name = report_stream.source and tidings._is_dialed(s.provider)
+  on conflict (source_id) do update set
+    state = excluded.state, worker = excluded.worker, failures = excluded.failures,
+    next_try_at = excluded.next_try_at, reported_at = excluded.reported_at,
+    since = case when t.state = excluded.state then t.since else excluded.since end,
+    connected_at = case when t.state = 'connected' and excluded.state = 'connected' then t.connected_at else coalesce(excluded.connected_at, t.connected_at) end,
+    last_error_at = case
+      when excluded.last_error is null or (excluded.last_error = t.last_error and t.state = excluded.state and t.failures = excluded.failures)
+      then t.last_error_at else excluded.last_error_at end,
+    last_error = coalesce(excluded.last_error, t.last_error);
+end
+$$;
+comment on function report_stream(text, text, text, int, text, timestamptz) is
+  'For the worker: what it is doing with a stream that it dials. Without "last_error" the last one stays. A source that does not exist any more is no error. SQLSTATE 22023 for an unknown state.';
+
+create view stream_status as
+  select
+    s.name as source,
+    case
+      when not s.enabled then 'disabled'
+      when t.source_id is null then 'never dialed'
+      when t.reported_at < statement_timestamp() - interval '2 minutes' then 'unknown'
+      else t.state
+    end as state,
+    t.since, t.worker, t.connected_at, m.cursor, m.updated_at as last_event_at,
+    t.failures, t.last_error, t.last_error_at, t.next_try_at, t.reported_at
+  from source s
+  left join stream_state t on t.source_id = s.id
+  left join stream m on m.source_id = s.id
+  where _is_dialed(s.provider);
+comment on view stream_status is 'How each source that the worker dials is doing.';
+comment on column stream_status.source is 'The source.';
+comment on column stream_status.state is 'connecting; connected; waiting: until next_try_at, after a failure that passes by itself; stopped: last_error says what has to be done, and it is tried again as soon as the source or its secret changes, or at next_try_at; ended: its worker has stopped; disabled: see set_source_enabled; never dialed: no worker has reported it; unknown: none has for two minutes.';
+comment on column stream_status.since is 'Since when the worker has reported this state.';
+comment on column stream_status.worker is 'Which worker: host and process id.';
+comment on column stream_status.connected_at is 'When it was last connected.';
+comment on column stream_status.cursor is 'Where it goes on: see stream_cursor.';
+comment on column stream_status.last_event_at is 'When events of it were last stored.';
+comment on column stream_status.failures is 'How many attempts have failed since events last came.';
+comment on column stream_status.last_error is 'Why the last attempt failed, or the last connection ended; kept when it is connected again.';
+comment on column stream_status.last_error_at is 'When that was.';
+comment on column stream_status.next_try_at is 'When it is dialed again, where it waits or has stopped.';
+comment on column stream_status.reported_at is 'When the worker last said so.';
+
+create function set_stream_cursor(source text, cursor text)
+  returns void
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  s tidings.source := tidings._source(source);
+begin
+  if not tidings._is_dialed(s.provider) then
+    raise exception using
+      errcode = 'wrong_object_type',
+      message = format('source "%s" has no stream', source),
+      detail = format('Its provider, %s, sends to the worker.', s.provider),
+      hint = 'SELECT source FROM tidings.stream_status lists the streams.';
+  end if;
+  -- Batches that are on their way would move it back. A stopped source takes none, once
+  -- its stop is committed and those that began before have ended.
+  if s.enabled or (select x.xmin = pg_current_xact_id()::xid from tidings.source x where x.id = s.id) then
+    raise exception using
+      errcode = 'object_not_in_prerequisite_state',
+      message = format('source "%s" is enabled', source),
+      hint = format('First run SELECT tidings.set_source_enabled(''%s'', false), in a transaction of its own; and with true afterwards.', source);
+  end if;
+  if cursor = '' then
+    raise exception using
+      errcode = 'invalid_parameter_value', message = 'the cursor is empty', hint = 'Pass null to go on from the start.';
+  end if;
+  lock table tidings.stream in exclusive mode;
+  if cursor is null then
+    delete from tidings.stream where source_id = s.id;
+  else
+    insert into tidings.stream as t (source_id, cursor, updated_at)
+    values (s.id, set_stream_cursor.cursor, clock_timestamp())
+    on conflict (source_id) do update set cursor = excluded.cursor, updated_at = excluded.updated_at;
+  end if;
+end
+$$;
+comment on function set_stream_cursor(text, text) is
+  'Makes a stopped source''s stream go on behind this event id of its provider, or from its start where it is null. What comes again is stored once. SQLSTATE 55000 unless the source was disabled before, in a transaction of its own; 22023 for an empty cursor, 42809 where it has no stream, 42704 where there is no such source.';
+
+revoke all on function
+  report_stream(text, text, text, int, text, timestamptz), set_stream_cursor(text, text)
+from public;

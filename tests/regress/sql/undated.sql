@@ -1,0 +1,47 @@
+-- An event that carries no time, but can be told from others, is stored once: at the time
+-- of its first receipt, however often and however late it comes again.
+
+\set SHOW_CONTEXT never
+set timezone to 'UTC';
+
+select tidings.add_source('sms', 'arpoone', options => '{"allow_unauthenticated": true}') is not null
+  and tidings.add_source('other-sms', 'arpoone', options => '{"allow_unauthenticated": true}') is not null
+  and tidings.add_source('push', 'pushpushgo', options => '{"allow_unauthenticated": true}') is not null as added;
+
+-- Its id has no time in it; normalize says so.
+select kind, occurred_at, event_id::timestamptz from tidings.normalize('arpoone', '{"MessageId": "m", "Status": "DELIVERED"}'::bytea);
+
+-- Received a year ago, and a week later again, twice in one request and beside one with a time.
+select inserted, duplicate, rejected from tidings.ingest('sms',
+  '{"MessageId": "m1", "Status": "DELIVERED", "Msisdn": "351910000001"}', jsonb_build_object('receipt-id', tidings.ulid_at('2025-03-01 10:00Z')));
+select inserted, duplicate, rejected from tidings.ingest('sms', '[
+    {"MessageId": "m1", "Status": "DELIVERED", "Msisdn": "351910000001"},
+    {"MessageId": "m1", "Status": "DELIVERED", "Msisdn": "351910000001", "ReportDateTime": "2025-03-01T09:59:00Z"},
+    {"MessageId": "m1", "Status": "PENDING", "Msisdn": "351910000001"},
+    {"MessageId": "m1", "Status": "DELIVERED", "Msisdn": "351910000001", "ReportDateTime": null}
+  ]', jsonb_build_object('receipt-id', tidings.ulid_at('2025-03-08 10:00Z')));
+select e.kind, e.occurred_at, e.received_at
+from tidings.event e join tidings.source s on s.id = e.source_id
+where s.name = 'sms' order by e.id;
+
+-- Another source's is another event, and so is another provider's.
+select inserted, duplicate from tidings.ingest('other-sms', '{"MessageId": "m1", "Status": "DELIVERED"}');
+select inserted, duplicate from tidings.ingest('push', '{"kind": "transaction:message:clicked", "messageId": "m1", "subscriberId": "s", "clickAction": 1}');
+select inserted, duplicate from tidings.ingest('push', '{"kind": "transaction:message:clicked", "messageId": "m1", "subscriberId": "s", "clickAction": "1"}');
+select inserted, duplicate from tidings.ingest('push', '{"kind": "transaction:message:clicked", "messageId": "m1", "subscriberId": "s", "clickAction": 2}');
+
+-- It is remembered as long as the event is there.
+select s.name, count(*) from tidings.undated u join tidings.source s on s.id = u.source_id group by 1 order by 1;
+begin;
+update tidings.retention set keep_events = '30 days';
+select count(*) > 0 as maintained from tidings.maintain();
+select s.name, count(*) from tidings.undated u join tidings.source s on s.id = u.source_id group by 1 order by 1;
+rollback;
+
+-- Rolled back with its event, it is as if it had never come.
+begin;
+select inserted from tidings.ingest('sms', '{"MessageId": "m2", "Status": "DELIVERED"}');
+rollback;
+select count(*) from tidings.undated u join tidings.source s on s.id = u.source_id where s.name = 'sms';
+
+select tidings.drop_source(name) from tidings.source where name in ('sms', 'other-sms', 'push') order by name;
