@@ -1,19 +1,40 @@
 //! `tidings-worker check`: what works, and what to do about the rest.
+//!
+//! It looks and leaves no trace: a stream that it opens reads at the stored cursor,
+//! which moves by commits alone. Sources are looked at side by side, and every step
+//! that waits for somebody is bounded.
 
-use std::fmt::Display;
+mod database;
+mod described;
+mod dialed;
+mod event;
+mod findings;
+mod served;
+mod spoken;
 
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use tokio::time::timeout;
 use tokio_postgres::{Client, Config};
 
 use crate::{
     control::Control,
-    database::{Connector, installed},
-    dial,
+    database::Connector,
     exit::Code,
     failure::describe,
+    plan::Dial,
     settings::{CheckArgs, place},
-    source::{Dial, Source},
-    version,
+    source::Source,
 };
+use database::Known;
+use findings::{Finding, Printer};
+use spoken::Spoken;
+
+/// Sources that are looked at at a time.
+const AT_ONCE: usize = 64;
+/// For all questions about the database itself.
+const DATABASE: Duration = Duration::from_secs(30);
 
 /// Prints one line a finding on stdout; the code says whether all is well.
 pub(crate) fn main(settings: &CheckArgs, database: Config) -> Code {
@@ -21,7 +42,12 @@ pub(crate) fn main(settings: &CheckArgs, database: Config) -> Code {
         .enable_all()
         .build();
     match runtime {
-        Ok(runtime) => runtime.block_on(check(settings, database)),
+        Ok(runtime) => {
+            let code = runtime.block_on(check(settings, database));
+            // Not dropped: that would wait for a name lookup that hangs.
+            runtime.shutdown_background();
+            code
+        }
         Err(error) => {
             eprintln!("tidings-worker: cannot start: {error}");
             Code::System
@@ -29,28 +55,8 @@ pub(crate) fn main(settings: &CheckArgs, database: Config) -> Code {
     }
 }
 
-/// What has been found so far.
-#[derive(Debug)]
-struct Findings {
-    code: Code,
-}
-
-impl Findings {
-    fn good(&self, what: &str, found: impl Display) {
-        println!("ok    {what:<24} {found}");
-    }
-
-    fn bad(&mut self, what: &str, found: impl Display, code: Code) {
-        println!("FAIL  {what:<24} {found}");
-        // The first one is at the root of those that follow.
-        if self.code == Code::Clean {
-            self.code = code;
-        }
-    }
-}
-
 async fn check(settings: &CheckArgs, database: Config) -> Code {
-    let mut findings = Findings { code: Code::Clean };
+    let mut printer = Printer::new(settings.json);
     let place = place(&database);
     let args = &settings.database;
     let connector = Connector::new(
@@ -61,132 +67,101 @@ async fn check(settings: &CheckArgs, database: Config) -> Code {
     let connector = match connector {
         Ok(connector) => connector,
         Err(error) => {
-            findings.bad("settings", error, Code::Usage);
-            return findings.code;
+            printer.print(&Finding::fail("settings", error).code(Code::Usage));
+            return printer.code();
         }
     };
     let client = match connector.open(|_| ()).await {
         Ok(client) => client,
         Err(error) => {
             let advice = "is it running, and is DATABASE_URL right?";
-            findings.bad(
-                "Postgres",
-                format!("{place}: {error}; {advice}"),
-                Code::Unavailable,
-            );
-            return findings.code;
+            let found = format!("{place}: {error}; {advice}");
+            printer.print(&Finding::fail("Postgres", found).code(Code::Unavailable));
+            return printer.code();
         }
     };
-    if let Err(error) = database_findings(&client, &place, &mut findings).await {
-        findings.bad("Postgres", describe(&error), Code::Unavailable);
+    let looked = timeout(DATABASE, database::findings(&client, &place, &mut printer)).await;
+    let failed = match looked {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(describe(&error)),
+        Err(_) => Some("it does not answer".to_owned()),
+    };
+    if let Some(reason) = failed {
+        printer.print(&Finding::fail("Postgres", reason).code(Code::Unavailable));
     }
-    if findings.code != Code::Clean {
-        return findings.code;
+    if printer.code() == Code::Clean {
+        sources(client, settings.wait, &mut printer).await;
     }
+    printer.code()
+}
+
+async fn sources(client: Client, wait: Duration, printer: &mut Printer) {
+    let known = match timeout(DATABASE, Known::read(&client)).await {
+        Ok(known) => known.map_err(|error| describe(&error)),
+        Err(_) => Err("Postgres does not answer".to_owned()),
+    };
     let control = Control::new(client);
-    match control.sources().await {
-        Ok(mut sources) => {
-            sources.sort_by(|a, b| a.name.cmp(&b.name));
-            if sources.is_empty() {
-                let advice = "none yet: add one with `select tidings.add_source(..)`";
-                findings.good("sources", advice);
-            }
-            for source in &sources {
-                source_findings(&control, source, &mut findings).await;
-            }
+    let listed = async { Ok((known?, control.sources(None).await?)) };
+    let (known, mut sources) = match listed.await {
+        Ok(listed) => listed,
+        Err::<_, String>(reason) => {
+            printer.print(&Finding::fail("sources", reason));
+            return;
         }
-        Err(reason) => findings.bad("sources", reason, Code::Findings),
+    };
+    if sources.is_empty() {
+        let advice = "none yet: add one with `select tidings.add_source(..)`";
+        printer.print(&Finding::ok("sources", advice));
     }
-    findings.code
-}
-
-async fn database_findings(
-    client: &Client,
-    place: &str,
-    findings: &mut Findings,
-) -> Result<(), tokio_postgres::Error> {
-    let query = "select current_setting('server_version'), current_user::text, pg_is_in_recovery()";
-    let row = client.query_one(query, &[]).await?;
-    let (server, role): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
-    if row.try_get(2)? {
-        let advice = "this server is a standby: point DATABASE_URL at the primary";
-        findings.bad("Postgres", format!("{place}: {advice}"), Code::Unavailable);
-        return Ok(());
-    }
-    findings.good("Postgres", format!("{server} at {place} as role {role}"));
-
-    let installed = installed(client).await?;
-    if let Err(advice) = version::check(installed.as_deref()) {
-        findings.bad("extension", advice, Code::Incompatible);
-        return Ok(());
-    }
-    findings.good("extension", format!("tidings {}", version::WORKER));
-
-    for (right, query) in RIGHTS {
-        let held: Option<bool> = client.query_one(*query, &[]).await?.try_get(0)?;
-        if held == Some(true) {
-            findings.good("rights", format!("{role} may {right}"));
-        } else {
-            let advice = format!("run `select tidings.grant_worker('{role}')` as the owner");
-            let found = format!("{role} may not {right}: {advice}");
-            findings.bad("rights", found, Code::Findings);
+    sources.sort_by(|a, b| a.name.cmp(&b.name));
+    let looks = stream::iter(&sources).map(|source| look(source, &control, &known, wait));
+    let mut looks = std::pin::pin!(looks.buffered(AT_ONCE));
+    while let Some(findings) = looks.next().await {
+        for finding in &findings {
+            printer.print(finding);
         }
     }
-    Ok(())
 }
 
-/// What the worker's role needs, and how to ask whether it has it.
-const RIGHTS: &[(&str, &str)] = &[
-    (
-        "ingest",
-        "select case when has_schema_privilege('tidings', 'usage') then has_function_privilege( \
-            to_regprocedure('tidings.ingest_batch(text[],bytea[],jsonb[])'), 'execute') end",
-    ),
-    (
-        "read the sources",
-        "select case when has_schema_privilege('tidings', 'usage') then \
-            has_table_privilege(to_regclass('tidings.source'), 'select') end",
-    ),
-];
-
-async fn source_findings(control: &Control, source: &Source, findings: &mut Findings) {
-    let what = format!("source {}", source.name);
+async fn look(source: &Source, control: &Control, known: &Known, wait: Duration) -> Vec<Finding> {
+    let subject = format!("source {}", source.name);
     let provider = &source.provider;
     if !source.enabled {
-        let advice = format!("select tidings.set_source_enabled('{}', true)", source.name);
-        findings.good(
-            &what,
-            format!("{provider}, disabled (`{advice}` enables it)"),
-        );
-        return;
+        let name = quoted(&source.name);
+        let advice = format!("select tidings.set_source_enabled('{name}', true)");
+        let found = format!("{provider}, disabled (`{advice}` enables it)");
+        return vec![Finding::ok(subject, found)];
     }
+    let known = known.of(&source.name);
     if !source.is_dialed() {
-        let path = format!("POST /hooks/{}", source.name);
-        findings.good(&what, format!("{provider}, enabled, receives at {path}"));
-        return;
+        return served::findings(source, known.as_ref());
     }
-    match dialed_findings(control, source).await {
-        Ok(found) => findings.good(&what, format!("{provider}, enabled, {found}")),
-        Err(reason) => findings.bad(&what, format!("{provider}: {reason}"), Code::Findings),
+    let prepared = async {
+        let dial = Dial::new(&source.options)?;
+        let spoken = Spoken::of(source, known.as_ref())?;
+        let resume = control.resume(&source.name).await?;
+        Ok::<_, String>((dial, spoken, resume))
+    };
+    match prepared.await {
+        Ok((dial, spoken, resume)) => {
+            let look = dialed::Look {
+                source,
+                dial: &dial,
+                spoken: &spoken,
+                resume: &resume,
+                stream: known.as_ref().and_then(|known| known.stream.as_ref()),
+                wait,
+            };
+            look.findings().await
+        }
+        Err(reason) => vec![Finding::fail(subject, format!("{provider}: {reason}"))],
     }
 }
 
-async fn dialed_findings(control: &Control, source: &Source) -> Result<String, String> {
-    let plan = Dial::new(&source.options)?;
-    let resume = control.resume(&source.name).await?;
-    let stored = resume.secret.is_some();
-    dial::token(&plan, resume.secret)?;
-    dial::connect(&plan)
-        .await
-        .map_err(|reason| format!("cannot dial {}: {reason}", plan.origin))?;
-    let token = if stored {
-        "the stored secret"
-    } else {
-        "an option"
-    };
-    let from = resume.cursor.as_deref().unwrap_or("the start");
-    Ok(format!(
-        "its endpoint {} answers, its token comes from {token}, it resumes from {from}",
-        plan.origin
-    ))
+/// A name inside a text of SQL.
+pub(crate) fn quoted(name: &str) -> String {
+    name.replace('\'', "''")
 }
+
+#[cfg(test)]
+mod tests;

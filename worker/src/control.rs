@@ -1,13 +1,21 @@
-//! What the worker asks Postgres besides ingest: its sources, and where and with
-//! what to resume a stream. All over the registry's one connection.
+//! What the worker asks of Postgres besides ingest: its sources, and where and with
+//! what to resume a stream; and what it tells: how its streams are doing. All over
+//! the registry's one connection.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio_postgres::{Client, types::ToSql};
 
-use crate::{failure::describe, ingest::Json, source::Source};
+use crate::{
+    failure::describe,
+    ingest::Json,
+    report::{self, Report},
+    source::{Described, OwnSchema, Source, Sources},
+};
 
-const SOURCES: &str = "select name, provider, options, enabled from tidings.source";
+const SOURCES: &str = "select s.name, s.provider, s.options, s.enabled, c.method, c.descriptor_set, c.names \
+     from tidings.source s left join tidings.source_schema c on c.source_id = s.id";
+const REPORT: &str = "select tidings.report_stream($1, $2, $3, $4, $5, $6)";
 const RESUME: &str = "select tidings.stream_cursor($1), tidings.stream_secret($1)";
 const FIND: &str = "select tidings.find_source($1, $2)";
 
@@ -42,14 +50,30 @@ impl Control {
         bounded(self.0.batch_execute("listen tidings_source")).await
     }
 
-    pub(crate) async fn sources(&self) -> Result<Vec<Source>, String> {
+    /// All sources. A schema that is the same as `before` is not parsed again.
+    pub(crate) async fn sources(&self, before: Option<&Sources>) -> Result<Vec<Source>, String> {
         let rows = bounded(self.0.query(SOURCES, &[])).await?;
         let source = |row: &tokio_postgres::Row| {
+            let (name, provider): (&str, String) = (row.try_get(0)?, row.try_get(1)?);
+            let schema = match row.try_get(4)? {
+                Some(method) => {
+                    let described = Described {
+                        method,
+                        descriptor_set: row.try_get(5)?,
+                        names: row.try_get(6)?,
+                    };
+                    let before = before.and_then(|sources| sources.get(name));
+                    let before = before.and_then(|source| source.schema.as_ref());
+                    Some(OwnSchema::new(&provider, described, before))
+                }
+                None => None,
+            };
             Ok(Source {
-                name: row.try_get::<_, &str>(0)?.into(),
-                provider: row.try_get(1)?,
+                name: name.into(),
+                provider,
                 options: row.try_get(2)?,
                 enabled: row.try_get(3)?,
+                schema,
             })
         };
         let sources: Result<Vec<_>, tokio_postgres::Error> = rows.iter().map(source).collect();
@@ -65,6 +89,21 @@ impl Control {
             })
         };
         read().map_err(|error| describe(&error))
+    }
+
+    /// Says how a stream is doing.
+    pub(crate) async fn report(&self, report: &Report) -> Result<(), String> {
+        let Report { source, status } = report;
+        let failures = i32::try_from(status.failures).unwrap_or(i32::MAX);
+        let params: [&(dyn ToSql + Sync); 6] = [
+            &source.as_ref(),
+            &status.state.as_str(),
+            &report::worker(),
+            &failures,
+            &status.last_error,
+            &status.next_try,
+        ];
+        bounded(self.0.execute(REPORT, &params)).await.map(|_| ())
     }
 
     /// The enabled source of `provider` that these headers (a JSON object) belong to.

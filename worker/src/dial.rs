@@ -1,136 +1,220 @@
-//! Dialing an endpoint: connection, token, and the call itself.
+//! Dialing an endpoint: connection, TLS, and the call itself.
+//!
+//! A peer that has vanished is found by TCP keepalive where its host or the way to
+//! it is gone, and by HTTP/2 pings where something in between still answers for it.
 
-use std::time::Duration;
+use std::{error::Error, io, path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::uri::PathAndQuery;
-use tidings_core::Ulid;
+use http::{Uri, uri::PathAndQuery};
+use hyper_util::client::legacy::connect::HttpConnector;
+use rustls::{
+    CertificateError, ClientConfig, RootCertStore,
+    crypto::ring,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 use tonic::{
     Request, Status, Streaming,
     client::Grpc,
     metadata::{Ascii, MetadataValue},
-    transport::{Channel, ClientTlsConfig, Endpoint},
+};
+use tower::{Service, ServiceExt};
+
+use crate::{
+    codec::Raw,
+    connection::{Connection, Requests},
+    plan::Dial,
 };
 
-use crate::{codec::Raw, source::Dial};
-
+pub(crate) const USER_AGENT: &str = concat!("tidings-worker/", env!("CARGO_PKG_VERSION"));
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Finds a peer that has vanished. HTTP/2 pings would be more exact, but a server
-/// may take frequent ones for abuse and close the connection.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// The bearer token of a source: the one that Postgres holds, else the environment
-/// variable or the file that its options name. Read anew at every connection, so
-/// that a rotated one is picked up.
-pub(crate) fn token(dial: &Dial, secret: Option<String>) -> Result<String, String> {
-    let token = match (secret, &dial.token_env, &dial.token_file) {
-        (Some(secret), _, _) => secret,
-        (None, Some(name), _) => from_environment(name)?,
-        (None, None, Some(path)) => std::fs::read_to_string(path)
-            .map_err(|error| format!("cannot read its token from {path:?}: {error}"))?,
-        (None, None, None) => {
-            return Err(
-                "it has no token: give it a secret, or the option token_env or token_file"
-                    .to_owned(),
-            );
-        }
-    };
-    let token = token.trim();
-    if token.is_empty() {
-        return Err("its token is empty".to_owned());
-    }
-    Ok(token.to_owned())
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum DialError {
+    /// It may pass by itself.
+    #[error("{0}")]
+    Passing(String),
+    /// Something has to be changed first.
+    #[error("{0}")]
+    Lasting(String),
 }
 
-fn from_environment(name: &str) -> Result<String, String> {
-    // The option is data in Postgres; this variable is not for an endpoint to see.
-    if name == "DATABASE_URL" {
-        return Err("its option token_env names DATABASE_URL, which is no token".to_owned());
+/// Opens a connection: TCP, TLS where the endpoint is `https`, and HTTP/2. It is pinged
+/// every `keepalive`, if at all.
+pub(crate) async fn connect(
+    dial: &Dial,
+    keepalive: Option<Duration>,
+) -> Result<Connection, DialError> {
+    let tls = if dial.is_tls() {
+        let tls = tls(dial.ca_file.as_deref()).await;
+        Some(tls.map_err(DialError::Lasting)?)
+    } else {
+        None
+    };
+    let authority = dial.origin.authority().map(|a| a.as_str());
+    let place = authority.unwrap_or_default();
+    let failed =
+        |reason: String| DialError::Passing(format!("cannot connect to {place}: {reason}"));
+    let opening = async {
+        let stream = tcp(&dial.origin).await?;
+        let connection = match tls {
+            Some(tls) => {
+                let name = server_name(&dial.origin)?;
+                let stream = tls.connect(name, stream).await.map_err(|error| {
+                    let hint = certificate_hint(&error).unwrap_or_default();
+                    format!("{}{hint}", chain(&error))
+                })?;
+                Connection::open(stream, keepalive).await
+            }
+            None => Connection::open(stream, keepalive).await,
+        };
+        connection.map_err(|error| chain(&error))
+    };
+    match tokio::time::timeout(CONNECT_TIMEOUT * 2, opening).await {
+        Ok(connection) => connection.map_err(failed),
+        Err(_) => Err(failed("it does not complete the connection".to_owned())),
     }
-    std::env::var(name).map_err(|_| {
-        format!("its token is to be in the environment variable {name}, which is not set")
+}
+
+/// Connects to the first address of the host that answers.
+async fn tcp(origin: &Uri) -> Result<TcpStream, String> {
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_keepalive(Some(TCP_KEEPALIVE));
+    connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+    let connected = async { connector.ready().await?.call(origin.clone()).await };
+    match connected.await {
+        Ok(stream) => Ok(stream.into_inner()),
+        Err(error) => Err(chain(&error)),
+    }
+}
+
+fn server_name(origin: &Uri) -> Result<ServerName<'static>, String> {
+    let host = origin.host().unwrap_or_default();
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    ServerName::try_from(host.to_owned()).map_err(|_| format!("{host:?} is not a host's name"))
+}
+
+async fn tls(ca_file: Option<&str>) -> Result<TlsConnector, String> {
+    let mut roots = RootCertStore::empty();
+    match ca_file {
+        Some(path) => {
+            let pem = certificates(Path::new(path)).await?;
+            roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
+        }
+        None => {
+            // Single unreadable roots of a system are common and harmless.
+            let found = rustls_native_certs::load_native_certs().certs;
+            roots.add_parsable_certificates(found);
+        }
+    }
+    if roots.is_empty() {
+        return Err(
+            "no root certificates found: install the system's, or set the option ca_file"
+                .to_owned(),
+        );
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| chain(&error))?;
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// The content of a file of certificates, if there is one in it.
+pub(crate) async fn certificates(path: &Path) -> Result<Vec<u8>, String> {
+    let unusable = |e: &dyn std::fmt::Display| format!("its ca_file {path:?} cannot be used: {e}");
+    let pem = tokio::fs::read(path).await.map_err(|e| unusable(&e))?;
+    let mut found = 0;
+    for certificate in CertificateDer::pem_slice_iter(&pem) {
+        certificate.map_err(|e| unusable(&e))?;
+        found += 1;
+    }
+    if found == 0 {
+        return Err(unusable(&"it holds no certificate in PEM form"));
+    }
+    Ok(pem)
+}
+
+/// What to do about a certificate that is not accepted.
+pub(crate) fn certificate_hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
+    let error = find_tls_error(error)?;
+    let rustls::Error::InvalidCertificate(reason) = error else {
+        return None;
+    };
+    Some(match reason {
+        // The latter where an authority has the name of another one.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+            "; its certificate is not signed by the system's roots, or by the option ca_file if there is one: set that to the file of the authority that signs it"
+        }
+        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+            "; its certificate is for another name: use that name in the URL"
+        }
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "; its certificate has expired: see the clock of this host, or tell the provider"
+        }
+        _ => return None,
     })
 }
 
-/// A cursor that lies `overlap` before this one, for a provider whose events may come
-/// later than the order of their ids has it: what comes twice is stored once. A cursor
-/// that is no ULID has no time to go back in, and stays as it is.
-pub(crate) fn rewind(cursor: String, overlap: Duration) -> String {
-    let earlier = || {
-        let ms = cursor.parse::<Ulid>().ok()?.ms();
-        let overlap = u64::try_from(overlap.as_millis()).unwrap_or(u64::MAX);
-        Ulid::at(ms.saturating_sub(overlap))
-    };
-    match earlier() {
-        Some(earlier) if !overlap.is_zero() => earlier.to_string(),
-        _ => cursor,
+fn find_tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+        return Some(tls);
     }
+    // An I/O error hides what it wraps from its sources.
+    let wrapped = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    let next: Option<&(dyn Error + 'static)> = match wrapped {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    };
+    find_tls_error(next?)
 }
 
-/// Opens a connection: TCP, and TLS where the endpoint is `https`.
-pub(crate) async fn connect(dial: &Dial) -> Result<Channel, String> {
-    let mut endpoint = Endpoint::from(dial.origin.clone())
-        .connect_timeout(CONNECT_TIMEOUT)
-        .tcp_keepalive(Some(TCP_KEEPALIVE))
-        .user_agent(concat!("tidings-worker/", env!("CARGO_PKG_VERSION")))
-        .map_err(|error| chain(&error))?;
-    if dial.is_tls() {
-        let tls = ClientTlsConfig::new().with_native_roots();
-        endpoint = endpoint.tls_config(tls).map_err(|error| chain(&error))?;
-    }
-    // The whole of it, as TLS and HTTP/2 come after the TCP connection.
-    match tokio::time::timeout(CONNECT_TIMEOUT * 2, endpoint.connect()).await {
-        Ok(connected) => connected.map_err(|error| chain(&error)),
-        Err(_) => Err("the endpoint does not complete the connection".to_owned()),
-    }
+/// What is asked for, and where: behind the endpoint's own path.
+pub(crate) fn request(
+    dial: &Dial,
+    method: &str,
+    token: &str,
+    message: Bytes,
+) -> Result<(PathAndQuery, Request<Bytes>), String> {
+    let path = PathAndQuery::try_from(format!("{}{method}", dial.prefix))
+        .map_err(|_| "the endpoint's path and the method make no path".to_owned())?;
+    let mut bearer: MetadataValue<Ascii> = format!("Bearer {token}")
+        .parse()
+        .map_err(|_| "the token cannot be sent in a header".to_owned())?;
+    bearer.set_sensitive(true);
+    let mut request = Request::new(message);
+    let metadata = request.metadata_mut();
+    metadata.insert("authorization", bearer);
+    metadata.insert("user-agent", MetadataValue::from_static(USER_AGENT));
+    Ok((path, request))
 }
 
 /// Starts a server-streaming call. It returns when the server has accepted it,
 /// which some servers say only together with the first message.
 pub(crate) async fn call(
-    channel: Channel,
-    dial: &Dial,
-    method: &PathAndQuery,
-    token: &str,
-    message: Bytes,
+    requests: Requests,
+    origin: Uri,
+    path: PathAndQuery,
+    request: Request<Bytes>,
     largest_message: usize,
 ) -> Result<Streaming<Bytes>, Status> {
-    let path = format!("{}{method}", dial.prefix);
-    let path = PathAndQuery::try_from(path)
-        .map_err(|_| Status::invalid_argument("the endpoint's path cannot be used"))?;
-    let mut bearer: MetadataValue<Ascii> = format!("Bearer {token}")
-        .parse()
-        .map_err(|_| Status::invalid_argument("the token cannot be sent in a header"))?;
-    bearer.set_sensitive(true);
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("authorization", bearer);
-    let mut client = Grpc::new(channel).max_decoding_message_size(largest_message);
-    client
-        .ready()
-        .await
-        .map_err(|error| Status::unavailable(chain(&error)))?;
+    let mut client = Grpc::with_origin(requests, origin).max_decoding_message_size(largest_message);
+    client.ready().await.map_err(Status::from_error)?;
     let response = client.server_streaming(request, path, Raw).await?;
     Ok(response.into_inner())
 }
 
-/// How long the server asks to be left alone: `retry-after-ms`, in the metadata or,
-/// as its documentation has it ("details are in the message"), in the message.
-pub(crate) fn retry_hint(status: &Status) -> Option<Duration> {
-    const NAME: &str = "retry-after-ms";
-    const GREATEST: Duration = Duration::from_secs(300);
-    let metadata = status.metadata().get(NAME).and_then(|v| v.to_str().ok());
-    let in_message = || {
-        let (_, rest) = status.message().split_once(NAME)?;
-        let digits = rest.trim_start_matches([':', '=', ' ', '"']);
-        let end = digits.find(|c: char| !c.is_ascii_digit());
-        digits.get(..end.unwrap_or(digits.len()))
-    };
-    let millis = metadata.or_else(in_message)?.trim().parse().ok()?;
-    Some(Duration::from_millis(millis).min(GREATEST))
-}
-
-/// An error with all its causes, which tonic keeps out of its own text.
-fn chain(error: &dyn std::error::Error) -> String {
+/// An error with all its causes, which libraries keep out of their own text.
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -144,73 +228,4 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write;
-
-    use serde_json::json;
-
-    use super::*;
-
-    fn dial(options: serde_json::Value) -> Dial {
-        let mut options = options;
-        options["endpoint"] = json!("http://localhost:1");
-        Dial::new(&options).unwrap()
-    }
-
-    #[test]
-    fn the_stored_secret_comes_first() {
-        let dial = dial(json!({"token_env": "TIDINGS_TEST_UNSET"}));
-        assert_eq!(
-            token(&dial, Some(" stored\n".to_owned())).unwrap(),
-            "stored"
-        );
-        let error = token(&dial, None).unwrap_err();
-        assert!(error.contains("TIDINGS_TEST_UNSET"), "{error}");
-    }
-
-    #[test]
-    fn a_file_is_read_and_trimmed() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        writeln!(file, "from-file").unwrap();
-        let dial = dial(json!({"token_file": file.path().to_str().unwrap()}));
-        assert_eq!(token(&dial, None).unwrap(), "from-file");
-    }
-
-    #[test]
-    fn without_a_usable_token_it_says_so() {
-        assert!(token(&dial(json!({})), None).is_err());
-        assert!(token(&dial(json!({})), Some(" ".to_owned())).is_err());
-        assert!(token(&dial(json!({"token_file": "/nonexistent/token"})), None).is_err());
-        assert!(token(&dial(json!({"token_env": "DATABASE_URL"})), None).is_err());
-    }
-
-    #[test]
-    fn an_overlap_goes_back_in_time() {
-        let cursor = || "01ARYZ6S41TSV4RRFFQ69G5FAV".to_owned();
-        assert_eq!(rewind(cursor(), Duration::ZERO), cursor());
-        let earlier = rewind(cursor(), Duration::from_secs(60));
-        assert_eq!(
-            earlier.parse::<Ulid>().unwrap().ms(),
-            1_469_918_176_385 - 60_000
-        );
-        assert!(earlier < cursor());
-        let beginning = rewind(cursor(), Duration::MAX);
-        assert_eq!(beginning, "00000000000000000000000000");
-        let odd = "evt_17".to_owned();
-        assert_eq!(rewind(odd.clone(), Duration::from_secs(60)), odd);
-    }
-
-    #[test]
-    fn a_retry_hint_is_found_in_metadata_or_message_and_bounded() {
-        let mut status = Status::resource_exhausted("slow down, retry-after-ms: 1500 please");
-        assert_eq!(retry_hint(&status), Some(Duration::from_millis(1500)));
-        status
-            .metadata_mut()
-            .insert("retry-after-ms", "250".parse().unwrap());
-        assert_eq!(retry_hint(&status), Some(Duration::from_millis(250)));
-        let forever = Status::resource_exhausted("retry-after-ms=999999999");
-        assert_eq!(retry_hint(&forever), Some(Duration::from_secs(300)));
-        assert_eq!(retry_hint(&Status::unavailable("gone")), None);
-        assert_eq!(retry_hint(&Status::unavailable("retry-after-ms")), None);
-    }
-}
+mod tests;

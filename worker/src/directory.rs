@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     registry::Refresh,
-    source::{Database, Snapshot, Source},
+    source::{Database, Snapshot, Source, Sources},
 };
 
 /// An unknown name makes the registry look at most this often: names come from
@@ -47,6 +47,11 @@ impl Directory {
 
     pub(crate) fn database(&self) -> Database {
         self.snapshot.borrow().database.clone()
+    }
+
+    /// Those last read, if they have been.
+    pub(crate) fn sources(&self) -> Option<Arc<Sources>> {
+        self.snapshot.borrow().sources.clone()
     }
 
     pub(crate) async fn find(&self, name: &str) -> Lookup {
@@ -118,6 +123,7 @@ pub(crate) mod fake {
             provider: provider.to_owned(),
             options: serde_json::json!({}),
             enabled: true,
+            schema: None,
         }
     }
 

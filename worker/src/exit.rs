@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 pub(crate) enum Code {
     /// Everything in flight was finished.
     Clean = 0,
-    /// `check` found something to fix.
+    /// `check` or `schema` found something to fix.
     Findings = 1,
     /// A setting is missing or cannot be used.
     Usage = 64,
-    /// `check` could not reach Postgres.
+    /// `check` or `schema` could not reach Postgres.
     Unavailable = 69,
     /// A part of the worker stopped unexpectedly: a bug.
     Internal = 70,

@@ -1,4 +1,6 @@
-//! A stream's next batch while the one before it is being committed.
+//! A stream's next batches while the one before them is being committed.
+
+use std::collections::VecDeque;
 
 use bytes::Bytes;
 
@@ -11,44 +13,60 @@ pub(crate) struct StreamLimits {
     pub(crate) message: usize,
 }
 
-/// Events as a JSON array, in order of arrival.
+/// Events as JSON arrays, in order of arrival. One message may carry more events than a
+/// batch holds: they become several, and nothing more is read until the last of them.
 #[derive(Debug)]
 pub(crate) struct Gathered {
+    full: VecDeque<Batch>,
+    next: Batch,
+    limits: StreamLimits,
+}
+
+#[derive(Debug, Default)]
+struct Batch {
     array: Vec<u8>,
     events: usize,
-    limits: StreamLimits,
 }
 
 impl Gathered {
     pub(crate) fn new(limits: StreamLimits) -> Self {
         Self {
-            array: Vec::new(),
-            events: 0,
+            full: VecDeque::new(),
+            next: Batch::default(),
             limits,
         }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.events == 0
+        self.full.is_empty() && self.next.events == 0
     }
 
-    /// Whether one more event may be read. A batch may exceed its bytes by the
+    /// Whether one more message may be read. A batch may exceed its bytes by the
     /// event that reached the limit.
     pub(crate) fn has_room(&self) -> bool {
-        self.events < self.limits.events && self.array.len() < self.limits.bytes
+        self.full.is_empty()
+            && self.next.events < self.limits.events
+            && self.next.array.len() < self.limits.bytes
     }
 
     pub(crate) fn push(&mut self, event: &[u8]) {
-        self.array.push(if self.is_empty() { b'[' } else { b',' });
-        self.array.extend_from_slice(event);
-        self.events += 1;
+        if self.next.events >= self.limits.events || self.next.array.len() >= self.limits.bytes {
+            self.full.push_back(std::mem::take(&mut self.next));
+        }
+        let batch = &mut self.next;
+        batch
+            .array
+            .push(if batch.events == 0 { b'[' } else { b',' });
+        batch.array.extend_from_slice(event);
+        batch.events += 1;
     }
 
-    /// The batch so far: its JSON and its number of events. What follows starts anew.
+    /// The oldest batch: its JSON and its number of events.
     pub(crate) fn take(&mut self) -> (Bytes, usize) {
-        let mut array = std::mem::take(&mut self.array);
-        array.push(b']');
-        (array.into(), std::mem::take(&mut self.events))
+        let oldest = self.full.pop_front();
+        let mut batch = oldest.unwrap_or_else(|| std::mem::take(&mut self.next));
+        batch.array.push(b']');
+        (batch.array.into(), batch.events)
     }
 }
 
@@ -72,5 +90,25 @@ mod tests {
         assert!(gathered.is_empty());
         gathered.push(&[b' '; 100]);
         assert!(!gathered.has_room(), "bytes");
+    }
+
+    #[test]
+    fn what_one_message_brings_too_many_becomes_several_batches() {
+        let mut gathered = Gathered::new(StreamLimits {
+            events: 2,
+            bytes: 100,
+            message: 100,
+        });
+        for event in ["1", "2", "3", "4", "5"] {
+            gathered.push(event.as_bytes());
+        }
+        let mut batches = Vec::new();
+        while !gathered.is_empty() {
+            assert_eq!(gathered.has_room(), batches.len() == 2);
+            let (array, events) = gathered.take();
+            batches.push((String::from_utf8(array.to_vec()).unwrap(), events));
+        }
+        let expected = [("[1,2]", 2), ("[3,4]", 2), ("[5]", 1)];
+        assert_eq!(batches, expected.map(|(array, n)| (array.to_owned(), n)));
     }
 }

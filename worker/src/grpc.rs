@@ -1,6 +1,10 @@
-//! The gRPC server: the push service, health and reflection behind one port.
+//! The gRPC server: the push service, health and reflection behind one port. Sources
+//! with a schema of their own are served by its method, beside the one that is known.
+
+mod route;
 
 use std::{
+    collections::BTreeSet,
     convert::Infallible,
     task::{Context, Poll},
     time::Duration,
@@ -22,7 +26,7 @@ use tower::Service;
 
 use crate::{
     codec::Raw,
-    push::Push,
+    push::{Push, Target},
     source::{Database, Snapshot},
 };
 
@@ -43,13 +47,13 @@ pub(crate) async fn serve(
 ) -> Result<(), BoxError> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let service = push.schema.service().to_owned();
-    tell(&reporter, &service, &snapshot).await;
-    tokio::spawn(report(
+    let mut health_of = Health {
         reporter,
-        service.clone(),
-        snapshot,
-        push.drain.begun(),
-    ));
+        known: service.clone(),
+        told: BTreeSet::new(),
+    };
+    health_of.tell(&snapshot).await;
+    tokio::spawn(health_of.follow(snapshot, push.drain.begun()));
 
     // The worker also knows the schemas it dials; only what it serves is listed.
     let reflection = || {
@@ -82,47 +86,69 @@ pub(crate) async fn serve(
     Ok(())
 }
 
-/// Keeps the health of the push service in step with Postgres. That of the server
+/// Keeps the health of the push services in step with Postgres. That of the server
 /// as a whole (the empty name) says that the process is alive.
-async fn report(
+struct Health {
     reporter: HealthReporter,
-    service: String,
-    mut snapshot: watch::Receiver<Snapshot>,
-    stopping: impl Future<Output = ()>,
-) {
-    let mut stopping = std::pin::pin!(stopping);
-    loop {
-        tokio::select! {
-            changed = snapshot.changed() => if changed.is_err() { break },
-            () = &mut stopping => break,
+    /// The service that is there whatever the sources are.
+    known: String,
+    told: BTreeSet<String>,
+}
+
+impl Health {
+    async fn follow(
+        mut self,
+        mut snapshot: watch::Receiver<Snapshot>,
+        stopping: impl Future<Output = ()>,
+    ) {
+        let mut stopping = std::pin::pin!(stopping);
+        loop {
+            tokio::select! {
+                changed = snapshot.changed() => if changed.is_err() { break },
+                () = &mut stopping => break,
+            }
+            self.tell(&snapshot).await;
         }
-        tell(&reporter, &service, &snapshot).await;
+        for service in &self.told {
+            let stopped = ServingStatus::NotServing;
+            self.reporter.set_service_status(service, stopped).await;
+        }
     }
-    let stopped = ServingStatus::NotServing;
-    reporter.set_service_status(&service, stopped).await;
+
+    async fn tell(&mut self, snapshot: &watch::Receiver<Snapshot>) {
+        let (status, services) = {
+            let snapshot = snapshot.borrow();
+            let status = match snapshot.database {
+                Database::Up => ServingStatus::Serving,
+                Database::Down(_) => ServingStatus::NotServing,
+            };
+            let mut services = own_services(&snapshot);
+            services.insert(self.known.clone());
+            (status, services)
+        };
+        for gone in self.told.difference(&services) {
+            self.reporter.clear_service_status(gone).await;
+        }
+        for service in &services {
+            self.reporter.set_service_status(service, status).await;
+        }
+        self.told = services;
+    }
 }
 
-async fn tell(reporter: &HealthReporter, service: &str, snapshot: &watch::Receiver<Snapshot>) {
-    let status = match snapshot.borrow().database {
-        Database::Up => ServingStatus::Serving,
-        Database::Down(_) => ServingStatus::NotServing,
-    };
-    reporter.set_service_status(service, status).await;
+/// The services that sources brought with a schema of their own, to be pushed to.
+fn own_services(snapshot: &Snapshot) -> BTreeSet<String> {
+    let sources = snapshot.sources.iter().flat_map(|sources| sources.values());
+    let own = sources
+        .filter(|source| !source.is_dialed())
+        .filter_map(|source| source.schema.as_ref());
+    own.filter_map(|own| own.usable.as_ref().as_ref().ok())
+        .map(|schema| schema.service().to_owned())
+        .collect()
 }
 
-/// The source that a push's path names, if it names one; `None` when the path is
-/// not that of a push: `[/{source} | /hooks/{source}]/package.Service/Method`.
-fn push_path<'a>(path: &'a str, method: &str) -> Option<Option<&'a str>> {
-    let prefix = path.strip_suffix(method)?;
-    let name = match prefix.strip_prefix("/hooks/") {
-        Some(name) => name,
-        None if prefix.is_empty() => return Some(None),
-        None => prefix.strip_prefix('/')?,
-    };
-    (!name.is_empty() && !name.contains('/')).then_some(Some(name))
-}
-
-/// Routes by hand, because a path may carry a source before the method.
+/// Routes by hand, because a path may carry a source before the method, and methods
+/// come and go with the sources.
 #[derive(Clone, Debug)]
 struct Gateway {
     push: Push,
@@ -141,12 +167,12 @@ impl Service<http::Request<Body>> for Gateway {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let method = self.push.schema.path().path();
-        let Some(source) = push_path(request.uri().path(), method) else {
+        let target = route::target(request.uri().path());
+        let Some(target) = target.filter(|target| self.push.takes(&target.method)) else {
             return self.others.call(request).boxed();
         };
         let call = PushCall {
-            source: source.map(str::to_owned),
+            target,
             push: self.push.clone(),
         };
         let mut grpc = Grpc::new(Raw).max_decoding_message_size(self.max_message);
@@ -154,11 +180,11 @@ impl Service<http::Request<Body>> for Gateway {
     }
 }
 
-/// One call of the push method.
+/// One call of a push method.
 #[derive(Debug)]
 struct PushCall {
     push: Push,
-    source: Option<String>,
+    target: Target,
 }
 
 impl StreamingService<Bytes> for PushCall {
@@ -168,11 +194,11 @@ impl StreamingService<Bytes> for PushCall {
 
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
         let push = self.push.clone();
-        let source = self.source.take();
+        let target = self.target.clone();
         let (metadata, _, messages) = request.into_parts();
         async move {
             let headers = metadata.into_headers();
-            let replies = push.open(source.as_deref(), &headers, messages).await?;
+            let replies = push.open(&target, &headers, messages).await?;
             Ok(Response::new(replies.boxed()))
         }
         .boxed()

@@ -8,8 +8,10 @@
 //!
 //! | part | modules |
 //! |---|---|
-//! | the process | [`settings`], [`units`], [`log`], [`exit`], [`drain`], [`run`], [`check`] |
-//! | entrances | [`http`] and [`hooks`], [`grpc`] and [`push`], [`stream`] with [`pump`], [`gather`] and [`dial`] |
+//! | the process | [`settings`], [`units`], [`log`], [`exit`], [`drain`], [`run`] |
+//! | looking | [`check`], [`schema_command`], with [`reach`] and [`reflect`] |
+//! | entrances | [`http`] and [`hooks`], [`grpc`] and [`push`], [`stream`] with [`follow`], [`pump`] and [`gather`] |
+//! | dialing | [`plan`], [`dial`], [`connection`], [`token`], [`oauth`], [`resume`], [`status`], [`retry`], [`report`] |
 //! | the pipeline | [`request`], [`headers`], [`budget`], [`queue`], [`batcher`], [`store`], [`ingest`], [`failure`] |
 //! | what Postgres knows | [`database`], [`tls`], [`version`], [`control`], [`source`], [`registry`], [`directory`], [`upkeep`] |
 //! | messages | [`wire`], [`codec`] |
@@ -24,6 +26,7 @@ mod batcher;
 mod budget;
 mod check;
 mod codec;
+mod connection;
 mod control;
 mod database;
 mod dial;
@@ -31,6 +34,7 @@ mod directory;
 mod drain;
 mod exit;
 mod failure;
+mod follow;
 mod gather;
 mod grpc;
 mod headers;
@@ -39,19 +43,29 @@ mod http;
 mod ingest;
 mod log;
 mod metric;
+mod oauth;
+mod plan;
 mod pump;
 mod push;
 mod queue;
+mod reach;
+mod reflect;
 mod registry;
+mod report;
 mod request;
+mod resume;
+mod retry;
 mod run;
+mod schema_command;
 mod settings;
 mod source;
+mod status;
 mod store;
 mod stream;
 #[cfg(test)]
 mod testing;
 mod tls;
+mod token;
 mod units;
 mod upkeep;
 mod version;
@@ -64,6 +78,7 @@ fn main() {
     let code = match settings::parse(std::env::args_os()) {
         Ok((Command::Run(settings), database)) => run::main(*settings, database),
         Ok((Command::Check(settings), database)) => check::main(&settings, database),
+        Ok((Command::Schema(settings), database)) => schema_command::main(&settings, database),
         Err(Stop::Asked(text)) => {
             // Nobody reads stdout: nothing to say, and no reason to fail.
             let _ = text.print();

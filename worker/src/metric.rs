@@ -21,8 +21,13 @@ pub(crate) const PENDING_REQUESTS: &str = "tidings_worker_pending_requests";
 pub(crate) const PENDING_BYTES: &str = "tidings_worker_pending_bytes";
 pub(crate) const PUSH_STREAMS: &str = "tidings_worker_push_streams";
 pub(crate) const STREAM_CONNECTED: &str = "tidings_worker_stream_connected";
-pub(crate) const UPKEEP: &str = "tidings_worker_upkeep_total";
+pub(crate) const STREAM_STATE: &str = "tidings_worker_stream_state";
+pub(crate) const STREAM_FAILURES: &str = "tidings_worker_stream_failures";
+pub(crate) const STREAM_NEXT_TRY: &str = "tidings_worker_stream_next_try_timestamp_seconds";
+pub(crate) const STREAM_LAST_EVENT: &str = "tidings_worker_stream_last_event_timestamp_seconds";
 pub(crate) const STREAM_ENDS: &str = "tidings_worker_stream_ends_total";
+pub(crate) const TOKEN_REFRESHES: &str = "tidings_worker_token_refreshes_total";
+pub(crate) const UPKEEP: &str = "tidings_worker_upkeep_total";
 const BUILD_INFO: &str = "tidings_worker_build_info";
 
 /// Commits: 0.5 ms to 16 s.
@@ -78,9 +83,31 @@ fn describe() {
         STREAM_CONNECTED,
         "1 while a dialed stream is open, by source"
     );
+    describe_gauge!(
+        STREAM_STATE,
+        "1 for the state that a dialed stream is in, by source and state (connecting, connected, waiting, stopped, ended)"
+    );
+    describe_gauge!(
+        STREAM_FAILURES,
+        "Attempts in a row that failed to follow a stream, by source"
+    );
+    describe_gauge!(
+        STREAM_NEXT_TRY,
+        Unit::Seconds,
+        "When a stream is dialed again, since 1970, by source; 0 while nothing is planned"
+    );
+    describe_gauge!(
+        STREAM_LAST_EVENT,
+        Unit::Seconds,
+        "When an event of a stream was last committed, since 1970, by source"
+    );
     describe_counter!(
         STREAM_ENDS,
-        "Ends of dialed streams, by source and reason (clean, failed)"
+        "Ends of dialed streams and failed attempts at them, by source and reason (clean, idle, cut, failed, unauthenticated, refused)"
+    );
+    describe_counter!(
+        TOKEN_REFRESHES,
+        "Tokens asked of a token endpoint, by source and result (ok, refused, failed)"
     );
     describe_gauge!(BUILD_INFO, "1, with the version of the worker");
 }

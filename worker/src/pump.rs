@@ -4,11 +4,17 @@
 //!   never passes an event that is not committed.
 //! - While it is in flight the next batch gathers, up to its limits; then nothing
 //!   more is read, and HTTP/2 slows the sender down.
+//! - A silence that lasts longer than the idle limit ends the stream: a connection
+//!   that only one side still has looks just like that. While nothing is read, for a
+//!   commit takes its time, there is no silence.
 //! - Told to stop, it finishes the commit in flight and leaves the rest, which the
 //!   stored cursor brings again.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, future::OptionFuture};
+use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
 use crate::gather::Gathered;
@@ -20,29 +26,33 @@ pub(crate) enum End {
     Clean,
     /// The server or the connection failed it.
     Failed(Status),
+    /// Nothing came for longer than the limit.
+    Idle,
     /// A batch was not committed.
     Uncommitted(String),
     Stopped,
 }
 
-/// Runs until the stream ends. `decode` gives the JSON of a message; `commit`
+/// Runs until the stream ends. `decode` adds the events of a message; `commit`
 /// returns after the commit of an array of events.
 pub(crate) async fn pump<M, D, C, F>(
     mut messages: M,
     mut gathered: Gathered,
     decode: D,
     mut commit: C,
+    idle_limit: Option<Duration>,
     stopped: impl Future<Output = ()>,
 ) -> End
 where
     M: Stream<Item = Result<Bytes, Status>> + Unpin,
-    D: Fn(Bytes) -> Vec<u8>,
+    D: Fn(Bytes, &mut Gathered),
     C: FnMut(Bytes, usize) -> F,
     F: Future<Output = Result<(), String>>,
 {
     let mut stopped = std::pin::pin!(stopped);
     let mut in_flight = None;
     let mut end = None;
+    let mut heard = Instant::now();
     loop {
         if in_flight.is_none() && !gathered.is_empty() {
             let (array, events) = gathered.take();
@@ -53,18 +63,26 @@ where
         {
             return end;
         }
+        let listens = end.is_none() && gathered.has_room();
+        let limit = idle_limit.filter(|_| listens && in_flight.is_none());
+        let silence = limit.map(|limit| sleep_until(heard + limit));
         tokio::select! {
             Some(result) = OptionFuture::from(in_flight.as_mut()) => {
                 in_flight = None;
+                heard = Instant::now();
                 if let Err(reason) = result {
                     return End::Uncommitted(reason);
                 }
             }
-            message = messages.next(), if end.is_none() && gathered.has_room() => match message {
-                Some(Ok(message)) => gathered.push(&decode(message)),
+            message = messages.next(), if listens => match message {
+                Some(Ok(message)) => {
+                    heard = Instant::now();
+                    decode(message, &mut gathered);
+                }
                 Some(Err(status)) => end = Some(End::Failed(status)),
                 None => end = Some(End::Clean),
             },
+            Some(()) = OptionFuture::from(silence) => end = Some(End::Idle),
             () = &mut stopped => {
                 return match OptionFuture::from(in_flight).await {
                     Some(Err(reason)) => End::Uncommitted(reason),
@@ -97,6 +115,7 @@ mod tests {
     use crate::gather::StreamLimits;
 
     const COMMIT: Duration = Duration::from_millis(10);
+    const IDLE: Duration = Duration::from_millis(500);
 
     fn gathered(events: usize) -> Gathered {
         Gathered::new(StreamLimits {
@@ -143,7 +162,16 @@ mod tests {
         stopped: impl Future<Output = ()>,
     ) -> End {
         let commit = |array, _| commits.commit(array);
-        pump(messages, gathered(limit), |m| m.to_vec(), commit, stopped).await
+        let decode = |message: Bytes, gathered: &mut Gathered| gathered.push(&message);
+        pump(
+            messages,
+            gathered(limit),
+            decode,
+            commit,
+            Some(IDLE),
+            stopped,
+        )
+        .await
     }
 
     #[tokio::test(start_paused = true)]
@@ -205,5 +233,27 @@ mod tests {
         let (_, timed_out) = tokio::join!(feed, running);
         assert!(timed_out.is_err(), "the stream stays open");
         assert_eq!(commits.arrays(), ["[0]", "[1]", "[2]"]);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_silence_beyond_the_limit_ends_the_stream() {
+        let commits = Commits::default();
+        let silent = stream::iter(messages(2)).chain(stream::pending());
+        let started = Instant::now();
+        let running = timeout(IDLE * 10, run(&commits, silent, 4, pending()));
+        assert!(matches!(running.await, Ok(End::Idle)));
+        assert_eq!(commits.arrays(), ["[0]", "[1]"]);
+        assert_eq!(started.elapsed(), IDLE + COMMIT * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_commit_is_no_silence() {
+        let slow = |_, _| async {
+            sleep(IDLE * 3).await;
+            Ok(())
+        };
+        let decode = |message: Bytes, gathered: &mut Gathered| gathered.push(&message);
+        let messages = stream::iter(messages(9));
+        let end = pump(messages, gathered(2), decode, slow, Some(IDLE), pending()).await;
+        assert!(matches!(end, End::Clean));
     }
 }

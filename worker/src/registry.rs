@@ -8,6 +8,7 @@ use std::{
 
 use actix::prelude::*;
 use metrics::gauge;
+use tidings_core::wire::Schema;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -17,10 +18,12 @@ use crate::{
     control::{Control, Resume},
     database::{ConnectError, Connector, Event},
     exit::{Code, Exit, Fatal, Vital},
+    follow::Plan,
     metric,
-    source::{Database, Dial, Snapshot, Source},
+    plan::Dial,
+    report::Report,
+    source::{Database, Snapshot, Source},
     stream::{Stop, Stream, StreamLimits, Wake},
-    wire::Schema,
 };
 
 /// Questions and news that may wait.
@@ -34,7 +37,8 @@ const GREATEST_PAUSE: Duration = Duration::from_secs(5);
 /// Promises:
 /// - The snapshot follows `tidings.source`: at once by `LISTEN tidings_source`, and
 ///   by a slow poll in case a notification is lost.
-/// - One stream runs for every enabled source that is dialed. A changed row ends
+/// - One stream runs for every enabled source that is dialed, also where it can only
+///   say why it cannot be. A changed row ends
 ///   its stream, and the next one starts only after that has ended, so that no two
 ///   streams of one source ever write side by side.
 /// - Without Postgres it keeps trying, and says why in the snapshot.
@@ -56,6 +60,7 @@ pub(crate) struct Registry {
 pub(crate) struct Setup {
     pub(crate) connector: Arc<Connector>,
     pub(crate) pipeline: Pipeline,
+    /// Of the dialed provider, for sources without one of their own.
     pub(crate) schema: Arc<Schema>,
     pub(crate) limits: StreamLimits,
     pub(crate) poll: Duration,
@@ -141,6 +146,12 @@ impl Registry {
             sources: Some(Arc::new(sources.collect())),
         });
         self.reconcile(ctx);
+        // A new secret changes no row of a source, but ends its failure. Not only when
+        // there is a notification, for one may have been lost with a connection.
+        for running in self.streams.values() {
+            // Full: it has been told already.
+            let _ = running.stream.try_send(Wake);
+        }
     }
 
     /// Makes the streams that run those that should.
@@ -173,20 +184,26 @@ impl Registry {
             let Entry::Vacant(place) = self.streams.entry(source.name.clone()) else {
                 continue;
             };
-            match Dial::new(&source.options) {
-                Ok(dial) => {
-                    info!(source = %source.name, "starting the stream");
-                    let stream = Stream::new(source.name.clone(), dial, ctx.address(), &self.setup);
-                    place.insert(Running {
-                        source: source.clone(),
-                        stream: stream.start(),
-                        stopping: false,
-                    });
-                }
-                Err(reason) => warn!(source = %source.name, reason, "cannot dial this source"),
-            }
+            info!(source = %source.name, "starting the stream");
+            let plan = plan(source, &self.setup.schema);
+            let stream = Stream::new(source.name.clone(), plan, ctx.address(), &self.setup);
+            place.insert(Running {
+                source: source.clone(),
+                stream: stream.start(),
+                stopping: false,
+            });
         }
     }
+}
+
+/// How to dial a source, or why it cannot be dialed.
+fn plan(source: &Source, ours: &Arc<Schema>) -> Result<Plan, String> {
+    let dial = Dial::new(&source.options)?;
+    let schema = match &source.schema {
+        Some(own) => Arc::new(own.usable.as_ref().clone()?),
+        None => ours.clone(),
+    };
+    Ok(Plan { dial, schema })
 }
 
 impl Actor for Registry {
@@ -215,14 +232,7 @@ impl Handler<Heard> for Registry {
             return;
         }
         match heard.event {
-            Event::Notified => {
-                ctx.notify(Refresh);
-                // A new secret changes no row of a source, but ends its failure.
-                for running in self.streams.values() {
-                    // Full: it has been told already.
-                    let _ = running.stream.try_send(Wake);
-                }
-            }
+            Event::Notified => ctx.notify(Refresh),
             Event::Closed => self.lose("the connection was closed".to_owned(), ctx),
         }
     }
@@ -239,9 +249,10 @@ impl Handler<Refresh> for Registry {
 
     fn handle(&mut self, _: Refresh, _: &mut Self::Context) -> Self::Result {
         let (control, epoch) = (self.control.clone(), self.epoch);
+        let known = self.snapshot.borrow().sources.clone();
         let read = async move {
             match control {
-                Some(control) => Some(control.sources().await),
+                Some(control) => Some(control.sources(known.as_deref()).await),
                 None => None,
             }
         };
@@ -270,6 +281,18 @@ impl Handler<WhereToResume> for Registry {
         Box::pin(async move {
             let control = control.ok_or("Postgres is not connected")?;
             control.resume(&ask.0).await
+        })
+    }
+}
+
+impl Handler<Report> for Registry {
+    type Result = ResponseFuture<Result<(), String>>;
+
+    fn handle(&mut self, report: Report, _: &mut Self::Context) -> Self::Result {
+        let control = self.control.clone();
+        Box::pin(async move {
+            let control = control.ok_or("Postgres is not connected")?;
+            control.report(&report).await
         })
     }
 }

@@ -33,8 +33,7 @@ use crate::{
     store::Store,
     stream::StreamLimits,
     upkeep::Upkeep,
-    version,
-    wire::Schema,
+    version, wire,
 };
 
 /// Of one gathered batch of a stream, and of one chunk of a push: enough that a
@@ -171,7 +170,7 @@ impl Parts {
         let setup = Setup {
             connector: connector.clone(),
             pipeline: pipeline.clone(),
-            schema: Arc::new(Schema::ppoppo().map_err(schema)?),
+            schema: Arc::new(wire::ppoppo().map_err(schema)?),
             limits: StreamLimits {
                 events: GATHERED_EVENTS,
                 bytes: GATHERED_BYTES,
@@ -216,7 +215,7 @@ impl Parts {
             registry: self.registry.clone().recipient(),
             budget: self.budget.clone(),
             drain: self.drain.clone(),
-            schema: Arc::new(Schema::pushwoosh().map_err(schema)?),
+            schema: Arc::new(wire::pushwoosh().map_err(schema)?),
             chunks: ChunkLimits {
                 events: CHUNK_EVENTS.min(batch_requests as usize),
                 bytes: GATHERED_BYTES,
@@ -226,7 +225,7 @@ impl Parts {
     }
 }
 
-fn schema(error: crate::wire::SchemaError) -> Exit {
+fn schema(error: tidings_core::wire::SchemaError) -> Exit {
     Exit::new(Code::Internal, error.to_string())
 }
 

@@ -3,6 +3,7 @@
 use std::{ffi::OsString, fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{Args, Parser, Subcommand, error::ErrorKind};
+use tidings_core::wire::Names;
 use tokio_postgres::config::{Config, Host};
 
 use crate::{
@@ -32,6 +33,9 @@ pub(crate) enum Command {
     /// Say what works, and what to do about the rest
     #[command(after_long_help = include_str!("manual.txt"))]
     Check(CheckArgs),
+    /// Ask a source's provider for its schema, and print the SQL that takes it over
+    #[command(after_long_help = include_str!("manual.txt"))]
+    Schema(SchemaArgs),
 }
 
 #[derive(Debug, Args)]
@@ -232,6 +236,37 @@ pub(crate) struct LimitArgs {
 pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
+
+    /// How long to wait for a stream's first event
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    #[arg(value_parser = duration)]
+    pub(crate) wait: Duration,
+
+    /// Print each finding as a line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+
+    /// The source, whose endpoint is asked by server reflection
+    pub(crate) source: String,
+
+    /// The method, where it is not found by itself: /package.Service/Method
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) method: Option<String>,
+
+    /// The provider's names and ours, as set_source_schema takes them (default: the source's)
+    #[arg(long, value_name = "JSON", value_parser = names)]
+    pub(crate) names: Option<Names>,
+}
+
+fn names(text: &str) -> Result<Names, String> {
+    serde_json::from_str(text)
+        .map_err(|_| r#"not names: write them like {"id": "event_id"}"#.to_owned())
 }
 
 /// Text that is never shown.
@@ -277,6 +312,7 @@ pub(crate) fn parse(
             &run.database
         }
         Command::Check(check) => &check.database,
+        Command::Schema(schema) => &schema.database,
     };
     let config = database.config().map_err(named)?;
     Ok((cli.command, config))

@@ -1,9 +1,9 @@
-//! Sources as Postgres lists them, and what a dialed one needs of its options.
+//! Sources as Postgres lists them, each with its own schema if it has one.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, fmt, sync::Arc};
 
-use http::{Uri, uri::Scheme};
 use serde_json::Value;
+use tidings_core::wire::{Call, Names, Schema};
 
 /// The only provider that is dialed; every other sends to the worker.
 const PPOPPO: &str = "ppoppo";
@@ -15,7 +15,11 @@ pub(crate) struct Source {
     pub(crate) provider: String,
     pub(crate) options: Value,
     pub(crate) enabled: bool,
+    /// Instead of the one that the worker has for its provider.
+    pub(crate) schema: Option<OwnSchema>,
 }
+
+pub(crate) type Sources = HashMap<Arc<str>, Source>;
 
 impl Source {
     pub(crate) fn is_dialed(&self) -> bool {
@@ -29,7 +33,7 @@ pub(crate) struct Snapshot {
     pub(crate) database: Database,
     /// `None` until they have been read once. Afterwards the last ones read, also
     /// while Postgres is away: a short outage is ridden out, not answered at once.
-    pub(crate) sources: Option<Arc<HashMap<Arc<str>, Source>>>,
+    pub(crate) sources: Option<Arc<Sources>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,68 +48,64 @@ impl Default for Database {
     }
 }
 
-/// How to dial a source.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Dial {
-    /// Scheme, host and port.
-    pub(crate) origin: Uri,
-    /// The endpoint's own path, which goes before the method's. Empty, or without
-    /// a slash at its end.
-    pub(crate) prefix: String,
-    pub(crate) send_request_id: Option<String>,
-    /// How far before its cursor a stream goes on.
-    pub(crate) overlap: Duration,
-    pub(crate) token_env: Option<String>,
-    pub(crate) token_file: Option<String>,
+/// A schema as `tidings.source_schema` has it.
+#[derive(Clone, PartialEq)]
+pub(crate) struct Described {
+    pub(crate) method: String,
+    pub(crate) descriptor_set: Vec<u8>,
+    pub(crate) names: Value,
 }
 
-impl Dial {
-    pub(crate) fn new(options: &Value) -> Result<Self, String> {
-        let text = |name: &str| match options.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(Value::String(text)) => Ok(Some(text.clone())),
-            Some(_) => Err(format!("its option {name} is not a text")),
-        };
-        let endpoint = text("endpoint")?.ok_or("it has no option endpoint")?;
-        let (origin, prefix) = split(&endpoint)
-            .ok_or_else(|| format!("its endpoint {endpoint:?} is not an http or https URL"))?;
-        Ok(Self {
-            origin,
-            prefix,
-            send_request_id: text("send_request_id")?,
-            overlap: match options.get("overlap") {
-                None | Some(Value::Null) => Duration::ZERO,
-                Some(seconds) => Duration::from_secs(
-                    seconds
-                        .as_u64()
-                        .ok_or("its option overlap is not a number of seconds")?,
-                ),
-            },
-            token_env: text("token_env")?,
-            token_file: text("token_file")?,
-        })
-    }
-
-    pub(crate) fn is_tls(&self) -> bool {
-        self.origin.scheme() == Some(&Scheme::HTTPS)
+impl fmt::Debug for Described {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Described")
+            .field("method", &self.method)
+            .finish_non_exhaustive()
     }
 }
 
-/// The origin and the path prefix of an endpoint.
-fn split(endpoint: &str) -> Option<(Uri, String)> {
-    let uri: Uri = endpoint.parse().ok()?;
-    let scheme = uri.scheme()?;
-    if (scheme != &Scheme::HTTP && scheme != &Scheme::HTTPS) || uri.query().is_some() {
-        return None;
+/// A source's own schema: what it was made of, and what became of it. It is parsed
+/// once. One that cannot be used is kept as the reason why.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnSchema {
+    described: Arc<Described>,
+    pub(crate) usable: Arc<Result<Schema, String>>,
+}
+
+impl PartialEq for OwnSchema {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.described, &other.described) || self.described == other.described
     }
-    let prefix = uri.path().trim_end_matches('/').to_owned();
-    let origin = Uri::builder()
-        .scheme(scheme.clone())
-        .authority(uri.authority()?.clone())
-        .path_and_query("/")
-        .build()
-        .ok()?;
-    Some((origin, prefix))
+}
+
+impl OwnSchema {
+    pub(crate) fn new(provider: &str, described: Described, before: Option<&Self>) -> Self {
+        if let Some(before) = before.filter(|before| *before.described == described) {
+            return before.clone();
+        }
+        let parsed = parse(provider, &described);
+        Self {
+            usable: Arc::new(parsed.map_err(|reason| {
+                format!("its schema cannot be used: {reason} (see tidings.set_source_schema)")
+            })),
+            described: Arc::new(described),
+        }
+    }
+
+    /// Whether this is its method's path, also while it cannot be used.
+    pub(crate) fn is_called(&self, path: &str) -> bool {
+        let bare = |path: &str| path.trim().trim_start_matches('/').to_owned();
+        bare(&self.described.method) == bare(path)
+    }
+}
+
+fn parse(provider: &str, described: &Described) -> Result<Schema, String> {
+    let call = Call::of(provider)
+        .ok_or_else(|| format!("the events of {provider} do not come by gRPC"))?;
+    let names: Names = serde_json::from_value(described.names.clone())
+        .map_err(|_| "names is not an object of texts".to_owned())?;
+    Schema::new(call, &described.descriptor_set, &described.method, &names)
+        .map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -114,30 +114,41 @@ mod tests {
 
     use super::*;
 
-    fn dial(endpoint: &str) -> Result<Dial, String> {
-        Dial::new(&json!({"endpoint": endpoint}))
-    }
+    const METHOD: &str = "/chat.external.ExternalMessageService/StreamSendRequestEvents";
 
-    #[test]
-    fn an_endpoints_path_is_a_prefix() {
-        let production = dial("https://api.ppoppo.com/ext").unwrap();
-        assert_eq!(production.origin, "https://api.ppoppo.com/");
-        assert_eq!(production.prefix, "/ext");
-        assert!(production.is_tls());
-        let local = dial("http://localhost:3203").unwrap();
-        assert_eq!(local.origin, "http://localhost:3203/");
-        assert_eq!(local.prefix, "");
-        assert!(!local.is_tls());
-        assert_eq!(dial("https://host/a/b/").unwrap().prefix, "/a/b");
-    }
-
-    #[test]
-    fn an_endpoint_that_cannot_be_dialed_is_refused() {
-        for endpoint in ["", "localhost:3203", "ftp://host", "/path", "http://h/?a=b"] {
-            assert!(dial(endpoint).is_err(), "{endpoint:?}");
+    fn described(names: Value) -> Described {
+        Described {
+            method: METHOD.to_owned(),
+            descriptor_set: tidings_proto::DESCRIPTOR_SET.to_vec(),
+            names,
         }
-        assert!(Dial::new(&json!({})).unwrap_err().contains("endpoint"));
-        assert!(Dial::new(&json!({"endpoint": 1})).is_err());
-        assert!(Dial::new(&json!({"endpoint": "http://h", "overlap": -1})).is_err());
+    }
+
+    #[test]
+    fn an_unchanged_schema_is_not_parsed_again() {
+        let schema = OwnSchema::new("ppoppo", described(json!({})), None);
+        assert_eq!(schema.usable.as_ref().as_ref().unwrap().path(), METHOD);
+        let same = OwnSchema::new("ppoppo", described(json!({})), Some(&schema));
+        assert!(Arc::ptr_eq(&schema.usable, &same.usable));
+        assert_eq!(schema, same);
+        let names = json!({"occurred_at": "when"});
+        let other = OwnSchema::new("ppoppo", described(names), Some(&schema));
+        assert!(!Arc::ptr_eq(&schema.usable, &other.usable));
+        assert_ne!(schema, other);
+    }
+
+    #[test]
+    fn a_schema_that_cannot_be_used_says_why() {
+        let why = |provider: &str, described| {
+            let schema = OwnSchema::new(provider, described, None);
+            schema.usable.as_ref().as_ref().unwrap_err().clone()
+        };
+        let names = why("ppoppo", described(json!({"nothing": "something"})));
+        assert!(names.contains("nothing") && names.contains("set_source_schema"));
+        assert!(why("ppoppo", described(json!([]))).contains("names"));
+        assert!(why("arpoone", described(json!({}))).contains("gRPC"));
+        let mut broken = described(json!({}));
+        broken.descriptor_set = vec![0xff];
+        assert!(why("ppoppo", broken).contains("cannot be read"));
     }
 }

@@ -1,4 +1,8 @@
-//! What tests of the entrances share: a pipeline without Postgres.
+//! What tests of the entrances share: a pipeline without Postgres, and providers that
+//! do as they are told.
+
+pub(crate) mod chat;
+pub(crate) mod endpoint;
 
 use std::{
     sync::{Arc, Mutex},

@@ -1,3 +1,5 @@
+mod own;
+
 use std::sync::{Arc, Mutex};
 
 use actix::{Actor, Handler};
@@ -10,16 +12,19 @@ use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 use super::*;
 use crate::{
     budget::{Budget, Limits},
-    directory::fake::{directory, snapshot, source},
+    directory::{
+        Directory,
+        fake::{Registry, snapshot, source},
+    },
     drain::Drain,
     push::ChunkLimits,
     registry::FindSource,
     request::{Outcome, Verdict, fake},
-    testing,
-    wire::Schema,
+    source::Source,
+    testing, wire,
 };
 
-/// Knows one authorization.
+/// Knows two authorizations.
 struct Finder;
 
 impl Actor for Finder {
@@ -31,8 +36,13 @@ impl Handler<FindSource> for Finder {
 
     fn handle(&mut self, find: FindSource, _: &mut Self::Context) -> Self::Result {
         assert_eq!(find.provider, "pushwoosh");
-        let known = find.headers.contains(r#""authorization":"Bearer good""#);
-        Ok(known.then(|| "found".to_owned()))
+        let has = |value: &str| {
+            find.headers
+                .contains(&format!(r#""authorization":"{value}""#))
+        };
+        let found = [("Bearer good", "found"), ("Bearer own", "own")];
+        let found = found.into_iter().find(|(value, _)| has(value));
+        Ok(found.map(|(_, name)| name.to_owned()))
     }
 }
 
@@ -44,6 +54,16 @@ struct Fixture {
 }
 
 async fn fixture() -> Fixture {
+    let sources = [
+        source("found", "pushwoosh"),
+        source("named", "pushwoosh"),
+        source("sms", "arpoone"),
+    ];
+    with(&sources, 1).await
+}
+
+/// A server of these sources, with room for so many streams.
+async fn with(sources: &[Source], streams: usize) -> Fixture {
     let answer = |request: &crate::request::Request| -> Outcome {
         let body = std::str::from_utf8(&request.body).unwrap();
         let bad = body.contains("bad");
@@ -54,34 +74,39 @@ async fn fixture() -> Fixture {
         }))
     };
     let (pipeline, seen) = testing::pipeline(answer, Duration::from_secs(5));
-    let now = snapshot(&[source("named", "pushwoosh"), source("sms", "arpoone")]);
+    let now = snapshot(sources);
+    let watched = watch::Sender::new(now.clone());
+    let registry = Registry {
+        looks: Arc::default(),
+        later: now,
+        snapshot: watched.clone(),
+    };
     let drain = Drain::new();
     let push = Push {
         pipeline,
-        directory: directory(now.clone(), now.clone()).0,
+        directory: Directory::new(watched.subscribe(), registry.start().recipient()),
         registry: Finder.start().recipient(),
         budget: Budget::new(Limits {
             requests: 10,
             bytes: 10_000,
         }),
         drain: drain.clone(),
-        schema: Arc::new(Schema::pushwoosh().unwrap()),
+        schema: Arc::new(wire::pushwoosh().unwrap()),
         chunks: ChunkLimits {
             events: 4,
             bytes: 1_000,
         },
-        streams: Arc::new(Semaphore::new(1)),
+        streams: Arc::new(Semaphore::new(streams)),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let snapshot = watch::Sender::new(now);
-    let known = snapshot.subscribe();
+    let known = watched.subscribe();
     tokio::spawn(async move { serve(listener, push, 1_000, known).await.unwrap() });
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
     Fixture {
         channel: channel.connect().await.unwrap(),
         drain,
-        snapshot,
+        snapshot: watched,
         seen,
     }
 }
@@ -126,7 +151,7 @@ impl Fixture {
 }
 
 #[actix::test]
-async fn every_uuid_gets_its_reply() {
+async fn pushwoosh_grpc_every_uuid_is_answered() {
     let fixture = fixture().await;
     let uuids: Vec<_> = (10..60).map(|n| n.to_string()).collect();
     let uuids: Vec<_> = uuids.iter().map(String::as_str).collect();
@@ -169,7 +194,7 @@ async fn a_path_names_the_source() {
 }
 
 #[actix::test]
-async fn without_authorization_there_is_no_stream() {
+async fn pushwoosh_grpc_without_authorization_there_is_no_stream() {
     let fixture = fixture().await;
     let events = tokio_stream::iter([event("a")]);
     let status = fixture.client("").stream_events(events).await.unwrap_err();
@@ -212,25 +237,4 @@ async fn its_health_follows_postgres() {
     fixture.snapshot.send_replace(Snapshot::default());
     let second = changes.message().await.unwrap().unwrap();
     assert_eq!(second.status, ServingStatus::NotServing as i32);
-}
-
-#[test]
-fn a_path_may_name_a_source_before_the_method() {
-    let method = "/a.b.Service/Method";
-    let cases = [
-        ("/a.b.Service/Method", Some(None)),
-        ("/shop/a.b.Service/Method", Some(Some("shop"))),
-        ("/hooks/shop/a.b.Service/Method", Some(Some("shop"))),
-        ("/hooks/a.b.Service/Method", Some(Some("hooks"))),
-        ("/hooks//a.b.Service/Method", None),
-        ("//a.b.Service/Method", None),
-        ("/x/y/a.b.Service/Method", None),
-        ("x/a.b.Service/Method", None),
-        ("/a.b.Service/Other", None),
-        ("/grpc.health.v1.Health/Check", None),
-        ("/", None),
-    ];
-    for (path, expected) in cases {
-        assert_eq!(push_path(path, method), expected, "{path}");
-    }
 }

@@ -1,0 +1,179 @@
+//! Against a token endpoint over a real socket.
+
+use serde_json::json;
+
+use super::*;
+use crate::testing::endpoint::{Answer, Asked, TokenEndpoint};
+
+const SECRET: &str = "s3cret+/&=";
+
+fn granted() -> Answer {
+    let body = json!({"access_token": "t", "token_type": "Bearer", "expires_in": 3600});
+    (200, body.to_string())
+}
+
+fn fetcher(url: &str, scope: Option<&str>) -> Fetcher {
+    let plan = OAuth {
+        url: url.parse().unwrap(),
+        client_id: "app one".to_owned(),
+        scope: scope.map(str::to_owned),
+    };
+    Fetcher::new(plan, None)
+}
+
+async fn fetch_from(
+    answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static,
+) -> (Result<Granted, OAuthError>, TokenEndpoint) {
+    let endpoint = TokenEndpoint::start(answer).await;
+    let result = fetcher(&endpoint.url, None).fetch(SECRET).await;
+    (result, endpoint)
+}
+
+async fn refused(status: u16, body: &'static str) -> OAuthError {
+    let (result, _) = fetch_from(move |_| (status, body.to_owned())).await;
+    result.unwrap_err()
+}
+
+#[tokio::test]
+async fn ppoppo_token_endpoint() {
+    let endpoint = TokenEndpoint::start(|_| granted()).await;
+    let mut fetcher = fetcher(&endpoint.url, Some("messaging"));
+    let token = fetcher.fetch(SECRET).await.unwrap();
+    assert_eq!(token.token, "t");
+    assert_eq!(token.lifetime, Duration::from_secs(3600));
+
+    let asked = endpoint.asked();
+    let [asked] = asked.as_slice() else {
+        panic!("{asked:?}")
+    };
+    assert_eq!(
+        (asked.method.as_str(), asked.path.as_str()),
+        ("POST", "/oauth/token")
+    );
+    assert_eq!(asked.content_type, "application/x-www-form-urlencoded");
+    let form = [("grant_type", "client_credentials"), ("scope", "messaging")];
+    assert_eq!(asked.form, form.map(|(k, v)| (k.into(), v.into())).into());
+    // RFC 6749, section 2.3.1: form-encoded, then joined.
+    let pair = BASE64_STANDARD.encode("app+one:s3cret%2B%2F%26%3D");
+    assert_eq!(asked.authorization, Some(format!("Basic {pair}")));
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_basic_is_asked_in_the_form_from_then_on() {
+    let endpoint = TokenEndpoint::start(|asked| {
+        let proved = asked.form.get("client_secret").is_some_and(|s| s == SECRET)
+            && asked
+                .form
+                .get("client_id")
+                .is_some_and(|id| id == "app one");
+        if proved && asked.authorization.is_none() {
+            granted()
+        } else {
+            (401, r#"{"error":"invalid_client"}"#.to_owned())
+        }
+    })
+    .await;
+    let mut fetcher = fetcher(&endpoint.url, None);
+    assert!(fetcher.fetch(SECRET).await.is_ok());
+    assert!(fetcher.fetch(SECRET).await.is_ok());
+    let basic = endpoint
+        .asked()
+        .iter()
+        .map(|a| a.authorization.is_some())
+        .collect::<Vec<_>>();
+    assert_eq!(basic, [true, false, false]);
+}
+
+#[tokio::test]
+async fn a_refusal_names_the_endpoint_and_the_code_and_no_secret() {
+    let (result, endpoint) = fetch_from(|_| {
+        (
+            401,
+            r#"{"error":"invalid_client","error_description":"unknown app"}"#.to_owned(),
+        )
+    })
+    .await;
+    let OAuthError::Refused(line) = result.unwrap_err() else {
+        panic!("it is refused");
+    };
+    let expected = format!("{} answers 401 invalid_client: unknown app", endpoint.url);
+    assert!(line.contains(&expected), "{line}");
+    assert!(line.contains("client_id"), "{line}");
+    assert!(!line.contains("s3cret"), "{line}");
+    assert_eq!(endpoint.asked().len(), 2, "by both proofs");
+
+    let (result, endpoint) = fetch_from(|_| (400, r#"{"error":"invalid_scope"}"#.to_owned())).await;
+    assert!(result.unwrap_err().to_string().contains("option scope"));
+    assert_eq!(endpoint.asked().len(), 1, "it has proved itself");
+}
+
+#[tokio::test]
+async fn what_may_pass_is_told_from_what_may_not() {
+    for status in [500, 502, 503, 429, 408] {
+        assert!(
+            matches!(refused(status, "busy").await, OAuthError::Passing(_)),
+            "{status}"
+        );
+    }
+    for status in [400, 401, 403, 404, 302, 307] {
+        assert!(
+            matches!(refused(status, "").await, OAuthError::Refused(_)),
+            "{status}"
+        );
+    }
+    let redirected = refused(307, "").await.to_string();
+    assert!(redirected.contains("redirects"), "{redirected}");
+    let nobody = fetcher("http://127.0.0.1:1/", None).fetch(SECRET).await;
+    assert!(matches!(nobody, Err(OAuthError::Passing(_))), "{nobody:?}");
+}
+
+#[tokio::test]
+async fn answers_are_read_liberally() {
+    for (body, seconds) in [
+        (r#"{"access_token":"t"}"#, 300),
+        (
+            r#"{"access_token":"t","token_type":"bearer","expires_in":"60"}"#,
+            60,
+        ),
+        (r#"{"access_token":"t","expires_in":59.9,"x":[1]}"#, 59),
+        (r#"{"access_token":"t","expires_in":null}"#, 300),
+        (r#"{"access_token":"t","expires_in":-5}"#, 0),
+        (r#"{"access_token":"t","expires_in":1e300}"#, 24 * 3600),
+    ] {
+        let (result, _) = fetch_from(move |_| (200, body.to_owned())).await;
+        assert_eq!(result.unwrap().lifetime.as_secs(), seconds, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_a_token_that_can_be_sent_is_refused() {
+    for body in [
+        "",
+        "<html>login</html>",
+        "[]",
+        r#"{"access_token":""}"#,
+        r#"{"access_token":"a\nb"}"#,
+        r#"{"access_token":7}"#,
+        r#"{"access_token":"t","token_type":"mac"}"#,
+    ] {
+        assert!(
+            matches!(refused(200, body).await, OAuthError::Refused(_)),
+            "{body}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_given_up() {
+    let (result, _) = fetch_from(|_| (200, " ".repeat(LARGEST_ANSWER + 1))).await;
+    assert!(result.unwrap_err().to_string().contains("too many bytes"));
+}
+
+#[test]
+fn a_token_is_in_no_debug_output() {
+    let granted = Granted {
+        token: "ey.secret".to_owned(),
+        lifetime: LIFETIME,
+    };
+    assert!(!format!("{granted:?}").contains("secret"));
+}

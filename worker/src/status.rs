@@ -1,0 +1,229 @@
+//! What a gRPC status asks for: Ppoppo's table, and the transport's own failures.
+//!
+//! | status | meaning |
+//! |---|---|
+//! | UNAUTHENTICATED | the token is refused: another one, at once |
+//! | PERMISSION_DENIED, NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION, ALREADY_EXISTS, UNIMPLEMENTED, OUT_OF_RANGE | it lasts: somebody has to change something first |
+//! | RESOURCE_EXHAUSTED | it passes, after `retry-after-ms` if the server says so |
+//! | every other one | it passes |
+//!
+//! A connection that was cut, or told to go away, carries no status of the server's:
+//! whatever code the library makes of it, it passes, and soon.
+
+use std::{error::Error, time::Duration};
+
+use tonic::{Code, Status};
+
+/// What the end of a call asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    /// The token is not accepted.
+    Unauthenticated,
+    /// It will be the same again until somebody changes something; what, is said here.
+    Lasting(String),
+    /// It may pass by itself, not before the time that the server asks for.
+    Passing(Option<Duration>),
+    /// The connection broke.
+    Cut,
+}
+
+/// What `status` means for the stream of `source`; `resumed` says whether a cursor
+/// was sent.
+pub(crate) fn meaning(status: &Status, source: &str, resumed: bool) -> Meaning {
+    if status.source().is_some() {
+        return Meaning::Cut;
+    }
+    let advice = match status.code() {
+        Code::Unauthenticated => return Meaning::Unauthenticated,
+        Code::PermissionDenied => {
+            "ask the provider whether the app is suspended, whether this host's address is on its allow-list, and whether the token's scope covers the event stream"
+        }
+        Code::NotFound => "see whether the options endpoint and send_request_id are right",
+        Code::InvalidArgument => {
+            "see whether the option send_request_id is right, and whether the provider's schema is another one (tidings.set_source_schema)"
+        }
+        Code::FailedPrecondition => "see what the provider asks of the app before it may stream",
+        Code::AlreadyExists => {
+            "another client seems to follow this stream: end it, or give this source an app of its own"
+        }
+        Code::Unimplemented => {
+            "see whether the option endpoint has the right path, such as /ext, and whether the method has another name there (tidings.set_source_schema)"
+        }
+        Code::OutOfRange if is_too_large(status) => "raise the worker's --max-body",
+        Code::OutOfRange => "see whether the option send_request_id is right",
+        _ => return Meaning::Passing(retry_hint(status)),
+    };
+    let about_the_cursor = matches!(
+        status.code(),
+        Code::NotFound | Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange
+    );
+    let mut advice = advice.to_owned();
+    if resumed && about_the_cursor && !is_too_large(status) {
+        let cursor = format!(
+            "; or the stored cursor is unknown there or has expired: move it by tidings.set_stream_cursor('{}', ..)",
+            source.replace('\'', "''")
+        );
+        advice.push_str(&cursor);
+    }
+    Meaning::Lasting(advice)
+}
+
+/// A status in one line: `PERMISSION_DENIED: the app is suspended`.
+pub(crate) fn line(status: &Status) -> String {
+    let name = name(status.code());
+    match status.message() {
+        "" => name.to_owned(),
+        message => format!("{name}: {message}"),
+    }
+}
+
+/// The code as gRPC's documents write it.
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
+/// The library's own refusal of a message beyond the limit, which has no other mark.
+fn is_too_large(status: &Status) -> bool {
+    status.message().contains("message length too large")
+}
+
+/// How long the server asks to be left alone: `retry-after-ms`, in the metadata or,
+/// as its documentation has it ("details are in the message"), in the message.
+fn retry_hint(status: &Status) -> Option<Duration> {
+    const NAME: &str = "retry-after-ms";
+    const GREATEST: Duration = Duration::from_secs(300);
+    let metadata = status.metadata().get(NAME).and_then(|v| v.to_str().ok());
+    let in_message = || {
+        let (_, rest) = status.message().split_once(NAME)?;
+        let digits = rest.trim_start_matches([':', '=', ' ', '"']);
+        let end = digits.find(|c: char| !c.is_ascii_digit());
+        digits.get(..end.unwrap_or(digits.len()))
+    };
+    let millis = metadata.or_else(in_message)?.trim().parse().ok()?;
+    Some(Duration::from_millis(millis).min(GREATEST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ppoppo_status_table() {
+        let passing = Meaning::Passing(None);
+        let table = [
+            (Code::Cancelled, Some(passing.clone())),
+            (Code::Unknown, Some(passing.clone())),
+            (Code::InvalidArgument, None),
+            (Code::DeadlineExceeded, Some(passing.clone())),
+            (Code::NotFound, None),
+            (Code::AlreadyExists, None),
+            (Code::PermissionDenied, None),
+            (Code::ResourceExhausted, Some(passing.clone())),
+            (Code::FailedPrecondition, None),
+            (Code::Aborted, Some(passing.clone())),
+            (Code::OutOfRange, None),
+            (Code::Unimplemented, None),
+            (Code::Internal, Some(passing.clone())),
+            (Code::Unavailable, Some(passing.clone())),
+            (Code::DataLoss, Some(passing)),
+            (Code::Unauthenticated, Some(Meaning::Unauthenticated)),
+        ];
+        for (code, expected) in table {
+            for resumed in [false, true] {
+                let found = meaning(&Status::new(code, "why"), "chat", resumed);
+                match (&expected, found) {
+                    (Some(expected), found) => assert_eq!(*expected, found, "{code:?}"),
+                    (None, Meaning::Lasting(advice)) => assert!(!advice.is_empty()),
+                    (None, found) => panic!("{code:?}: {found:?}"),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_cursor_that_may_be_the_reason_is_named_if_one_was_sent() {
+        let advice = |code, resumed| match meaning(&Status::new(code, ""), "o'chat", resumed) {
+            Meaning::Lasting(advice) => advice,
+            other => panic!("{other:?}"),
+        };
+        let named = "tidings.set_stream_cursor('o''chat', ..)";
+        for code in [
+            Code::InvalidArgument,
+            Code::NotFound,
+            Code::OutOfRange,
+            Code::FailedPrecondition,
+        ] {
+            assert!(advice(code, true).contains(named), "{code:?}");
+            assert!(!advice(code, false).contains("cursor"), "{code:?}");
+        }
+        for code in [
+            Code::PermissionDenied,
+            Code::AlreadyExists,
+            Code::Unimplemented,
+        ] {
+            assert!(!advice(code, true).contains("cursor"), "{code:?}");
+        }
+        let large = Status::out_of_range("Error, decoded message length too large: found 9 bytes");
+        let Meaning::Lasting(advice) = meaning(&large, "chat", true) else {
+            panic!("it lasts");
+        };
+        assert_eq!(advice, "raise the worker's --max-body");
+    }
+
+    #[test]
+    fn a_broken_connection_is_not_the_servers_status() {
+        let of = |reason: h2::Reason| {
+            let status = Status::from_error(Box::new(h2::Error::from(reason)));
+            meaning(&status, "chat", true)
+        };
+        assert_eq!(of(h2::Reason::INADEQUATE_SECURITY), Meaning::Cut);
+        assert_eq!(of(h2::Reason::NO_ERROR), Meaning::Cut);
+        assert_eq!(of(h2::Reason::ENHANCE_YOUR_CALM), Meaning::Cut);
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert_eq!(
+            meaning(&Status::from_error(Box::new(reset)), "chat", true),
+            Meaning::Cut
+        );
+    }
+
+    #[test]
+    fn a_retry_hint_is_found_in_metadata_or_message_and_bounded() {
+        let mut status = Status::resource_exhausted("slow down, retry-after-ms: 1500 please");
+        assert_eq!(retry_hint(&status), Some(Duration::from_millis(1500)));
+        status
+            .metadata_mut()
+            .insert("retry-after-ms", "250".parse().unwrap());
+        let hint = Some(Duration::from_millis(250));
+        assert_eq!(retry_hint(&status), hint);
+        assert_eq!(meaning(&status, "chat", true), Meaning::Passing(hint));
+        let forever = Status::resource_exhausted("retry-after-ms=999999999");
+        assert_eq!(retry_hint(&forever), Some(Duration::from_secs(300)));
+        assert_eq!(retry_hint(&Status::unavailable("gone")), None);
+        assert_eq!(retry_hint(&Status::unavailable("retry-after-ms")), None);
+    }
+
+    #[test]
+    fn a_status_is_one_line() {
+        let status = Status::permission_denied("suspended");
+        assert_eq!(line(&status), "PERMISSION_DENIED: suspended");
+        assert_eq!(line(&Status::new(Code::DataLoss, "")), "DATA_LOSS");
+    }
+}
