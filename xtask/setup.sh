@@ -112,6 +112,17 @@ if [ -n "$packages" ]; then
     apt-get install -q -y --no-install-recommends $packages
 fi
 
+# A test's gRPC peer is in Python. Without one the test is skipped, so that it is no
+# reason to install one, nor to ask anybody, nor to stop; Debian's is completed.
+if [ "$(command -v python3)" = /usr/bin/python3 ] && ! python3 -c 'import ensurepip' 2>/dev/null &&
+  have apt-get && [ "$(id -u)" = 0 ]; then
+  say "missing here: python3-venv"
+  { run apt-get update -q &&
+    run env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -q -y --no-install-recommends python3-venv; } ||
+    say "python3-venv could not be installed: the tests that need it will be skipped"
+fi
+
 # ---------------------------------------------------------------- Rust
 
 if ! cargo --version >/dev/null 2>&1; then

@@ -60,6 +60,7 @@ fn played(stage: &mut Stage, options: &Options) -> Result<Played> {
         duplicates: options.duplicates,
         rate: options.rate,
         only: None,
+        flags: &[],
         http: stage.worker.http,
         grpc: stage.worker.grpc,
     };

@@ -24,6 +24,8 @@ pub struct Play<'a> {
     pub rate: u64,
     /// Sources, comma-separated; None = all.
     pub only: Option<&'a str>,
+    /// More of its flags, such as `--faults`.
+    pub flags: &'a [&'a str],
     pub http: SocketAddr,
     pub grpc: SocketAddr,
 }
@@ -45,6 +47,7 @@ pub struct Sent {
 enum Said {
     Listening(BTreeMap<String, SocketAddr>),
     Progress(BTreeMap<String, Sent>),
+    Faults(BTreeMap<String, u64>),
     Done(bool),
 }
 
@@ -54,8 +57,11 @@ pub struct Emulator {
     process: Process,
     /// Where the Ppoppo stream is served.
     pub ppoppo: SocketAddr,
+    /// Where access tokens for it are given, if they are needed.
+    pub oauth: Option<SocketAddr>,
     ledger: PathBuf,
     sent: BTreeMap<String, Sent>,
+    faults: BTreeMap<String, u64>,
     done: bool,
 }
 
@@ -78,6 +84,7 @@ impl Emulator {
         if let Some(only) = play.only {
             command.args(["--only", only]);
         }
+        command.args(play.flags);
         let log = folder.join("emulator.log");
         let mut process = Process::start("tidings-emulator", &mut command, &log, Speaks::Stdout)?;
         let first = process.line(START_TIMEOUT)?;
@@ -90,8 +97,10 @@ impl Emulator {
         Ok(Self {
             process,
             ppoppo,
+            oauth: addresses.get("oauth").copied(),
             ledger,
             sent: BTreeMap::new(),
+            faults: BTreeMap::new(),
             done: false,
         })
     }
@@ -106,6 +115,7 @@ impl Emulator {
         while let Some(line) = self.process.waiting_line() {
             match serde_json::from_str(&line) {
                 Ok(Said::Progress(sent)) => self.sent = sent,
+                Ok(Said::Faults(faults)) => self.faults = faults,
                 Ok(Said::Done(done)) => self.done = done,
                 Ok(Said::Listening(_)) | Err(_) => bail!("the emulator said `{line}`"),
             }
@@ -119,6 +129,11 @@ impl Emulator {
     /// By source, as last heard.
     pub fn sent(&self) -> &BTreeMap<String, Sent> {
         &self.sent
+    }
+
+    /// How often each fault happened; known once it is done.
+    pub fn faults(&self) -> &BTreeMap<String, u64> {
+        &self.faults
     }
 
     pub fn emitted(&self) -> u64 {

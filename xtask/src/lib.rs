@@ -11,12 +11,15 @@
 //! - [`stage`], [`play`] with [`follow`] and [`metrics`]: one run of it all
 //! - [`demo`] with [`table`]: the run as people see it
 //! - [`regress`], [`mod@test`], [`lint`]: the checks
+//! - [`python`]: what the peer of another stack runs in
+//! - [`fuzz`]: the fuzz targets, each for a while
 //! - [`http`]: the few HTTP requests that the above need
 
 pub mod cluster;
 pub mod demo;
 pub mod emulator;
 pub mod follow;
+pub mod fuzz;
 pub mod http;
 pub mod install;
 pub mod leash;
@@ -26,6 +29,7 @@ pub mod metrics;
 pub mod paths;
 pub mod play;
 pub mod process;
+pub mod python;
 pub mod reconcile;
 pub mod regress;
 pub mod server;

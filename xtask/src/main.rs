@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 use xtask::server::Server;
-use xtask::{demo, install, lint, regress, test};
+use xtask::{demo, fuzz, install, lint, regress, test};
 
 #[derive(Parser)]
 #[command(about)]
@@ -29,6 +29,8 @@ enum Command {
     Install,
     /// Formatting, clippy, documentation
     Lint,
+    /// The fuzz targets, each for a while
+    Fuzz(Fuzz),
 }
 
 #[derive(Args)]
@@ -53,6 +55,19 @@ struct Demo {
     keep: bool,
 }
 
+#[derive(Args)]
+struct Fuzz {
+    /// Seconds for each target
+    #[arg(long, default_value_t = 600)]
+    seconds: u64,
+    /// This target alone
+    #[arg(long)]
+    target: Option<String>,
+    /// Keep what matters of the corpus, as tests, in core/testdata/corpus
+    #[arg(long)]
+    keep: bool,
+}
+
 fn main() -> ExitCode {
     match run(&Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -64,6 +79,14 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
+    // Fuzzing alone needs no Postgres.
+    if let Command::Fuzz(options) = &cli.command {
+        return fuzz::run(&fuzz::Options {
+            seconds: options.seconds,
+            target: options.target.clone(),
+            keep: options.keep,
+        });
+    }
     let named = cli.pg_config.clone().filter(|path| !path.is_empty());
     let server = Server::ask(named.unwrap_or_else(|| "pg_config".into()))?;
     match &cli.command {
@@ -87,5 +110,6 @@ fn run(cli: &Cli) -> Result<()> {
             .and(regress::ISOLATION.run(&server)),
         Command::Install => install::run(&server),
         Command::Lint => lint::run(&server),
+        Command::Fuzz(_) => Ok(()),
     }
 }

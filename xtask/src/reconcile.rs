@@ -6,8 +6,15 @@ use anyhow::{Context as _, Result, bail};
 use postgres::Client;
 use std::path::Path;
 
-/// What each event's payload says of it: the same rule as the ledger's keys.
+/// What each event's payload says of it: the same rule as the ledger's keys. Arpoone's
+/// names come in any case, and its sibling webhooks have others.
 const STORED: &str = "
+create or replace function pg_temp.field(payload jsonb, name text) returns text
+language sql immutable as $$
+  select coalesce(payload->>name,
+                  (select value from jsonb_each_text(payload)
+                   where lower(key) = lower(name) and value is not null))
+$$;
 create temp table stored as
 select s.name as source, k.key, count(*) as rows
 from tidings.event e
@@ -15,8 +22,12 @@ from tidings.event e
      lateral (select case s.provider
        when 'ppoppo' then e.payload->>'event_id'
        when 'pushwoosh' then coalesce(e.payload->>'uuid', e.payload->>'user_id')
-       when 'arpoone' then concat_ws('|', e.payload->>'MessageId', e.payload->>'Status',
-                                     e.payload->>'ReportDateTime')
+       when 'arpoone' then concat_ws('|',
+         coalesce(pg_temp.field(e.payload, 'MessageId'), pg_temp.field(e.payload, 'Id')),
+         coalesce(pg_temp.field(e.payload, 'Status'), pg_temp.field(e.payload, 'EventType')),
+         coalesce(pg_temp.field(e.payload, 'ReportDateTime'), pg_temp.field(e.payload, 'Time'),
+                  pg_temp.field(e.payload, 'ReceiveDateTime'),
+                  pg_temp.field(e.payload, 'ReportDescription')))
        when 'pushpushgo' then concat_ws('|', e.payload->>'kind',
                                         coalesce(e.payload->>'messageId', e.payload->>'customId'),
                                         e.payload->>'ts', e.payload->>'clickAction')

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use postgres::Client;
+use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
 
 /// One source of the demo.
@@ -40,17 +41,38 @@ pub const SOURCES: [Source; 5] = [
     },
 ];
 
+/// What a test wants of a source beyond what all have.
+#[derive(Debug, Clone)]
+pub struct Wish<'a> {
+    pub source: &'a str,
+    /// Joined to the source's own options.
+    pub options: Value,
+    /// Instead of the source's own.
+    pub secret: Option<&'a str>,
+}
+
 /// Adds them all, the stream pointed at the emulator.
 pub fn add_all(client: &mut Client, ppoppo: SocketAddr) -> Result<()> {
+    add_all_with(client, ppoppo, &[])
+}
+
+/// As [`add_all`], with more options for some.
+pub fn add_all_with(client: &mut Client, ppoppo: SocketAddr, wishes: &[Wish<'_>]) -> Result<()> {
     for source in SOURCES {
-        let options = match source.provider {
-            "ppoppo" => serde_json::json!({ "endpoint": format!("http://{ppoppo}/ext") }),
-            _ => serde_json::json!({}),
-        };
+        let mut options = Map::new();
+        if source.provider == "ppoppo" {
+            options.insert("endpoint".to_owned(), json!(format!("http://{ppoppo}/ext")));
+        }
+        let mut secret = source.secret;
+        for wish in wishes.iter().filter(|wish| wish.source == source.name) {
+            options.extend(wish.options.as_object().cloned().unwrap_or_default());
+            secret = wish.secret.unwrap_or(secret);
+        }
+        let options = Value::Object(options);
         client
             .execute(
                 "select tidings.add_source($1, $2, $3, $4)",
-                &[&source.name, &source.provider, &source.secret, &options],
+                &[&source.name, &source.provider, &secret, &options],
             )
             .with_context(|| format!("cannot add the source {}", source.name))?;
     }

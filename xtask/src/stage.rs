@@ -5,7 +5,7 @@ use crate::cluster::{Cluster, Durability};
 use crate::emulator::{Emulator, Play};
 use crate::metrics;
 use crate::server::Server;
-use crate::sources;
+use crate::sources::{self, Wish};
 use crate::worker::{ANY_PORT, Worker};
 use anyhow::{Context as _, Result};
 use postgres::Client;
@@ -46,8 +46,19 @@ impl Stage {
     /// Starts the emulator, then adds its sources: the worker runs already,
     /// and must pick them up.
     pub fn add_emulator(&self, play: &Play<'_>) -> Result<Emulator> {
+        self.add_emulator_with(play, |_| Vec::new())
+    }
+
+    /// As [`Stage::add_emulator`], with more options for some of its sources; they may
+    /// depend on where the emulator listens.
+    pub fn add_emulator_with<'a>(
+        &self,
+        play: &Play<'_>,
+        wishes: impl FnOnce(&Emulator) -> Vec<Wish<'a>>,
+    ) -> Result<Emulator> {
         let emulator = Emulator::start(play, self.cluster.folder())?;
-        sources::add_all(&mut self.connect()?, emulator.ppoppo)?;
+        let wishes = wishes(&emulator);
+        sources::add_all_with(&mut self.connect()?, emulator.ppoppo, &wishes)?;
         Ok(emulator)
     }
 

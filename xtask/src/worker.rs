@@ -70,6 +70,10 @@ impl Worker {
         }
     }
 
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Waits until it has its database and its sources.
     pub fn wait_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + START_TIMEOUT;

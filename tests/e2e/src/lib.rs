@@ -39,6 +39,7 @@ pub fn play(stage: &Stage, events: u64, seed: u64) -> Play<'static> {
         duplicates: 0.1,
         rate: 0,
         only: None,
+        flags: &[],
         http: stage.worker.http,
         grpc: stage.worker.grpc,
     }

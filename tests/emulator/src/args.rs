@@ -6,7 +6,7 @@ use ::http::{HeaderValue, Uri};
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
 
-use crate::mix::Provider;
+use crate::{faults::Fault, forms::Forms, mix::Provider, schema::Schema};
 
 #[derive(Debug, Parser)]
 #[command(version, about, max_term_width = 100)]
@@ -75,6 +75,18 @@ pub(crate) struct Run {
     #[arg(long, value_name = "TIME", default_value = "2026-11-01T21:00:00Z")]
     pub(crate) from: Timestamp,
 
+    /// How freely payloads are written; see FORMS below
+    #[arg(long, value_enum, value_name = "FORMS", default_value_t = Forms::Documented)]
+    pub(crate) forms: Forms,
+
+    /// What else goes wrong; see FAULTS below
+    #[arg(long, value_enum, value_name = "FAULTS", value_delimiter = ',')]
+    pub(crate) faults: Vec<Fault>,
+
+    /// Which .proto files Ppoppo and pushwoosh-grpc speak; see SCHEMA below
+    #[arg(long, value_enum, value_name = "SCHEMA", default_value_t = Schema::Documented)]
+    pub(crate) schema: Schema,
+
     #[command(flatten)]
     pub(crate) sources: Sources,
 }
@@ -90,6 +102,18 @@ pub(crate) struct Sources {
     /// The bearer token that callers of the Ppoppo server must show
     #[arg(long, value_name = "TOKEN", default_value = "ppoppo-dev-token")]
     pub(crate) ppoppo_token: String,
+    /// The client id that the token endpoint knows (fault token-expiry)
+    #[arg(long, value_name = "ID", default_value = "ppoppo-dev-client")]
+    pub(crate) ppoppo_client_id: String,
+    /// The client's secret there
+    #[arg(long, value_name = "SECRET", default_value = "ppoppo-dev-secret")]
+    pub(crate) ppoppo_client_secret: String,
+    /// How many events are streamed by an access token before it ends
+    #[arg(long, value_name = "N", default_value_t = 150, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) ppoppo_token_events: u32,
+    /// How long an access token lives, in seconds
+    #[arg(long, value_name = "N", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) ppoppo_token_seconds: u32,
 
     /// The source's name in the ledger and in the URL
     #[arg(long, value_name = "NAME", default_value = "pushwoosh")]
@@ -131,6 +155,12 @@ pub(crate) struct Sources {
 impl Run {
     /// What clap cannot check on its own: the providers played have an address to call.
     pub(crate) fn check(&self) -> Result<(), String> {
+        for fault in &self.faults {
+            if !fault.is_played_by(&self.only) {
+                let fault = fault.word();
+                return Err(format!("--faults {fault}: none of --only plays it"));
+            }
+        }
         for provider in &self.only {
             let (flag, address) = match provider {
                 Provider::Ppoppo => continue,
@@ -167,14 +197,17 @@ PROTOCOL:
           time. Each of these ends writes the ledger and exits with 0.
   stdout  JSON lines:
             {\"listening\":{\"ppoppo\":\"127.0.0.1:41234\"}}   before anything else
+                                                         (and \"oauth\", with token-expiry)
             {\"progress\":{\"arpoone\":{\"emitted\":1,\"sent\":1,\"acknowledged\":1,\"retried\":0}}}
                                                          each 200 ms from the start line on
+            {\"faults\":{\"goaway\":2}}                      how often each happened, if asked for
             {\"done\":true}                                after the ledger was written
           emitted: distinct events put on the wire at least once; sent: with repeats;
           acknowledged: distinct events with a positive answer; retried: sent again for want
           of one. The run is done when every call was acknowledged (or discarded, see below)
           and the Ppoppo stream has passed its last event; Ppoppo is served until the end.
-  stderr  What went wrong. Exit codes: 64 for bad settings, 1 for any other failure.
+  stderr  What went wrong. Exit codes: 64 for bad settings, 1 for any other failure; an
+          asked fault that never happened is one.
 
 LEDGER:
   One JSON line for each distinct event that was put on the wire:
@@ -183,7 +216,9 @@ LEDGER:
                   ppoppo          event_id
                   pushwoosh       user_id
                   pushwoosh-grpc  uuid
-                  arpoone         MessageId|Status|ReportDateTime
+                  arpoone         MessageId|Status|ReportDateTime, the names in any case; liberal:
+                                  Id for MessageId, EventType for Status, Time, ReceiveDateTime
+                                  or at last ReportDescription for ReportDateTime, as there are
                   pushpushgo      kind|messageId or customId|ts|clickAction, absent ones left out
   copies        rows expected; 2 where two byte-equal events stand in one Pushwoosh batch
   emissions     times put on the wire, known or presumed
@@ -201,6 +236,42 @@ PROVIDERS:
                       \"Success\" goes again on a later stream
   arpoone 30%         POST of 1 to 1000 reports, out of order, retried until exactly 200
   pushpushgo 5%       one signed POST an event, retried until 2xx
+
+FORMS:
+  liberal writes what the pages leave open:
+    ppoppo      unknown event types; recipient, summary, occurred_at absent; ids in lower case,
+                with a prefix, or no ULIDs
+    pushwoosh   (HTTP) an object, an array, an array in an object under several names, objects
+                one after another with or without newlines; numbers as texts; timestamps in
+                seconds or milliseconds, with a fraction or an exponent; fields absent or null
+    arpoone     an object or an array; names in PascalCase, camelCase, lower case; times with
+                0 to 7 fraction digits, with Z, an offset or none, as numbers, absent; only the
+                four required fields; broken CustomPayload; e-mail events and inbound SMS
+    pushpushgo  signatures in hex or base64 of any kind, with or without sha1=; ts as ISO text
+                or milliseconds, or absent; clickAction 0 to 3, also as text; any payload; no
+                customId
+
+FAULTS:
+  Ppoppo's streams then end by these alone, two rounds of them, and do not end any more:
+    token-expiry  callers need an access token of /oauth/token (at \"oauth\", client
+                  credentials), which ends in mid-stream: by turns with UNAUTHENTICATED, and
+                  unsaid, so that the next call is refused
+    exhausted     RESOURCE_EXHAUSTED, with retry-after-ms in the trailers and in the message;
+                  a call before it is over counts as \"too early\"
+    half-open     the connection stays open and falls silent: no data, no answer to a ping
+    goaway        GOAWAY in mid-stream; ten events later the stream ends or is cut
+    clean-100     every stream ends with OK after 100 events
+    disorder      now and then an event comes late: it appears before the place from which a
+                  stream resumes, so that only who re-reads the last seconds sees it
+    refusals      each other status of the page's table, once, as the answer to a call
+  The others':
+    equal-events  (pushwoosh) two byte-equal events in each batch
+    lost-answers  (all but ppoppo) now and then a batch is received and the connection closed
+                  before its answer is read, and the batch is sent again
+
+SCHEMA:
+  variant is core/testdata/wire/*_variant.proto: other packages, methods, names, numbers and
+  types, events and answers in batches.
 ";
 
 #[cfg(test)]
@@ -231,6 +302,14 @@ mod tests {
         assert!(missing.contains("--grpc"), "{missing}");
         let bare = parse("x run --events 1 --ledger l --only arpoone --http h:1").unwrap_err();
         assert!(bare.contains("http://"), "{bare}");
+    }
+
+    #[test]
+    fn a_fault_needs_its_provider() {
+        let line = "x run --events 1 --ledger l --only ppoppo --faults";
+        assert!(parse(&format!("{line} goaway,clean-100")).is_ok());
+        let nobody = parse(&format!("{line} lost-answers")).unwrap_err();
+        assert!(nobody.contains("lost-answers"), "{nobody}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::{
     lane::Call,
 };
 
+mod liberal;
 mod moment;
 mod report;
 
@@ -38,9 +39,15 @@ pub(crate) struct Calls {
 }
 
 impl Calls {
-    pub(crate) fn new(draw: Draw, from: Timestamp, events: u32, duplicates: f64) -> Self {
+    pub(crate) fn new(
+        draw: Draw,
+        forms: Option<Draw>,
+        from: Timestamp,
+        events: u32,
+        duplicates: f64,
+    ) -> Self {
         Self {
-            reports: Reports::new(draw, from, events),
+            reports: Reports::new(draw, forms, from, events),
             waiting: Vec::new(),
             duplicates,
         }
@@ -108,6 +115,9 @@ impl Iterator for Calls {
             body.push_str(&report.json);
         }
         body.push(']');
+        if let ([report], true) = (reports.as_slice(), self.reports.bare()) {
+            body.clone_from(&report.json);
+        }
         let duplicates = self.duplicates;
         Some(Call {
             body: Bytes::from(body),

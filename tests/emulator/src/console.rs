@@ -37,7 +37,7 @@ impl Console {
         output: impl Write + Send + 'static,
         books: Vec<Arc<Book>>,
     ) -> (Self, oneshot::Receiver<io::Error>) {
-        // Three orders are ever given: listening, progress, done.
+        // Four orders are ever given: listening, progress, faults, done.
         let (orders, inbox) = sync_channel(4);
         let (fail, failed) = oneshot::channel();
         thread::spawn(move || {

@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pushwoosh_retries_after_1_3_and_8_seconds_then_discards() {
+    async fn pushwoosh_response_5xx_or_none_is_retried_after_1_3_and_8_seconds() {
         for failure in [answer(500), answer(503), Outcome::Unanswered] {
             let (accepted, at, tally) = play(&pushwoosh::http::POLICY, &[failure]).await;
             assert!(!accepted);
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pushwoosh_takes_any_other_answer_as_the_end() {
+    async fn pushwoosh_response_of_any_other_kind_is_the_end() {
         let refused = play(&pushwoosh::http::POLICY, &[answer(401)]).await;
         assert_eq!(refused, (false, vec![0.0], (1, 0)));
         let accepted = play(&pushwoosh::http::POLICY, &[answer(500), answer(200)]).await;
@@ -115,7 +115,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn arpoone_wants_exactly_200() {
+    async fn arpoone_ack_is_exactly_200() {
         let outcomes = [answer(202), answer(204), answer(404), answer(200)];
         let (accepted, at, tally) = play(&arpoone::POLICY, &outcomes).await;
         assert!(accepted);
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn pushpushgo_wants_any_2xx() {
+    async fn pushpushgo_retried_until_2xx() {
         let outcomes = [answer(401), Outcome::Unanswered, answer(202)];
         let (accepted, at, tally) = play(&pushpushgo::POLICY, &outcomes).await;
         assert!(accepted);

@@ -4,6 +4,8 @@ use rand::{Rng as _, RngCore as _, SeedableRng as _, seq::IndexedRandom as _};
 use rand_chacha::ChaCha8Rng;
 use uuid::Uuid;
 
+use crate::mix::Provider;
+
 /// What is drawn for; each has numbers of its own, so that playing one provider alone,
 /// or making more of one, changes nothing for another.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +17,11 @@ pub(crate) enum Purpose {
     Pushpushgo,
     /// How the nth stream of the Ppoppo server ends.
     PpoppoEnding(u32),
+    /// In which form a provider writes what was drawn.
+    Forms(Provider),
+    /// How the faults asked for are dealt.
+    Faults,
+    Tokens,
 }
 
 #[derive(Clone, Debug)]
@@ -29,6 +36,9 @@ impl Draw {
             Purpose::PushwooshGrpc => 3,
             Purpose::Arpoone => 4,
             Purpose::Pushpushgo => 5,
+            Purpose::Forms(provider) => 11 + provider as u64,
+            Purpose::Faults => 21,
+            Purpose::Tokens => 22,
             Purpose::PpoppoEnding(stream) => 1000 + u64::from(stream),
         });
         Self(rng)

@@ -12,7 +12,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use tokio::time::timeout;
+use tokio::{io::AsyncWriteExt as _, net::TcpStream, time::timeout};
 
 /// Pushwoosh documents 30 seconds; the others do not say, and get the same.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -33,6 +33,15 @@ pub(crate) enum Connections {
     Kept,
     /// Closed after each answer, as Pushwoosh does.
     Closed,
+}
+
+/// How an answer gets lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// It was sent: the request had its effect.
+    Unread,
+    /// Nobody waited for it: the request may have an effect.
+    Unanswered,
 }
 
 #[derive(Debug)]
@@ -82,6 +91,44 @@ impl Caller {
             .unwrap_or(Outcome::Unanswered)
     }
 
+    /// Sends a request on a connection of its own, and closes it without reading what is
+    /// answered. Also tells whether that was an answer of success.
+    pub(crate) async fn lose(
+        &self,
+        body: Bytes,
+        header: Option<(HeaderName, HeaderValue)>,
+        loss: Loss,
+    ) -> (Outcome, bool) {
+        const SUCCESS: &[u8] = b"HTTP/1.1 2";
+        let Some(authority) = self.uri.authority() else {
+            return (Outcome::Unreachable, false);
+        };
+        let port = authority.port_u16().unwrap_or(80);
+        let Ok(mut stream) = TcpStream::connect((authority.host(), port)).await else {
+            return (Outcome::Unreachable, false);
+        };
+        let path = self.uri.path();
+        let mut request = format!("POST {path} HTTP/1.1\r\nhost: {authority}\r\n").into_bytes();
+        let own = header.iter().map(|(name, value)| (name, value));
+        for (name, value) in self.headers.iter().chain(own) {
+            request.extend_from_slice(name.as_str().as_bytes());
+            request.extend_from_slice(b": ");
+            request.extend_from_slice(value.as_bytes());
+            request.extend_from_slice(b"\r\n");
+        }
+        let length = body.len();
+        request.extend_from_slice(format!("content-length: {length}\r\n\r\n").as_bytes());
+        request.extend_from_slice(&body);
+        let sent = stream.write_all(&request).await.is_ok();
+        let mut start = [0; SUCCESS.len()];
+        // Peeked at: what is closed unread is lost to the sender as well.
+        let succeeded = sent
+            && loss == Loss::Unread
+            && matches!(timeout(TIMEOUT, stream.peek(&mut start)).await, Ok(Ok(_)))
+            && start == *SUCCESS;
+        (Outcome::Unanswered, succeeded)
+    }
+
     async fn exchange(&self, request: Request<Full<Bytes>>) -> Outcome {
         match self.client.request(request).await {
             Ok(response) => {
@@ -110,6 +157,9 @@ pub(crate) fn address(base: &Uri, segments: &[&str]) -> anyhow::Result<Uri> {
 
 #[cfg(test)]
 mod tests {
+    use ::http::header::AUTHORIZATION;
+    use tokio::{net::TcpListener, time::Instant};
+
     use super::*;
     use crate::testing::{Receiver, Refusal};
 
@@ -132,6 +182,44 @@ mod tests {
             }
             assert_eq!(receiver.connections(), opened, "{connections:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn pushwoosh_method_headers() {
+        let receiver = Receiver::start(|_| Some(200)).await;
+        let value = HeaderValue::from_static("Basic dXNlcjpwYXNz");
+        let caller = Caller::new(receiver.uri("/hooks/x"), Connections::Closed)
+            .with(AUTHORIZATION, value.clone());
+        // Only a POST is answered with success.
+        for loss in [None, Some(Loss::Unread)] {
+            let body = Bytes::from_static(b"{}");
+            match loss {
+                None => assert_eq!(
+                    caller.post(body, None).await,
+                    Outcome::Answered(StatusCode::OK)
+                ),
+                Some(loss) => assert!(caller.lose(body, None, loss).await.1),
+            }
+        }
+        let requests = receiver.requests();
+        assert_eq!(requests.len(), 2);
+        for (uri, headers, body) in requests {
+            assert_eq!((uri.path(), body.as_ref()), ("/hooks/x", b"{}".as_slice()));
+            assert_eq!(headers[CONTENT_TYPE], "application/json");
+            assert_eq!(headers[AUTHORIZATION], value);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pushwoosh_timeout() {
+        // It takes connections and never says anything.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let uri = format!("http://{}", listener.local_addr().unwrap());
+        let caller = Caller::new(uri.parse().unwrap(), Connections::Closed);
+        let start = Instant::now();
+        let outcome = caller.post(Bytes::from_static(b"{}"), None).await;
+        assert_eq!(outcome, Outcome::Unanswered);
+        assert_eq!(start.elapsed().as_secs(), 30);
     }
 
     #[tokio::test]

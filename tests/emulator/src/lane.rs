@@ -1,6 +1,9 @@
 //! A provider's calls over HTTP: drawn one after another, delivered side by side.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU32, Ordering},
+};
 
 use ::http::{HeaderValue, header::HeaderName};
 use bytes::Bytes;
@@ -8,7 +11,8 @@ use futures_util::{StreamExt as _, stream};
 
 use crate::{
     deliver::{Policy, deliver},
-    http::Caller,
+    faults::{Faults, Part},
+    http::{Caller, Loss},
     ledger::{Book, Entry},
     pace::Pace,
 };
@@ -35,23 +39,45 @@ pub(crate) struct Lane {
     pub(crate) pace: Pace,
     /// How many calls may be under way at once.
     pub(crate) width: usize,
+    /// What to lose answers for, if at all.
+    pub(crate) losing: Option<(Arc<Faults>, Part)>,
 }
+
+/// One call in so many loses its answer.
+const LOST_EVERY: usize = 5;
 
 impl Lane {
     /// Returns when every call was accepted or given up.
     pub(crate) async fn drive(self, calls: impl Iterator<Item = Call>) {
         let lane = &self;
-        stream::iter(calls)
-            .for_each_concurrent(self.width, |mut call| {
+        stream::iter(calls.enumerate())
+            .for_each_concurrent(self.width, |(nth, mut call)| {
                 // Here, not in the future: entries must be opened in the order drawn.
                 lane.book.open(std::mem::take(&mut call.opened));
-                lane.make(call)
+                let lost = lane.losing.is_some() && nth % LOST_EVERY == 0;
+                lane.make(call, lost.then_some(nth / LOST_EVERY))
             })
             .await;
     }
 
-    async fn make(&self, call: Call) {
+    /// `lost` numbers the calls whose first answer gets lost.
+    async fn make(&self, call: Call, lost: Option<usize>) {
+        let attempts = AtomicU32::new(0);
         let send = async || {
+            let first = attempts.fetch_add(1, Ordering::Relaxed) == 0;
+            if let (Some(lost), Some((faults, part)), true) = (lost, &self.losing, first) {
+                let loss = if lost % 2 == 0 {
+                    Loss::Unread
+                } else {
+                    Loss::Unanswered
+                };
+                let (body, header) = (call.body.clone(), call.header.clone());
+                let (outcome, succeeded) = self.caller.lose(body, header, loss).await;
+                if succeeded {
+                    faults.happened(*part);
+                }
+                return outcome;
+            }
             self.caller
                 .post(call.body.clone(), call.header.clone())
                 .await
@@ -69,7 +95,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{http::Connections, testing::Receiver};
+    use crate::{faults::Fault, http::Connections, mix::Provider, testing::Receiver};
 
     const POLICY: Policy = Policy {
         accepts: |status| status.as_u16() == 200,
@@ -94,6 +120,7 @@ mod tests {
             book: Book::new("s"),
             pace: Pace::unlimited(),
             width: 4,
+            losing: None,
         }
     }
 
@@ -128,5 +155,26 @@ mod tests {
         lane.drive([call(0, true)].into_iter()).await;
         assert_eq!(receiver.accepted(), ["0", "0"]);
         assert_eq!((book.counts().sent, book.counts().retried), (2, 0));
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_answer_is_lost_is_made_again() {
+        let receiver = Receiver::start(|_| Some(200)).await;
+        let faults = Faults::new(&[Fault::LostAnswers], &[Provider::Arpoone]);
+        let lane = Lane {
+            losing: Some((Arc::clone(&faults), Part::LostAnswer(Provider::Arpoone))),
+            width: 1,
+            ..lane(&receiver)
+        };
+        let book = Arc::clone(&lane.book);
+        lane.drive((0..7).map(|number| call(number, false))).await;
+        // The first answer came and was not read; of the sixth call nobody waited for one.
+        let accepted = receiver.accepted();
+        assert!(
+            accepted.starts_with(&["0".into(), "0".into(), "1".into()]),
+            "{accepted:?}"
+        );
+        assert_eq!((book.counts().acknowledged, book.counts().retried), (7, 2));
+        assert!(faults.missing().is_empty());
     }
 }

@@ -7,6 +7,8 @@
 //! - [`ppoppo`]: the event stream that the worker dials; [`pushwoosh`] (both
 //!   transports), [`arpoone`], [`pushpushgo`]: what calls the worker
 //! - [`draw`], [`clock`], [`ulid`], [`mix`]: what is played, a function of seed and size
+//! - [`forms`], [`faults`], [`schema`]: how it is written, what goes wrong, which `.proto`
+//!   files are spoken
 //! - [`lane`], [`deliver`], [`http`], [`pace`]: how HTTP calls are made and retried
 //! - [`ledger`], [`progress`], [`console`]: what is told about it
 //! - [`args`], [`run`], [`stdin`]: the process
@@ -24,6 +26,8 @@ mod clock;
 mod console;
 mod deliver;
 mod draw;
+mod faults;
+mod forms;
 mod http;
 mod lane;
 mod ledger;
@@ -34,6 +38,7 @@ mod progress;
 mod pushpushgo;
 mod pushwoosh;
 mod run;
+mod schema;
 mod stdin;
 #[cfg(test)]
 mod testing;

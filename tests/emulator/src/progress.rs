@@ -1,14 +1,24 @@
 //! The lines that tell a harness how far the run is.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 
 use serde_json::{Map, Value, json};
 
 use crate::ledger::Book;
 
-/// Where the Ppoppo server listens.
-pub(crate) fn listening(ppoppo: SocketAddr) -> String {
-    json!({"listening": {"ppoppo": ppoppo.to_string()}}).to_string()
+/// Where the Ppoppo server listens, and its token endpoint if there is one.
+pub(crate) fn listening(ppoppo: SocketAddr, oauth: Option<SocketAddr>) -> String {
+    let mut addresses = Map::new();
+    addresses.insert("ppoppo".to_owned(), json!(ppoppo.to_string()));
+    if let Some(oauth) = oauth {
+        addresses.insert("oauth".to_owned(), json!(oauth.to_string()));
+    }
+    json!({"listening": addresses}).to_string()
+}
+
+/// How often each fault happened.
+pub(crate) fn faults(counts: &BTreeMap<String, u64>) -> String {
+    json!({"faults": counts}).to_string()
 }
 
 /// The totals of each source that is played.
@@ -41,9 +51,15 @@ mod tests {
         );
         let address = SocketAddr::from(([127, 0, 0, 1], 9));
         assert_eq!(
-            listening(address),
+            listening(address, None),
             r#"{"listening":{"ppoppo":"127.0.0.1:9"}}"#
         );
+        assert_eq!(
+            listening(address, Some(address)),
+            r#"{"listening":{"oauth":"127.0.0.1:9","ppoppo":"127.0.0.1:9"}}"#
+        );
+        let counts = BTreeMap::from([("goaway".to_owned(), 2)]);
+        assert_eq!(faults(&counts), r#"{"faults":{"goaway":2}}"#);
         assert_eq!(done(), r#"{"done":true}"#);
     }
 }

@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod hook;
+mod liberal;
 
 pub(crate) const POLICY: Policy = Policy {
     accepts: |status| status.is_success(),
@@ -43,24 +44,31 @@ impl Calls {
     /// The project's id is also the key of the signature.
     pub(crate) fn new(
         draw: Draw,
+        forms: Option<Draw>,
         from: Timestamp,
         events: u32,
         duplicates: f64,
         project: &str,
     ) -> anyhow::Result<Self> {
         Ok(Self {
-            hooks: Hooks::new(draw, from, events, project),
+            hooks: Hooks::new(draw, forms, from, events, project),
             signer: Hmac::new_from_slice(project.as_bytes())?,
             duplicates,
             number: 0,
         })
     }
 
-    /// "We take the full JSON body and sign it using HMAC-SHA1", in hex.
-    fn sign(&self, body: &str) -> Option<HeaderValue> {
+    /// "We take the full JSON body and sign it using HMAC-SHA1", in hex unless the forms
+    /// are liberal.
+    fn sign(&mut self, body: &str) -> Option<HeaderValue> {
         let mut signer = self.signer.clone();
         signer.update(body.as_bytes());
-        HeaderValue::from_str(&hex::encode(signer.finalize().into_bytes())).ok()
+        let mac = signer.finalize().into_bytes();
+        let text = match self.hooks.forms() {
+            None => hex::encode(mac),
+            Some(draw) => liberal::signature(&mac, draw),
+        };
+        HeaderValue::from_str(&text).ok()
     }
 }
 

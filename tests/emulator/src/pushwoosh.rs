@@ -7,4 +7,6 @@ mod chunk;
 pub(crate) mod grpc;
 pub(crate) mod http;
 mod item;
+mod liberal;
 mod message;
+mod variant;

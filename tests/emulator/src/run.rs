@@ -2,25 +2,26 @@
 
 use std::{path::Path, sync::Arc};
 
-use anyhow::{Context as _, Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
-use tokio::{
-    net::TcpListener,
-    signal::unix::{SignalKind, signal},
-};
+use tokio::signal::unix::{SignalKind, signal};
 
-use self::players::{Cast, Player};
+use self::{
+    players::{Cast, Player},
+    server::Server,
+};
 use crate::{
     args::Run,
     console::Console,
+    faults::Faults,
     ledger::{self, Book},
-    mix::{Provider, share_out},
-    ppoppo::{Endings, Log, Service, serve},
+    mix::share_out,
     progress,
     stdin::Gate,
 };
 
 mod players;
+mod server;
 
 /// Plays until the input ends or a signal comes, and leaves the ledger behind.
 pub(crate) async fn run(settings: Run) -> Result<()> {
@@ -51,26 +52,23 @@ fn write_ledger(path: &Path, books: &[Arc<Book>]) -> Result<()> {
 }
 
 async fn play(settings: &Run, players: Vec<Player>, books: &[Arc<Book>]) -> Result<()> {
-    let listener = TcpListener::bind(settings.ppoppo_listen)
-        .await
-        .with_context(|| format!("cannot listen on {}", settings.ppoppo_listen))?;
+    let faults = Faults::new(&settings.faults, &settings.only);
+    let server = Server::open(settings, &players, &faults).await?;
     let (console, output_gone) = Console::start(std::io::stdout(), books.to_vec());
     console
-        .say(progress::listening(listener.local_addr()?))
+        .say(progress::listening(
+            server.address()?,
+            server.oauth_address()?,
+        ))
         .await?;
-    let ppoppo = players
-        .iter()
-        .find(|player| player.provider == Provider::Ppoppo);
-    let events = ppoppo.map_or(0, |player| player.events);
-    // Without events it is served all the same, from an empty log.
-    let book = ppoppo.map_or_else(|| Book::new("ppoppo"), |player| Arc::clone(&player.book));
-    let log = Log::new(book);
-    let endings = Endings::new(settings.seed, events);
-    let service = Service::new(Arc::clone(&log), endings, &settings.sources.ppoppo_token);
-    let cast = Cast { settings, log };
+    let cast = Cast {
+        settings,
+        log: server.log(),
+        faults,
+    };
     tokio::select! {
         ended = perform(&cast, players, books, &console) => ended,
-        served = serve(listener, service) => served.context("the Ppoppo server failed"),
+        served = server.serve(settings.schema) => served.context("the Ppoppo server failed"),
         gone = output_gone => Err(gone.map_or_else(
             |_| anyhow!("standard output is gone"),
             |error| anyhow::Error::new(error).context("standard output is gone"),
@@ -98,6 +96,14 @@ async fn perform(
         played?;
     }
     write_ledger(&cast.settings.ledger, books)?;
+    if !cast.settings.faults.is_empty() {
+        console.say(progress::faults(&cast.faults.counts())).await?;
+        let missing = cast.faults.missing();
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            bail!("asked for, but never happened: {missing}; play more events");
+        }
+    }
     console.say(progress::done()).await?;
     gate.closed().await;
     Ok(())

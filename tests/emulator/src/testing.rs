@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use ::http::{HeaderMap, Request, Response, StatusCode, Uri};
+use ::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -111,7 +111,11 @@ async fn respond(
         .map_err(std::io::Error::other)?
         .to_bytes();
     let mut seen = seen.lock().unwrap();
-    let status = answer(seen.requests);
+    let status = if head.method == Method::POST {
+        answer(seen.requests)
+    } else {
+        Some(405)
+    };
     seen.requests += 1;
     let Some(status) = status else {
         // An error instead of an answer makes hyper close the connection.

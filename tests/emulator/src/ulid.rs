@@ -37,11 +37,18 @@ fn encode(bits: u128) -> String {
     (0..LENGTH).rev().map(digit).collect()
 }
 
-/// Whether this is a ULID in the form in which the emulator writes them.
-pub(crate) fn is_ulid(text: &str) -> bool {
-    text.len() == LENGTH
-        && text.bytes().all(|byte| ALPHABET.contains(&byte))
-        && text.bytes().next().is_some_and(|first| first <= b'7')
+/// The bits of a ULID in either case; none when it is none.
+pub(crate) fn decode(text: &str) -> Option<u128> {
+    // The first of 26 digits has but three bits.
+    let fits = text.len() == LENGTH && text.bytes().next().is_some_and(|first| first <= b'7');
+    if !fits {
+        return None;
+    }
+    text.bytes().try_fold(0, |bits: u128, byte| {
+        let digit = byte.to_ascii_uppercase();
+        let value = ALPHABET.iter().position(|&letter| letter == digit)?;
+        Some(bits << 5 | u128::try_from(value).ok()?)
+    })
 }
 
 #[cfg(test)]
@@ -63,14 +70,15 @@ mod tests {
         ];
         for (bits, text) in known {
             assert_eq!(encode(bits), text);
-            assert!(is_ulid(text));
+            assert_eq!(decode(text), Some(bits));
+            assert_eq!(decode(&text.to_ascii_lowercase()), Some(bits));
         }
         for bad in [
             "80000000000000000000000000",
             "0000000000000000000000000I",
             "0",
         ] {
-            assert!(!is_ulid(bad), "{bad}");
+            assert_eq!(decode(bad), None, "{bad}");
         }
     }
 

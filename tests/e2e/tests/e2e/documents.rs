@@ -28,6 +28,11 @@ fn following_the_log_prints_what_it_says() -> Result<()> {
 }
 
 #[test]
+fn the_providers_page_prints_what_it_says() -> Result<()> {
+    check("docs/providers.md")
+}
+
+#[test]
 fn upkeep_prints_what_it_says() -> Result<()> {
     check("docs/upkeep.md")
 }

@@ -1,6 +1,7 @@
 //! What a webhook is answered, and what is kept of it.
 
 use anyhow::{Result, ensure};
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tidings_e2e::on_stage;
 use xtask::http::{self, Answer};
@@ -142,6 +143,63 @@ fn one_bad_item_does_not_fail_its_batch() -> Result<()> {
             "{counts}"
         );
         kept(stage, "item", 1)
+    })
+}
+
+/// Its page: HTTP 200 and nothing else, or the hook comes again; 1 to 1000 items a
+/// hook. One object, and more items than that, are taken as well.
+#[test]
+fn arpoone_ack_is_exactly_200() -> Result<()> {
+    on_stage(|stage| {
+        add(stage, "sms", "arpoone", Some("token"), "{}")?;
+        let reports = |from: usize, count: usize| -> Vec<Value> {
+            (from..from + count).map(report).collect()
+        };
+        let mut mixed = reports(2_000, 1_000);
+        let bad = [
+            json!(null),
+            json!("none"),
+            json!({}),
+            json!({"Status": "DELIVERED"}),
+        ];
+        mixed.splice(400..404, bad);
+        for (what, body, inserted, duplicate, rejected) in [
+            ("one object", report(0), 1, 0, 0),
+            ("an array of 1", json!(reports(1, 1)), 1, 0, 0),
+            ("an array of 1000", json!(reports(2, 1_000)), 1_000, 0, 0),
+            ("the same again", json!(reports(2, 1_000)), 0, 1_000, 0),
+            ("bad items among good ones", json!(mixed), 996, 0, 4),
+            ("bad items only", json!([null, {}]), 0, 0, 2),
+            ("no items", json!([]), 0, 0, 0),
+            (
+                "an array of 1001",
+                json!(reports(4_000, 1_001)),
+                1_001,
+                0,
+                0,
+            ),
+        ] {
+            let body = body.to_string();
+            let at = stage.worker.http;
+            let answer = post(at, "/hooks/sms/token", &[], body.as_bytes())?;
+            ensure!(answer.status == 200, "{what}: {answer:?}");
+            let counts: Value = serde_json::from_str(&answer.body)?;
+            let wanted = json!([inserted, duplicate, rejected]);
+            let have = json!([counts["inserted"], counts["duplicate"], counts["rejected"]]);
+            ensure!(have == wanted, "{what}: {counts}");
+        }
+        kept(stage, "item", 6)
+    })
+}
+
+/// A delivery report of its own.
+fn report(number: usize) -> Value {
+    json!({
+        "Msisdn": "351913462111",
+        "Status": "DELIVERED",
+        "MessageId": format!("0b1f5d1e-0000-4000-8000-{number:012x}"),
+        "OrganizationId": "b9a1c6f2-7f4e-4f0c-9a53-2f0f3f6c1d22",
+        "ReportDateTime": "2026-01-01T00:00:00",
     })
 }
 

@@ -1,15 +1,21 @@
 //! One binary, so that everything is linked once and runs side by side.
 
+mod check;
 mod clock;
 mod consumers;
 mod crash;
 mod documents;
 mod drain;
 mod dump;
+mod faults;
+mod flow;
+mod forms;
 mod hooks;
 mod log;
+mod peer;
 mod plans;
 mod providers;
+mod schema;
 mod sources;
 mod state;
 mod upgrade;

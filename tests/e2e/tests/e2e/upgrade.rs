@@ -9,8 +9,7 @@ use xtask::cluster::Cluster;
 use xtask::stage::DATABASE;
 
 /// Every released version: an upgrade may start at any.
-const RELEASED: [&str; 1] = ["0.1.0"];
-const UPGRADED: &str = "upgraded";
+const RELEASED: [&str; 2] = ["0.1.0", "0.2.0"];
 const UPGRADE: &str = "alter extension tidings update";
 
 /// Sources and secrets of all providers, in use.
@@ -218,8 +217,9 @@ fn it_goes_on(client: &mut Client) -> Result<()> {
 
 /// A connection to a new database with this version.
 fn installed(cluster: &Cluster, version: &str) -> Result<Client> {
-    cluster.create_database(UPGRADED)?;
-    let mut client = cluster.connect(UPGRADED)?;
+    let database = format!("upgraded_from_{}", version.replace('.', "_"));
+    cluster.create_database(&database)?;
+    let mut client = cluster.connect(&database)?;
     client
         .batch_execute(&format!("create extension tidings version '{version}'"))
         .context("cannot create a released version: run `make install`")?;

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::moment;
+use super::{liberal, moment};
 use crate::{
     clock::{Clock, later},
     draw::Draw,
@@ -58,6 +58,8 @@ pub(super) struct Report {
 #[derive(Debug)]
 pub(super) struct Reports {
     draw: Draw,
+    /// Draws the forms, where they are liberal.
+    forms: Option<Draw>,
     clock: Clock,
     organization: String,
     events: u32,
@@ -66,11 +68,12 @@ pub(super) struct Reports {
 }
 
 impl Reports {
-    pub(super) fn new(mut draw: Draw, from: Timestamp, events: u32) -> Self {
+    pub(super) fn new(mut draw: Draw, forms: Option<Draw>, from: Timestamp, events: u32) -> Self {
         Self {
             organization: draw.uuid().to_string(),
             clock: Clock::new(from, events),
             draw,
+            forms,
             events,
             number: 0,
             opened: Vec::new(),
@@ -85,6 +88,11 @@ impl Reports {
         self.number >= self.events
     }
 
+    /// Whether the next report that stands alone does so without an array around it.
+    pub(super) fn bare(&mut self) -> bool {
+        self.forms.as_mut().is_some_and(|draw| draw.chance(0.5))
+    }
+
     /// The events opened since this was last asked.
     pub(super) fn opened(&mut self) -> Vec<Entry> {
         std::mem::take(&mut self.opened)
@@ -94,6 +102,15 @@ impl Reports {
     /// the same status, so that no shape of their times makes them one event.
     pub(super) fn of_one_sms(&mut self) -> Vec<Report> {
         let mut at = self.clock.tick(&mut self.draw);
+        if let Some(draw) = &mut self.forms {
+            let left = self.events.saturating_sub(self.number) as usize;
+            let told = liberal::story(&self.organization, at, draw);
+            return told
+                .into_iter()
+                .take(left)
+                .map(|told| self.enter(told))
+                .collect();
+        }
         let message = self.draw.uuid().to_string();
         let msisdn = format!("3519{:08}", self.draw.between(0, 99_999_999));
         let segments = self.draw.between(1, 4);
@@ -125,16 +142,21 @@ impl Reports {
             };
             // Strings and numbers: there is nothing here that cannot be written.
             let json = serde_json::to_string(&wire).unwrap_or_default();
-            self.opened
-                .push(Entry::once(format!("{message}|{status}|{moment}")));
-            reports.push(Report {
-                number: self.number,
-                json,
-                may_repeat: status == "PENDING",
-            });
-            self.number += 1;
+            let key = format!("{message}|{status}|{moment}");
+            reports.push(self.enter((json, key, status == "PENDING")));
             at = later(at, self.draw.between(2, 40));
         }
         reports
+    }
+
+    fn enter(&mut self, (json, key, may_repeat): liberal::Told) -> Report {
+        self.opened.push(Entry::once(key));
+        let number = self.number;
+        self.number += 1;
+        Report {
+            number,
+            json,
+            may_repeat,
+        }
     }
 }

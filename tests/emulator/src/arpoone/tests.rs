@@ -5,13 +5,96 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 use super::*;
-use crate::draw::Purpose;
+use crate::{draw::Purpose, mix::Provider};
 
 const EVENTS: u32 = 20_000;
 
 fn calls(seed: u64, duplicates: f64) -> Vec<Call> {
     let from = "2026-11-01T21:00:00Z".parse().unwrap();
-    Calls::new(Draw::new(seed, Purpose::Arpoone), from, EVENTS, duplicates).collect()
+    Calls::new(
+        Draw::new(seed, Purpose::Arpoone),
+        None,
+        from,
+        EVENTS,
+        duplicates,
+    )
+    .collect()
+}
+
+/// As SQL reads it: names in any case.
+fn field(item: &Value, names: &[&str]) -> Option<String> {
+    let members = item.as_object().unwrap();
+    names.iter().find_map(|name| {
+        let mut found = members
+            .iter()
+            .filter(|(own, _)| own.eq_ignore_ascii_case(name));
+        match found.next()?.1 {
+            Value::Null => None,
+            Value::String(text) => Some(text.clone()),
+            other => Some(other.to_string()),
+        }
+    })
+}
+
+#[test]
+fn arpoone_liberal_bodies_keep_their_keys() {
+    let from = "2026-11-01T21:00:00Z".parse().unwrap();
+    let draw = Draw::new(1, Purpose::Arpoone);
+    let forms = Draw::new(1, Purpose::Forms(Provider::Arpoone));
+    let calls: Vec<Call> = Calls::new(draw, Some(forms), from, EVENTS, 0.05).collect();
+    let opened: Vec<&String> = calls
+        .iter()
+        .flat_map(|call| call.opened.iter().map(|entry| &entry.key))
+        .collect();
+    let distinct: HashSet<&&String> = opened.iter().collect();
+    assert_eq!(
+        (opened.len(), distinct.len()),
+        (EVENTS as usize, EVENTS as usize)
+    );
+    let (mut bare, mut emails, mut inbound, mut untimed, mut names) = (0, 0, 0, 0, HashSet::new());
+    for call in &calls {
+        let items = match serde_json::from_slice(&call.body).unwrap() {
+            Value::Array(items) => items,
+            single => {
+                bare += 1;
+                vec![single]
+            }
+        };
+        assert!((1..=1000).contains(&items.len()));
+        assert_eq!(items.len(), call.numbers.len());
+        for (item, &number) in items.iter().zip(&call.numbers) {
+            let parts = [
+                field(item, &["MessageId", "Id"]),
+                field(item, &["Status", "EventType"]),
+                field(
+                    item,
+                    &[
+                        "ReportDateTime",
+                        "Time",
+                        "ReceiveDateTime",
+                        "ReportDescription",
+                    ],
+                ),
+            ];
+            let key = parts.into_iter().flatten().collect::<Vec<_>>().join("|");
+            assert_eq!(&key, opened[number as usize]);
+            emails += usize::from(field(item, &["EventType"]).is_some());
+            inbound += usize::from(field(item, &["Keyword"]).is_some());
+            untimed += usize::from(field(item, &["ReportDateTime", "Time"]).is_none());
+            names.extend(item.as_object().unwrap().keys().cloned());
+        }
+    }
+    let counts = [bare, emails, inbound, untimed];
+    assert!(counts.iter().all(|&count| count > 5), "{counts:?}");
+    for name in [
+        "MessageId",
+        "messageId",
+        "messageid",
+        "EventType",
+        "eventtype",
+    ] {
+        assert!(names.contains(name), "{name}");
+    }
 }
 
 fn items(call: &Call) -> Vec<Value> {
@@ -30,7 +113,7 @@ fn a_seed_gives_the_same_bytes() {
 }
 
 #[test]
-fn bodies_are_as_the_page_says() {
+fn arpoone_array_of_1_to_1000() {
     let mut sizes = HashSet::new();
     let mut odd_payloads = 0;
     for call in calls(1, 0.05) {

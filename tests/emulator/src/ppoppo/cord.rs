@@ -1,4 +1,4 @@
-//! A connection that can be cut from within a call.
+//! A connection that can be cut, silenced or shut down from within a call.
 
 use std::{
     io,
@@ -14,17 +14,22 @@ use futures_util::task::AtomicWaker;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::TcpStream,
+    sync::Notify,
 };
-use tonic::transport::server::Connected;
 
 /// Half of the next write goes out, and no more. (0 is whole.)
 const TEARING: u8 = 1;
 const CUT: u8 = 2;
+/// What is under way still goes out; with the next flush it is silent.
+const FALLING: u8 = 3;
+/// Open, and dead: what is written goes nowhere, and nothing is read.
+const SILENT: u8 = 4;
 
 #[derive(Debug, Default)]
 struct Ends {
     state: AtomicU8,
     reader: AtomicWaker,
+    goaway: Notify,
 }
 
 /// What a call holds of its connection.
@@ -36,6 +41,27 @@ impl Cord {
     /// event, so there is one.
     pub(super) fn cut(&self) {
         self.0.state.store(TEARING, Ordering::Release);
+    }
+
+    /// Once what was sent is out, it is as a connection whose other end has lost its
+    /// network: it stays open, and no data, no answer to a ping and no end comes out of
+    /// it.
+    pub(super) fn silence(&self) {
+        self.0.state.store(FALLING, Ordering::Release);
+    }
+
+    /// Has the connection say GOAWAY; its streams go on.
+    pub(super) fn go_away(&self) {
+        self.0.goaway.notify_one();
+    }
+
+    /// Returns when it is to say GOAWAY.
+    pub(super) async fn wait_goaway(&self) {
+        self.0.goaway.notified().await;
+    }
+
+    fn is_silent(&self) -> bool {
+        self.state() == SILENT
     }
 
     fn state(&self) -> u8 {
@@ -81,12 +107,8 @@ impl Connection {
             cord: Cord::default(),
         })
     }
-}
 
-impl Connected for Connection {
-    type ConnectInfo = Cord;
-
-    fn connect_info(&self) -> Cord {
+    pub(super) fn cord(&self) -> Cord {
         self.cord.clone()
     }
 }
@@ -100,6 +122,9 @@ impl AsyncRead for Connection {
         // Before the check: a cut in between then wakes.
         self.cord.0.reader.register(context.waker());
         self.cord.whole()?;
+        if self.cord.is_silent() {
+            return Poll::Pending;
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -112,6 +137,9 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         self.cord.whole()?;
+        if self.cord.is_silent() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
         let part = bytes.get(..self.cord.part(bytes.len())).unwrap_or(bytes);
         let written = ready!(Pin::new(&mut self.stream).poll_write(context, part))?;
         self.cord.written();
@@ -119,7 +147,11 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        let flushed = Pin::new(&mut self.stream).poll_flush(context);
+        if flushed.is_ready() && self.cord.state() == FALLING {
+            self.cord.0.state.store(SILENT, Ordering::Release);
+        }
+        flushed
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -1,129 +1,137 @@
-//! The gRPC service: who may call, from where on, and by which path.
+//! The gRPC service: who may call, and from where on.
 
 use std::{pin::Pin, sync::Arc};
 
-use ::http::{Request as HttpRequest, Uri};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::Stream;
 use tidings_proto::ppoppo::{
     SendRequestEvent, StreamSendRequestEventsReq,
-    external_message_service_server::{
-        ExternalMessageService, ExternalMessageServiceServer, SERVICE_NAME,
-    },
+    external_message_service_server::ExternalMessageService,
 };
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Request, Response, Status, transport::Server};
-use tower::util::MapRequestLayer;
+use tonic::{Request, Response, Status};
 
 use super::{
-    cord::{Connection, Cord},
-    ending::{Endings, How},
+    cord::Cord,
+    ending::{Ending, Endings, How},
     log::Log,
-    subscription::Subscription,
+    quota::Quota,
+    subscription::{Shared, Subscription},
+    token::{Token, Tokens},
 };
-use crate::ulid::is_ulid;
+use crate::faults::Faults;
 
+/// What callers must show.
 #[derive(Debug)]
+pub(crate) enum Access {
+    /// This bearer token.
+    Token(String),
+    /// One that was issued.
+    Issued(Arc<Tokens>),
+}
+
+#[derive(Clone, Debug)]
 pub(crate) struct Service {
-    log: Arc<Log>,
-    endings: Endings,
+    shared: Arc<Shared>,
+    endings: Arc<Endings>,
+    /// The whole value, where no tokens are issued.
     authorization: String,
 }
 
+/// An answer, event by event.
+pub(super) type Events = Pin<Box<dyn Stream<Item = Result<SendRequestEvent, Status>> + Send>>;
+
 impl Service {
-    pub(crate) fn new(log: Arc<Log>, endings: Endings, token: &str) -> Self {
+    pub(crate) fn new(
+        log: Arc<Log>,
+        endings: Endings,
+        access: Access,
+        faults: Arc<Faults>,
+    ) -> Self {
+        let (authorization, tokens) = match access {
+            Access::Token(token) => (format!("Bearer {token}"), None),
+            Access::Issued(tokens) => (String::new(), Some(tokens)),
+        };
+        let quota = Quota::new(Arc::clone(&faults));
         Self {
-            log,
-            endings,
-            authorization: format!("Bearer {token}"),
+            shared: Arc::new(Shared {
+                log,
+                faults,
+                quota,
+                tokens,
+            }),
+            endings: Arc::new(endings),
+            authorization,
         }
     }
-}
 
-/// Serves until dropped, or until the listener fails.
-pub(crate) async fn serve(
-    listener: TcpListener,
-    service: Service,
-) -> Result<(), tonic::transport::Error> {
-    let connections =
-        TcpListenerStream::new(listener).map(|stream| stream.and_then(Connection::new));
-    Server::builder()
-        .layer(MapRequestLayer::new(without_prefix))
-        .add_service(ExternalMessageServiceServer::new(service))
-        .serve_with_incoming(connections)
-        .await
-}
-
-/// "When the API URL includes a path, all gRPC method paths are prefixed": drops it, as
-/// the provider's gateway does.
-fn without_prefix<B>(mut request: HttpRequest<B>) -> HttpRequest<B> {
-    let path = request.uri().path();
-    if let Some((prefix, method)) = path.split_once(SERVICE_NAME)
-        && prefix.len() > 1
-        && prefix.ends_with('/')
-        && let Ok(uri) = format!("/{SERVICE_NAME}{method}").parse::<Uri>()
-    {
-        *request.uri_mut() = uri;
+    fn admit<T>(&self, request: &Request<T>) -> Result<Option<Arc<Token>>, Status> {
+        let shown = request.metadata().get("authorization");
+        let shown = shown.and_then(|shown| shown.to_str().ok());
+        match (&self.shared.tokens, shown) {
+            (Some(tokens), Some(shown)) => tokens.admit(shown).map(Some),
+            (None, Some(shown)) if shown == self.authorization => Ok(None),
+            _ => Err(Status::unauthenticated("fetch a new token")),
+        }
     }
-    request
-}
 
-#[tonic::async_trait]
-impl ExternalMessageService for Service {
-    type StreamSendRequestEventsStream =
-        Pin<Box<dyn Stream<Item = Result<SendRequestEvent, Status>> + Send>>;
+    /// Refuses at once where the stream is dealt that.
+    fn deal(&self) -> Result<Option<Ending>, Status> {
+        let ending = self.endings.deal();
+        let Some(refusal) = ending.filter(|ending| ending.after == 0) else {
+            return Ok(ending);
+        };
+        let status = match refusal.how {
+            How::Fails(code, message) => Status::new(code, message),
+            How::Exhausted(hint) => self.shared.quota.exhaust(hint),
+            _ => return Ok(ending),
+        };
+        if let Some(part) = refusal.part {
+            self.shared.faults.happened(part);
+        }
+        Err(status)
+    }
 
-    async fn stream_send_request_events(
+    pub(super) fn subscribe(
         &self,
         request: Request<StreamSendRequestEventsReq>,
-    ) -> Result<Response<Self::StreamSendRequestEventsStream>, Status> {
-        let shown = request.metadata().get("authorization");
-        if shown.is_none_or(|shown| shown.as_bytes() != self.authorization.as_bytes()) {
-            return Err(Status::unauthenticated("fetch a new token"));
-        }
+    ) -> Result<Events, Status> {
+        let token = self.admit(&request)?;
         let cord = request.extensions().get::<Cord>().cloned();
         let StreamSendRequestEventsReq {
             send_request_id,
             after_event_id,
         } = request.into_inner();
-        if after_event_id
-            .as_deref()
-            .is_some_and(|after| !is_ulid(after))
-        {
-            return Err(Status::invalid_argument("after_event_id is no event's id"));
-        }
-        let ending = self.endings.deal();
-        if ending.is_some_and(|ending| ending.after == 0 && ending.how == How::Unavailable) {
-            return Err(Status::unavailable("try again later"));
+        let after = match after_event_id {
+            None => None,
+            Some(cursor) => Some(
+                self.shared
+                    .log
+                    .order_of(&cursor)
+                    .ok_or_else(|| Status::invalid_argument("after_event_id is no event's id"))?,
+            ),
+        };
+        if let Some(status) = self.shared.quota.refuse() {
+            return Err(status);
         }
         let subscription = Subscription {
-            log: Arc::clone(&self.log),
-            after: after_event_id,
+            shared: Arc::clone(&self.shared),
+            after,
             send_request_id,
-            ending,
+            ending: self.deal()?,
             cord,
+            token,
         };
-        Ok(Response::new(Box::pin(subscription.stream())))
+        Ok(Box::pin(subscription.stream()))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+#[tonic::async_trait]
+impl ExternalMessageService for Service {
+    type StreamSendRequestEventsStream = Events;
 
-    #[test]
-    fn a_prefix_is_dropped_and_nothing_else() {
-        let after = |path: &str| {
-            let request = HttpRequest::builder().uri(path).body(()).unwrap();
-            without_prefix(request).uri().to_string()
-        };
-        let method = "/chat.external.ExternalMessageService/StreamSendRequestEvents";
-        assert_eq!(after(method), method);
-        assert_eq!(after(&format!("/ext{method}")), method);
-        assert_eq!(after(&format!("http://h:1/a/b{method}")), method);
-        assert_eq!(
-            after("/grpc.health.v1.Health/Check"),
-            "/grpc.health.v1.Health/Check"
-        );
+    async fn stream_send_request_events(
+        &self,
+        request: Request<StreamSendRequestEventsReq>,
+    ) -> Result<Response<Events>, Status> {
+        self.subscribe(request).map(Response::new)
     }
 }

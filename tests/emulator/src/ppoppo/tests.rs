@@ -9,6 +9,7 @@ use ::http::Uri;
 use tidings_proto::ppoppo::{
     SendRequestEvent, StreamSendRequestEventsReq,
     external_message_service_client::ExternalMessageServiceClient,
+    external_message_service_server::ExternalMessageServiceServer,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::{Code, Request, Status, Streaming, transport::Channel};
@@ -16,15 +17,19 @@ use tonic::{Code, Request, Status, Streaming, transport::Channel};
 use super::*;
 use crate::{
     draw::{Draw, Purpose},
+    faults::Faults,
     ledger::Book,
     pace::Pace,
 };
+
+mod faults;
 
 /// Stops when dropped.
 struct Provider {
     address: String,
     book: Arc<Book>,
     log: Arc<Log>,
+    faults: Arc<Faults>,
     task: JoinHandle<()>,
 }
 
@@ -36,16 +41,28 @@ impl Drop for Provider {
 
 impl Provider {
     async fn start(endings: Endings) -> Self {
+        Self::start_with(endings, Manner::default()).await
+    }
+
+    async fn start_with(endings: Endings, manner: Manner) -> Self {
+        let access = Access::Token("token".to_owned());
+        Self::start_for(access, endings, manner).await
+    }
+
+    async fn start_for(access: Access, endings: Endings, manner: Manner) -> Self {
+        let faults = Arc::clone(&manner.faults);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let book = Book::new("ppoppo");
-        let log = Log::new(Arc::clone(&book));
-        let service = Service::new(Arc::clone(&log), endings, "token");
+        let log = Log::new(Arc::clone(&book), manner);
+        let service = Service::new(Arc::clone(&log), endings, access, Arc::clone(&faults));
+        let service = ExternalMessageServiceServer::new(service);
         let task = tokio::spawn(async { serve(listener, service).await.unwrap() });
         Self {
             address,
             book,
             log,
+            faults,
             task,
         }
     }
@@ -55,7 +72,7 @@ impl Provider {
         let channel = Channel::builder(origin.clone()).connect_lazy();
         Call {
             client: ExternalMessageServiceClient::with_origin(channel, origin),
-            token: "Bearer token",
+            token: "Bearer token".to_owned(),
             request: StreamSendRequestEventsReq::default(),
         }
     }
@@ -63,7 +80,7 @@ impl Provider {
 
 struct Call {
     client: ExternalMessageServiceClient<Channel>,
-    token: &'static str,
+    token: String,
     request: StreamSendRequestEventsReq,
 }
 
@@ -101,7 +118,7 @@ async fn only_the_token_opens_a_stream() {
     let provider = Provider::start(Endings::none()).await;
     for token in ["Bearer other", "token", ""] {
         let call = Call {
-            token,
+            token: token.to_owned(),
             ..provider.call("")
         };
         assert_eq!(
@@ -156,7 +173,7 @@ async fn a_stream_goes_on_as_events_happen() {
 
 #[tokio::test]
 async fn a_caller_who_resumes_gets_all_through_every_ending() {
-    let provider = Provider::start(Endings::new(6, 3000)).await;
+    let provider = Provider::start(Endings::new(6, 3000, &Faults::default())).await;
     provider.log.append(stories(3000).collect());
     let mut read: Vec<SendRequestEvent> = Vec::new();
     let mut endings: BTreeMap<String, u32> = BTreeMap::new();
@@ -195,11 +212,11 @@ async fn a_caller_who_resumes_gets_all_through_every_ending() {
 async fn a_cut_connection_is_an_error_and_no_clean_end() {
     // The seed is searched for, not assumed: the first stream is to be cut.
     let cut = (0..).find(|&seed| {
-        Endings::new(seed, 60_000)
+        Endings::new(seed, 60_000, &Faults::default())
             .deal()
             .is_some_and(|ending| ending.how == ending::How::Cut)
     });
-    let provider = Provider::start(Endings::new(cut.unwrap(), 60_000)).await;
+    let provider = Provider::start(Endings::new(cut.unwrap(), 60_000, &Faults::default())).await;
     provider.log.append(stories(20_000).collect());
     let mut stream = provider.call("").start().await.unwrap();
     let mut read = 0;

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::liberal;
 use crate::{
     clock::{Clock, later},
     draw::Draw,
@@ -15,8 +16,9 @@ use crate::{
 struct Subscriber<'a> {
     kind: &'a str,
     project_id: &'a str,
+    /// Absent, null or a text.
     #[serde(skip_serializing_if = "Option::is_none")]
-    custom_id: Option<&'a str>,
+    custom_id: Option<Option<&'a str>>,
     ppg_id: &'a str,
 }
 
@@ -28,7 +30,7 @@ struct Transaction<'a> {
     project_id: &'a str,
     subscriber_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    click_action: Option<u32>,
+    click_action: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,7 +39,8 @@ struct Transaction<'a> {
     payload: Option<Value>,
     message_id: &'a str,
     provider: &'a str,
-    ts: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ts: Option<Value>,
 }
 
 /// The providers' values are not documented; these are its sibling product's.
@@ -58,20 +61,33 @@ pub(super) struct Hooks {
     draw: Draw,
     clock: Clock,
     project: String,
+    /// Draws the forms, where they are liberal.
+    forms: Option<Draw>,
     left: u32,
     /// What follows from earlier hooks and is still to be sent.
     waiting: Vec<Hook>,
 }
 
 impl Hooks {
-    pub(super) fn new(draw: Draw, from: Timestamp, events: u32, project: &str) -> Self {
+    pub(super) fn new(
+        draw: Draw,
+        forms: Option<Draw>,
+        from: Timestamp,
+        events: u32,
+        project: &str,
+    ) -> Self {
         Self {
             draw,
             clock: Clock::new(from, events),
             project: project.to_owned(),
+            forms,
             left: events,
             waiting: Vec::new(),
         }
+    }
+
+    pub(super) fn forms(&mut self) -> Option<&mut Draw> {
+        self.forms.as_mut()
     }
 
     pub(super) fn draw(&mut self) -> &mut Draw {
@@ -94,14 +110,21 @@ impl Hooks {
             kinds.push("subscriber:unsubscribe");
         }
         for kind in kinds {
+            let mut custom_id = custom.as_deref().map(Some);
+            if custom.is_none()
+                && let Some(forms) = &mut self.forms
+            {
+                let undefined = [None, Some(None), Some(Some(""))];
+                custom_id = undefined.get(forms.index(3)).copied().flatten();
+            }
             let body = Subscriber {
                 kind,
                 project_id: &self.project,
-                custom_id: custom.as_deref(),
+                custom_id,
                 ppg_id: &ppg,
             };
-            let key = custom
-                .as_ref()
+            let key = custom_id
+                .flatten()
                 .map_or_else(|| kind.to_owned(), |custom| format!("{kind}|{custom}"));
             let timeless = true;
             self.waiting.push(hook(
@@ -135,9 +158,12 @@ impl Hooks {
                     },
                     at,
                 );
-                for action in 0..=2 {
+                for action in 0..=if self.forms.is_some() { 3 } else { 2 } {
                     if self.draw.chance(0.15) {
                         let clicked_at = later(at, self.draw.between(1, 600));
+                        let forms = self.forms.as_mut();
+                        let action =
+                            forms.map_or(json!(action), |draw| liberal::action(action, draw));
                         let clicked = Transaction {
                             kind: "transaction:message:clicked",
                             click_action: Some(action),
@@ -159,12 +185,13 @@ impl Hooks {
                 );
             }
             _ => {
+                let error = self.draw.word(ERRORS);
+                let payload =
+                    json!({"status": 502, "attempt": self.draw.between(1, 5), "raw": null});
                 let failed = Transaction {
                     kind: "transaction:message:error",
-                    error: Some(self.draw.word(ERRORS)),
-                    payload: Some(
-                        json!({"status": 502, "attempt": self.draw.between(1, 5), "raw": null}),
-                    ),
+                    error: Some(error),
+                    payload: Some(self.forms.as_mut().map_or(payload, liberal::payload)),
                     ..base
                 };
                 self.transaction(failed, at);
@@ -173,13 +200,21 @@ impl Hooks {
     }
 
     fn transaction(&mut self, body: Transaction<'_>, at: Timestamp) {
-        let ts = format!("{at:.3}");
-        let mut key = format!("{}|{}|{ts}", body.kind, body.message_id);
-        if let Some(action) = body.click_action {
-            key.push_str(&format!("|{action}"));
+        let ts = match &mut self.forms {
+            None => Some(json!(format!("{at:.3}"))),
+            Some(draw) => liberal::time(at, draw),
+        };
+        let body = Transaction { ts, ..body };
+        let mut key = format!("{}|{}", body.kind, body.message_id);
+        for value in [&body.ts, &body.click_action].into_iter().flatten() {
+            key.push('|');
+            key.push_str(
+                &value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_owned),
+            );
         }
-        self.waiting
-            .push(hook(&Transaction { ts: &ts, ..body }, Entry::once(key)));
+        self.waiting.push(hook(&body, Entry::once(key)));
     }
 }
 

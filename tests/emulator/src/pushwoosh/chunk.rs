@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_of_a_thousand_and_more_save_the_last() {
+    fn pushwoosh_batching_by_grpc() {
         let chunks = chunks(1);
         let sizes: Vec<usize> = chunks.iter().map(|chunk| chunk.parcels.len()).collect();
         let (_, whole) = sizes.split_last().unwrap();

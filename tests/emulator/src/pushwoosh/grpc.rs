@@ -2,7 +2,10 @@
 //! `Success` goes again on a later stream.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -11,14 +14,25 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use tonic::{metadata::AsciiMetadataValue, transport::Endpoint};
 
-use self::exchange::Exchange;
+use self::{exchange::Exchange, peer::Peer};
 use super::chunk::{Chunk, Chunks, LEAST, Parcel};
-use crate::{deliver::patient, draw::Draw, ledger::Book, pace::Pace};
+use crate::{
+    deliver::patient,
+    draw::Draw,
+    faults::{Fault, Faults},
+    ledger::Book,
+    pace::Pace,
+    schema::Schema,
+};
 
 mod exchange;
+mod peer;
 
 /// How many streams may be open at once.
 const STREAMS: usize = 2;
+
+/// One stream in so many loses its answers, if asked to.
+const LOST_EVERY: u32 = 3;
 
 /// Answers are waited for this long; then the stream counts as broken.
 const IDLE: Duration = Duration::from_secs(30);
@@ -38,6 +52,8 @@ pub(crate) struct Plan {
     pub(crate) from: Timestamp,
     pub(crate) events: u32,
     pub(crate) duplicates: f64,
+    pub(crate) faults: Arc<Faults>,
+    pub(crate) schema: Schema,
 }
 
 /// Returns when every event was answered `Success`.
@@ -47,22 +63,44 @@ pub(crate) async fn drive(
     book: Arc<Book>,
     pace: Pace,
 ) -> anyhow::Result<()> {
-    // A channel connects when first used, and again whenever its connection is gone.
-    let channel = Endpoint::from(target.address.clone())
+    let endpoint = Endpoint::from(target.address.clone())
         .tcp_nodelay(true)
-        .connect_timeout(IDLE)
-        .connect_lazy();
+        .connect_timeout(IDLE);
     let authorization = AsciiMetadataValue::try_from(target.authorization.as_bytes())?;
-    let exchange = Exchange::new(channel, target.address, authorization, Arc::clone(&book));
+    let peer = Peer::new(endpoint, target.address, authorization, plan.schema);
+    let exchange = Exchange::new(peer, Arc::clone(&book), Arc::clone(&plan.faults));
+    let streams = Streams {
+        loses: plan.faults.asks(Fault::LostAnswers),
+        begun: AtomicU32::new(0),
+    };
     let chunks = Chunks::new(plan.draw, plan.from, plan.events, plan.duplicates);
     let chunks = Mutex::new(chunks);
-    let senders = (0..STREAMS).map(|_| send(&exchange, &chunks, &book, &pace));
+    let senders = (0..STREAMS).map(|_| send(&exchange, &streams, &chunks, &book, &pace));
     join_all(senders).await;
     Ok(())
 }
 
+/// Which streams lose their answers.
+struct Streams {
+    loses: bool,
+    begun: AtomicU32,
+}
+
+impl Streams {
+    fn next_loses(&self) -> bool {
+        let nth = self.begun.fetch_add(1, Ordering::Relaxed);
+        self.loses && nth.is_multiple_of(LOST_EVERY)
+    }
+}
+
 /// One stream after another, each with what the last ones left over.
-async fn send(exchange: &Exchange, chunks: &Mutex<Chunks>, book: &Book, pace: &Pace) {
+async fn send(
+    exchange: &Exchange,
+    streams: &Streams,
+    chunks: &Mutex<Chunks>,
+    book: &Book,
+    pace: &Pace,
+) {
     let mut left_over: Vec<Parcel> = Vec::new();
     let mut failures = 0;
     loop {
@@ -80,7 +118,11 @@ async fn send(exchange: &Exchange, chunks: &Mutex<Chunks>, book: &Book, pace: &P
         if parcels.is_empty() {
             return;
         }
-        let rest = exchange.run(parcels, closes_early).await;
+        let rest = if streams.next_loses() {
+            exchange.lose(parcels).await
+        } else {
+            exchange.run(parcels, closes_early).await
+        };
         left_over = rest.repeated;
         if rest.failed.is_empty() {
             failures = 0;

@@ -5,13 +5,19 @@
 //! ignored": only a 5xx or a missing answer is retried here, and whatever else is not
 //! 2xx loses the batch, as it would there.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{item, message::Events};
-use crate::{deliver::Policy, draw::Draw, lane::Call, ledger::Entry};
+use super::{item, liberal, message::Events};
+use crate::{
+    deliver::Policy,
+    draw::Draw,
+    faults::{Fault, Faults, Part},
+    lane::Call,
+    ledger::Entry,
+};
 
 pub(crate) const POLICY: Policy = Policy {
     accepts: |status| status.is_success(),
@@ -28,15 +34,27 @@ pub(crate) const POLICY: Policy = Policy {
 #[derive(Debug)]
 pub(crate) struct Calls {
     events: Events,
+    /// Draws the forms, where they are liberal.
+    forms: Option<Draw>,
     duplicates: f64,
+    faults: Arc<Faults>,
     number: u32,
 }
 
 impl Calls {
-    pub(crate) fn new(draw: Draw, from: Timestamp, events: u32, duplicates: f64) -> Self {
+    pub(crate) fn new(
+        draw: Draw,
+        forms: Option<Draw>,
+        from: Timestamp,
+        events: u32,
+        duplicates: f64,
+        faults: Arc<Faults>,
+    ) -> Self {
         Self {
             events: Events::new(draw, from, events),
+            forms,
             duplicates,
+            faults,
             number: 0,
         }
     }
@@ -64,14 +82,21 @@ impl Iterator for Calls {
         let mut opened = Vec::with_capacity(151);
         let mut numbers = Vec::with_capacity(151);
         for event in self.events.by_ref().take(usize::try_from(size).ok()?) {
-            items.push(item::write(&event).ok()?);
+            items.push(match &mut self.forms {
+                None => item::write(&event).ok()?,
+                Some(draw) => liberal::item(&event, draw),
+            });
             opened.push(Entry::once(event.user_id));
             numbers.push(self.number);
             self.number += 1;
         }
         let again = self.events.draw().chance(self.duplicates);
         if single {
-            let body = Bytes::from(items.pop()?);
+            let item = items.pop()?;
+            let body = Bytes::from(match &mut self.forms {
+                None => item,
+                Some(draw) => liberal::single(item, draw),
+            });
             return Some(Call {
                 body,
                 header: None,
@@ -80,10 +105,15 @@ impl Iterator for Calls {
                 again,
             });
         }
-        if self.events.draw().chance(self.duplicates) {
+        let equal = self.events.draw().chance(self.duplicates);
+        if equal || self.faults.asks(Fault::EqualEvents) {
             double(self.events.draw(), &mut items, &mut opened, &mut numbers);
+            self.faults.happened(Part::EqualEvents);
         }
-        let body = Bytes::from(format!("[{}]", items.join(",")));
+        let body = Bytes::from(match &mut self.forms {
+            None => format!("[{}]", items.join(",")),
+            Some(draw) => liberal::batch(&items, draw),
+        });
         Some(Call {
             body,
             header: None,
@@ -116,12 +146,12 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::draw::Purpose;
+    use crate::{draw::Purpose, mix::Provider};
 
     fn calls(seed: u64, duplicates: f64) -> Vec<Call> {
         let from = "2026-11-01T21:00:00Z".parse().unwrap();
         let draw = Draw::new(seed, Purpose::Pushwoosh);
-        Calls::new(draw, from, 5000, duplicates).collect()
+        Calls::new(draw, None, from, 5000, duplicates, Arc::default()).collect()
     }
 
     #[test]
@@ -131,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_are_as_the_page_says() {
+    fn pushwoosh_batching_by_http() {
         let calls = calls(1, 0.3);
         let mut seen: HashMap<String, u32> = HashMap::new();
         let mut singles = 0;
@@ -167,6 +197,62 @@ mod tests {
             assert_eq!(seen[&entry.key], entry.copies, "{}", entry.key);
         }
         assert!(calls.iter().any(|call| call.again));
+    }
+
+    #[test]
+    fn pushwoosh_body_shape() {
+        let from = "2026-11-01T21:00:00Z".parse().unwrap();
+        let draw = Draw::new(1, Purpose::Pushwoosh);
+        let forms = Some(Draw::new(1, Purpose::Forms(Provider::Pushwoosh)));
+        let calls = Calls::new(draw, forms, from, 20_000, 0.1, Arc::default());
+        let mut seen: HashMap<String, u32> = HashMap::new();
+        let mut shapes: HashMap<&str, u32> = HashMap::new();
+        let mut opened = Vec::new();
+        for call in calls {
+            opened.extend(call.opened);
+            let values: Vec<Value> = serde_json::Deserializer::from_slice(&call.body)
+                .into_iter()
+                .collect::<Result<_, _>>()
+                .unwrap();
+            let (shape, items) = match values.as_slice() {
+                [Value::Array(items)] => ("array", items.clone()),
+                [Value::Object(members)] if !members.contains_key("event_name") => {
+                    let inner = members.values().find_map(Value::as_array);
+                    ("wrapper", inner.unwrap().clone())
+                }
+                [_] => ("object", values),
+                _ if call.body.contains(&b'\n') => ("lines", values),
+                _ => ("concatenated", values),
+            };
+            *shapes.entry(shape).or_default() += 1;
+            assert_eq!(items.len(), call.numbers.len(), "{shape}");
+            for item in items {
+                assert!(item["event_name"].is_string());
+                let user = &item["user_id"];
+                let key = user
+                    .as_str()
+                    .map_or_else(|| user.to_string(), str::to_owned);
+                *seen.entry(key).or_default() += 1;
+            }
+        }
+        assert_eq!(opened.len(), 20_000);
+        for entry in opened {
+            assert_eq!(seen[&entry.key], entry.copies, "{}", entry.key);
+        }
+        assert_eq!(shapes.len(), 5, "{shapes:?}");
+    }
+
+    #[test]
+    fn equal_events_stand_in_each_batch_that_is_asked_for() {
+        let from = "2026-11-01T21:00:00Z".parse().unwrap();
+        let draw = Draw::new(1, Purpose::Pushwoosh);
+        let faults = Faults::new(&[Fault::EqualEvents], &[Provider::Pushwoosh]);
+        let calls = Calls::new(draw, None, from, 2000, 0.0, Arc::clone(&faults));
+        let doubled = calls
+            .filter(|call| call.numbers.len() > call.opened.len())
+            .count();
+        assert!(doubled > 10);
+        assert_eq!(faults.counts()["equal-events"], doubled as u64);
     }
 
     #[test]

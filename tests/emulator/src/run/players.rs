@@ -10,6 +10,8 @@ use crate::{
     arpoone,
     deliver::Policy,
     draw::{Draw, Purpose},
+    faults::{Fault, Faults, Part},
+    forms::Forms,
     http::{Caller, Connections, address},
     lane::{Call, Lane},
     ledger::Book,
@@ -59,6 +61,7 @@ impl Player {
 pub(super) struct Cast<'a> {
     pub(super) settings: &'a Run,
     pub(super) log: Arc<Log>,
+    pub(super) faults: Arc<Faults>,
 }
 
 impl Cast<'_> {
@@ -90,7 +93,14 @@ impl Cast<'_> {
             ..
         } = *self.settings;
         let draw = self.draw(Purpose::Pushwoosh);
-        let calls = pushwoosh::http::Calls::new(draw, from, player.events, duplicates);
+        let calls = pushwoosh::http::Calls::new(
+            draw,
+            forms(self.settings, Provider::Pushwoosh),
+            from,
+            player.events,
+            duplicates,
+            Arc::clone(&self.faults),
+        );
         let caller = self.caller(&[&sources.pushwoosh_name], Connections::Closed)?;
         let caller = caller.with(AUTHORIZATION, sources.pushwoosh_authorization.clone());
         Ok(self.lane(
@@ -113,6 +123,8 @@ impl Cast<'_> {
             from: self.settings.from,
             events: player.events,
             duplicates: self.settings.duplicates,
+            faults: Arc::clone(&self.faults),
+            schema: self.settings.schema,
         };
         Ok(Box::pin(pushwoosh::grpc::drive(
             target,
@@ -130,7 +142,8 @@ impl Cast<'_> {
             ..
         } = *self.settings;
         let draw = self.draw(Purpose::Arpoone);
-        let calls = arpoone::Calls::new(draw, from, player.events, duplicates);
+        let forms = forms(self.settings, Provider::Arpoone);
+        let calls = arpoone::Calls::new(draw, forms, from, player.events, duplicates);
         let path = [sources.arpoone_name.as_str(), &sources.arpoone_token];
         let caller = self.caller(&path, Connections::Kept)?;
         Ok(self.lane(player, caller, arpoone::POLICY, ARPOONE_WIDTH, calls))
@@ -144,8 +157,9 @@ impl Cast<'_> {
             ..
         } = *self.settings;
         let draw = self.draw(Purpose::Pushpushgo);
+        let forms = forms(self.settings, Provider::Pushpushgo);
         let project = &sources.pushpushgo_project;
-        let calls = pushpushgo::Calls::new(draw, from, player.events, duplicates, project)?;
+        let calls = pushpushgo::Calls::new(draw, forms, from, player.events, duplicates, project)?;
         let caller = self.caller(&[&sources.pushpushgo_name], Connections::Kept)?;
         Ok(self.lane(player, caller, pushpushgo::POLICY, PUSHPUSHGO_WIDTH, calls))
     }
@@ -162,6 +176,10 @@ impl Cast<'_> {
             caller,
             policy,
             pace: self.pace(&player),
+            losing: self.faults.asks(Fault::LostAnswers).then(|| {
+                let part = Part::LostAnswer(player.provider);
+                (Arc::clone(&self.faults), part)
+            }),
             book: player.book,
             width,
         };
@@ -185,4 +203,9 @@ impl Cast<'_> {
     fn pace(&self, player: &Player) -> Pace {
         Pace::new(self.settings.rate, player.events, self.settings.events)
     }
+}
+
+/// What draws a provider's forms, where they are liberal.
+pub(super) fn forms(settings: &Run, provider: Provider) -> Option<Draw> {
+    (settings.forms == Forms::Liberal).then(|| Draw::new(settings.seed, Purpose::Forms(provider)))
 }

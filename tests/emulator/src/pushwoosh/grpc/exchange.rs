@@ -5,15 +5,19 @@ use std::{
     sync::Arc,
 };
 
-use ::http::Uri;
-use futures_util::{StreamExt as _, future, stream};
-use tidings_proto::pushwoosh::{EventStatus, event_streaming_client::EventStreamingClient};
+use futures_util::{Stream, StreamExt as _, future, stream};
+use tidings_proto::pushwoosh::{Event, EventStatus};
 use tokio::{sync::oneshot, time::timeout};
-use tonic::{Request, Status, Streaming, metadata::AsciiMetadataValue, transport::Channel};
+use tonic::Status;
 
-use super::IDLE;
+use super::{
+    IDLE,
+    peer::{Answers, Peer},
+};
 use crate::{
+    faults::{Faults, Part},
     ledger::{Book, Sending},
+    mix::Provider,
     pushwoosh::chunk::Parcel,
 };
 
@@ -31,36 +35,18 @@ pub(super) struct Rest {
 
 #[derive(Debug)]
 pub(super) struct Exchange {
-    client: EventStreamingClient<Channel>,
-    authorization: AsciiMetadataValue,
+    peer: Peer,
     book: Arc<Book>,
+    faults: Arc<Faults>,
 }
 
 impl Exchange {
-    pub(super) fn new(
-        channel: Channel,
-        origin: Uri,
-        authorization: AsciiMetadataValue,
-        book: Arc<Book>,
-    ) -> Self {
-        Self {
-            client: EventStreamingClient::with_origin(channel, origin),
-            authorization,
-            book,
-        }
+    pub(super) fn new(peer: Peer, book: Arc<Book>, faults: Arc<Faults>) -> Self {
+        Self { peer, book, faults }
     }
 
     /// Sends these on a stream of their own, and reads the answers.
     pub(super) async fn run(&self, parcels: Vec<Parcel>, closes_early: bool) -> Rest {
-        let book = Arc::clone(&self.book);
-        let outgoing: Vec<_> = parcels
-            .iter()
-            .map(|parcel| (parcel.number, parcel.sending, parcel.event.clone()))
-            .collect();
-        let events = stream::iter(outgoing).map(move |(number, sending, event)| {
-            book.emit(&[number], sending);
-            event
-        });
         // Dropped when all is answered, which ends the stream if it is still open.
         let (open, closed) = oneshot::channel::<()>();
         let hold = async move {
@@ -69,21 +55,45 @@ impl Exchange {
             }
             None
         };
+        let events = self.emit(&parcels);
         let events = events.chain(stream::once(hold).filter_map(future::ready));
-        let mut request = Request::new(events);
-        let metadata = request.metadata_mut();
-        metadata.insert("authorization", self.authorization.clone());
         let mut waiting = Waiting::new(parcels);
         // A broken stream needs no word of its own: what it left unanswered failed.
-        if let Ok(Ok(answers)) = timeout(IDLE, self.client.clone().stream_events(request)).await {
-            let _ = self.read(answers.into_inner(), &mut waiting, open).await;
+        if let Ok(Ok(answers)) = timeout(IDLE, self.peer.call(events)).await {
+            let _ = self.read(answers, &mut waiting, open).await;
         }
         waiting.rest()
     }
 
+    /// Sends these, and closes the connection when answers come, without having read any.
+    pub(super) async fn lose(&self, parcels: Vec<Parcel>) -> Rest {
+        let events = self.emit(&parcels).chain(stream::pending());
+        if let Ok(Ok(mut answers)) = timeout(IDLE, self.peer.call_apart(events)).await
+            && let Ok(Some(Ok(answer))) = timeout(IDLE, answers.next()).await
+            && answer.status == SUCCESS
+        {
+            self.faults
+                .happened(Part::LostAnswer(Provider::PushwooshGrpc));
+        }
+        Waiting::new(parcels).rest()
+    }
+
+    /// Each event, in the book just before it goes out.
+    fn emit(&self, parcels: &[Parcel]) -> impl Stream<Item = Event> + Send + use<> {
+        let book = Arc::clone(&self.book);
+        let outgoing: Vec<_> = parcels
+            .iter()
+            .map(|parcel| (parcel.number, parcel.sending, parcel.event.clone()))
+            .collect();
+        stream::iter(outgoing).map(move |(number, sending, event)| {
+            book.emit(&[number], sending);
+            event
+        })
+    }
+
     async fn read(
         &self,
-        mut answers: Streaming<EventStatus>,
+        mut answers: Answers,
         waiting: &mut Waiting,
         open: oneshot::Sender<()>,
     ) -> Result<(), Status> {
@@ -94,10 +104,11 @@ impl Exchange {
                 open = None;
             }
             let idle = |_| Status::deadline_exceeded("no answer");
-            let Some(answer) = timeout(IDLE, answers.message()).await.map_err(idle)?? else {
+            let Some(answer) = timeout(IDLE, answers.next()).await.map_err(idle)? else {
                 drop(open);
                 return Ok(());
             };
+            let answer = answer?;
             if let Some(number) = waiting.answer(&answer) {
                 self.book.acknowledge(&[number]);
             }

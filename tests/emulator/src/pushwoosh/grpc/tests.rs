@@ -81,6 +81,8 @@ fn plan(events: u32, duplicates: f64) -> Plan {
         from: "2026-11-01T21:00:00Z".parse().unwrap(),
         events,
         duplicates,
+        faults: Arc::default(),
+        schema: Schema::Documented,
     }
 }
 
