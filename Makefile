@@ -13,11 +13,16 @@ RATE ?= 0
 KILL_WORKER ?=
 KEEP ?=
 
+# How `make fuzz` looks for findings.
+SECONDS ?= 600
+TARGET ?=
+CORPUS ?=
+
 release := $(or $(CARGO_TARGET_DIR),target)/release
 xtask := $(release)/xtask
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build build-all demo test install worker lint clean
+.PHONY: help setup build build-all demo test install worker lint fuzz clean
 
 help: ## this list
 	@echo 'make <target> [VARIABLE=value ...]'
@@ -32,6 +37,10 @@ help: ## this list
 	@echo 'RATE         events a second, 0 = as fast as they are answered ($(RATE))'
 	@echo 'KILL_WORKER  1 = SIGKILL the worker half-way and start it again'
 	@echo 'KEEP         1 = keep everything running at the end, to look at it'
+	@echo 'For fuzz:'
+	@echo 'SECONDS      for each target ($(SECONDS))'
+	@echo 'TARGET       one of fuzz/fuzz_targets (default: all)'
+	@echo 'CORPUS       1 = write what matters of the corpus to core/testdata/corpus'
 
 setup: ## install what is missing: packages, cargo-pgrx
 	@xtask/setup.sh
@@ -59,6 +68,9 @@ worker: build ## the worker
 
 lint: build-all ## formatting, clippy, documentation
 	@$(xtask) lint
+
+fuzz: build ## parsers fed with what nobody should send; fails at a finding
+	@$(xtask) fuzz --seconds $(SECONDS) $(if $(TARGET),--target $(TARGET)) $(if $(CORPUS),--keep)
 
 clean: ## remove what was built
 	cargo clean

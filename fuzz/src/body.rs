@@ -1,0 +1,238 @@
+//! A provider's body: whatever it is, it becomes items or says why not; the same items
+//! are the same events however they are wrapped, repeated or mixed; and what is called
+//! storable can be stored.
+//!
+//! An input is a body; a byte 0xFF may end it, then the source's options follow.
+
+use std::collections::HashSet;
+
+use serde_json::{Map, Value};
+use tidings_core::{
+    Event, Item, ItemError, Malformed, Provider, Ulid,
+    json::{MAX_BODY, MAX_ITEMS},
+    provider::{self, Settings},
+};
+
+use crate::{event, message, readable, storable};
+
+/// Of these providers no id is the provider's own.
+const DERIVED: [&str; 3] = ["pushwoosh", "arpoone", "pushpushgo"];
+
+/// Of these providers equal items of a request are one event.
+const TOLD_BY_FIELDS: [&str; 3] = ["ppoppo", "arpoone", "pushpushgo"];
+
+/// How many items of a body are read once more, each as a body of its own.
+const ALONE: usize = 8;
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// A source: whose items it has, and how they are read.
+#[derive(Clone, Copy)]
+struct Source<'s> {
+    provider: &'static Provider,
+    settings: &'s Settings,
+}
+
+impl Source<'_> {
+    fn read<'a>(&self, body: &'a [u8]) -> Result<Vec<Item<'a>>, Malformed> {
+        self.provider.normalize("s", self.settings, body)
+    }
+}
+
+pub fn check(provider: &str, data: &[u8]) {
+    let [body, options] = crate::parts(data);
+    let Some(provider) = provider::find(provider) else {
+        unreachable!("there is no target {provider:?}")
+    };
+    let settings = settings(provider, &String::from_utf8_lossy(options));
+    holds(provider, &settings, body);
+}
+
+/// What must hold of any body that a source with these settings receives.
+pub fn holds(provider: &'static Provider, settings: &Settings, body: &[u8]) {
+    let source = Source { provider, settings };
+    let result = source.read(body);
+    assert_eq!(result, source.read(body), "reading depends on nothing else");
+    let framed = [BYTE_ORDER_MARK, body, b"\r\n"].concat();
+    let framed = source.read(&framed);
+    match result {
+        Ok(items) => {
+            slices(body, &items);
+            items.iter().for_each(item);
+            if !body.starts_with(BYTE_ORDER_MARK) {
+                same(&items, &framed);
+                repeated(source, &items, &[body, b"\n", body].concat());
+            }
+            let texts: Vec<&str> = items.iter().map(|item| item.text).collect();
+            same(&items, &source.read(array(&texts).as_bytes()));
+            repeated(source, &items, array(&texts.repeat(2)).as_bytes());
+            alone(source, &items);
+            identities(source, &items, body);
+        }
+        Err(malformed) => {
+            message(&malformed.to_string());
+            assert!(framed.is_err(), "a frame makes no body of what is none");
+        }
+    }
+}
+
+/// Options that are taken when they are set are taken when a body is read.
+fn settings(provider: &Provider, options: &str) -> Settings {
+    if options.is_empty() {
+        return Settings::default();
+    }
+    let checked = serde_json::from_str::<Map<String, Value>>(options)
+        .map(|options| provider.check_options(&options));
+    let settings = Settings::from_options(options);
+    if let Ok(Err(error)) = &checked {
+        readable(&error.to_string());
+        readable(&error.hint());
+    }
+    match settings {
+        Ok(settings) => settings,
+        Err(error) => {
+            assert!(!matches!(checked, Ok(Ok(()))), "{options}: {error}");
+            readable(&error.to_string());
+            Settings::default()
+        }
+    }
+}
+
+/// The items are slices of the body, in its order.
+fn slices(body: &[u8], items: &[Item<'_>]) {
+    let mut rest = body.as_ptr_range();
+    for (ordinal, item) in (1..).zip(items) {
+        assert_eq!(item.ordinal, ordinal);
+        let text = item.text.as_bytes().as_ptr_range();
+        assert!(
+            rest.start <= text.start && text.end <= rest.end,
+            "item {ordinal} is no slice of the body after the item before it"
+        );
+        rest.start = text.end;
+    }
+}
+
+fn item(item: &Item<'_>) {
+    assert_eq!(
+        item.storable,
+        storable::storable(item.text),
+        "{}",
+        item.text
+    );
+    match &item.event {
+        Ok(event) => {
+            assert!(item.storable);
+            event::check(event);
+        }
+        Err(error) => {
+            let not_storable = matches!(error, ItemError::NotStorable(_));
+            assert_eq!(item.storable, !not_storable, "{error}");
+            message(&error.to_string());
+        }
+    }
+}
+
+fn array(texts: &[&str]) -> String {
+    format!("[{}]", texts.join(","))
+}
+
+type Read<'r, 'a> = &'r Result<Vec<Item<'a>>, Malformed>;
+
+/// The same items in another frame are the same events: a batch that is sent again
+/// meets itself.
+fn same(items: &[Item<'_>], framed: Read<'_, '_>) {
+    match framed {
+        Ok(framed) => assert_eq!(items, framed),
+        Err(error) => assert!(matches!(error, Malformed::TooLarge(_)), "{error}"),
+    }
+}
+
+/// Items that stand twice in a request are the same events, in whatever frame; of a
+/// provider whose events are their bytes, they are as many as there are of them.
+fn repeated(source: Source<'_>, items: &[Item<'_>], body: &[u8]) {
+    if items.len() * 2 > MAX_ITEMS || body.len() > MAX_BODY {
+        return;
+    }
+    let Ok(doubled) = source.read(body) else {
+        unreachable!("twice what is a body is a body")
+    };
+    assert_eq!(doubled.len(), items.len() * 2);
+    let (first, second) = doubled.split_at(items.len());
+    assert_eq!(first, items);
+    let mut seen: HashSet<Ulid> = first.iter().filter_map(id).collect();
+    for (once, again) in first.iter().zip(second) {
+        assert_eq!(once.text, again.text);
+        if id(once) == id(again) {
+            assert_eq!(once.event, again.event);
+            let named = once.text.contains("uuid") || once.text.contains('\\');
+            let bytes = source.provider.name == "pushwoosh" && !named;
+            assert!(!bytes || id(once).is_none(), "{}", once.text);
+            continue;
+        }
+        assert!(
+            !TOLD_BY_FIELDS.contains(&source.provider.name),
+            "{}",
+            once.text
+        );
+        let (Ok(once), Ok(again)) = (&once.event, &again.event) else {
+            unreachable!("an item is an event or is none, however often it comes")
+        };
+        let event_id = once.event_id;
+        assert_eq!(
+            once,
+            &Event {
+                event_id,
+                ..again.clone()
+            }
+        );
+        assert!(again.event_id.is_some_and(|id| seen.insert(id)));
+    }
+}
+
+fn id(item: &Item<'_>) -> Option<Ulid> {
+    item.event.as_ref().ok()?.event_id
+}
+
+/// An item does not depend on those beside it: alone, it is the same event.
+fn alone(source: Source<'_>, items: &[Item<'_>]) {
+    let mut before = HashSet::new();
+    for item in items.iter().take(ALONE) {
+        // What stood before it in its request is part of the identity of a repeat.
+        let is_repeat = !before.insert(item.text);
+        if item.event.is_err() || is_repeat {
+            continue;
+        }
+        let alone = source.read(item.text.as_bytes());
+        let events = alone.map(|items| items.into_iter().map(|item| item.event).collect());
+        assert_eq!(events, Ok(vec![item.event.clone()]));
+    }
+}
+
+/// A derived id tells sources apart, and carries the event's own time. A provider's own
+/// id does neither.
+fn identities(source: Source<'_>, items: &[Item<'_>], body: &[u8]) {
+    let elsewhere = source.provider.normalize("t", source.settings, body);
+    let Ok(elsewhere) = elsewhere else {
+        unreachable!("a body is one whatever the source")
+    };
+    assert_eq!(items.len(), elsewhere.len());
+    for (here, there) in items.iter().zip(&elsewhere) {
+        let (Ok(event), Ok(other)) = (&here.event, &there.event) else {
+            assert_eq!(here, there);
+            continue;
+        };
+        let event_id = event.event_id;
+        assert_eq!(
+            event,
+            &Event {
+                event_id,
+                ..other.clone()
+            }
+        );
+        let own = event_id.is_some() && event_id == other.event_id;
+        if own {
+            assert!(!DERIVED.contains(&source.provider.name), "{}", here.text);
+        }
+        event::check_identity(event, own, here.text);
+    }
+}
