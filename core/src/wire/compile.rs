@@ -24,6 +24,13 @@ pub fn compile(proto: &str) -> Result<Vec<u8>, SchemaError> {
             proto.len()
         )));
     }
+    let odd = |c: char| c.is_control() && !c.is_ascii_whitespace();
+    if let Some(line) = proto.lines().position(|line| line.contains(odd)) {
+        return Err(SchemaError::Compile(format!(
+            "line {} has a control character",
+            line + 1
+        )));
+    }
     let mut resolver = ChainFileResolver::new();
     resolver.add(Text(proto.to_owned()));
     resolver.add(GoogleFileResolver::new());
@@ -55,7 +62,8 @@ impl FileResolver for Text {
 fn describe(proto: &str, error: &Error) -> SchemaError {
     let text = format!("{error:?}");
     let reason = error.to_string();
-    let reason = reason.lines().next().unwrap_or_default().to_owned();
+    let reason = reason.lines().next().unwrap_or_default();
+    let reason = reason.replace(char::is_control, " ");
     if error.is_file_not_found() {
         let import = reason.split('\'').nth(1).unwrap_or_default();
         return SchemaError::Import(import.to_owned());

@@ -10,7 +10,8 @@ pub(super) fn find_method(
     path: &str,
 ) -> Result<MethodDescriptor, SchemaError> {
     let wanted = path.trim().strip_prefix('/').unwrap_or(path.trim());
-    let Some((service, method)) = wanted.split_once('/') else {
+    let parts = wanted.split_once('/');
+    let Some((service, method)) = parts.filter(|_| !wanted.contains(char::is_control)) else {
         return Err(SchemaError::NotMethod(path.to_owned()));
     };
     let found = pool

@@ -81,7 +81,20 @@ fn within(what: &str, count: usize, limit: usize) -> Result<(), SchemaError> {
     Ok(())
 }
 
+/// Names are repeated in errors and become those of JSON: a compiler gives none with
+/// control characters, and a byte of zero could not be told to anyone in Postgres.
+fn printable<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), SchemaError> {
+    let refused = names
+        .into_iter()
+        .find(|name| name.contains(char::is_control));
+    refused.map_or(Ok(()), |name| {
+        Err(SchemaError::Set(format!("{name:?} is not a name")))
+    })
+}
+
 fn reduce_file(file: &mut FileDescriptorProto) -> Result<(), SchemaError> {
+    printable([file.name(), file.package(), file.syntax()])?;
+    printable(file.dependency.iter().map(String::as_str))?;
     // The pool takes these for granted too.
     if let Some(syntax) = file.syntax.as_deref()
         && !matches!(syntax, "proto2" | "proto3")
@@ -100,18 +113,22 @@ fn reduce_file(file: &mut FileDescriptorProto) -> Result<(), SchemaError> {
         MAX_FILES,
     )?;
     for service in &mut file.service {
+        printable([service.name()])?;
         service.options = None;
         for method in &mut service.method {
+            printable([method.name(), method.input_type(), method.output_type()])?;
             method.options = None;
         }
     }
-    file.extension.iter_mut().for_each(reduce_field);
+    file.extension.iter_mut().try_for_each(reduce_field)?;
     file.enum_type.iter_mut().try_for_each(reduce_enum)?;
     file.message_type.iter_mut().try_for_each(reduce_message)
 }
 
 /// The depth of nested messages is bounded by the decoder of the set.
 fn reduce_message(message: &mut DescriptorProto) -> Result<(), SchemaError> {
+    printable([message.name()])?;
+    printable(message.oneof_decl.iter().map(|oneof| oneof.name()))?;
     within("fields of a message", message.field.len(), MAX_MEMBERS)?;
     within("oneofs of a message", message.oneof_decl.len(), MAX_MEMBERS)?;
     within(
@@ -134,13 +151,15 @@ fn reduce_message(message: &mut DescriptorProto) -> Result<(), SchemaError> {
     for oneof in &mut message.oneof_decl {
         oneof.options = None;
     }
-    message.field.iter_mut().for_each(reduce_field);
-    message.extension.iter_mut().for_each(reduce_field);
+    message.field.iter_mut().try_for_each(reduce_field)?;
+    message.extension.iter_mut().try_for_each(reduce_field)?;
     message.enum_type.iter_mut().try_for_each(reduce_enum)?;
     message.nested_type.iter_mut().try_for_each(reduce_message)
 }
 
 fn reduce_enum(of: &mut EnumDescriptorProto) -> Result<(), SchemaError> {
+    printable([of.name()])?;
+    printable(of.value.iter().map(|value| value.name()))?;
     within("values of an enum", of.value.len(), MAX_MEMBERS)?;
     // Two names for one number are no harm to a reader.
     of.options = Some(EnumOptions {
@@ -154,7 +173,8 @@ fn reduce_enum(of: &mut EnumDescriptorProto) -> Result<(), SchemaError> {
     Ok(())
 }
 
-fn reduce_field(field: &mut FieldDescriptorProto) {
+fn reduce_field(field: &mut FieldDescriptorProto) -> Result<(), SchemaError> {
+    printable([field.name(), field.type_name(), field.extendee()])?;
     let packed = field.options.as_ref().and_then(|options| options.packed);
     field.options = packed.map(|packed| FieldOptions {
         packed: Some(packed),
@@ -163,6 +183,7 @@ fn reduce_field(field: &mut FieldDescriptorProto) {
     field.default_value = None;
     // Unique as the name is; a JSON name of its own would be one more to collide.
     field.json_name = field.name.clone();
+    Ok(())
 }
 
 /// The pool takes for granted what a compiler makes of a map.

@@ -289,3 +289,34 @@ fn a_descriptor_set_beyond_a_limit_is_refused() {
     };
     assert!(Schema::new(Call::PPOPPO, &set.encode_to_vec(), "a/B", &Names::new()).is_err());
 }
+
+/// Errors repeat what they refuse, in a line of a log and in Postgres, which has no U+0000.
+#[test]
+fn no_error_repeats_a_control_character() {
+    use prost_reflect::prost_types::FileDescriptorSet;
+    let mut errors = vec![
+        compile("syntax = \"pr\u{3}to3\";").unwrap_err(),
+        compile("syntax = \"proto3\"; message \u{7f} {}").unwrap_err(),
+        own(Call::PUSHWOOSH, RICH, "p.S/M\u{0}", "{}").unwrap_err(),
+        own(Call::PUSHWOOSH, RICH, "p.S/M", "{\"a\\u0000\": \"b\"}").unwrap_err(),
+    ];
+    let set = compile(RICH).unwrap();
+    let with = |change: &dyn Fn(&mut prost_reflect::prost_types::FileDescriptorProto)| {
+        let mut set = FileDescriptorSet::decode(set.as_slice()).unwrap();
+        set.file.iter_mut().for_each(change);
+        let set = set.encode_to_vec();
+        Schema::new(Call::PUSHWOOSH, &set, "p.S/M", &Names::new()).unwrap_err()
+    };
+    errors.push(with(&|file| file.name = Some("a\u{0}.proto".to_owned())));
+    errors.push(with(&|file| file.package = Some("a\u{1b}".to_owned())));
+    errors.push(with(&|file| {
+        for message in &mut file.message_type {
+            message.field.clear();
+            message.name = Some(format!("{}\u{9b}", message.name()));
+        }
+    }));
+    for error in errors {
+        let text = error.to_string();
+        assert!(!text.contains(char::is_control), "{text:?}");
+    }
+}
