@@ -172,6 +172,18 @@ fn nesting_is_bounded() {
     }
 }
 
+/// Postgres would run out of room for the value, and fail the whole batch.
+#[test]
+fn the_elements_of_an_item_are_bounded() {
+    for count in [999_998, 999_999] {
+        let zeros = vec!["0"; count].join(",");
+        let body = format!(r#"{{"kind":"subscriber:update","payload":[{zeros}]}}"#);
+        check(body.as_bytes());
+        let item = &normalize("pushpushgo", "s", body.as_bytes()).unwrap()[0];
+        assert_eq!(item.storable, count == 999_998, "{count}");
+    }
+}
+
 /// A body of two bytes an item would become as many rows.
 #[test]
 fn the_number_of_items_is_bounded() {

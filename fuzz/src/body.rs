@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, value::RawValue};
 use tidings_core::{
     Event, Item, ItemError, Malformed, Provider, Ulid,
     json::{MAX_BODY, MAX_ITEMS},
@@ -61,11 +61,16 @@ pub fn holds(provider: &'static Provider, settings: &Settings, body: &[u8]) {
             items.iter().for_each(item);
             if !body.starts_with(BYTE_ORDER_MARK) {
                 same(&items, &framed);
-                repeated(source, &items, &[body, b"\n", body].concat());
             }
-            let texts: Vec<&str> = items.iter().map(|item| item.text).collect();
-            same(&items, &source.read(array(&texts).as_bytes()));
-            repeated(source, &items, array(&texts.repeat(2)).as_bytes());
+            // What is no JSON is one item, up to the end of the body.
+            if items.last().is_none_or(is_json) {
+                if !body.starts_with(BYTE_ORDER_MARK) {
+                    repeated(source, &items, &[body, b"\n", body].concat());
+                }
+                let texts: Vec<&str> = items.iter().map(|item| item.text).collect();
+                same(&items, &source.read(array(&texts).as_bytes()));
+                repeated(source, &items, array(&texts.repeat(2)).as_bytes());
+            }
             alone(source, &items);
             identities(source, &items, body);
         }
@@ -103,6 +108,8 @@ fn slices(body: &[u8], items: &[Item<'_>]) {
     let mut rest = body.as_ptr_range();
     for (ordinal, item) in (1..).zip(items) {
         assert_eq!(item.ordinal, ordinal);
+        let is_last = items.len().try_into() == Ok(ordinal);
+        assert!(is_last || is_json(item), "only the rest is no JSON");
         let text = item.text.as_bytes().as_ptr_range();
         assert!(
             rest.start <= text.start && text.end <= rest.end,
@@ -130,6 +137,10 @@ fn item(item: &Item<'_>) {
             message(&error.to_string());
         }
     }
+}
+
+fn is_json(item: &Item<'_>) -> bool {
+    serde_json::from_str::<&RawValue>(item.text).is_ok()
 }
 
 fn array(texts: &[&str]) -> String {

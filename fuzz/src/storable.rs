@@ -7,12 +7,16 @@ use serde_json::Value;
 const MAX_DEPTH: usize = 128;
 const MAX_NUMBER: usize = 1000;
 
+/// Elements and members.
+const MAX_PARTS: usize = 1_000_000;
+
 /// Whether Postgres can store this item.
 pub fn storable(item: &str) -> bool {
     let (strings, rest): (Vec<_>, Vec<_>) = pieces(item);
     serde_json::from_str::<Value>(item).is_ok()
         && !strings.iter().any(|string| has_nul(string))
         && depth(&rest) < MAX_DEPTH
+        && parts(&rest) <= MAX_PARTS
         && rest.iter().all(|rest| numbers_fit(rest))
 }
 
@@ -51,6 +55,18 @@ fn depth(rest: &[&str]) -> usize {
         deepest = deepest.max(depth);
     }
     deepest
+}
+
+/// One for each comma, and one for each array or object that is not empty.
+fn parts(rest: &[&str]) -> usize {
+    let bare = rest.join("\"");
+    let mut bare = bare.chars().filter(|c| !c.is_ascii_whitespace()).peekable();
+    let mut parts = 0;
+    while let Some(c) = bare.next() {
+        let holds = matches!(c, '[' | '{') && !matches!(bare.peek(), Some(']' | '}'));
+        parts += usize::from(c == ',' || holds);
+    }
+    parts
 }
 
 fn numbers_fit(rest: &str) -> bool {

@@ -17,45 +17,63 @@ pub const MAX_ITEMS: usize = 100_000;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// How a provider may wrap its items: in an object that lacks the field `unless`, which
-/// every item has, and whose only array of objects they are, whatever its name.
+/// How a provider may wrap its items: in an object that has none of the fields `unless`,
+/// one of which every item has, and whose only array of objects they are, whatever its
+/// name.
 #[derive(Debug)]
 pub struct Wrapper {
-    pub unless: &'static str,
+    pub unless: &'static [&'static str],
 }
 
 /// Cuts a body into its items: one object, an array, or several of them one after
 /// another (newline-delimited or concatenated). An object that wraps an array counts
 /// as that array.
+///
+/// What is wrong behind the first value costs no value before it: a scalar is an item,
+/// and so is the rest of a body from the first thing on that is not JSON.
 pub fn items<'a>(body: &'a [u8], wrapper: Option<&Wrapper>) -> Result<Vec<&'a str>, Malformed> {
     if body.len() > MAX_BODY {
         return Err(Malformed::TooLarge(body.len()));
     }
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let mut items = Vec::new();
-    let mut empty = true;
-    for value in serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>() {
-        let value = value
-            .map_err(|error| Malformed::NotJson(error.to_string()))?
-            .get();
-        empty = false;
+    // Where the last value ended, once there was one.
+    let mut end = None;
+    let mut values = serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>();
+    while let Some(value) = values.next() {
+        let value = match value {
+            Ok(value) => value.get(),
+            Err(error) => {
+                let rest = end.and_then(|end| rest(body.get(end..)?));
+                items.push(rest.ok_or_else(|| Malformed::NotJson(error.to_string()))?);
+                break;
+            }
+        };
         match value.as_bytes().first() {
             Some(b'[') => elements(value, &mut items)?,
             Some(b'{') => match wrapped(value, wrapper) {
                 Some(array) => elements(array, &mut items)?,
                 None => items.push(value),
             },
-            _ => return Err(Malformed::NotItems(describe(value))),
+            _ if end.is_none() => return Err(Malformed::NotItems(describe(value))),
+            _ => items.push(value),
         }
         if items.len() > MAX_ITEMS {
             return Err(Malformed::TooMany);
         }
+        end = Some(values.byte_offset());
     }
-    if empty {
-        Err(Malformed::Empty)
-    } else {
-        Ok(items)
+    match end {
+        None => Err(Malformed::Empty),
+        Some(_) if items.len() > MAX_ITEMS => Err(Malformed::TooMany),
+        Some(_) => Ok(items),
     }
+}
+
+/// What is no JSON, as one item.
+fn rest(bytes: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(bytes).ok()?;
+    Some(text.trim_matches([' ', '\t', '\r', '\n']))
 }
 
 /// Adds the elements of an array, up to one more than may be.
@@ -89,7 +107,7 @@ fn elements<'a>(array: &'a str, items: &mut Vec<&'a str>) -> Result<(), Malforme
 fn wrapped<'a>(object: &'a str, wrapper: Option<&Wrapper>) -> Option<&'a str> {
     let unless = wrapper?.unless;
     let object = Object::parse(object).ok()?;
-    if object.get(unless).is_some() {
+    if unless.iter().any(|field| object.get(field).is_some()) {
         return None;
     }
     let starts = |array: &str, first| {
@@ -115,7 +133,7 @@ mod tests {
 
     fn cut(body: &str) -> Result<Vec<&str>, Malformed> {
         let wrapper = Wrapper {
-            unless: "event_name",
+            unless: &["event_name", "live_activity_id"],
         };
         items(body.as_bytes(), Some(&wrapper))
     }
@@ -147,6 +165,16 @@ mod tests {
                 r#"{"event_name":"x","events":[{}]}"#,
                 vec![r#"{"event_name":"x","events":[{}]}"#],
             ),
+            (
+                r#"{"live_activity_id":1,"events":[]}"#,
+                vec![r#"{"live_activity_id":1,"events":[]}"#],
+            ),
+            ("{} 7 null", vec!["{}", "7", "null"]),
+            ("[] \"x\"", vec!["\"x\""]),
+            ("{} x", vec!["{}", "x"]),
+            ("{}\n{'a':1}\n{}\r\n", vec!["{}", "{'a':1}\n{}"]),
+            ("{}\n1x", vec!["{}", "1x"]),
+            ("[{}]\n[{}", vec!["{}", "[{}"]),
             ("\u{feff}{}", vec!["{}"]),
             ("[]", vec![]),
             ("[1,null]", vec!["1", "null"]),
@@ -161,18 +189,19 @@ mod tests {
         assert_eq!(cut(" \n"), Err(Malformed::Empty));
         assert_eq!(cut("7"), Err(Malformed::NotItems("a number")));
         assert_eq!(cut("\"x\""), Err(Malformed::NotItems("a string")));
-        for broken in ["{", "[{}", "{} x", "{'a':1}", "nul"] {
+        for broken in ["{", "[{}", "x {}", "{'a':1}\n{}", "nul"] {
             assert!(
                 matches!(cut(broken), Err(Malformed::NotJson(_))),
                 "{broken}"
             );
         }
-        assert!(matches!(
-            items(b"{\"a\":\"\xff\"}", None),
-            Err(Malformed::NotJson(_))
-        ));
+        for broken in [&b"{\"a\":\"\xff\"}"[..], b"{}\n{\"a\":\"\xff\"}"] {
+            assert!(matches!(items(broken, None), Err(Malformed::NotJson(_))));
+        }
         let many = format!("[{}0]", "0,".repeat(MAX_ITEMS));
         assert_eq!(cut(&many), Err(Malformed::TooMany));
+        let broken = format!("[{}0] x", "0,".repeat(MAX_ITEMS - 1));
+        assert_eq!(cut(&broken), Err(Malformed::TooMany));
         let long = vec![b' '; MAX_BODY + 1];
         assert_eq!(items(&long, None), Err(Malformed::TooLarge(MAX_BODY + 1)));
     }

@@ -5,10 +5,12 @@
 //! body that it was.
 
 mod body;
+mod canonical;
 mod object;
 mod storable;
 
 pub use body::{MAX_BODY, MAX_ITEMS, Wrapper, items};
+pub use canonical::canonical;
 pub use object::{Object, required, text};
 pub use storable::storable;
 

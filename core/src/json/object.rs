@@ -36,6 +36,12 @@ impl<'a> Object<'a> {
         self.fields.iter().map(|(_, value)| value.get())
     }
 
+    /// All fields, with their values as JSON.
+    pub fn members(&self) -> impl Iterator<Item = (&str, &'a str)> {
+        let fields = self.fields.iter();
+        fields.map(|(name, value)| (name.as_ref(), value.get()))
+    }
+
     fn find(&self, matches: impl Fn(&str) -> bool) -> Option<&'a str> {
         let named = self.fields.iter().rev().filter(|(field, _)| matches(field));
         named

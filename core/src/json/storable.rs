@@ -1,8 +1,8 @@
 //! What of JSON `jsonb` can hold.
 
-use std::fmt;
+use std::{cell::Cell, fmt};
 
-use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use crate::event::ItemError;
 
@@ -11,6 +11,10 @@ use crate::event::ItemError;
 /// and `1e100000` would take kilobytes.
 const MAX_NUMBER: u32 = 1000;
 
+/// The most elements of arrays and members of objects, all together. Postgres parses a
+/// value into an array that may have no gigabyte.
+const MAX_PARTS: usize = 1_000_000;
+
 /// Whether Postgres can store this JSON text as `jsonb`, and why not.
 ///
 /// `jsonb` is narrower than JSON: it has no U+0000 and no lone surrogates, its numbers
@@ -18,59 +22,81 @@ const MAX_NUMBER: u32 = 1000;
 /// batch, so it is found here, for the one item that it concerns.
 pub fn storable(item: &str) -> Result<(), ItemError> {
     let refuse = |reason: String| Err(ItemError::NotStorable(reason));
-    match serde_json::from_str::<Storable>(item) {
+    let parts = Cell::new(0);
+    let mut deserializer = serde_json::Deserializer::from_str(item);
+    let read = Storable(&parts).deserialize(&mut deserializer);
+    match read.and_then(|()| deserializer.end()) {
         Err(error) => refuse(error.to_string()),
-        Ok(Storable) if !numbers_fit(item) => refuse(format!(
+        Ok(()) if !numbers_fit(item) => refuse(format!(
             "a number has more than {MAX_NUMBER} digits, or an exponent above it"
         )),
-        Ok(Storable) => Ok(()),
+        Ok(()) => Ok(()),
     }
 }
 
 /// Reads any value and keeps nothing. The deserializer refuses lone surrogates, and
 /// nesting beyond 128 levels.
-struct Storable;
+#[derive(Clone, Copy)]
+struct Storable<'c>(&'c Cell<usize>);
 
-impl<'de> Deserialize<'de> for Storable {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(Storable)
+impl Storable<'_> {
+    /// One more element or member.
+    fn part<E: de::Error>(self) -> Result<(), E> {
+        self.0.set(self.0.get() + 1);
+        if self.0.get() > MAX_PARTS {
+            return Err(E::custom(format_args!(
+                "it has more than {MAX_PARTS} elements and members"
+            )));
+        }
+        Ok(())
     }
 }
 
-impl<'de> Visitor<'de> for Storable {
-    type Value = Self;
+impl<'de> DeserializeSeed<'de> for Storable<'_> {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Storable<'_> {
+    type Value = ();
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("JSON")
     }
-    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
-        Ok(self)
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
-        Ok(self)
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
-        Ok(self)
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
-        Ok(self)
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_unit<E>(self) -> Result<Self, E> {
-        Ok(self)
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
     }
-    fn visit_str<E: de::Error>(self, text: &str) -> Result<Self, E> {
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<(), E> {
         if text.contains('\0') {
             Err(E::custom("it contains U+0000"))
         } else {
-            Ok(self)
+            Ok(())
         }
     }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
-        while seq.next_element::<Storable>()?.is_some() {}
-        Ok(self)
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(self)?.is_some() {
+            self.part()?;
+        }
+        Ok(())
     }
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
-        while map.next_entry::<Storable, Storable>()?.is_some() {}
-        Ok(self)
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while map.next_entry_seed(self, self)?.is_some() {
+            self.part()?;
+        }
+        Ok(())
     }
 }
 
@@ -117,6 +143,19 @@ mod tests {
         let deep = format!("[{}{}]", "[".repeat(1_000_000), "]".repeat(1_000_000));
         assert!(storable(&deep).is_err());
         assert!(storable(&format!("{}1{}", "[".repeat(100), "]".repeat(100))).is_ok());
+    }
+
+    #[test]
+    fn its_elements_and_members_are_counted_all_together() {
+        let most = format!(r#"{{"a":[{}0],"b":[]}}"#, "0,".repeat(MAX_PARTS - 3));
+        assert_eq!(storable(&most), Ok(()));
+        for more in [most.replace("[]", "[0]"), most.replace("[]", "0,\"c\":0")] {
+            let error = storable(&more).unwrap_err().to_string();
+            assert!(
+                error.contains("more than 1000000 elements and members"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -6,11 +6,12 @@
 //! `From` and `ReceiveDateTime` or `Text` an inbound SMS.
 //!
 //! None has an id of its own, but for the inbound SMS: an SMS state is told by message,
-//! status, report time and description, an e-mail event by all that it says.
+//! status, report time and description, an e-mail event by all that it says, whatever
+//! the order and the blanks of its details.
 //!
 //! The pages do not say how times are written. The source's `time_format` is tried
 //! first, then numbers and ISO 8601, in the source's `timezone` (UTC by default) where
-//! there is no offset. .NET's year 1 stands for a time that was never set. Field names
+//! there is no offset; a date in digits alone needs a `time_format`. .NET's year 1 stands for a time that was never set. Field names
 //! are read in any case, because receivers in the field have met both `Msisdn` and
 //! `msisdn`.
 
@@ -24,7 +25,7 @@ use crate::{
     event::{Event, ItemError},
     json::{self, Object},
     kind::Kind,
-    time::Micros,
+    time::{self, Micros},
 };
 
 pub(super) static PROVIDER: Provider = Provider {
@@ -53,9 +54,6 @@ fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
     }
 }
 
-/// How .NET writes a time that was never set.
-const NEVER: [&str; 3] = ["0001-01-01", "01/01/0001", "Date(-62135596800000"];
-
 /// The fields of an item, whatever the case of their names.
 struct Fields<'e, 'a, 's>(&'e Entry<'a, 's>);
 
@@ -73,9 +71,9 @@ impl<'a> Fields<'_, 'a, '_> {
     }
 
     fn time(&self, name: &'static str) -> Result<Option<Micros>, ItemError> {
-        let value = self.get(name);
-        let said = value.filter(|value| !NEVER.iter().any(|never| value.contains(never)));
-        self.0.time(name, said)
+        let said = self.text(name).filter(|text| !time::is_never(text));
+        said.map(|text| self.0.time_as(name, &text, true))
+            .transpose()
     }
 }
 
@@ -122,7 +120,7 @@ fn email_event<'a>(item: &Fields<'_, 'a, '_>) -> Result<Event<'a>, ItemError> {
     let message_id = item.required("MessageId")?;
     let recipient = item.text("Email");
     let occurred_at = item.time("Time")?;
-    let details = item.text("EventDetails");
+    let details = item.get("EventDetails").and_then(json::canonical);
     let micros = occurred_at.map(|at| at.get().to_be_bytes());
     let event_id = item.0.derive(
         occurred_at,

@@ -18,7 +18,7 @@ use crate::{
     event::{Event, Item, ItemError, Malformed},
     identity,
     json::{self, Object, Wrapper},
-    time::Micros,
+    time::{self, Micros},
     ulid::Ulid,
 };
 
@@ -93,14 +93,34 @@ impl Entry<'_, '_> {
     /// The time that a field's value says: none where it is absent or empty, an error
     /// where it says something that is no time.
     fn time(&self, field: &'static str, value: Option<&str>) -> Result<Option<Micros>, ItemError> {
-        let Some(text) = value.and_then(json::text) else {
-            return Ok(None);
-        };
-        let at = self.settings.time(&text).ok_or(ItemError::Invalid {
+        let is_text = value.is_some_and(|value| value.starts_with('"'));
+        match value.and_then(json::text) {
+            Some(text) => self.time_as(field, &text, is_text).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The time that a text says. Where its digits alone may be a date they are not read
+    /// as a number: which of the two was meant, only the source's format says.
+    fn time_as(
+        &self,
+        field: &'static str,
+        text: &str,
+        may_be_date: bool,
+    ) -> Result<Micros, ItemError> {
+        if let Some(at) = self.settings.formatted(text) {
+            return Ok(at);
+        }
+        if may_be_date && time::is_date(text) {
+            return Err(ItemError::Invalid {
+                field,
+                expected: "a Unix time: its digits are a date, which only a time_format reads",
+            });
+        }
+        self.settings.time(text).ok_or(ItemError::Invalid {
             field,
             expected: "a date-time or a Unix time, from 1970 on",
-        });
-        at.map(Some)
+        })
     }
 }
 

@@ -8,8 +8,8 @@
 //!   becomes `other`;
 //! - `recipient` and `summary` absent from any event, and the recipient's fields at the
 //!   top, where the source's own schema is flat;
-//! - `occurred_at` as text, a number, or a `google.protobuf.Timestamp`, or absent: then
-//!   the ULID says when;
+//! - `occurred_at` as text, a number, or a `google.protobuf.Timestamp`, or absent, or never
+//!   set (the start of 1970, or Go's of the year 1): then the ULID says when;
 //! - an event id that is no ULID: it is hashed. One that is a ULID behind a prefix
 //!   (`evt_01HQ..`) is hashed too, but still says when.
 //!
@@ -27,7 +27,7 @@ use crate::{
     event::{Event, ItemError},
     json::{self, Object},
     kind::Kind,
-    time::Micros,
+    time::{self, Micros},
     ulid::Ulid,
 };
 
@@ -56,7 +56,8 @@ fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
     let object = &entry.object;
     let id = json::required("event_id", get(object, "event_id", "eventId"))?;
     let ulid = id.parse::<Ulid>().ok();
-    let said = occurred_at(entry, get(object, "occurred_at", "occurredAt"))?;
+    let said =
+        occurred_at(entry, get(object, "occurred_at", "occurredAt"))?.filter(|at| at.get() != 0);
     let occurred_at = said.or_else(|| {
         let bare = id.rsplit(|c: char| !c.is_ascii_alphanumeric()).next()?;
         Micros::from_ms(bare.parse::<Ulid>().ok()?.ms())
@@ -90,9 +91,11 @@ fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
 /// values are absent from the wire, so a message without seconds says nothing.
 fn occurred_at(entry: &Entry<'_, '_>, value: Option<&str>) -> Result<Option<Micros>, ItemError> {
     let Some(message) = value.and_then(|json| Object::parse(json).ok()) else {
-        return entry.time("occurred_at", value);
+        let said = value.filter(|value| !time::is_never(value));
+        return entry.time("occurred_at", said);
     };
-    let Some(seconds) = message.text("seconds") else {
+    let seconds = message.text("seconds");
+    let Some(seconds) = seconds.filter(|text| !time::is_never(text)) else {
         return Ok(None);
     };
     let nanos = message.text("nanos").unwrap_or(Cow::Borrowed("0"));

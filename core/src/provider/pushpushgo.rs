@@ -6,6 +6,8 @@
 //! - `ppgId` (subscriber events) and `subscriberId` (message events) are one identity.
 //! - Message events are told apart by kind, message, subscriber, time and click action.
 //!   The page gives each a `ts`; without one the rest is the identity.
+//! - Of any other event the page does not say what tells it from others: then the bytes
+//!   are part of its identity as well.
 //! - Subscriber events carry neither an id nor a time: each receipt is an event of its
 //!   own, at the time of its receipt, because nothing tells two apart.
 
@@ -43,16 +45,19 @@ fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
         micros.as_ref().map(<[u8; 8]>::as_slice),
         click_action.as_deref().map(str::as_bytes),
     ];
+    let kind = kind(&provider_kind);
+    let of_one = message_id.is_some() && recipient.is_some();
+    let documented = of_one && kind != Kind::Other && is_message(&provider_kind);
+    let bytes = (!documented).then_some(Some(entry.text.as_bytes()));
     // Without a time, a message event is told by whose message it is.
-    let of_one = provider_kind.starts_with("transaction:") && message_id.is_some();
-    let told_apart = occurred_at.is_some() || of_one && recipient.is_some();
+    let told_apart = occurred_at.is_some() || of_one && is_message(&provider_kind);
     let event_id = told_apart
-        .then(|| entry.derive(occurred_at, identity))
+        .then(|| entry.derive(occurred_at, identity.into_iter().chain(bytes)))
         .flatten();
     let reason = object.text("reason").or_else(|| object.text("error"));
     Ok(Event {
         event_id,
-        kind: kind(&provider_kind),
+        kind,
         channel: Some(Cow::Borrowed("push")),
         occurred_at,
         request_id: None,
@@ -63,6 +68,10 @@ fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
         reason,
         provider_kind,
     })
+}
+
+fn is_message(word: &str) -> bool {
+    word.starts_with("transaction:")
 }
 
 fn kind(word: &str) -> Kind {

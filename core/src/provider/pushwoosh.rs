@@ -10,6 +10,9 @@
 //! many equal ones stood before it in the request: two equal events of a batch stay
 //! two, and a batch that is sent again meets itself. Neither needs a `timestamp`.
 //!
+//! The page does not show the message that carries the `uuid`: the event's fields may stand
+//! beside it, or in the one field that holds the event, as an object or as its text.
+//!
 //! Live activity events "contain only metadata including live_activity_id", so they need
 //! no name. That id, the journey and the application stay in the payload.
 //!
@@ -21,7 +24,7 @@ use std::borrow::Cow;
 use super::{Entry, Provider, Scheme};
 use crate::{
     event::{Event, ItemError},
-    json::{self, Wrapper},
+    json::{self, Object, Wrapper},
     kind::Kind,
 };
 
@@ -30,20 +33,49 @@ pub(super) static PROVIDER: Provider = Provider {
     scheme: Scheme::Authorization,
     options: &[],
     wrapper: Some(Wrapper {
-        unless: "event_name",
+        unless: &["event_name", "live_activity_id", "uuid"],
     }),
     counts_repeats: true,
     read,
 };
 
 fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
-    let object = &entry.object;
+    match nested(&entry.object) {
+        Some(Cow::Borrowed(event)) => fields(entry, &Object::parse(event)?),
+        Some(Cow::Owned(event)) => fields(entry, &Object::parse(&event)?).map(owned),
+        None => fields(entry, &entry.object),
+    }
+}
+
+/// The event that stands in a field of the item; none where the item is the event, or
+/// where two could be meant.
+fn nested<'a>(item: &Object<'a>) -> Option<Cow<'a, str>> {
+    let is_event = |object: &Object<'_>| {
+        let has = |field| object.get(field).is_some();
+        has("event_name") || has("live_activity_id")
+    };
+    if is_event(item) {
+        return None;
+    }
+    let mut events = item.values().filter_map(json::text).filter(|text| {
+        text.trim_start().starts_with('{')
+            && Object::parse(text).is_ok_and(|object| is_event(&object))
+            // What stands in a string was not looked at yet.
+            && json::storable(text).is_ok()
+    });
+    events.next().filter(|_| events.next().is_none())
+}
+
+/// The event whose fields are those of `object`: the item's, or those of one in it.
+fn fields<'o>(entry: &Entry<'_, '_>, object: &Object<'o>) -> Result<Event<'o>, ItemError> {
     let provider_kind = match object.get("event_name") {
         None if object.get("live_activity_id").is_some() => Cow::Borrowed("Live activity"),
         name => json::required("event_name", name)?,
     };
     let occurred_at = entry.time("timestamp", object.get("timestamp"))?;
-    let event_id = match object.get("uuid").filter(|uuid| *uuid != "\"\"") {
+    let uuid = entry.object.get("uuid").filter(|uuid| *uuid != "\"\"");
+    let uuid = uuid.or_else(|| object.get("uuid").filter(|uuid| *uuid != "\"\""));
+    let event_id = match uuid {
         Some(uuid) => {
             let uuid = json::required("uuid", Some(uuid))?;
             entry.derive(occurred_at, [Some(uuid.as_bytes())])
@@ -73,6 +105,24 @@ fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
         reason: None,
         provider_kind,
     })
+}
+
+/// The same event, of a text that is gone when the item has been read.
+fn owned(event: Event<'_>) -> Event<'static> {
+    let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+    Event {
+        event_id: event.event_id,
+        kind: event.kind,
+        provider_kind: own(event.provider_kind),
+        channel: event.channel.map(own),
+        occurred_at: event.occurred_at,
+        request_id: event.request_id.map(own),
+        message_id: event.message_id.map(own),
+        recipient: event.recipient.map(own),
+        campaign: event.campaign.map(own),
+        error_code: event.error_code.map(own),
+        reason: event.reason.map(own),
+    }
 }
 
 /// Reads an event name such as "Email Soft Bounced" by its words, the last one that

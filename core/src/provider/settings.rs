@@ -43,11 +43,14 @@ impl Settings {
         })
     }
 
-    /// A time in the source's own format, or else as [`Micros::from_any`] reads it.
+    /// A time in the source's own format.
+    pub(super) fn formatted(&self, text: &str) -> Option<Micros> {
+        let format = self.time_format.as_deref()?;
+        Micros::from_format(format, text, &self.zone)
+    }
+
+    /// A time as [`Micros::from_any`] reads it.
     pub(super) fn time(&self, text: &str) -> Option<Micros> {
-        self.time_format
-            .as_deref()
-            .and_then(|format| Micros::from_format(format, text, &self.zone))
-            .or_else(|| Micros::from_any(text, &self.zone))
+        Micros::from_any(text, &self.zone)
     }
 }

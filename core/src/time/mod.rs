@@ -6,11 +6,13 @@
 //! microsecond are cut off, never rounded: a time is part of an identity, and must read
 //! the same whoever reads it.
 
+mod digits;
 mod epoch;
 mod text;
 
 use jiff::{Timestamp, tz::TimeZone};
 
+pub use digits::is_date;
 pub use text::is_format;
 
 /// Microseconds since 1970-01-01 UTC: what Postgres keeps of a time.
@@ -44,6 +46,20 @@ impl Micros {
     pub fn from_any(text: &str, zone: &TimeZone) -> Option<Self> {
         Self::from_epoch(text).or_else(|| Self::from_text(text, zone))
     }
+}
+
+/// Whether this is how a time that was never set is written: the year 1 of .NET and Go,
+/// in some order of day and month, or as a number.
+pub fn is_never(text: &str) -> bool {
+    const YEAR_1: [&str; 5] = [
+        "0001-01-01",
+        "01/01/0001",
+        "1/1/0001",
+        "01.01.0001",
+        // Seconds, and the beginning of milliseconds.
+        "-62135596800",
+    ];
+    YEAR_1.iter().any(|year| text.contains(year))
 }
 
 /// A time zone by its IANA name; none where there is no such zone.

@@ -6,10 +6,14 @@
 //! fields that its schema does not know may hold what the schema has wrong, so they are
 //! kept with the first event, or as evidence if there is none.
 
+use std::{collections::HashMap, sync::Arc};
+
 use prost_reflect::{
-    Cardinality, FieldDescriptor, MessageDescriptor,
+    FieldDescriptor,
     bytes::Bytes,
-    prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field},
+    prost::encoding::{
+        DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field,
+    },
 };
 
 /// What a message holds of one event, not decoded yet.
@@ -53,8 +57,34 @@ impl Piece {
 pub(super) enum Shape {
     /// It is the message.
     Itself,
-    /// It is in this field.
-    Inside(FieldDescriptor),
+    /// It is in these fields.
+    Inside(Fields),
+}
+
+/// Fields of one message, whose messages have one type.
+#[derive(Clone, Debug)]
+pub(super) struct Fields {
+    pub(super) first: FieldDescriptor,
+    pub(super) others: Vec<FieldDescriptor>,
+    numbers: Arc<[u32]>,
+}
+
+impl Fields {
+    pub(super) fn new(first: FieldDescriptor, others: Vec<FieldDescriptor>) -> Self {
+        let all = std::iter::once(&first).chain(&others);
+        Self {
+            numbers: all.map(FieldDescriptor::number).collect(),
+            first,
+            others,
+        }
+    }
+
+    /// Where the field of this number is among them, if it has no more than one message.
+    fn single(&self, number: u32) -> Option<usize> {
+        std::iter::once(&self.first)
+            .chain(&self.others)
+            .position(|field| field.number() == number && !field.is_list())
+    }
 }
 
 /// The events of one message, in their order. It takes no more memory than the message,
@@ -64,8 +94,8 @@ pub struct Pieces {
     /// What is given first, and last.
     first: Option<Piece>,
     last: Option<Piece>,
-    /// The repeated field whose occurrences in these bytes are given in between.
-    number: u32,
+    /// The fields whose occurrences in these bytes are given in between.
+    numbers: Option<Arc<[u32]>>,
     rest: Bytes,
     around: Bytes,
 }
@@ -76,21 +106,20 @@ impl Pieces {
             Shape::Itself => Self {
                 first: Some(Piece::event(message, Bytes::new())),
                 last: None,
-                number: 0,
+                numbers: None,
                 rest: Bytes::new(),
                 around: Bytes::new(),
             },
-            Shape::Inside(field) => Self::inside(field, message),
+            Shape::Inside(fields) => Self::inside(fields, message),
         }
     }
 
-    fn inside(field: &FieldDescriptor, message: Bytes) -> Self {
-        let number = field.number();
-        let read = Read::new(&message, number, field.parent_message());
+    fn inside(fields: &Fields, message: Bytes) -> Self {
+        let read = Read::new(&message, fields);
         let mut pieces = Self {
             first: None,
             last: read.end,
-            number,
+            numbers: Some(Arc::clone(&fields.numbers)),
             rest: Bytes::new(),
             around: read.unknown.into(),
         };
@@ -102,19 +131,10 @@ impl Pieces {
                     form: Form::Rest(reason.to_owned()),
                 });
             }
-        } else if field.cardinality() == Cardinality::Repeated {
-            pieces.rest = message.slice(..read.length);
+        } else if read.parted {
+            pieces.rest = put_together(&message.slice(..read.length), fields).into();
         } else {
-            // Several occurrences of a single field are one message, put together.
-            let mut parts = Parts {
-                number,
-                rest: message.slice(..read.length),
-            };
-            let whole = match (parts.next(), read.events) {
-                (Some(only), 1) => only,
-                (first, _) => first.into_iter().chain(parts).flatten().collect(),
-            };
-            pieces.first = Some(Piece::event(whole, std::mem::take(&mut pieces.around)));
+            pieces.rest = message.slice(..read.length);
         }
         pieces
     }
@@ -128,13 +148,14 @@ impl Iterator for Pieces {
             return Some(first);
         }
         let mut parts = Parts {
-            number: self.number,
+            numbers: self.numbers.as_deref().unwrap_or_default(),
             rest: std::mem::take(&mut self.rest),
         };
         let next = parts.next();
-        self.rest = parts.rest;
+        let rest = parts.rest;
+        self.rest = rest;
         match next {
-            Some(event) => Some(Piece::event(event, std::mem::take(&mut self.around))),
+            Some((_, event)) => Some(Piece::event(event, std::mem::take(&mut self.around))),
             None => self.last.take(),
         }
     }
@@ -143,6 +164,8 @@ impl Iterator for Pieces {
 /// What a first reading of a wrapper finds.
 struct Read {
     events: usize,
+    /// Whether a field that has no more than one message occurs again.
+    parted: bool,
     /// How far it can be read.
     length: usize,
     /// Fields that the schema does not know, encoded.
@@ -152,9 +175,12 @@ struct Read {
 }
 
 impl Read {
-    fn new(message: &Bytes, number: u32, descriptor: &MessageDescriptor) -> Self {
+    fn new(message: &Bytes, fields: &Fields) -> Self {
+        let descriptor = fields.first.parent_message();
+        let mut seen = 0_u64;
         let mut read = Self {
             events: 0,
+            parted: false,
             length: 0,
             unknown: Vec::new(),
             end: None,
@@ -166,9 +192,17 @@ impl Read {
             }
             match Field::read(&rest) {
                 Ok(field) => {
-                    if field.is(number) {
+                    if field.is_of(&fields.numbers) {
                         read.events += 1;
-                    } else if field.number == number || descriptor.get_field(field.number).is_none()
+                        if let Some(place) = fields.single(field.number) {
+                            // Of very many fields the last ones share a bit, which costs
+                            // no more than time.
+                            let bit = 1 << place.min(63);
+                            read.parted |= seen & bit != 0;
+                            seen |= bit;
+                        }
+                    } else if fields.numbers.contains(&field.number)
+                        || descriptor.get_field(field.number).is_none()
                     {
                         read.unknown
                             .extend_from_slice(rest.get(..field.end).unwrap_or_default());
@@ -176,7 +210,7 @@ impl Read {
                     read.length += field.end;
                 }
                 Err(Unreadable { cut, reason }) => {
-                    let of_event = cut.filter(|(cut, _)| *cut == number);
+                    let of_event = cut.filter(|(cut, _)| fields.numbers.contains(cut));
                     read.end = Some(match of_event {
                         Some((_, start)) => Piece {
                             bytes: rest.slice(start.min(rest.len())..),
@@ -194,22 +228,52 @@ impl Read {
     }
 }
 
-/// The contents of a length-delimited field's occurrences, until the bytes end or cannot
-/// be read.
-struct Parts {
-    number: u32,
+/// The message's events with the parts of each in one place: several occurrences of a
+/// single field are one message.
+fn put_together(message: &Bytes, fields: &Fields) -> Vec<u8> {
+    let parts = || Parts {
+        numbers: &fields.numbers,
+        rest: message.clone(),
+    };
+    let mut wholes: HashMap<u32, Vec<u8>> = HashMap::new();
+    for (number, part) in parts() {
+        if fields.single(number).is_some() {
+            wholes.entry(number).or_default().extend_from_slice(&part);
+        }
+    }
+    let mut together = Vec::with_capacity(message.len());
+    let mut add = |number, contents: &[u8]| {
+        encode_key(number, WireType::LengthDelimited, &mut together);
+        encode_varint(contents.len() as u64, &mut together);
+        together.extend_from_slice(contents);
+    };
+    for (number, part) in parts() {
+        if fields.single(number).is_none() {
+            add(number, &part);
+        } else if let Some(whole) = wholes.remove(&number) {
+            add(number, &whole);
+        }
+    }
+    together
+}
+
+/// The contents of length-delimited fields' occurrences with their numbers, until the
+/// bytes end or cannot be read.
+struct Parts<'n> {
+    numbers: &'n [u32],
     rest: Bytes,
 }
 
-impl Iterator for Parts {
-    type Item = Bytes;
+impl Iterator for Parts<'_> {
+    type Item = (u32, Bytes);
 
-    fn next(&mut self) -> Option<Bytes> {
+    fn next(&mut self) -> Option<(u32, Bytes)> {
         while !self.rest.is_empty() {
             let field = Field::read(&self.rest).ok()?;
             let bytes = self.rest.split_to(field.end.min(self.rest.len()));
-            if field.is(self.number) {
-                return Some(bytes.slice(field.start.min(bytes.len())..));
+            if field.is_of(self.numbers) {
+                let contents = bytes.slice(field.start.min(bytes.len())..);
+                return Some((field.number, contents));
             }
         }
         None
@@ -220,10 +284,31 @@ impl Iterator for Parts {
 /// empty when there is none.
 pub(super) fn last(message: &Bytes, number: u32) -> Bytes {
     let parts = Parts {
-        number,
+        numbers: &[number],
         rest: message.clone(),
     };
-    parts.last().unwrap_or_default()
+    parts.last().map(|(_, last)| last).unwrap_or_default()
+}
+
+/// The contents of the only occurrence of a length-delimited field, and the message
+/// without it; `None` when there is not one, or the message cannot be read to its end.
+pub(super) fn take(message: &Bytes, number: u32) -> Option<(Bytes, Vec<u8>)> {
+    let mut found = None;
+    let mut others = Vec::with_capacity(message.len());
+    let mut rest = message.clone();
+    while !rest.is_empty() {
+        let field = Field::read(&rest).ok()?;
+        let bytes = rest.split_to(field.end.min(rest.len()));
+        if !field.is_of(&[number]) {
+            others.extend_from_slice(&bytes);
+        } else if found
+            .replace(bytes.slice(field.start.min(bytes.len())..))
+            .is_some()
+        {
+            return None;
+        }
+    }
+    found.map(|contents| (contents, others))
 }
 
 /// One field, as the wire has it.
@@ -272,7 +357,7 @@ impl Field {
         })
     }
 
-    fn is(&self, number: u32) -> bool {
-        self.number == number && self.wire == WireType::LengthDelimited
+    fn is_of(&self, numbers: &[u32]) -> bool {
+        numbers.contains(&self.number) && self.wire == WireType::LengthDelimited
     }
 }

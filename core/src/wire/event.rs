@@ -7,6 +7,7 @@ use super::{
     envelope::{Form, Piece},
     json,
     text::TextField,
+    time::TimeField,
 };
 
 /// An event's key as its message has it, to be given back in the reply.
@@ -32,11 +33,23 @@ pub struct Decoded {
 }
 
 impl Decoded {
-    pub(super) fn new(descriptor: &MessageDescriptor, key: &TextField, piece: Piece) -> Self {
+    pub(super) fn new(
+        descriptor: &MessageDescriptor,
+        key: &TextField,
+        time: Option<&TimeField>,
+        piece: Piece,
+    ) -> Self {
         let Piece { bytes, form } = piece;
         match form {
             Form::Event { around } => {
-                match DynamicMessage::decode(descriptor.clone(), bytes.clone()) {
+                let mut decoded = DynamicMessage::decode(descriptor.clone(), bytes.clone());
+                if let Some(time) = time
+                    && decoded.as_ref().map_or(true, |m| time.is_doubtful(m))
+                    && let Some(message) = time.decode(descriptor, &bytes)
+                {
+                    decoded = Ok(message);
+                }
+                match decoded {
                     Ok(message) => {
                         // Most events take less than this, and one allocation is enough.
                         let mut json = Vec::with_capacity(384.max(bytes.len() * 2));

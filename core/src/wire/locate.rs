@@ -2,7 +2,11 @@
 
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor};
 
-use super::{SchemaError, envelope::Shape, text::TextField};
+use super::{
+    Call, SchemaError,
+    envelope::{Fields, Shape},
+    text::TextField,
+};
 
 /// The method of this path. The slash before it may be left out.
 pub(super) fn find_method(
@@ -45,10 +49,35 @@ pub(super) fn field(
 ) -> Result<FieldDescriptor, SchemaError> {
     message
         .get_field_by_name(name)
-        .ok_or_else(|| missing(message, name))
+        .ok_or_else(|| missing(message, name, "", &["id", "key"]))
 }
 
-/// Where `message` has the field `key`: itself, or in its only field whose message does.
+/// Whether this event says what is needed, or a field beside its key may hold one that
+/// does: as a message, or as JSON.
+pub(super) fn check_event(call: Call, event: &MessageDescriptor) -> Result<(), SchemaError> {
+    if event.get_field_by_name(call.needs).is_some() {
+        return Ok(());
+    }
+    let may_hold = |field: &FieldDescriptor| match field.kind() {
+        _ if field.is_list() || field.is_map() || field.name() == call.key => false,
+        Kind::Message(inner) => {
+            matches!(
+                inner.full_name(),
+                "google.protobuf.Struct" | "google.protobuf.Value"
+            ) || inner.get_field_by_name(call.needs).is_some()
+                || TextField::new(field.clone()).is_ok()
+        }
+        kind => matches!(kind, Kind::String | Kind::Bytes),
+    };
+    if call.beside && event.fields().filter(may_hold).count() == 1 {
+        return Ok(());
+    }
+    let words = ["type", "kind", "name", "what"];
+    Err(missing(event, call.needs, call.key, &words))
+}
+
+/// Where `message` has the field `key`: itself, or in its only field whose message does,
+/// or in several whose message is the same.
 pub(super) fn locate(
     message: &MessageDescriptor,
     key: &'static str,
@@ -58,18 +87,44 @@ pub(super) fn locate(
     }
     let mut fitting = inner(message).filter(|(_, inner)| inner.get_field_by_name(key).is_some());
     let Some((field, event)) = fitting.next() else {
-        return Err(missing(message, key));
+        return Err(missing(message, key, "", &["id", "key"]));
     };
-    let others: Vec<String> = fitting.map(|(field, _)| field.name().to_owned()).collect();
-    if others.is_empty() {
-        return Ok((Shape::Inside(field), event));
+    let (others, events): (Vec<_>, Vec<_>) = fitting.unzip();
+    if events.iter().any(|other| *other != event) {
+        return Err(ambiguous(message, key, &field, &others, &event));
     }
-    Err(SchemaError::Ambiguous {
+    Ok((Shape::Inside(Fields::new(field, others)), event))
+}
+
+/// Where `message` has the field `key`, in one place.
+pub(super) fn locate_one(
+    message: &MessageDescriptor,
+    key: &'static str,
+) -> Result<(Shape, MessageDescriptor), SchemaError> {
+    let (shape, found) = locate(message, key)?;
+    match &shape {
+        Shape::Inside(fields) if !fields.others.is_empty() => {
+            let (first, others) = (&fields.first, &fields.others);
+            Err(ambiguous(message, key, first, others, &found))
+        }
+        _ => Ok((shape, found)),
+    }
+}
+
+fn ambiguous(
+    message: &MessageDescriptor,
+    key: &'static str,
+    first: &FieldDescriptor,
+    others: &[FieldDescriptor],
+    found: &MessageDescriptor,
+) -> SchemaError {
+    let others: Vec<String> = others.iter().map(|field| field.name().to_owned()).collect();
+    SchemaError::Ambiguous {
         message: message.full_name().to_owned(),
         field: key,
-        places: format!("{}, {}", field.name(), shortened(&others)),
-        first: event.name().to_owned(),
-    })
+        places: format!("{}, {}", first.name(), shortened(&others)),
+        first: found.name().to_owned(),
+    }
 }
 
 /// The fields that may wrap something, with their messages.
@@ -88,8 +143,14 @@ fn inner(
     })
 }
 
-/// Says what is there instead, and how to map it.
-fn missing(message: &MessageDescriptor, name: &'static str) -> SchemaError {
+/// Says what is there instead, and how to map it: `taken` plays another part, and `words`
+/// are in names of fields that may play this one.
+fn missing(
+    message: &MessageDescriptor,
+    name: &'static str,
+    taken: &str,
+    words: &[&str],
+) -> SchemaError {
     let mut place = format!("the message {} has no", message.full_name());
     let mut of = message.clone();
     let mut inside = inner(message);
@@ -105,15 +166,20 @@ fn missing(message: &MessageDescriptor, name: &'static str) -> SchemaError {
         of = only;
     }
     let names: Vec<String> = of.fields().map(|field| field.name().to_owned()).collect();
+    let first = names.iter().find(|name| *name != taken);
     let advice = if names.is_empty() {
         "it has no fields at all".to_owned()
+    } else if first.is_none() {
+        format!("it has no field beside {taken}")
     } else {
         let guess = of
             .fields()
-            .filter(|field| TextField::new(field.clone()).is_ok())
+            .filter(|field| {
+                matches!(field.kind(), Kind::Enum(_)) || TextField::new(field.clone()).is_ok()
+            })
             .map(|field| field.name().to_owned())
-            .find(|name| name.contains("id") || name.contains("key"))
-            .or_else(|| names.first().cloned())
+            .find(|name| name != taken && words.iter().any(|word| name.contains(word)))
+            .or_else(|| first.cloned())
             .unwrap_or_default();
         format!(
             "the fields of {} are {}; if one of them plays that part, map it: \

@@ -20,7 +20,7 @@
 //! - `set`, `names`: a descriptor set from outside, checked, reduced and renamed
 //! - `call`, `schema`, `locate`: what a provider's call needs, and where a schema has it
 //! - `envelope`: a message, cut into the events that it carries
-//! - `event`, `json`, `well_known`: an event, as JSON
+//! - `event`, `time`, `json`, `well_known`: an event, as JSON
 //! - `text`, `status`: values of requests and replies, in the form a schema gives them
 
 mod call;
@@ -35,6 +35,7 @@ mod schema;
 mod set;
 mod status;
 mod text;
+mod time;
 mod well_known;
 
 pub use call::Call;

@@ -4,22 +4,25 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use prost_reflect::{
     Kind, MessageDescriptor,
-    prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorSet},
+    prost_types::{
+        DescriptorProto, EnumDescriptorProto, EnumValueDescriptorProto, FileDescriptorSet,
+    },
 };
 
-use super::SchemaError;
+use super::{Call, SchemaError};
 
 /// Their names to ours. A key is a field or an enum value, as far as it needs to be
 /// qualified: `field`, `Message.field`, `package.Message.field`. The longest key that
 /// fits decides.
 pub type Names = BTreeMap<String, String>;
 
-/// Renames in `set`. Only messages and enums that `roots` lead to are meant: others may
-/// have fields of the same names.
+/// Renames in `set`, and leaves enums one value for each number. Only messages and enums
+/// that `roots` lead to are renamed: others may have fields of the same names.
 pub(super) fn apply(
     set: &mut FileDescriptorSet,
     roots: [&MessageDescriptor; 2],
     names: &Names,
+    call: Call,
 ) -> Result<(), SchemaError> {
     for (from, to) in names {
         // Nothing that could be taken for a qualified name, or break a message.
@@ -33,6 +36,7 @@ pub(super) fn apply(
     }
     let mut renaming = Renaming {
         names,
+        call,
         reached: reached(roots),
         used: HashSet::new(),
         targets: names.values().map(String::as_str).collect(),
@@ -83,6 +87,7 @@ fn reached(roots: [&MessageDescriptor; 2]) -> BTreeSet<String> {
 
 struct Renaming<'n> {
     names: &'n Names,
+    call: Call,
     reached: BTreeSet<String>,
     used: HashSet<&'n str>,
     targets: HashSet<&'n str>,
@@ -92,7 +97,7 @@ impl<'n> Renaming<'n> {
     fn message(&mut self, scope: &str, message: &mut DescriptorProto) -> Result<(), SchemaError> {
         let full = join(scope, message.name());
         let is_entry = message.options.as_ref().is_some_and(|o| o.map_entry());
-        if self.reached.contains(&full) && !is_entry {
+        if self.reached.contains(&full) && !is_entry && !self.names.is_empty() {
             self.fields(&full, message)?;
         }
         for nested in &mut message.nested_type {
@@ -145,6 +150,7 @@ impl<'n> Renaming<'n> {
         let prefix = of.name().to_owned();
         let reached = self.reached.contains(&full);
         let mut taken: HashMap<String, String> = HashMap::new();
+        let mut mapped = HashSet::new();
         for value in &mut of.value {
             let theirs = value.name().to_owned();
             // By the rules of protobuf a value stands beside its enum, not in it.
@@ -158,6 +164,7 @@ impl<'n> Renaming<'n> {
             }
             if let Some(ours) = self.find(&qualified) {
                 value.name = Some(ours.to_owned());
+                mapped.insert(ours);
             }
             if let Some(first) = taken.insert(value.name().to_owned(), theirs.clone()) {
                 return Err(SchemaError::SameValue {
@@ -168,6 +175,8 @@ impl<'n> Renaming<'n> {
                 });
             }
         }
+        let call = self.call;
+        keep_one(of, |name| (mapped.contains(name), call.knows(name)));
         Ok(())
     }
 
@@ -190,6 +199,23 @@ impl<'n> Renaming<'n> {
         }
         best.map(|(_, ours)| ours)
     }
+}
+
+/// Leaves one value for each number, the first one of the highest rank, as it is not
+/// specified which of several is written. It takes the place of the number's first one:
+/// the first value of an enum has a meaning.
+fn keep_one(of: &mut EnumDescriptorProto, rank: impl Fn(&str) -> (bool, bool)) {
+    let mut places: HashMap<i32, usize> = HashMap::new();
+    let mut kept: Vec<EnumValueDescriptorProto> = Vec::with_capacity(of.value.len());
+    for value in of.value.drain(..) {
+        let place = *places.entry(value.number()).or_insert(kept.len());
+        match kept.get_mut(place) {
+            Some(held) if rank(value.name()) > rank(held.name()) => *held = value,
+            Some(_) => {}
+            None => kept.push(value),
+        }
+    }
+    of.value = kept;
 }
 
 fn join(scope: &str, name: &str) -> String {

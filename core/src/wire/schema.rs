@@ -9,10 +9,11 @@ use prost_reflect::{
 use super::{
     Call, Decoded, Key, Names, Piece, Pieces, SchemaError, call,
     envelope::Shape,
-    locate::{field, find_method, locate},
+    locate::{check_event, field, find_method, locate, locate_one},
     names, set,
     status::StatusField,
     text::TextField,
+    time::TimeField,
 };
 
 /// One gRPC method that delivers events: where it is called and what it speaks.
@@ -26,6 +27,7 @@ pub struct Schema {
     shape: Shape,
     event: MessageDescriptor,
     key: TextField,
+    time: Option<TimeField>,
 }
 
 #[derive(Clone, Debug)]
@@ -63,12 +65,10 @@ impl Schema {
         let mut set = set::read(descriptor_set)?;
         let mut pool = set::pool(set.clone())?;
         let mut described = find_method(&pool, method)?;
-        if !names.is_empty() {
-            let roots = [&described.input(), &described.output()];
-            names::apply(&mut set, roots, names)?;
-            pool = set::pool(set)?;
-            described = find_method(&pool, method)?;
-        }
+        let roots = [&described.input(), &described.output()];
+        names::apply(&mut set, roots, names, call)?;
+        pool = set::pool(set)?;
+        described = find_method(&pool, method)?;
         let service = described.parent_service().full_name().to_owned();
         let path = format!("/{service}/{}", described.name());
 
@@ -86,6 +86,8 @@ impl Schema {
         };
         let (shape, event) = locate(&received, call.key)?;
         let key = TextField::new(field(&event, call.key)?)?;
+        check_event(call, &event)?;
+        let time = call.time.and_then(|name| event.get_field_by_name(name));
         let sending = match call.kind {
             call::Kind::Dialed { cursor, filters } => {
                 let mut fields = vec![TextField::new(field(&sent, cursor)?)?];
@@ -98,7 +100,7 @@ impl Schema {
                 Sending::Request { fields }
             }
             call::Kind::Served { status, reason } => {
-                let (shape, reply) = locate(&sent, call.key)?;
+                let (shape, reply) = locate_one(&sent, call.key)?;
                 Sending::Replies {
                     key: TextField::new(field(&reply, call.key)?)?,
                     status: StatusField::new(field(&reply, status)?)?,
@@ -118,6 +120,7 @@ impl Schema {
             shape,
             event,
             key,
+            time: time.and_then(TimeField::new),
         })
     }
 
@@ -138,7 +141,7 @@ impl Schema {
 
     /// Decodes one event.
     pub fn decode(&self, piece: Piece) -> Decoded {
-        Decoded::new(&self.event, &self.key, piece)
+        Decoded::new(&self.event, &self.key, self.time.as_ref(), piece)
     }
 
     /// The events of a received message, decoded one by one.
@@ -212,15 +215,15 @@ impl Schema {
         };
         match shape {
             Shape::Itself => messages.map(|m| m.encode_to_vec().into()).collect(),
-            Shape::Inside(field) if field.is_list() => {
+            Shape::Inside(fields) if fields.first.is_list() => {
                 let all: Vec<Value> = messages.map(Value::Message).collect();
                 let some = (!all.is_empty()).then_some(Value::List(all));
-                some.and_then(|all| wrapped(field, all))
+                some.and_then(|all| wrapped(&fields.first, all))
                     .into_iter()
                     .collect()
             }
-            Shape::Inside(field) => messages
-                .filter_map(|message| wrapped(field, Value::Message(message)))
+            Shape::Inside(fields) => messages
+                .filter_map(|message| wrapped(&fields.first, Value::Message(message)))
                 .collect(),
         }
     }

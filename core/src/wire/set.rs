@@ -161,7 +161,7 @@ fn reduce_enum(of: &mut EnumDescriptorProto) -> Result<(), SchemaError> {
     printable([of.name()])?;
     printable(of.value.iter().map(|value| value.name()))?;
     within("values of an enum", of.value.len(), MAX_MEMBERS)?;
-    // Two names for one number are no harm to a reader.
+    // Of two names for one number, `names` leaves one.
     of.options = Some(EnumOptions {
         allow_alias: Some(true),
         ..EnumOptions::default()

@@ -79,6 +79,11 @@ fn is_success(name: &str) -> bool {
             .any(|w| matches!(w.as_str(), "not" | "no" | "non" | "partial"))
 }
 
+/// Whether a value of this name is told from others.
+pub(super) fn is_known(name: &str) -> bool {
+    is_success(name) || is_failure(name)
+}
+
 fn success(of: &EnumDescriptor) -> Result<i32, SchemaError> {
     // The word alone, such as names gives it, goes before a word with a prefix.
     let exact = |name: &str| matches!(name.to_ascii_lowercase().as_str(), "success" | "ok");
@@ -90,21 +95,22 @@ fn success(of: &EnumDescriptor) -> Result<i32, SchemaError> {
         .ok_or_else(|| SchemaError::NoSuccess(of.full_name().to_owned()))
 }
 
+fn is_failure(name: &str) -> bool {
+    let last = words(name).pop();
+    matches!(
+        last.as_deref(),
+        Some("failure" | "failed" | "fail" | "error" | "retry")
+    )
+}
+
 fn failure(of: &EnumDescriptor) -> Result<i32, SchemaError> {
     let success = success(of)?;
-    let says_so = |name: &str| {
-        let last = words(name).pop();
-        matches!(
-            last.as_deref(),
-            Some("failure" | "failed" | "fail" | "error" | "retry")
-        )
-    };
     let others = || {
         of.values()
             .filter(move |value| value.number() != success && !is_success(value.name()))
     };
     others()
-        .find(|value| says_so(value.name()))
+        .find(|value| is_failure(value.name()))
         // Zero is what a peer may take for no status at all.
         .or_else(|| others().find(|value| value.number() != 0))
         .or_else(|| others().next())

@@ -46,10 +46,7 @@ impl Writer<'_> {
 
     fn timestamp(&mut self, message: &DynamicMessage) -> Option<()> {
         let (seconds, nanos) = seconds_and_nanos(message)?;
-        if !SECONDS.contains(&seconds) || !(0..1_000_000_000).contains(&nanos) {
-            return None;
-        }
-        self.plain(Timestamp { seconds, nanos }.to_string());
+        self.plain(rfc_3339(Timestamp { seconds, nanos })?);
         Some(())
     }
 
@@ -134,6 +131,12 @@ impl Writer<'_> {
         object.end();
         Some(())
     }
+}
+
+/// `None` if it is out of range.
+pub(super) fn rfc_3339(time: Timestamp) -> Option<String> {
+    let whole = SECONDS.contains(&time.seconds) && (0..1_000_000_000).contains(&time.nanos);
+    whole.then(|| time.to_string())
 }
 
 fn seconds_and_nanos(message: &DynamicMessage) -> Option<(i64, i32)> {

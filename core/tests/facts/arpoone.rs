@@ -107,8 +107,23 @@ fn arpoone_report_date_time() {
         r#""""#,
         r#""0001-01-01T00:00:00""#,
         r#""/Date(-62135596800000)/""#,
+        r#""1/1/0001 12:00:00 AM""#,
+        r#""1\/1\/0001 00:00:00""#,
+        r#""01/01/0001 00:00:00""#,
+        r#""01.01.0001 00:00:00""#,
+        "-62135596800",
+        "-62135596800000",
+        r#""-62135596800""#,
     ] {
         assert_eq!(time(none), None, "{none}");
+    }
+    // Digits alone are a number only where they can be no date.
+    for digits in ["20241001", "202410011134", "20241001113456"] {
+        for written in [digits.to_owned(), format!(r#""{digits}""#)] {
+            let body = with(&format!(r#""ReportDateTime":{written}"#));
+            let error = items("arpoone", &body)[0].event.clone().unwrap_err();
+            assert!(error.to_string().contains("time_format"), "{error}");
+        }
     }
     // What the page leaves open, the source's options say.
     for (options, written) in [

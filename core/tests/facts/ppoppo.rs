@@ -146,9 +146,20 @@ fn ppoppo_occurred_at() {
         exact
     );
     // Absent: the ULID says when.
-    for none in ["null", r#""""#, "{}"] {
+    for none in [
+        "null",
+        r#""""#,
+        "{}",
+        r#""1970-01-01T00:00:00Z""#,
+        r#""0001-01-01T00:00:00Z""#,
+        "0",
+        r#"{"seconds":0}"#,
+        r#"{"seconds":-62135596800}"#,
+        "-62135596800",
+    ] {
         assert_eq!(time(none), Some(MS), "{none}");
     }
+    assert_eq!(time(r#""1970-01-01T00:00:01Z""#), Some(1_000_000));
     let prefixed = format!(r#"{{"event_id":"evt_{ULID}"}}"#);
     assert_eq!(at("ppoppo", &prefixed), Some(MS));
     assert_eq!(at("ppoppo", r#"{"event_id":"evt_1"}"#), None);

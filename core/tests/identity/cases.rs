@@ -69,7 +69,7 @@ fn absent_null_and_empty_are_one() {
         ),
         (
             "pushpushgo",
-            r#""kind":"transaction:message:clicked","messageId":"m1","ts":1727782496123"#,
+            r#""kind":"transaction:message:clicked","messageId":"m1","subscriberId":"p1","ts":1727782496123"#,
             "clickAction",
         ),
     ] {
@@ -100,7 +100,9 @@ fn one_moment_written_in_several_ways_is_one_event() {
     let pushpushgo = |ts: &str| {
         ids(
             "pushpushgo",
-            &format!(r#"{{"kind":"transaction:message:delivered","messageId":"m1","ts":{ts}}}"#),
+            &format!(
+                r#"{{"kind":"transaction:message:delivered","messageId":"m1","subscriberId":"p1","ts":{ts}}}"#
+            ),
         )
     };
     let ts = pushpushgo("1727782496123");
@@ -119,6 +121,81 @@ fn what_differs_in_kind_differs_in_identity() {
     ];
     let ids = ids("arpoone", &format!("[{}]", items.join(",")));
     assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
+}
+
+/// What the page does not say tells two events apart, whatever it is.
+#[test]
+fn what_pushpushgo_does_not_document_is_told_by_its_bytes() {
+    for (a, b) in [
+        (
+            r#"{"kind":"campaign:finished","campaignId":"A","ts":1727782496123}"#,
+            r#"{"kind":"campaign:finished","campaignId":"B","ts":1727782496123}"#,
+        ),
+        (
+            r#"{"kind":"subscriber:update","customId":"A","ts":1727782496123}"#,
+            r#"{"kind":"subscriber:update","customId":"B","ts":1727782496123}"#,
+        ),
+        (
+            r#"{"kind":"transaction:message:sent","messageId":"m1","subscriberId":"p1","n":1}"#,
+            r#"{"kind":"transaction:message:sent","messageId":"m1","subscriberId":"p1","n":2}"#,
+        ),
+        (
+            r#"{"kind":"transaction:message:delivered","messageId":"m1","n":1,"ts":1727782496123}"#,
+            r#"{"kind":"transaction:message:delivered","messageId":"m1","n":2,"ts":1727782496123}"#,
+        ),
+        (
+            r#"{"kind":"transaction:message:delivered","subscriberId":"p1","n":1,"ts":1727782496123}"#,
+            r#"{"kind":"transaction:message:delivered","subscriberId":"p1","n":2,"ts":1727782496123}"#,
+        ),
+    ] {
+        let id = ids("pushpushgo", a);
+        assert!(id[0].is_some(), "{a}");
+        assert_eq!(id, ids("pushpushgo", a));
+        assert_ne!(id, ids("pushpushgo", b), "{b}");
+    }
+}
+
+#[test]
+fn how_email_details_are_written_does_not_matter() {
+    let id = |details: &str| {
+        let item = r#""MessageId":"m1","EventType":"clicked","Time":1727782496"#;
+        ids(
+            "arpoone",
+            &format!(r#"{{{item},"EventDetails":{details}}}"#),
+        )
+    };
+    let details = id(r#"{"Link":{"a":1,"b":[1,2]},"Url":"https://example.com/a"}"#);
+    for written in [
+        r#"{"Url":"https://example.com/a","Link":{"b":[1,2],"a":1}}"#,
+        r#"{ "Link": { "a": 1, "b": [1, 2] }, "Url": "https://example.com/a" }"#,
+        r#"{"Link":{"a":1,"b":[1,2]},"Url":"https:\/\/example.com\/\u0061"}"#,
+    ] {
+        assert_eq!(details, id(written), "{written}");
+    }
+    for other in [
+        r#"{"Link":{"a":1,"b":[2,1]},"Url":"https://example.com/a"}"#,
+        r#"{"Link":{"a":1,"b":[1,2]},"Url":"https://example.com/b"}"#,
+    ] {
+        assert_ne!(details, id(other), "{other}");
+    }
+    assert_eq!(id("[1, 2]"), id("[1,2]"));
+}
+
+/// The fields of a Pushwoosh event mean the same beside its uuid.
+#[test]
+fn a_pushwoosh_event_beside_its_uuid_is_that_event() {
+    let flat = ids(
+        "pushwoosh",
+        r#"{"uuid":"u1","event_name":"Push Sent","timestamp":1723799271}"#,
+    );
+    for item in [
+        r#"{"uuid":"u1","event":{"event_name":"Push Sent","timestamp":1723799271}}"#,
+        r#"{"uuid":"u1","n":{"a":1},"data":"{\"event_name\":\"Push Sent\",\"timestamp\":1723799271}"}"#,
+        r#"{"event":{"uuid":"u1","event_name":"Push Sent","timestamp":1723799271}}"#,
+        r#"{"uuid":"u1","event":{"uuid":"u2","live_activity_id":"la","timestamp":1723799271}}"#,
+    ] {
+        assert_eq!(flat, ids("pushwoosh", item), "{item}");
+    }
 }
 
 /// Without a time, what an event says of itself tells it from others.

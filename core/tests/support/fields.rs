@@ -11,7 +11,7 @@ pub(crate) struct Shape {
     pub(crate) fields: &'static [(&'static str, Form)],
     pub(crate) keys: &'static [&'static str],
     /// Whether the bytes are the identity: then equal items of a request are counted,
-    /// and an item that is written differently is another one.
+    /// if the provider sends batches, and an item that is written differently is another.
     pub(crate) bytes: bool,
     /// Whether the identity is derived, rather than the provider's own ULID.
     pub(crate) derived: bool,
@@ -95,7 +95,7 @@ const PUSHPUSHGO: Shape = Shape {
             Word(&[
                 "transaction:message:delivered",
                 "transaction:message:clicked",
-                "new",
+                "transaction:message:error",
             ]),
         ),
         ("projectId", Text),
@@ -112,7 +112,7 @@ const PUSHPUSHGO: Shape = Shape {
     derived: true,
 };
 
-pub(crate) const SHAPES: [Shape; 13] = [
+pub(crate) const SHAPES: [Shape; 14] = [
     PPOPPO,
     // An id that is no ULID, with and without a time.
     Shape {
@@ -217,6 +217,22 @@ pub(crate) const SHAPES: [Shape; 13] = [
         keys: &["kind", "subscriberId", "messageId", "clickAction"],
         ..PUSHPUSHGO
     },
+    // What the page does not describe.
+    Shape {
+        fields: &[
+            (
+                "kind",
+                Word(&["campaign:finished", "transaction:message:sent", "new"]),
+            ),
+            ("campaignId", Text),
+            ("subscriberId", Text),
+            ("messageId", Text),
+            ("ts", DateTime),
+        ],
+        keys: &["kind", "campaignId", "subscriberId", "messageId", "ts"],
+        bytes: true,
+        ..PUSHPUSHGO
+    },
 ];
 
 /// The values of an item, in the order of its shape's fields.
@@ -230,7 +246,10 @@ impl Form {
                 .boxed(),
             Self::Ulid => "[0-7][0-9A-HJKMNP-TV-Z]{25}".prop_map(Value::from).boxed(),
             Number => (0..4u32).prop_map(Value::from).boxed(),
-            Seconds => (0..2_000_000_000u32).prop_map(Value::from).boxed(),
+            // Of ten digits: eight may be a date.
+            Seconds => (1_000_000_000..2_000_000_000u32)
+                .prop_map(Value::from)
+                .boxed(),
             DateTime => (0..4_000_000_000_000i64)
                 .prop_map(|ms| Value::from(Timestamp::from_millisecond(ms).unwrap().to_string()))
                 .boxed(),

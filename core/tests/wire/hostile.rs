@@ -19,7 +19,7 @@ const RICH: &str = "syntax = \"proto3\"; package p;
     message E { string uuid = 1; int64 a = 2; double b = 3; repeated sint32 c = 4; map<int64, E> d = 5;
                 oneof o { E e = 6; bytes f = 7; } K g = 8; google.protobuf.Any h = 9;
                 google.protobuf.Value i = 10; google.protobuf.Timestamp j = 11; repeated E k = 12;
-                google.protobuf.StringValue l = 13; optional float m = 14; fixed64 n = 15; }";
+                google.protobuf.StringValue l = 13; optional float m = 14; fixed64 n = 15; string event_name = 16; }";
 
 fn rich() -> Schema {
     own(Call::PUSHWOOSH, RICH, "p.S/M", "{}").unwrap()

@@ -6,6 +6,8 @@ mod compiling;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod needs;
+#[cfg(test)]
 mod peer;
 #[cfg(test)]
 mod replies;
@@ -13,6 +15,8 @@ mod replies;
 mod requests;
 #[cfg(test)]
 mod schemas;
+#[cfg(test)]
+mod times;
 #[cfg(test)]
 mod values;
 #[cfg(test)]

@@ -12,7 +12,7 @@ fn replies(reply: &str, mapping: &str) -> Result<Vec<Value>, String> {
     let proto = format!(
         "syntax = \"proto3\"; import \"google/protobuf/wrappers.proto\";
          service S {{ rpc M(stream E) returns (stream R); }}
-         message E {{ string uuid = 1; }} {reply}"
+         message E {{ string uuid = 1; string event_name = 2; }} {reply}"
     );
     let schema = own(Call::PUSHWOOSH, &proto, "S/M", mapping).map_err(|error| error.to_string())?;
     let peer = Peer::new(&proto);

@@ -60,7 +60,7 @@ fn a_cursor_goes_back_in_the_form_it_came_in() {
         let proto = format!(
             "syntax = \"proto3\"; import \"google/protobuf/wrappers.proto\";
              service S {{ rpc M(R) returns (stream E); }}
-             message R {{ {request} after_event_id = 1; }} message E {{ {event} event_id = 1; }}"
+             message R {{ {request} after_event_id = 1; }} message E {{ {event} event_id = 1; string event_type = 2; }}"
         );
         let schema = own(Call::PPOPPO, &proto, "S/M", "{}").unwrap();
         let bytes = schema.request(&[("after_event_id", sent)]).unwrap();

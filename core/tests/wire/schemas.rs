@@ -28,7 +28,11 @@ fn a_missing_field_is_named_with_a_way_out() {
         "the message chat.Event has no field event_id; the fields of Event are kind, id, at; \
          if one of them plays that part, map it: names => '{\"Event.id\": \"event_id\"}'"
     );
-    follow(&chat("string id = 1;"), r#"{"Event.id": "event_id"}"#).unwrap();
+    follow(
+        &chat("string id = 1; string event_type = 2;"),
+        r#"{"Event.id": "event_id"}"#,
+    )
+    .unwrap();
 
     let none = follow(&chat(""), "{}").unwrap_err();
     assert!(none.ends_with("it has no fields at all"), "{none}");
@@ -45,7 +49,7 @@ fn a_missing_field_is_named_with_a_way_out() {
     assert!(error.contains(r#"'{"Note.id": "event_id"}'"#), "{error}");
 
     let request =
-        "syntax = \"proto3\"; message R { string from = 1; } message E { string event_id = 1; }
+        "syntax = \"proto3\"; message R { string from = 1; } message E { string event_id = 1; string event_type = 2; }
                    service S { rpc M(R) returns (stream E); }";
     let error = own(Call::PPOPPO, request, "S/M", "{}").unwrap_err();
     assert!(
@@ -57,7 +61,10 @@ fn a_missing_field_is_named_with_a_way_out() {
 
 #[test]
 fn a_method_that_is_not_there_is_answered_with_those_that_are() {
-    let set = compile(&chat("string event_id = 1;")).unwrap();
+    let set = compile(&chat(
+        "string event_id = 1; Kind event_type = 2; } enum Kind { NONE = 0;",
+    ))
+    .unwrap();
     let new = |method: &str| {
         let schema = Schema::new(Call::PPOPPO, &set, method, &Names::new());
         schema.map_err(|error| error.to_string())
@@ -110,7 +117,7 @@ fn a_key_must_be_one_text() {
         ("google.protobuf.Timestamp", false),
         ("Req", false),
     ] {
-        let proto = chat(&format!("{kind} event_id = 1;")).replace(
+        let proto = chat(&format!("{kind} event_id = 1; string event_type = 2;")).replace(
             "package chat;",
             "package chat; import \"google/protobuf/wrappers.proto\"; import \"google/protobuf/timestamp.proto\";",
         );
@@ -125,7 +132,7 @@ fn a_key_must_be_one_text() {
 #[test]
 fn names_may_be_qualified_as_far_as_needed() {
     let proto = chat(
-        "string id = 1; string at = 2; Inner inner = 3; map<string, string> key = 4; }
+        "string id = 1; string at = 2; Inner inner = 3; map<string, string> key = 4; string event_type = 5; }
                       message Inner { string id = 1; string value = 2;",
     );
     let mapping = r#"{"id": "message_id", "Event.id": "event_id", "chat.Event.at": "occurred_at",
@@ -146,7 +153,7 @@ fn names_may_be_qualified_as_far_as_needed() {
 #[test]
 fn a_name_that_is_not_there_is_an_error() {
     let proto = chat(
-        "string event_id = 1; Kind kind = 2; } enum Kind { NONE = 0; OK = 1; }
+        "string event_id = 1; Kind kind = 2; string event_type = 3; } enum Kind { NONE = 0; OK = 1; }
                       message Unused { string lonely = 1; google.protobuf.Timestamp t = 2;",
     )
     .replace(
@@ -184,8 +191,9 @@ fn a_name_that_is_not_there_is_an_error() {
 
 #[test]
 fn two_fields_or_values_of_one_name_are_refused() {
-    let proto =
-        chat("string id = 1; string event_id = 2; Kind kind = 3; } enum Kind { A = 0; B = 1;");
+    let proto = chat(
+        "string id = 1; string event_id = 2; Kind kind = 3; string event_type = 4; } enum Kind { A = 0; B = 1;",
+    );
     let error = follow(&proto, r#"{"id": "event_id"}"#).unwrap_err();
     assert_eq!(
         error,
@@ -226,7 +234,7 @@ fn what_only_shares_a_scope_is_no_obstacle() {
 fn only_protobufs_own_files_may_be_missing_from_a_descriptor_set() {
     use prost::Message;
     use prost_reflect::prost_types::FileDescriptorSet;
-    let proto = chat("string event_id = 1; google.protobuf.Timestamp at = 2; google.protobuf.Type t = 3;")
+    let proto = chat("string event_id = 1; google.protobuf.Timestamp at = 2; google.protobuf.Type t = 3; int32 event_type = 4;")
         .replace("package chat;", "package chat; import \"google/protobuf/timestamp.proto\"; import \"google/protobuf/type.proto\";");
     let mut set = FileDescriptorSet::decode(compile(&proto).unwrap().as_slice()).unwrap();
     set.file.retain(|file| file.package() == "chat");
@@ -271,10 +279,14 @@ fn a_default_is_renamed_with_its_enum() {
 
 #[test]
 fn an_event_in_two_places_is_ambiguous() {
-    let proto = chat("Note first = 1; Note second = 2; } message Note { string event_id = 1;");
+    let proto = chat(
+        "Note first = 1; Note same = 2; Other second = 3; }
+         message Note { string event_id = 1; string event_type = 2; }
+         message Other { string event_id = 1; string event_type = 2;",
+    );
     let error = follow(&proto, "{}").unwrap_err();
     assert!(
-        error.contains("in more than one place: first, second"),
+        error.contains("in more than one place: first, same, second; rename"),
         "{error}"
     );
 }

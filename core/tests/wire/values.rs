@@ -24,7 +24,7 @@ fn event(fields: &str) -> (Schema, Peer) {
     with_syntax(
         "proto3",
         &format!(
-            "message R {{ string after_event_id = 1; }} message E {{ string event_id = 1; {fields} }}"
+            "message R {{ string after_event_id = 1; }} message E {{ string event_id = 1; string event_type = 99; {fields} }}"
         ),
     )
 }
@@ -248,7 +248,7 @@ fn the_well_known_types_are_what_they_stand_for() {
 fn what_only_calls_itself_well_known_is_the_message_that_it_is() {
     let proto = "syntax = \"proto3\"; package google.protobuf; service S { rpc M(R) returns (stream E); }
                  message R { string after_event_id = 1; }
-                 message E { string event_id = 1; Timestamp a = 2; StringValue b = 3; Struct c = 4; Any d = 5; Value e = 6; Duration f = 7; }
+                 message E { string event_id = 1; string event_type = 99; Timestamp a = 2; StringValue b = 3; Struct c = 4; Any d = 5; Value e = 6; Duration f = 7; }
                  message Timestamp { string seconds = 1; } message StringValue { string value = 1; string more = 2; }
                  message Struct { int32 fields = 1; } message Any { string type_url = 1; repeated bytes value = 2; }
                  message Value { string x = 1; string y = 2; } message Duration { int64 seconds = 1; }";
@@ -300,7 +300,7 @@ fn proto2_groups_extensions_and_presence() {
     let (schema, peer) = with_syntax(
         "proto2",
         "message R { optional string after_event_id = 1; }
-         message E { required string event_id = 1; optional group In = 2 { optional int32 x = 1; repeated group Deep = 2 { optional bool y = 1; } }
+         message E { required string event_id = 1; optional string event_type = 99; optional group In = 2 { optional int32 x = 1; repeated group Deep = 2 { optional bool y = 1; } }
                      optional int32 c = 3 [default = 7]; repeated int32 d = 4; optional K k = 5 [default = B]; extensions 100 to 199; }
          enum K { A = 1; B = 2; }
          extend E { optional string more = 100; repeated R rs = 101; }",

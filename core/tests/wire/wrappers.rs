@@ -124,6 +124,51 @@ fn the_parts_of_one_event_are_put_together() {
 }
 
 #[test]
+fn fields_of_one_type_all_carry_events() {
+    let (schema, peer) =
+        stream("repeated E live = 3; E replayed = 1; string note = 2; E last = 4;");
+    let bytes = peer.encode(
+        "W",
+        &json!({"live": [{"uuid": "a"}, {"uuid": "b"}], "replayed": {"uuid": "c"}, "last": {}}),
+    );
+    let expected = ["c", "a", "b"].map(|uuid| json!({"uuid": uuid}));
+    assert_eq!(
+        decode(&schema, bytes),
+        [expected.as_slice(), &[json!({})]].concat()
+    );
+    // In the order of the message; the parts of a single field are one event, where its
+    // first part is; the last event is cut off.
+    let bytes = b"\x22\x03\x0a\x01d\x1a\x03\x0a\x01a\x0a\x03\x0a\x01c\x22\x03\x12\x01x\x1a\x03\x0a\x01b\x0a\x05\x0a\x01e";
+    assert_eq!(
+        keys(&schema, bytes),
+        [
+            of("d", true),
+            of("a", true),
+            of("c", true),
+            of("b", true),
+            of("e", false)
+        ]
+    );
+    assert_eq!(
+        decode(&schema, bytes.to_vec())[0],
+        json!({"uuid": "d", "text": "x"})
+    );
+}
+
+#[test]
+fn a_reply_has_one_place() {
+    let proto = "syntax = \"proto3\"; service S { rpc M(stream E) returns (stream W); }
+         message E { string uuid = 1; string event_name = 2; }
+         message A { string uuid = 1; string status = 2; } message W { A one = 1; A two = 2; }";
+    let error = own(Call::PUSHWOOSH, proto, "S/M", "{}").unwrap_err();
+    let error = error.to_string();
+    assert!(
+        error.contains("in more than one place: one, two; rename"),
+        "{error}"
+    );
+}
+
+#[test]
 fn a_batch_is_cut_without_being_copied() {
     let (schema, _) = stream("repeated E events = 3;");
     // The most events that eight megabytes can carry.
@@ -142,7 +187,7 @@ fn a_batch_is_cut_without_being_copied() {
 
 #[test]
 fn the_event_may_be_the_message_although_it_has_one_inside() {
-    let (schema, peer) = stream("string uuid = 1; E origin = 2;");
+    let (schema, peer) = stream("string uuid = 1; string event_name = 2; E origin = 3;");
     let event = json!({"uuid": "a", "origin": {"uuid": "b"}});
     let bytes = peer.encode("W", &event);
     assert_eq!(decode(&schema, bytes), [event] as [Value; 1]);
