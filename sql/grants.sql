@@ -49,7 +49,7 @@ begin
     'grant execute on function tidings.ingest(text, bytea, jsonb), tidings.ingest_batch(text[], bytea[], jsonb[]),'
     ' tidings.verify(text, bytea, jsonb), tidings.find_source(text, jsonb),'
     ' tidings.stream_cursor(text), tidings.stream_secret(text),'
-    ' tidings.report_stream(text, text, text, int, text, timestamptz), tidings.maintain() to %s', role);
+    ' tidings.report_stream(text, text, text, int, text, timestamptz, timestamptz), tidings.maintain() to %s', role);
 end
 $$;
 comment on function grant_worker(regrole) is

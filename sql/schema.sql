@@ -53,7 +53,7 @@ begin
 end
 $$;
 comment on function set_source_schema(text, text, text, bytea, jsonb) is
-  'Gives a gRPC source (Ppoppo, Pushwoosh) the schema that its provider really speaks; a running worker uses it at once. "method" is /package.Service/Method. The schema is either "proto", the text of a .proto file, or "descriptor_set", an encoded FileDescriptorSet. "names" maps names of the provider to those that the worker has, of fields ("id", or "Message.id" where several messages have one) and of enum values: {"id": "event_id", "Target.phone": "ppnum", "DELIVERED_OK": "RECIPIENT_DELIVERED"}. The event may also stand inside a message, alone or repeated. SQLSTATE 42704 where there is no such source, 22023 where the schema cannot be used, with the reason.';
+  'Gives a gRPC source (Ppoppo, Pushwoosh) the schema that its provider really speaks; a running worker uses it at once. "method" is /package.Service/Method. The schema is either "proto", the text of a .proto file, or "descriptor_set", an encoded FileDescriptorSet. "names" maps names of the provider to those that the worker has, of fields ("id", or "Message.id" where several messages have one) and of enum values: {"id": "event_id", "Target.phone": "ppnum", "DELIVERED_OK": "RECIPIENT_DELIVERED"}. The event may also stand inside a message, alone or repeated. Events that were stored by another schema stay as they were; to have them as this one reads them, see set_stream_cursor. SQLSTATE 42704 where there is no such source, 22023 where the schema cannot be used, with the reason.';
 
 create function reset_source_schema(name text)
   returns void

@@ -27,7 +27,8 @@ comment on column stream_state.reported_at is 'When the worker last said so.';
 
 create function report_stream(
   source text, state text, worker text,
-  failures int default 0, last_error text default null, next_try_at timestamptz default null
+  failures int default 0, last_error text default null, next_try_at timestamptz default null,
+  last_error_at timestamptz default null
 )
   returns void
   language plpgsql volatile security definer
@@ -47,7 +48,8 @@ begin
   select s.id, report_stream.state, at, report_stream.worker,
     case when report_stream.state = 'connected' then at end,
     report_stream.failures, left(report_stream.last_error, 2000),
-    case when report_stream.last_error is not null then at end, report_stream.next_try_at, at
+    case when report_stream.last_error is not null then coalesce(report_stream.last_error_at, at) end,
+    report_stream.next_try_at, at
   from tidings.source s
   where s.name = report_stream.source and tidings._is_dialed(s.provider)
   on conflict (source_id) do update set
@@ -55,14 +57,12 @@ begin
     next_try_at = excluded.next_try_at, reported_at = excluded.reported_at,
     since = case when t.state = excluded.state then t.since else excluded.since end,
     connected_at = case when t.state = 'connected' and excluded.state = 'connected' then t.connected_at else coalesce(excluded.connected_at, t.connected_at) end,
-    last_error_at = case
-      when excluded.last_error is null or (excluded.last_error = t.last_error and t.state = excluded.state and t.failures = excluded.failures)
-      then t.last_error_at else excluded.last_error_at end,
+    last_error_at = coalesce(excluded.last_error_at, t.last_error_at),
     last_error = coalesce(excluded.last_error, t.last_error);
 end
 $$;
-comment on function report_stream(text, text, text, int, text, timestamptz) is
-  'For the worker: what it is doing with a stream that it dials. Without "last_error" the last one stays. A source that does not exist any more is no error. SQLSTATE 22023 for an unknown state.';
+comment on function report_stream(text, text, text, int, text, timestamptz, timestamptz) is
+  'For the worker: what it is doing with a stream that it dials. Without "last_error" the last one stays; "last_error_at" is when it was, by default now. A source that does not exist any more is no error. SQLSTATE 22023 for an unknown state.';
 
 create view stream_status as
   select
@@ -70,7 +70,7 @@ create view stream_status as
     case
       when not s.enabled then 'disabled'
       when t.source_id is null then 'never dialed'
-      when t.reported_at < statement_timestamp() - interval '2 minutes' then 'unknown'
+      when t.state <> 'ended' and t.reported_at < statement_timestamp() - interval '2 minutes' then 'unknown'
       else t.state
     end as state,
     t.since, t.worker, t.connected_at, m.cursor, m.updated_at as last_event_at,
@@ -97,10 +97,12 @@ create function set_stream_cursor(source text, cursor text)
   returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
+  set lock_timeout = '5s'  -- whoever ingests waits behind this
 as $$
 declare
   s tidings.source := tidings._source(source);
 begin
+  perform tidings._require_log_access();
   if not tidings._is_dialed(s.provider) then
     raise exception using
       errcode = 'wrong_object_type',
@@ -108,9 +110,28 @@ begin
       detail = format('Its provider, %s, sends to the worker.', s.provider),
       hint = 'SELECT source FROM tidings.stream_status lists the streams.';
   end if;
-  -- Batches that are on their way would move it back. A stopped source takes none, once
-  -- its stop is committed and those that began before have ended.
-  if s.enabled or (select x.xmin = pg_current_xact_id()::xid from tidings.source x where x.id = s.id) then
+  -- Batches that are on their way would move it back, and so would a worker that has not
+  -- seen that the source was disabled: it must have said that its stream has ended. Each
+  -- look has a snapshot of its own.
+  for attempt in 1..100 loop
+    exit when not exists (
+      select from tidings.stream_state t
+      where t.source_id = s.id and t.state <> 'ended' and t.reported_at > clock_timestamp() - interval '2 minutes'
+        and not (select x.enabled from tidings.source x where x.id = s.id));
+    if attempt = 100 then
+      raise exception using
+        errcode = 'object_not_in_prerequisite_state',
+        message = format('a worker still follows source "%s"', source),
+        hint = 'It ends within seconds. One that was killed counts for two minutes.';
+    end if;
+    perform pg_sleep(0.1);
+  end loop;
+  perform pg_current_xact_id();
+  lock table tidings.stream in exclusive mode;
+  -- After the lock, and until the end: enabling it waits. What this transaction has done
+  -- itself, also in a subtransaction, nobody else has seen.
+  select x.* into s from tidings.source x where x.id = s.id for share;
+  if s.enabled or (select age(x.xmin) <= 0 from tidings.source x where x.id = s.id) then
     raise exception using
       errcode = 'object_not_in_prerequisite_state',
       message = format('source "%s" is enabled', source),
@@ -120,7 +141,6 @@ begin
     raise exception using
       errcode = 'invalid_parameter_value', message = 'the cursor is empty', hint = 'Pass null to go on from the start.';
   end if;
-  lock table tidings.stream in exclusive mode;
   if cursor is null then
     delete from tidings.stream where source_id = s.id;
   else
@@ -131,8 +151,8 @@ begin
 end
 $$;
 comment on function set_stream_cursor(text, text) is
-  'Makes a stopped source''s stream go on behind this event id of its provider, or from its start where it is null. What comes again is stored once. SQLSTATE 55000 unless the source was disabled before, in a transaction of its own; 22023 for an empty cursor, 42809 where it has no stream, 42704 where there is no such source.';
+  'Makes a stopped source''s stream go on behind this event id of its provider, or from its start where it is null. What comes again is stored once. Waits for the worker to end the stream. Events whose time is read otherwise than before, by another schema, are stored once more. SQLSTATE 55000 unless the source was disabled before, in a transaction of its own, and while a worker still follows it; 55P03 where others hold tidings.stream for long, 25001 in REPEATABLE READ and SERIALIZABLE; 22023 for an empty cursor, 42809 where it has no stream, 42704 where there is no such source.';
 
 revoke all on function
-  report_stream(text, text, text, int, text, timestamptz), set_stream_cursor(text, text)
+  report_stream(text, text, text, int, text, timestamptz, timestamptz), set_stream_cursor(text, text)
 from public;

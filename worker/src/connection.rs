@@ -24,7 +24,7 @@ use tokio::{
     sync::{oneshot, watch},
     time::{sleep, timeout},
 };
-use tonic::body::Body;
+use tonic::{Code, Status, body::Body};
 use tower::Service;
 
 /// How long the answer to a ping may take, at most.
@@ -149,10 +149,35 @@ impl Service<http::Request<Body>> for Requests {
             let head = http::Request::from_parts(parts, ());
             let (response, mut stream) = sender.ready().await?.send_request(head, false)?;
             stream.send_data(body, true)?;
-            Ok(response.await?.map(Received))
+            Ok(told(response.await?).map(Received))
         }
         .boxed()
     }
+}
+
+/// An HTTP error of what stands before a server, with the status that gRPC maps it to
+/// (doc/http-grpc-status-mapping.md). Its body is a page for people: read as messages, it
+/// would hide what is wrong, and the call would pass for one that the server has accepted.
+fn told<T>(mut response: http::Response<T>) -> http::Response<T> {
+    let status = response.status();
+    if status == http::StatusCode::OK || response.headers().contains_key(Status::GRPC_STATUS) {
+        return response;
+    }
+    let code = match status.as_u16() {
+        400 => Code::Internal,
+        401 => Code::Unauthenticated,
+        403 => Code::PermissionDenied,
+        404 => Code::Unimplemented,
+        429 | 502..=504 => Code::Unavailable,
+        _ => Code::Unknown,
+    };
+    let words = format!(
+        "it answers HTTP {}, which is no gRPC server's answer",
+        status.as_u16()
+    );
+    // Its words are plain ASCII, which a header can take.
+    let _ = Status::new(code, words).add_header(response.headers_mut());
+    response
 }
 
 /// The body of a response. What is read of it makes room for more.

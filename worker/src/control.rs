@@ -13,9 +13,9 @@ use crate::{
     source::{Described, OwnSchema, Source, Sources},
 };
 
-const SOURCES: &str = "select s.name, s.provider, s.options, s.enabled, c.method, c.descriptor_set, c.names \
+const SOURCES: &str = "select s.name, s.provider, s.options, s.enabled, c.method, c.descriptor_set, c.names, s.id \
      from tidings.source s left join tidings.source_schema c on c.source_id = s.id";
-const REPORT: &str = "select tidings.report_stream($1, $2, $3, $4, $5, $6)";
+const REPORT: &str = "select tidings.report_stream($1, $2, $3, $4, $5, $6, $7)";
 const RESUME: &str = "select tidings.stream_cursor($1), tidings.stream_secret($1)";
 const FIND: &str = "select tidings.find_source($1, $2)";
 
@@ -69,6 +69,7 @@ impl Control {
                 None => None,
             };
             Ok(Source {
+                id: row.try_get(7)?,
                 name: name.into(),
                 provider,
                 options: row.try_get(2)?,
@@ -95,13 +96,14 @@ impl Control {
     pub(crate) async fn report(&self, report: &Report) -> Result<(), String> {
         let Report { source, status } = report;
         let failures = i32::try_from(status.failures).unwrap_or(i32::MAX);
-        let params: [&(dyn ToSql + Sync); 6] = [
+        let params: [&(dyn ToSql + Sync); 7] = [
             &source.as_ref(),
             &status.state.as_str(),
             &report::worker(),
             &failures,
             &status.last_error,
             &status.next_try,
+            &status.last_error_at,
         ];
         bounded(self.0.execute(REPORT, &params)).await.map(|_| ())
     }

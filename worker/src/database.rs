@@ -96,7 +96,10 @@ impl Connector {
                 tokio::spawn(drive(connection, on_event));
                 Ok(client)
             }
-            Ok(Err(error)) => Err(ConnectError::Unreachable(describe(&error))),
+            Ok(Err(error)) => {
+                let reason = tls::advice(&error).unwrap_or_else(|| describe(&error));
+                Err(ConnectError::Unreachable(reason))
+            }
             Err(_) => Err(ConnectError::Unreachable(
                 "Postgres does not complete the connection".to_owned(),
             )),
@@ -106,8 +109,11 @@ impl Connector {
     async fn prepare(&self, client: &Client) -> Result<(), ConnectError> {
         let work = async {
             client.batch_execute(&self.session()).await?;
-            let standby = "select pg_catalog.pg_is_in_recovery()";
-            let standby: bool = client.query_one(standby, &[]).await?.try_get(0)?;
+            let server = "select pg_catalog.pg_is_in_recovery(), \
+                          pg_catalog.current_setting('server_version_num')::int";
+            let server = client.query_one(server, &[]).await?;
+            let (standby, version): (bool, i32) = (server.try_get(0)?, server.try_get(1)?);
+            client.batch_execute(&without_parameters(version)).await?;
             Ok::<_, tokio_postgres::Error>((standby, installed(client).await?))
         };
         let (standby, installed) = match tokio::time::timeout(CONNECT_TIMEOUT, work).await {
@@ -139,6 +145,20 @@ impl Connector {
             self.statement_timeout.as_millis()
         )
     }
+}
+
+/// Keeps headers, and what they prove, out of the log of a server that logs parameters, as
+/// far as the role may: that is a right of its own since Postgres 15.
+fn without_parameters(server_version: i32) -> String {
+    let may = if server_version >= 150_000 {
+        "pg_catalog.has_parameter_privilege('log_parameter_max_length', 'set')"
+    } else {
+        "pg_catalog.current_setting('is_superuser') = 'on'"
+    };
+    format!(
+        "set log_parameter_max_length_on_error = 0; \
+         select pg_catalog.set_config('log_parameter_max_length', '0', false) where {may}"
+    )
 }
 
 /// The installed version of the extension, if it is installed.

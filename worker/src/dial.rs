@@ -109,8 +109,10 @@ async fn tls(ca_file: Option<&str>) -> Result<TlsConnector, String> {
         }
         None => {
             // Single unreadable roots of a system are common and harmless.
-            let found = rustls_native_certs::load_native_certs().certs;
-            roots.add_parsable_certificates(found);
+            let read = || rustls_native_certs::load_native_certs().certs;
+            // Some hundred files: not on the thread that every stream shares.
+            let found = tokio::task::spawn_blocking(read).await;
+            roots.add_parsable_certificates(found.unwrap_or_default());
         }
     }
     if roots.is_empty() {

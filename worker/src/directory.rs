@@ -49,6 +49,16 @@ impl Directory {
         self.snapshot.borrow().database.clone()
     }
 
+    /// Resolves when Postgres is known to be away.
+    pub(crate) async fn down(&self) {
+        let mut snapshot = self.snapshot.clone();
+        let down = snapshot.wait_for(|snapshot| snapshot.database != Database::Up);
+        if down.await.is_err() {
+            // Nobody looks any more: the process is ending.
+            std::future::pending().await
+        }
+    }
+
     /// Those last read, if they have been.
     pub(crate) fn sources(&self) -> Option<Arc<Sources>> {
         self.snapshot.borrow().sources.clone()
@@ -119,6 +129,7 @@ pub(crate) mod fake {
 
     pub(crate) fn source(name: &str, provider: &str) -> Source {
         Source {
+            id: 1,
             name: name.into(),
             provider: provider.to_owned(),
             options: serde_json::json!({}),

@@ -11,16 +11,18 @@ use tokio::sync::mpsc;
 pub(crate) enum Code {
     /// Everything in flight was finished.
     Clean = 0,
-    /// `check` or `schema` found something to fix.
+    /// `check` or `schema` found something to fix; `spool drain` left something.
     Findings = 1,
     /// A setting is missing or cannot be used.
     Usage = 64,
-    /// `check` or `schema` could not reach Postgres.
+    /// `check`, `schema` or `spool drain` could not reach Postgres.
     Unavailable = 69,
     /// A part of the worker stopped unexpectedly: a bug.
     Internal = 70,
     /// The operating system refused something, such as a port.
     System = 71,
+    /// The spool cannot be used: held by another process, damaged, or not writable.
+    Spool = 73,
     /// The drain did not end in time: what was in flight was not acknowledged.
     Unfinished = 75,
     /// The extension is missing, or is of another version.

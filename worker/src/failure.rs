@@ -66,7 +66,10 @@ impl From<tokio_postgres::Error> for Failure {
 pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
     use std::error::Error;
     if let Some(error) = error.as_db_error() {
-        let detail = error.detail().map(|d| format!(": {d}")).unwrap_or_default();
+        // That of a violated constraint is the row, with what was sent to let it in.
+        let constraint = error.code().code().starts_with("23");
+        let detail = error.detail().filter(|_| !constraint);
+        let detail = detail.map(|d| format!(": {d}")).unwrap_or_default();
         return format!("{}{detail} ({})", error.message(), error.code().code());
     }
     let text = error.to_string();

@@ -111,8 +111,10 @@ impl<'a> Following<'a> {
             };
             let cause = *cause;
             let held = session.open.map(|open| open.elapsed());
-            let good = held.is_some_and(|held| held >= GOOD_SESSION);
-            let Next { state, pause } = self.retry.after(cause, session.events, good);
+            let futile = session.nothing_stored();
+            let good = futile.is_none() && held.is_some_and(|held| held >= GOOD_SESSION);
+            let Next { state, pause } = self.retry.after(cause, session.stored, good);
+            // Here counts what was read: where to go on has nothing to do with its use.
             self.overlap.ended(cause != Cause::Clean, session.events);
             if cause == Cause::Unauthenticated {
                 self.tokens.discard();
@@ -121,7 +123,11 @@ impl<'a> Following<'a> {
             counter!(metric::STREAM_ENDS, "source" => source.to_owned(), "reason" => end)
                 .increment(1);
             let failures = self.retry.failures();
-            let error = cause.is_failure().then_some(reason.as_str());
+            let failure = cause.is_failure().then(|| reason.clone());
+            let reasons: Vec<_> = failure.into_iter().chain(futile).collect();
+            // What is wrong with an event may be said in words of the server's.
+            let error = (!reasons.is_empty()).then(|| self.tokens.redact(&reasons.join("; ")));
+            let error = error.as_deref();
             let reporter = &self.follower.reporter;
             reporter.pause(state, Some(pause), failures, error);
             let events = session.events;

@@ -12,13 +12,14 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
+use rustls::ServerConfig;
 use tokio::{net::TcpListener, sync::watch};
 use tonic::{
     Request, Response, Status, Streaming,
     body::Body,
     server::{Grpc, StreamingService},
     service::Routes,
-    transport::{Server, server::TcpIncoming},
+    transport::Server,
 };
 use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_reflection::server::Builder;
@@ -27,6 +28,7 @@ use tower::Service;
 use crate::{
     codec::Raw,
     push::{Push, Target},
+    serve_tls::{connections, handshakes},
     source::{Database, Snapshot},
 };
 
@@ -41,6 +43,7 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Serves until the drain begins, and then until the open streams have ended.
 pub(crate) async fn serve(
     listener: TcpListener,
+    tls: Option<ServerConfig>,
     push: Push,
     max_message: usize,
     snapshot: watch::Receiver<Snapshot>,
@@ -73,16 +76,24 @@ pub(crate) async fn serve(
         others,
         max_message,
     };
-    Server::builder()
+    let server = Server::builder()
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .max_concurrent_streams(CONCURRENT_STREAMS)
-        .serve_with_incoming_shutdown(
-            gateway,
-            TcpIncoming::from(listener).with_nodelay(Some(true)),
-            stopping,
-        )
-        .await?;
+        .max_concurrent_streams(CONCURRENT_STREAMS);
+    match tls {
+        Some(config) => {
+            let incoming = handshakes(listener, config);
+            server
+                .serve_with_incoming_shutdown(gateway, incoming, stopping)
+                .await?;
+        }
+        None => {
+            let incoming = connections(listener);
+            server
+                .serve_with_incoming_shutdown(gateway, incoming, stopping)
+                .await?;
+        }
+    }
     Ok(())
 }
 

@@ -1,20 +1,21 @@
 //! `POST /hooks/{source}` and `POST /hooks/{source}/{token}`: any HTTP provider.
 //!
-//! The body goes to Postgres as the bytes that came, and the answer after the commit.
+//! The body goes to Postgres as the bytes that came, and the answer after the commit; or,
+//! while Postgres is away, to the spool, and the answer after fsync.
 //! It tells a provider to send again (503) or not to (everything else):
 //!
 //! | answer | when |
 //! |---|---|
-//! | 200 | committed, also when items of it were rejected (`detail` says why) |
+//! | 200 | committed, also when items of it were rejected (`detail` says why); or `spooled` |
 //! | 400 | not what the provider documents, or nothing that Postgres can store |
 //! | 401 | the source's policy refuses it |
 //! | 404 | no such source, or one that the worker dials |
 //! | 408 | the body did not come in time |
 //! | 413 | larger than the limit |
 //! | 415 | compressed: the bytes as received are the evidence |
-//! | 503 | busy, unavailable, disabled or draining, with `Retry-After` |
+//! | 503 | busy, unavailable, spool full, disabled or draining, with `Retry-After` |
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
@@ -25,7 +26,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use metrics::counter;
 use serde::Serialize;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use crate::{
@@ -35,6 +36,7 @@ use crate::{
     headers::Headers,
     metric,
     request::{Outcome, Refusal, Request, Verdict},
+    spool::{Spool, Unspooled, spooled},
 };
 
 /// What a hook needs.
@@ -44,6 +46,7 @@ pub(crate) struct Hooks {
     pub(crate) directory: Directory,
     pub(crate) budget: Budget,
     pub(crate) max_body: usize,
+    pub(crate) spool: Option<Spool>,
 }
 
 /// An answer, before it is HTTP.
@@ -65,6 +68,8 @@ pub(crate) enum Body {
         #[serde(skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
+    /// Committed later; the outcome is not known yet.
+    Spooled { spooled: bool },
     Error {
         error: &'static str,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,6 +81,9 @@ pub(crate) enum Body {
 const SOON: u64 = 1;
 /// When something has to come back first.
 const LATER: u64 = 5;
+/// So long a request waits for its commit where there is a spool. A provider that gives
+/// up after 12 s in all must have its answer before that.
+const HOLD: Duration = Duration::from_secs(5);
 
 impl Answer {
     fn error(status: StatusCode, error: &'static str, detail: impl Into<Option<String>>) -> Self {
@@ -103,7 +111,7 @@ impl Answer {
                 return Self::error(StatusCode::BAD_REQUEST, "malformed", reason.to_string());
             }
             // The reason is for the log and /readyz, not for whoever sends requests.
-            Err(Refusal::Unavailable(_)) => return Self::retry("unavailable", None, LATER),
+            Err(Refusal::Unavailable(_)) => return unavailable(),
             Err(Refusal::Stopping) => return Self::retry("stopping", None, SOON),
         };
         match receipt.verdict {
@@ -121,6 +129,15 @@ impl Answer {
             Verdict::Malformed => Self::error(StatusCode::BAD_REQUEST, "malformed", receipt.detail),
             Verdict::UnknownSource => unknown(),
             Verdict::Disabled => disabled(),
+        }
+    }
+
+    /// Fsynced in the spool.
+    fn spooled() -> Self {
+        Self {
+            status: StatusCode::OK,
+            body: Body::Spooled { spooled: true },
+            retry_after: None,
         }
     }
 
@@ -177,7 +194,7 @@ impl Hooks {
         payload: web::Payload,
     ) -> HttpResponse {
         let answer = match self.admit(request, source, token, payload).await {
-            Ok(outcome) => Answer::of(outcome),
+            Ok(answer) => answer,
             Err(answer) => {
                 if let Body::Error { error, .. } = answer.body {
                     counter!(metric::REFUSED_EARLY, "reason" => error).increment(1);
@@ -194,14 +211,14 @@ impl Hooks {
         source: &str,
         token: Option<String>,
         payload: web::Payload,
-    ) -> Result<Outcome, Answer> {
+    ) -> Result<Answer, Answer> {
         let receipt = Uuid::now_v7();
         let source = match self.directory.find(source).await {
             Lookup::Known(source) if source.is_dialed() => return Err(unknown()),
             Lookup::Known(source) if !source.enabled => return Err(disabled()),
             Lookup::Known(source) => source.name,
             Lookup::Unknown => return Err(unknown()),
-            Lookup::Unread => return Err(Answer::retry("unavailable", None, LATER)),
+            Lookup::Unread => self.remembered(source).ok_or_else(unavailable)?,
         };
         // JSON text in Postgres cannot hold it, so no secret can either.
         if token.as_ref().is_some_and(|token| token.contains('\0')) {
@@ -224,9 +241,44 @@ impl Hooks {
             body,
             headers: headers.template().with_receipt(receipt),
         };
-        let outcome = self.pipeline.submit(vec![request]).await.pop();
+        let answer = self.settle(request).await;
         drop(share);
-        Ok(outcome.unwrap_or(Err(Refusal::Stopping)))
+        answer
+    }
+
+    /// A source that the spool knows from when Postgres was there.
+    fn remembered(&self, source: &str) -> Option<Arc<str>> {
+        self.spool.as_ref()?.knows(source)
+    }
+
+    /// Committed, or in the spool, or neither: then it is refused.
+    async fn settle(&self, request: Request) -> Result<Answer, Answer> {
+        let Some(spool) = &self.spool else {
+            return Ok(Answer::of(self.commit(request).await));
+        };
+        if !spooled(&self.directory.database(), spool.is_stalled(), None) {
+            let hold = HOLD.min(self.pipeline.patience());
+            let given_up = |reason: &str| Err(Refusal::Unavailable(reason.into()));
+            let outcome = tokio::select! {
+                outcome = self.commit(request.clone()) => outcome,
+                () = self.directory.down() => given_up("Postgres has gone"),
+                () = sleep(hold) => given_up("no commit in time"),
+            };
+            if !spooled(&self.directory.database(), false, Some(&outcome)) {
+                return Ok(Answer::of(outcome));
+            }
+            spool.set_stalled(true);
+        }
+        match spool.put(request).await {
+            Ok(()) => Ok(Answer::spooled()),
+            Err(Unspooled::Full) => Err(Answer::retry("spool_full", None, LATER)),
+            Err(Unspooled::Failed(_)) => Err(unavailable()),
+        }
+    }
+
+    async fn commit(&self, request: Request) -> Outcome {
+        let outcome = self.pipeline.submit(vec![request]).await.pop();
+        outcome.unwrap_or(Err(Refusal::Stopping))
     }
 
     /// The whole body, and the share of the budget that it takes.
@@ -269,6 +321,10 @@ impl Hooks {
         let detail = format!("a body has at most {} bytes", self.max_body);
         Answer::error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
     }
+}
+
+fn unavailable() -> Answer {
+    Answer::retry("unavailable", None, LATER)
 }
 
 fn busy() -> Answer {

@@ -12,12 +12,14 @@ use actix_web::{
 };
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
-use serde_json::json;
+use rustls::ServerConfig;
+use serde_json::{Map, Value, json};
 
 use crate::{
     drain::Drain,
     hooks::{self, Hooks},
     metric,
+    serve_tls::HANDSHAKE_TIMEOUT,
     source::Database,
 };
 
@@ -27,6 +29,7 @@ pub(crate) struct HttpSetup {
     pub(crate) drain: Drain,
     pub(crate) metrics: PrometheusHandle,
     pub(crate) max_connections: usize,
+    pub(crate) tls: Option<ServerConfig>,
 }
 
 /// Time for a request's head; its body has the request's patience.
@@ -34,7 +37,8 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// Serves on `listener` until the returned server is stopped.
-pub(crate) fn serve(listener: TcpListener, setup: HttpSetup) -> std::io::Result<Server> {
+pub(crate) fn serve(listener: TcpListener, mut setup: HttpSetup) -> std::io::Result<Server> {
+    let tls = setup.tls.take();
     let workers = std::thread::available_parallelism().map_or(2, usize::from);
     let max_connections = setup.max_connections.div_ceil(workers);
     let server = HttpServer::new(move || {
@@ -45,16 +49,22 @@ pub(crate) fn serve(listener: TcpListener, setup: HttpSetup) -> std::io::Result<
             .wrap(from_fn(count))
             .configure(routes)
     });
-    Ok(server
+    let server = server
         .workers(workers)
         .max_connections(max_connections)
+        // Handshakes are connections: who is slow at one holds nobody else up.
+        .max_connection_rate(max_connections)
+        .tls_handshake_timeout(HANDSHAKE_TIMEOUT)
         .client_request_timeout(HEAD_TIMEOUT)
         .keep_alive(KEEP_ALIVE)
         // The drain waits for the requests; this is for what it did not wait for.
         .shutdown_timeout(1)
-        .disable_signals()
-        .listen(listener)?
-        .run())
+        .disable_signals();
+    let server = match tls {
+        Some(config) => server.listen_rustls_0_23(listener, config),
+        None => server.listen(listener),
+    };
+    Ok(server?.run())
 }
 
 fn routes(config: &mut web::ServiceConfig) {
@@ -104,15 +114,51 @@ async fn readyz(hooks: web::Data<Hooks>, drain: web::Data<Drain>) -> HttpRespons
         return not_ready("the worker is stopping".to_owned());
     }
     match hooks.directory.database() {
-        Database::Up => HttpResponse::Ok().json(json!({"status": "ready"})),
+        Database::Up => HttpResponse::Ok().json(ready(&hooks, None)),
+        Database::Down(reason) if can_spool(&hooks) => {
+            HttpResponse::Ok().json(ready(&hooks, Some(reason)))
+        }
         Database::Down(reason) => not_ready(reason),
     }
+}
+
+/// Whether webhooks are taken without Postgres.
+fn can_spool(hooks: &Hooks) -> bool {
+    let spool = hooks.spool.as_ref();
+    spool.is_some_and(|spool| {
+        spool.has_room() && (hooks.directory.sources().is_some() || spool.knows_any())
+    })
+}
+
+/// `spooling` is why Postgres is away.
+fn ready(hooks: &Hooks, spooling: Option<String>) -> Value {
+    let status = match spooling {
+        Some(_) => "ready, spooling",
+        None => "ready",
+    };
+    let mut body = Map::from_iter([("status".to_owned(), json!(status))]);
+    if let Some(reason) = spooling {
+        body.insert("reason".to_owned(), json!(reason));
+    }
+    if let Some(spool) = &hooks.spool {
+        let depth = spool.depth();
+        let depth = json!({
+            "requests": depth.requests,
+            "bytes": depth.bytes,
+            "oldest_seconds": depth.oldest.map(|_| depth.oldest_seconds()),
+        });
+        body.insert("spool".to_owned(), depth);
+    }
+    body.into()
 }
 
 async fn metrics(hooks: web::Data<Hooks>, metrics: web::Data<PrometheusHandle>) -> HttpResponse {
     let (requests, bytes) = hooks.budget.taken();
     gauge!(metric::PENDING_REQUESTS).set(requests as f64);
     gauge!(metric::PENDING_BYTES).set(bytes as f64);
+    if let Some(spool) = &hooks.spool {
+        spool.count();
+    }
     HttpResponse::Ok()
         .content_type("text/plain; version=0.0.4; charset=utf-8")
         .body(metrics.render())

@@ -10,9 +10,10 @@
 //! |---|---|
 //! | the process | [`settings`], [`units`], [`log`], [`exit`], [`drain`], [`run`] |
 //! | looking | [`check`], [`schema_command`], with [`reach`] and [`reflect`] |
-//! | entrances | [`http`] and [`hooks`], [`grpc`] and [`push`], [`stream`] with [`follow`], [`pump`] and [`gather`] |
+//! | entrances | [`http`] and [`hooks`], [`grpc`] and [`push`], [`serve_tls`], [`stream`] with [`follow`], [`pump`] and [`gather`] |
 //! | dialing | [`plan`], [`dial`], [`connection`], [`token`], [`oauth`], [`resume`], [`status`], [`retry`], [`report`] |
 //! | the pipeline | [`request`], [`headers`], [`budget`], [`queue`], [`batcher`], [`store`], [`ingest`], [`failure`] |
+//! | while Postgres is away | [`spool`] |
 //! | what Postgres knows | [`database`], [`tls`], [`version`], [`control`], [`source`], [`registry`], [`directory`], [`upkeep`] |
 //! | messages | [`wire`], [`codec`] |
 //! | numbers | [`metric`], [`backoff`] |
@@ -57,8 +58,10 @@ mod resume;
 mod retry;
 mod run;
 mod schema_command;
+mod serve_tls;
 mod settings;
 mod source;
+mod spool;
 mod status;
 mod store;
 mod stream;
@@ -79,6 +82,7 @@ fn main() {
         Ok((Command::Run(settings), database)) => run::main(*settings, database),
         Ok((Command::Check(settings), database)) => check::main(&settings, database),
         Ok((Command::Schema(settings), database)) => schema_command::main(&settings, database),
+        Ok((Command::Spool(command), database)) => spool::command::main(&command, database),
         Err(Stop::Asked(text)) => {
             // Nobody reads stdout: nothing to say, and no reason to fail.
             let _ = text.print();

@@ -28,6 +28,12 @@ pub(crate) const STREAM_LAST_EVENT: &str = "tidings_worker_stream_last_event_tim
 pub(crate) const STREAM_ENDS: &str = "tidings_worker_stream_ends_total";
 pub(crate) const TOKEN_REFRESHES: &str = "tidings_worker_token_refreshes_total";
 pub(crate) const UPKEEP: &str = "tidings_worker_upkeep_total";
+pub(crate) const CERTIFICATE_RELOADS: &str = "tidings_worker_certificate_reloads_total";
+pub(crate) const SPOOL_REQUESTS: &str = "tidings_worker_spool_requests";
+pub(crate) const SPOOL_BYTES: &str = "tidings_worker_spool_bytes";
+pub(crate) const SPOOL_OLDEST: &str = "tidings_worker_spool_oldest_seconds";
+pub(crate) const SPOOLED: &str = "tidings_worker_spooled_total";
+pub(crate) const SPOOL_DRAINED: &str = "tidings_worker_spool_drained_total";
 const BUILD_INFO: &str = "tidings_worker_build_info";
 
 /// Commits: 0.5 ms to 16 s.
@@ -62,6 +68,10 @@ fn describe() {
         "Requests refused before they were queued, by reason"
     );
     describe_counter!(UPKEEP, "Calls of tidings.maintain, by result");
+    describe_counter!(
+        CERTIFICATE_RELOADS,
+        "Changes of the TLS certificate's files, by result (ok, refused)"
+    );
     describe_histogram!(
         COMMIT_SECONDS,
         Unit::Seconds,
@@ -108,6 +118,28 @@ fn describe() {
     describe_counter!(
         TOKEN_REFRESHES,
         "Tokens asked of a token endpoint, by source and result (ok, refused, failed)"
+    );
+    describe_gauge!(
+        SPOOL_REQUESTS,
+        "Requests in the spool: answered 200, not yet in Postgres"
+    );
+    describe_gauge!(
+        SPOOL_BYTES,
+        Unit::Bytes,
+        "Bytes of the requests in the spool"
+    );
+    describe_gauge!(
+        SPOOL_OLDEST,
+        Unit::Seconds,
+        "Age of the oldest request in the spool; 0 while it is empty"
+    );
+    describe_counter!(
+        SPOOLED,
+        "Requests offered to the spool, by result (stored, full, failed)"
+    );
+    describe_counter!(
+        SPOOL_DRAINED,
+        "Requests that left the spool, by outcome (accepted, unauthorized, malformed, unknown_source, poisonous)"
     );
     describe_gauge!(BUILD_INFO, "1, with the version of the worker");
 }

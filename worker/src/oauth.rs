@@ -74,6 +74,28 @@ impl Fetcher {
     }
 
     pub(crate) async fn fetch(&mut self, secret: &str) -> Result<Granted, OAuthError> {
+        let granted = self.exchange(secret).await;
+        granted.map_err(|error| match error {
+            OAuthError::Passing(text) => OAuthError::Passing(self.hide(secret, text)),
+            OAuthError::Refused(text) => OAuthError::Refused(self.hide(secret, text)),
+        })
+    }
+
+    /// `text` without the secret in any form that it is sent in, nor the URL's query, for
+    /// a server may repeat what it was sent.
+    fn hide(&self, secret: &str, text: String) -> String {
+        let sent = [
+            basic(&self.plan.client_id, secret),
+            encoded(secret),
+            secret.to_owned(),
+            self.plan.url.query().unwrap_or_default().to_owned(),
+        ];
+        // A shorter one would take words apart, and hide nothing.
+        let sent = sent.iter().filter(|sent| sent.len() > 3);
+        sent.fold(text, |text, sent| text.replace(sent, "(hidden)"))
+    }
+
+    async fn exchange(&mut self, secret: &str) -> Result<Granted, OAuthError> {
         let client = self.client().await.map_err(OAuthError::Refused)?;
         let answer = self.ask(&client, secret, self.proof).await?;
         let Some(refusal) = self.refusal(&answer) else {
@@ -124,10 +146,8 @@ impl Fetcher {
         }
         let mut request = client.post(self.plan.url.to_string());
         match proof {
-            // RFC 6749, section 2.3.1: both are form-encoded before they are joined.
             Proof::Basic => {
-                let pair = format!("{}:{}", encoded(id), encoded(secret));
-                let value = format!("Basic {}", BASE64_STANDARD.encode(pair));
+                let value = format!("Basic {}", basic(id, secret));
                 request = request.header("authorization", value);
             }
             Proof::Form => form.extend([("client_id", id), ("client_secret", secret)]),
@@ -247,6 +267,11 @@ struct Answer {
 struct Refusal {
     error: OAuthError,
     is_about_the_proof: bool,
+}
+
+/// RFC 6749, section 2.3.1: both are form-encoded before they are joined.
+fn basic(id: &str, secret: &str) -> String {
+    BASE64_STANDARD.encode(format!("{}:{}", encoded(id), encoded(secret)))
 }
 
 fn encoded(text: &str) -> String {

@@ -58,8 +58,9 @@ impl Dial {
         let endpoint = options
             .text("endpoint")?
             .ok_or("it has no option endpoint")?;
+        // Not repeated: there may be a secret in it.
         let (origin, prefix) = split(&endpoint)
-            .ok_or_else(|| format!("its endpoint {endpoint:?} is not an http or https URL"))?;
+            .ok_or("its endpoint is not an http or https URL without user, password and query")?;
         Ok(Self {
             oauth: oauth(&options, &origin)?,
             origin,
@@ -98,10 +99,14 @@ impl Options<'_> {
         let Some(value) = self.get(name) else {
             return Ok(None);
         };
-        let seconds = value
-            .as_u64()
-            .ok_or_else(|| format!("its option {name} is not a number of seconds"))?;
-        Ok(Some(Duration::from_secs(seconds)))
+        // An `update` of the options is not looked at by the extension, and a greater
+        // number would take a clock beyond its end.
+        let seconds = value.as_u64().and_then(|s| u32::try_from(s).ok());
+        let seconds = seconds.ok_or_else(|| {
+            let greatest = u32::MAX;
+            format!("its option {name} is not a whole number of seconds, at most {greatest}")
+        })?;
+        Ok(Some(Duration::from_secs(seconds.into())))
     }
 
     /// `None` where it is 0.
@@ -151,10 +156,11 @@ fn split(endpoint: &str) -> Option<(Uri, String)> {
     if (scheme != &Scheme::HTTP && scheme != &Scheme::HTTPS) || uri.query().is_some() {
         return None;
     }
+    let authority = uri.authority().filter(|a| !a.as_str().contains('@'))?;
     let prefix = uri.path().trim_end_matches('/').to_owned();
     let origin = Uri::builder()
         .scheme(scheme.clone())
-        .authority(uri.authority()?.clone())
+        .authority(authority.clone())
         .path_and_query("/")
         .build()
         .ok()?;
@@ -204,6 +210,38 @@ mod tests {
         assert!(Dial::new(&json!({})).unwrap_err().contains("endpoint"));
         assert!(Dial::new(&json!({"endpoint": 1})).is_err());
         assert!(Dial::new(&json!({"endpoint": "http://h", "overlap": -1})).is_err());
+    }
+
+    #[test]
+    fn an_endpoint_that_is_refused_is_not_repeated() {
+        for endpoint in [
+            "https://user:s3cret@host/ext",
+            "https://s3cret@host/ext",
+            "ftp://user:s3cret@host",
+            "https://user:s3cret@ho st/",
+            "https://host/?token=s3cret",
+        ] {
+            let error = dial(endpoint).unwrap_err();
+            assert!(error.contains("endpoint"), "{error}");
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+        assert!(dial("https://host/@ext").is_ok());
+    }
+
+    #[test]
+    fn seconds_are_bounded() {
+        let greatest = u64::from(u32::MAX);
+        for name in ["overlap", "keepalive", "idle_limit"] {
+            let options = |seconds: u64| json!({"endpoint": "http://h", name: seconds});
+            assert!(Dial::new(&options(greatest)).is_ok(), "{name}");
+            for seconds in [greatest + 1, u64::MAX] {
+                let error = Dial::new(&options(seconds)).unwrap_err();
+                assert!(
+                    error.contains(name) && error.contains("4294967295"),
+                    "{error}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -73,6 +73,7 @@ pub(crate) struct Status {
     pub(crate) failures: u32,
     /// Why the last one did. `None` leaves what was reported before.
     pub(crate) last_error: Option<String>,
+    pub(crate) last_error_at: Option<SystemTime>,
     pub(crate) next_try: Option<SystemTime>,
 }
 
@@ -91,6 +92,7 @@ impl Reporter {
                 state: State::Connecting,
                 failures: 0,
                 last_error: None,
+                last_error_at: None,
                 next_try: None,
             }),
         };
@@ -134,12 +136,14 @@ impl Reporter {
         failures: u32,
         error: Option<&str>,
     ) {
+        let now = SystemTime::now();
         self.status.send_modify(|status| {
             *status = Status {
                 state,
                 failures,
                 last_error: error.map(shortened).or_else(|| status.last_error.take()),
-                next_try: pause.and_then(|pause| SystemTime::now().checked_add(pause)),
+                last_error_at: error.map(|_| now).or(status.last_error_at),
+                next_try: pause.and_then(|pause| now.checked_add(pause)),
             };
         });
         self.measure();
@@ -191,7 +195,12 @@ pub(crate) async fn report(
 ) {
     loop {
         let newest = status.borrow_and_update().clone();
-        let sent = send(&source, newest, &to).await;
+        let mut end = status.clone();
+        let gone = async { while end.changed().await.is_ok() {} };
+        let sent = tokio::select! {
+            sent = send(&source, newest, &to) => sent,
+            () = gone => break,
+        };
         let pause = if sent { INTERVAL } else { PAUSE };
         let least = if sent { LEAST_INTERVAL } else { PAUSE };
         let over = tokio::select! {

@@ -10,7 +10,9 @@
 //! | what lasts | stopped |
 //!
 //! `stopped` is tried again every 10 minutes, for a provider's repair is not announced.
-//! Events, or a connection that has held for a minute, end a series of failures.
+//! Events that are stored, or a connection that has held for a minute, end a series of
+//! failures. Events of which none can be stored are as none: who reads them again at once
+//! would only read them again.
 
 use std::time::Duration;
 
@@ -100,10 +102,11 @@ impl Retry {
         self.refusals = 0;
     }
 
-    /// After a connection, or an attempt at one. `events` were committed, and `good`
-    /// says whether it held for [`GOOD_SESSION`].
-    pub(crate) fn after(&mut self, cause: Cause, events: usize, good: bool) -> Next {
-        if events > 0 || good {
+    /// After a connection, or an attempt at one. So many events are
+    /// `stored` (those that were rejected are not), and `good` says whether it held for
+    /// [`GOOD_SESSION`].
+    pub(crate) fn after(&mut self, cause: Cause, stored: u64, good: bool) -> Next {
+        if stored > 0 || good {
             self.renewed();
             self.clean.reset();
             self.failures = 0;
@@ -121,18 +124,23 @@ impl Retry {
             pause,
         };
         match cause {
-            Cause::Clean if events == 0 => waiting(self.clean.pause().min(GREATEST_CLEAN_PAUSE)),
+            Cause::Clean if stored == 0 => waiting(self.clean.pause().min(GREATEST_CLEAN_PAUSE)),
             Cause::Clean | Cause::Idle => waiting(AT_ONCE),
             Cause::Cut if self.failures == 1 => waiting(AT_ONCE),
             Cause::Unauthenticated if self.refusals == 1 => waiting(AT_ONCE),
-            Cause::Unauthenticated if self.refusals < REFUSALS => waiting(self.backoff.pause()),
+            Cause::Unauthenticated if self.refusals < REFUSALS => waiting(self.growing()),
             Cause::Unauthenticated | Cause::Lasting => Next {
                 state: State::Stopped,
                 pause: STOPPED,
             },
-            Cause::Cut => waiting(self.backoff.pause()),
-            Cause::Passing(hint) => waiting(self.backoff.pause().max(hint.unwrap_or_default())),
+            Cause::Cut => waiting(self.growing()),
+            Cause::Passing(hint) => waiting(self.growing().max(hint.unwrap_or_default())),
         }
+    }
+
+    /// The jitter of the pauses before keeps streams out of step at the greatest one too.
+    fn growing(&mut self) -> Duration {
+        self.backoff.pause().min(GREATEST_PAUSE)
     }
 }
 
@@ -152,7 +160,7 @@ mod tests {
         let pauses: Vec<_> = (0..12).map(|_| failed(&mut retry, PASSING)).collect();
         assert!(pauses.iter().all(|next| next.state == State::Waiting));
         assert!(pauses[0].pause <= LEAST_PAUSE * 2);
-        assert!(pauses[11].pause >= GREATEST_PAUSE);
+        assert!(pauses[8..].iter().all(|next| next.pause == GREATEST_PAUSE));
         assert_eq!(retry.failures(), 12);
         let next = retry.after(PASSING, 1, false);
         assert!(next.pause <= LEAST_PAUSE * 2);

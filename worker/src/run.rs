@@ -28,8 +28,10 @@ use crate::{
     push::{ChunkLimits, Push},
     queue::BatchLimits,
     registry::{EndStreams, Registry, Setup},
+    serve_tls::{Entrance, ServerTls},
     settings::{LimitArgs, RunArgs, place},
     source::Snapshot,
+    spool::{Mode, ReadLimits, Spool, command::LIMITS, drain},
     store::Store,
     stream::StreamLimits,
     upkeep::Upkeep,
@@ -74,6 +76,15 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
     let ca = settings.database.database_ca.as_deref();
     let connector = Connector::new(database, ca, settings.database.statement_timeout);
     let connector = connector.map_err(|e| Exit::new(Code::Usage, e.to_string()))?;
+    let unusable = |e: &dyn std::fmt::Display| Exit::new(Code::Usage, format!("TLS: {e}"));
+    let tls = ServerTls::load(&settings.tls).map_err(|e| unusable(&e))?;
+    let entrance = |entrance| {
+        let config = tls.as_ref().map(|tls| tls.config(entrance)).transpose();
+        config.map_err(|e| unusable(&e))
+    };
+    let (http_tls, grpc_tls) = (entrance(Entrance::Http)?, entrance(Entrance::Grpc)?);
+    // Before a port is bound: nobody sends to a worker that cannot keep its word.
+    let spool = open_spool(&settings, &fatal)?;
     let bind = |address| {
         let listener = TcpListener::bind(address);
         listener.map_err(|e| refused(&format!("cannot listen on {address}"), &e))
@@ -86,7 +97,7 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
     });
     let (http_address, grpc_address) = addresses.map_err(|e| refused("cannot listen", &e))?;
 
-    let parts = Parts::start(&settings, Arc::new(connector), &fatal)?;
+    let parts = Parts::start(&settings, Arc::new(connector), spool, &fatal)?;
     let http = http::serve(
         http_listener,
         HttpSetup {
@@ -94,12 +105,14 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
             drain: parts.drain.clone(),
             metrics: metrics.clone(),
             max_connections: settings.limits.http_connections as usize,
+            tls: http_tls,
         },
     );
     let http = http.map_err(|e| refused("cannot serve HTTP", &e))?;
     let grpc = tokio::net::TcpListener::from_std(grpc_listener);
     let grpc = grpc::serve(
         grpc.map_err(|e| refused("cannot serve gRPC", &e))?,
+        grpc_tls,
         parts.push(&settings)?,
         settings.limits.max_body.get(),
         parts.snapshot.clone(),
@@ -119,11 +132,28 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
     info!(
         http = %http_address,
         grpc = %grpc_address,
+        tls = tls.is_some(),
         database = place,
         version = version::WORKER,
         "listening"
     );
+    if let Some(tls) = tls {
+        tokio::spawn(tls.follow());
+    }
     wait(settings.drain_timeout, signals, exits, parts, servers).await
+}
+
+fn open_spool(settings: &RunArgs, fatal: &Fatal) -> Result<Option<Spool>, Exit> {
+    let Some(folder) = &settings.spool_dir else {
+        return Ok(None);
+    };
+    let limit = u64::from(settings.limits.spool_bytes.0);
+    let vital = Some(fatal.vital("the spool"));
+    let spool = Spool::open(folder, Mode::Create, limit, vital);
+    let spool = spool.map_err(|error| Exit::new(Code::Spool, error.to_string()))?;
+    let depth = spool.depth();
+    info!(folder = %folder.display(), requests = depth.requests, bytes = depth.bytes, "the spool is open");
+    Ok(Some(spool))
 }
 
 /// Makes the end of a server that nobody told to end the end of the process.
@@ -145,10 +175,16 @@ struct Parts {
     registry: Addr<Registry>,
     snapshot: watch::Receiver<Snapshot>,
     directory: Directory,
+    spool: Option<Spool>,
 }
 
 impl Parts {
-    fn start(settings: &RunArgs, connector: Arc<Connector>, fatal: &Fatal) -> Result<Self, Exit> {
+    fn start(
+        settings: &RunArgs,
+        connector: Arc<Connector>,
+        spool: Option<Spool>,
+        fatal: &Fatal,
+    ) -> Result<Self, Exit> {
         let limits = &settings.limits;
         let lane = |number| {
             let lane = Lane::new(connector.clone(), fatal.clone());
@@ -181,6 +217,19 @@ impl Parts {
         };
         Upkeep::new(connector.clone(), settings.maintain_every, fatal.clone()).start();
         let registry = Registry::spawn(setup, sender);
+        if let Some(spool) = &spool {
+            let limits = ReadLimits {
+                requests: LIMITS.requests.min(limits.batch_requests as usize),
+                bytes: LIMITS.bytes.min(limits.batch_bytes.get()),
+            };
+            tokio::spawn(spool.clone().remember(snapshot.clone()));
+            let (spool, pipeline, snapshot) = (spool.clone(), pipeline.clone(), snapshot.clone());
+            let vital = fatal.vital("the spool's drain");
+            tokio::spawn(async move {
+                drain::run(spool, pipeline, snapshot, limits).await;
+                drop(vital);
+            });
+        }
         Ok(Self {
             pipeline,
             budget: Budget::new(Limits {
@@ -191,6 +240,7 @@ impl Parts {
             directory: Directory::new(snapshot.clone(), registry.clone().recipient()),
             registry,
             snapshot,
+            spool,
         })
     }
 
@@ -200,6 +250,7 @@ impl Parts {
             directory: self.directory.clone(),
             budget: self.budget.clone(),
             max_body: settings.limits.max_body.get(),
+            spool: self.spool.clone(),
         }
     }
 

@@ -6,7 +6,10 @@
 
 mod statement;
 
-use std::time::Duration;
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
 
 use prost_reflect::prost_types::FileDescriptorSet;
 use tidings_core::wire::{Call, Names};
@@ -54,16 +57,33 @@ pub(crate) fn main(settings: &SchemaArgs, database: Config) -> Code {
     let answered = runtime.block_on(answer(settings, database));
     // Not dropped: that would wait for a name lookup that hangs.
     runtime.shutdown_background();
+    print(answered, &mut io::stdout(), &mut io::stderr())
+}
+
+fn print(
+    answered: Result<Answer, Failed>,
+    stdout: &mut impl Write,
+    stderr: &mut impl Write,
+) -> Code {
+    // Nobody reads stderr: the code still says how it went.
     match answered {
         Ok(answer) => {
             for line in &answer.notes {
-                eprintln!("{}", shown(line));
+                let _ = writeln!(stderr, "{}", shown(line));
             }
-            println!("{}", answer.sql);
-            answer.code
+            match writeln!(stdout, "{}", answer.sql).and_then(|()| stdout.flush()) {
+                Ok(()) => answer.code,
+                Err(error) => {
+                    let _ = writeln!(
+                        stderr,
+                        "tidings-worker: cannot write the statement: {error}"
+                    );
+                    Code::System
+                }
+            }
         }
         Err(Failed(code, reason)) => {
-            eprintln!("tidings-worker: {}", shown(&reason));
+            let _ = writeln!(stderr, "tidings-worker: {}", shown(&reason));
             code
         }
     }

@@ -8,6 +8,7 @@ use tokio_postgres::config::{Config, Host};
 
 use crate::{
     log,
+    serve_tls::TlsArgs,
     units::{Bytes, duration},
 };
 
@@ -36,6 +37,9 @@ pub(crate) enum Command {
     /// Ask a source's provider for its schema, and print the SQL that takes it over
     #[command(after_long_help = include_str!("manual.txt"))]
     Schema(SchemaArgs),
+    /// Look at a spool, or drain it without a running worker
+    #[command(subcommand, after_long_help = include_str!("manual.txt"))]
+    Spool(SpoolCommand),
 }
 
 #[derive(Debug, Args)]
@@ -43,7 +47,8 @@ pub(crate) struct DatabaseArgs {
     /// The database that has the extension: postgres://user:password@host/database
     ///
     /// As libpq reads it, with the options of tokio-postgres. sslmode=require verifies the
-    /// server's certificate; the default, prefer, encrypts without looking at it.
+    /// server's certificate; the default, prefer, encrypts without looking at it. Prefer the
+    /// environment: a flag is shown to every user of the machine, by ps.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database_url: Option<Secret>,
 
@@ -85,6 +90,9 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) grpc_listen: SocketAddr,
 
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+
     /// How long a request may wait for its commit before it is answered 503
     #[arg(
         long,
@@ -94,6 +102,12 @@ pub(crate) struct RunArgs {
     )]
     #[arg(value_parser = duration)]
     pub(crate) patience: Duration,
+
+    /// Keep webhooks in this folder while Postgres is away; without it they get 503
+    ///
+    /// Made if it is missing, on a disk that keeps what is synced. Each worker needs its own.
+    #[arg(long, env = "TIDINGS_SPOOL_DIR", value_name = "DIR")]
+    pub(crate) spool_dir: Option<PathBuf>,
 
     /// How long a drain may take
     #[arg(
@@ -211,6 +225,15 @@ pub(crate) struct LimitArgs {
     )]
     pub(crate) pending_bytes: Bytes,
 
+    /// Bytes of the requests in the spool, and half of them of one source; beyond it 503
+    #[arg(
+        long,
+        env = "TIDINGS_SPOOL_BYTES",
+        value_name = "SIZE",
+        default_value = "1GiB"
+    )]
+    pub(crate) spool_bytes: Bytes,
+
     /// Open HTTP connections; the next ones wait to be accepted
     #[arg(
         long,
@@ -264,6 +287,45 @@ pub(crate) struct SchemaArgs {
     pub(crate) names: Option<Names>,
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpoolCommand {
+    /// Say how much is in it, and since when
+    Status(SpoolStatusArgs),
+    /// Bring what is in it to Postgres, then exit
+    Drain(SpoolDrainArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SpoolStatusArgs {
+    /// The spool's folder
+    #[arg(long, env = "TIDINGS_SPOOL_DIR", value_name = "DIR")]
+    pub(crate) spool_dir: PathBuf,
+
+    /// Print it as a line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SpoolDrainArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+
+    /// The spool's folder
+    #[arg(long, env = "TIDINGS_SPOOL_DIR", value_name = "DIR")]
+    pub(crate) spool_dir: PathBuf,
+
+    /// How long a batch may wait for its commit
+    #[arg(
+        long,
+        env = "TIDINGS_PATIENCE",
+        value_name = "TIME",
+        default_value = "20s"
+    )]
+    #[arg(value_parser = duration)]
+    pub(crate) patience: Duration,
+}
+
 fn names(text: &str) -> Result<Names, String> {
     serde_json::from_str(text)
         .map_err(|_| r#"not names: write them like {"id": "event_id"}"#.to_owned())
@@ -309,10 +371,15 @@ pub(crate) fn parse(
     let database = match &cli.command {
         Command::Run(run) => {
             run.limits.check().map_err(named)?;
+            if run.spool_dir.is_some() {
+                run.limits.check_spool().map_err(named)?;
+            }
             &run.database
         }
         Command::Check(check) => &check.database,
         Command::Schema(schema) => &schema.database,
+        Command::Spool(SpoolCommand::Drain(drain)) => &drain.database,
+        Command::Spool(SpoolCommand::Status(_)) => return Ok((cli.command, Config::new())),
     };
     let config = database.config().map_err(named)?;
     Ok((cli.command, config))
@@ -399,6 +466,21 @@ impl LimitArgs {
             if size > greatest {
                 return Err(format!("{name} is {size}: it must be at most {greatest}"));
             }
+        }
+        Ok(())
+    }
+}
+
+impl LimitArgs {
+    /// Else a request could be taken that never fits, however empty the spool is.
+    fn check_spool(&self) -> Result<(), String> {
+        let least = u64::from(self.max_body.0).saturating_mul(4);
+        if u64::from(self.spool_bytes.0) < least {
+            return Err(format!(
+                "--spool-bytes ({}) is less than four times --max-body ({}): \
+                 a source has half of it, and a body comes with headers",
+                self.spool_bytes, self.max_body
+            ));
         }
         Ok(())
     }

@@ -11,6 +11,8 @@ const PPOPPO: &str = "ppoppo";
 /// A row of `tidings.source`.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Source {
+    /// Another one of the same name, added after it was dropped, is another source.
+    pub(crate) id: i32,
     pub(crate) name: Arc<str>,
     pub(crate) provider: String,
     pub(crate) options: Value,

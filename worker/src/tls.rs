@@ -7,7 +7,7 @@
 use std::{io, path::Path, sync::Arc};
 
 use rustls::{
-    ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
     crypto::{CryptoProvider, ring},
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
@@ -23,6 +23,53 @@ pub(crate) enum TlsError {
     NoRoots,
     #[error(transparent)]
     Rustls(#[from] rustls::Error),
+}
+
+/// What to do where a connection was refused for its TLS, if that is why.
+pub(crate) fn advice(error: &tokio_postgres::Error) -> Option<String> {
+    use CertificateError as Bad;
+    use std::error::Error as _;
+    let cause = error.source()?;
+    let Some(refused) = rustls_error(cause) else {
+        let missing = cause.to_string() == "server does not support TLS";
+        return missing.then(|| {
+            "Postgres does not offer TLS, which sslmode=require demands: \
+             set ssl = on there, or ask for less"
+                .to_owned()
+        });
+    };
+    let rustls::Error::InvalidCertificate(bad) = refused else {
+        return Some(format!("TLS with Postgres failed: {refused}"));
+    };
+    Some(match bad {
+        Bad::UnknownIssuer => "Postgres' certificate is signed by no authority that is trusted: \
+             give the one that signed it with --database-ca"
+            .to_owned(),
+        Bad::NotValidForName | Bad::NotValidForNameContext { .. } => {
+            format!("Postgres' certificate is not for the host in DATABASE_URL: {bad}")
+        }
+        Bad::Expired | Bad::ExpiredContext { .. } => {
+            format!("Postgres' certificate must be renewed: {bad}")
+        }
+        bad => format!("Postgres' certificate is refused: {bad}"),
+    })
+}
+
+/// The error of rustls at the bottom of another.
+fn rustls_error<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    loop {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        // An I/O error hides what it carries, and shows that one's cause instead.
+        error = match error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref)
+        {
+            Some(inner) => inner,
+            None => error.source()?,
+        };
+    }
 }
 
 pub(crate) fn connector(mode: SslMode, ca: Option<&Path>) -> Result<MakeRustlsConnect, TlsError> {

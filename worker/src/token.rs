@@ -8,7 +8,7 @@
 //! Tokens and secrets are in no log and in no error: what others say is passed
 //! through [`Tokens::redact`] first, for a server may repeat what it was sent.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use metrics::counter;
 use tokio::{
@@ -42,6 +42,9 @@ pub(crate) enum TokenError {
     Passing(String),
 }
 
+/// So many of what was ever sent are kept to be recognized.
+const HIDDEN: usize = 16;
+
 /// The tokens of one stream.
 pub(crate) struct Tokens {
     source: String,
@@ -53,6 +56,8 @@ pub(crate) struct Tokens {
     /// Whether that came from the file.
     from_file: bool,
     granted: Option<Kept>,
+    /// What others are not to repeat, also of what is no longer used; the newest last.
+    hidden: VecDeque<String>,
 }
 
 struct Kept {
@@ -77,6 +82,7 @@ impl Tokens {
             credential: None,
             from_file: false,
             granted: None,
+            hidden: VecDeque::new(),
         }
     }
 
@@ -97,6 +103,9 @@ impl Tokens {
             self.granted = None;
         }
         self.credential = Some(credential.clone());
+        // It is sent without the word before it.
+        self.hide(bare(&credential));
+        self.hide(&credential);
         self.from_file = from_file;
         let Some(fetcher) = &mut self.fetcher else {
             return Ok((bearer(&credential)?, renewed));
@@ -116,6 +125,7 @@ impl Tokens {
             OAuthError::Refused(reason) => TokenError::Refused(reason),
             OAuthError::Passing(reason) => TokenError::Passing(reason),
         })?;
+        self.hide(&granted.token);
         self.granted = Some(Kept {
             token: granted.token.clone(),
             until: Instant::now() + usable_for(granted.lifetime),
@@ -144,15 +154,26 @@ impl Tokens {
 
     /// `text` without what is secret here, in case somebody repeats it.
     pub(crate) fn redact(&self, text: &str) -> String {
-        let token = self.granted.as_ref().map(|kept| kept.token.as_str());
+        let mut secrets: Vec<&String> = self.hidden.iter().collect();
+        // One may be a part of another.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         let mut text = text.to_owned();
-        for secret in [token, self.credential.as_deref()].into_iter().flatten() {
-            // A shorter one would take words apart, and hide nothing.
-            if secret.len() > 3 {
-                text = text.replace(secret, "(hidden)");
-            }
+        for secret in secrets {
+            text = text.replace(secret.as_str(), "(hidden)");
         }
         text
+    }
+
+    fn hide(&mut self, secret: &str) {
+        // A shorter one would take words apart, and hide nothing.
+        if secret.len() <= 3 {
+            return;
+        }
+        self.hidden.retain(|known| known != secret);
+        if self.hidden.len() >= HIDDEN {
+            self.hidden.pop_front();
+        }
+        self.hidden.push_back(secret.to_owned());
     }
 
     /// The credential, and whether it is from the file.
@@ -181,12 +202,17 @@ fn usable_for(lifetime: Duration) -> Duration {
     lifetime.saturating_sub(GREATEST_MARGIN.min(lifetime / 5))
 }
 
-/// A token as it is sent, without the word that goes before it.
-fn bearer(credential: &str) -> Result<String, TokenError> {
-    let token = match credential.split_at_checked(7) {
+/// A token without the word that goes before it.
+fn bare(credential: &str) -> &str {
+    match credential.split_at_checked(7) {
         Some((word, token)) if word.eq_ignore_ascii_case("bearer ") => token.trim(),
         _ => credential,
-    };
+    }
+}
+
+/// A token as it is sent.
+fn bearer(credential: &str) -> Result<String, TokenError> {
+    let token = bare(credential);
     if token.bytes().all(|b| b.is_ascii_graphic()) {
         return Ok(token.to_owned());
     }

@@ -10,7 +10,7 @@ use self::made::{Owner, data, folder, initdb, log, settings, without_pg_variable
 use crate::leash::{self, Leash};
 use crate::server::Server;
 use crate::step;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use postgres::{Client, Config, NoTls};
 use rustix::process::Signal;
 use std::ffi::OsString;
@@ -46,9 +46,11 @@ pub struct Cluster {
     server: Server,
     port: u16,
     postmaster: Child,
+    owner: Owner,
+    environment: Vec<(&'static str, OsString)>,
     // In this order: the leash lets go once the folder is removed.
     folder: TempDir,
-    _leash: Leash,
+    leash: Leash,
 }
 
 impl Cluster {
@@ -85,14 +87,48 @@ impl Cluster {
                         server: server.clone(),
                         port,
                         postmaster,
+                        owner,
+                        environment,
                         folder,
-                        _leash: leash,
+                        leash,
                     });
                 }
                 Ready::PortTaken => {}
             }
         }
         bail!("no free port after {PORT_TRIES} tries")
+    }
+
+    /// SIGKILL of the postmaster: its backends notice, and end by themselves.
+    pub fn kill(&mut self) -> Result<()> {
+        leash::signal(self.postmaster.id(), Signal::KILL)?;
+        self.postmaster.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again where it was, after [`Cluster::kill`]; ready on return.
+    pub fn restart(&mut self) -> Result<()> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        let (folder, port) = (self.folder.path(), self.port);
+        loop {
+            // What an earlier attempt said is not to be taken for this one's.
+            let said = self.log().len();
+            let environment = &self.environment;
+            self.postmaster = spawn(&self.server, folder, self.owner, port, environment)?;
+            self.leash.hold(self.postmaster.id())?;
+            let error = match ready(&mut self.postmaster, folder, port) {
+                Ok(Ready::Yes) => return Ok(()),
+                Ok(Ready::PortTaken) => anyhow!("the port {port} was taken meanwhile"),
+                Err(error) => error,
+            };
+            let log = self.log();
+            let said = log.get(said..).unwrap_or_default();
+            // The last backends of the killed one are still ending.
+            if !said.contains("still in use") || Instant::now() >= deadline {
+                return Err(error);
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     pub fn server(&self) -> &Server {

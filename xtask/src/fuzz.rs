@@ -114,6 +114,11 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
+fn named(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
 /// Where cargo-fuzz builds: with other flags than everything else, so apart from it.
 fn folder() -> PathBuf {
     paths::target().join("fuzz")

@@ -3,7 +3,7 @@
 
 use anyhow::{Context as _, Result};
 use std::fmt::Write as _;
-use std::io::{Read as _, Write as _};
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -44,7 +44,18 @@ pub fn request(
         .with_context(|| format!("cannot connect to {at}"))?;
     stream.set_read_timeout(Some(TIMEOUT))?;
     stream.set_write_timeout(Some(TIMEOUT))?;
-    let mut head = format!("{method} {path} HTTP/1.0\r\nhost: {at}\r\n");
+    exchange(&mut stream, method, path, headers, body)
+}
+
+/// One request over a connection, such as one inside TLS.
+pub fn exchange(
+    stream: &mut (impl Read + Write),
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Answer> {
+    let mut head = format!("{method} {path} HTTP/1.0\r\nhost: localhost\r\n");
     for (name, value) in headers {
         let _ = write!(head, "{name}: {value}\r\n");
     }

@@ -31,6 +31,26 @@ struct Listening {
     grpc: SocketAddr,
 }
 
+impl Listening {
+    /// From a log in either format.
+    fn read(line: &str) -> Option<Self> {
+        if let Ok(listening) = serde_json::from_str(line) {
+            return Some(listening);
+        }
+        let field = |name: &str| {
+            let mut words = line.split_whitespace();
+            words.find_map(|word| word.strip_prefix(name)?.parse().ok())
+        };
+        Some(Self {
+            message: line
+                .contains(": listening ")
+                .then(|| "listening".to_owned())?,
+            http: field("http=")?,
+            grpc: field("grpc=")?,
+        })
+    }
+}
+
 /// `tidings-worker run`, with nothing from this program's environment.
 pub fn command(database_url: &str, http: SocketAddr, grpc: SocketAddr) -> Result<Command> {
     let mut command = Command::new(paths::program("tidings-worker")?);
@@ -53,11 +73,15 @@ impl Worker {
         grpc: SocketAddr,
         log: &Path,
     ) -> Result<Self> {
-        let mut command = command(database_url, http, grpc)?;
-        let mut process = Process::start("tidings-worker", &mut command, log, Speaks::Stderr)?;
+        Self::spawn(&mut command(database_url, http, grpc)?, log)
+    }
+
+    /// As [`Worker::start`], by a command line of the caller's.
+    pub fn spawn(command: &mut Command, log: &Path) -> Result<Self> {
+        let mut process = Process::start("tidings-worker", command, log, Speaks::Stderr)?;
         loop {
             let line = process.line(START_TIMEOUT)?;
-            let Ok(listening) = serde_json::from_str::<Listening>(&line) else {
+            let Some(listening) = Listening::read(&line) else {
                 continue;
             };
             if listening.message == "listening" {
@@ -97,6 +121,11 @@ impl Worker {
         *self = Self::start(database_url, self.http, self.grpc, &log)
             .context("the worker does not start again")?;
         Ok(())
+    }
+
+    /// SIGKILL, and gone on return.
+    pub fn kill(&mut self) -> Result<()> {
+        self.process.kill()
     }
 
     /// SIGTERM, and its exit status once it has drained.

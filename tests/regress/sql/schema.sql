@@ -54,6 +54,6 @@ select count(*) from tidings.source_schema;
 
 -- It goes with its source.
 select tidings.set_source_schema('chat', '/real.v2.Events/Follow', proto => :'proto',
-  names => '{"id": "event_id", "since": "after_event_id"}');
+  names => '{"id": "event_id", "since": "after_event_id", "sort": "event_type"}');
 select tidings.drop_source(name) from tidings.source where name in ('chat', 'push', 'sms') order by name;
 select count(*) from tidings.source_schema;

@@ -62,7 +62,7 @@ const RIGHTS: &[(&str, &str)] = &[
     (
         "report on streams",
         "select case when has_schema_privilege('tidings', 'usage') then has_function_privilege( \
-            to_regprocedure('tidings.report_stream(text,text,text,int,text,timestamptz)'), 'execute') end",
+            to_regprocedure('tidings.report_stream(text,text,text,int,text,timestamptz,timestamptz)'), 'execute') end",
     ),
 ];
 

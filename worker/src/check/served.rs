@@ -104,6 +104,7 @@ mod tests {
 
     fn found(provider: &str, scheme: &str, counts: (i32, i32), accepts: &str) -> Vec<Finding> {
         let source = Source {
+            id: 1,
             name: "o'hook".into(),
             provider: provider.to_owned(),
             options: json!({}),

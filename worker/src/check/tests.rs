@@ -57,6 +57,7 @@ impl Subject {
 
     async fn look(self) -> Vec<Finding> {
         let source = Source {
+            id: 1,
             name: "chat".into(),
             provider: "ppoppo".to_owned(),
             options: self.options,

@@ -129,3 +129,11 @@ fn ppoppo_auth() {
     assert_eq!(sent, "Bearer ey.J0.x");
     assert!(sent.is_sensitive(), "it is in no debug output");
 }
+
+#[tokio::test]
+async fn the_systems_roots_are_read_on_another_thread() {
+    use futures_util::FutureExt;
+    let at_once = tls(None).now_or_never();
+    assert!(at_once.is_none(), "it held up this thread");
+    assert!(tls(None).await.is_ok());
+}

@@ -1,6 +1,6 @@
 //! One connection of a stream, from the dialing to the end.
 
-use std::{cell::Cell, time::Duration};
+use std::{cell::RefCell, time::Duration};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryFutureExt, stream::LocalBoxStream};
@@ -24,7 +24,7 @@ use crate::{
     plan::Dial,
     pump::{End, pump},
     report::State,
-    request::{Request, Verdict},
+    request::{Receipt, Request, Verdict},
     retry::Cause,
     status::{self, Meaning},
     token::TokenError,
@@ -43,10 +43,38 @@ type Ended = (Cause, String);
 pub(super) struct Session {
     /// `None` if it was told to.
     pub(super) ended: Option<Ended>,
+    /// Read and committed, which may be as rejected.
     pub(super) events: usize,
+    /// Those of them that are in store now: the only progress.
+    pub(super) stored: u64,
+    /// What was wrong with one of the others.
+    pub(super) detail: Option<String>,
     pub(super) open: Option<Instant>,
     /// What it was made with, if that was known.
     pub(super) resume: Option<Resume>,
+}
+
+impl Session {
+    /// That none of its events could be stored, if that is so, and why.
+    pub(super) fn nothing_stored(&self) -> Option<String> {
+        let detail = match &self.detail {
+            Some(detail) => format!(": {detail}"),
+            None => String::new(),
+        };
+        (self.events > 0 && self.stored == 0).then(|| {
+            format!(
+                "none of its {} events could be stored{detail}; \
+                 the provider's schema may differ: tidings-worker check",
+                self.events
+            )
+        })
+    }
+
+    fn committed(&mut self, events: usize, receipt: Receipt) {
+        self.events += events;
+        self.stored += u64::from(receipt.inserted) + u64::from(receipt.duplicate);
+        self.detail = self.detail.take().or(receipt.detail);
+    }
 }
 
 /// A stream that the server has accepted, or not refused.
@@ -63,6 +91,8 @@ impl Following<'_> {
         let mut session = Session {
             ended: None,
             events: 0,
+            stored: 0,
+            detail: None,
             open: None,
             resume: None,
         };
@@ -81,14 +111,16 @@ impl Following<'_> {
         self.follower.reporter.set(State::Connected);
         session.open = Some(Instant::now());
 
-        let committed = Cell::new(0);
+        let session = RefCell::new(session);
         let commit = |array, events| {
             let commit = self.commit(array);
-            let (committed, reporter) = (&committed, &self.follower.reporter);
+            let (session, reporter) = (&session, &self.follower.reporter);
             async move {
-                commit.await?;
-                committed.set(committed.get() + events);
-                reporter.progress();
+                let receipt = commit.await?;
+                if receipt.inserted > 0 || receipt.duplicate > 0 {
+                    reporter.progress();
+                }
+                session.borrow_mut().committed(events, receipt);
                 Ok(())
             }
         };
@@ -101,7 +133,7 @@ impl Following<'_> {
             stopped(stop),
         )
         .await;
-        session.events = committed.get();
+        let mut session = session.into_inner();
         session.ended = match end {
             End::Stopped => None,
             End::Clean => Some((Cause::Clean, String::new())),
@@ -230,7 +262,7 @@ impl Following<'_> {
         }
     }
 
-    async fn commit(&self, array: Bytes) -> Result<(), String> {
+    async fn commit(&self, array: Bytes) -> Result<Receipt, String> {
         let request = Request {
             source: self.follower.source.clone(),
             body: array,
@@ -238,7 +270,7 @@ impl Following<'_> {
         };
         let outcome = self.follower.pipeline.submit(vec![request]).await.pop();
         match outcome {
-            Some(Ok(receipt)) if receipt.verdict == Verdict::Accepted => Ok(()),
+            Some(Ok(receipt)) if receipt.verdict == Verdict::Accepted => Ok(receipt),
             Some(Ok(receipt)) => {
                 let detail = receipt.detail.map(|d| format!(": {d}")).unwrap_or_default();
                 Err(format!(

@@ -2,6 +2,8 @@
 
 mod connection;
 mod fixture;
+mod plain;
+mod stored;
 
 use std::{fs, sync::Mutex};
 

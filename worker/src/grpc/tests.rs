@@ -101,7 +101,7 @@ async fn with(sources: &[Source], streams: usize) -> Fixture {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let known = watched.subscribe();
-    tokio::spawn(async move { serve(listener, push, 1_000, known).await.unwrap() });
+    tokio::spawn(async move { serve(listener, None, push, 1_000, known).await.unwrap() });
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
     Fixture {
         channel: channel.connect().await.unwrap(),

@@ -4,15 +4,15 @@ use actix_web::{
     http::{Method, StatusCode, header},
     test::{TestRequest, call_service, init_service, read_body},
 };
-use serde_json::Value;
+use tempfile::TempDir;
 
 use super::*;
 use crate::{
     budget::{Budget, Limits},
     directory::fake::{directory, snapshot, source},
-    request::{Outcome, Request, Verdict, fake},
+    request::{Outcome, Refusal, Request, Verdict, fake},
     source::Snapshot,
-    testing,
+    spool, testing,
 };
 
 const MAX_BODY: usize = 100;
@@ -37,6 +37,7 @@ fn fixture(now: Snapshot, answer: fn(&Request) -> Outcome) -> Fixture {
             directory,
             budget: Budget::new(limits),
             max_body: MAX_BODY,
+            spool: None,
         },
         drain: Drain::new(),
         seen,
@@ -169,4 +170,87 @@ async fn draining_sends_new_requests_away() {
     );
     assert_eq!(body, json!({"error": "stopping"}));
     assert!(fixture.seen.lock().unwrap().is_empty());
+}
+
+/// With a spool in a folder of its own.
+fn spooling(now: Snapshot, answer: fn(&Request) -> Outcome, limit: u64) -> (Fixture, TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = spool::tests::open(folder.path(), limit).unwrap();
+    let mut fixture = fixture(now, answer);
+    fixture.hooks.spool = Some(spool);
+    (fixture, folder)
+}
+
+fn away() -> Snapshot {
+    let mut snapshot = known();
+    snapshot.database = Database::Down("gone".to_owned());
+    snapshot
+}
+
+#[actix_web::test]
+async fn while_postgres_is_away_a_hook_is_spooled_at_once() {
+    let (fixture, _folder) = spooling(away(), accept, 1 << 20);
+    let (status, body, _) = fixture.call(post("/hooks/sms/token")).await;
+    assert_eq!((status, body), (StatusCode::OK, json!({"spooled": true})));
+    assert!(fixture.seen.lock().unwrap().is_empty(), "it was not tried");
+    for (path, expected) in [
+        ("/hooks/absent", 404),
+        ("/hooks/chat", 404),
+        ("/hooks/off", 503),
+    ] {
+        assert_eq!(fixture.call(post(path)).await.0, expected, "{path}");
+    }
+    let (status, body, _) = fixture.call(TestRequest::get().uri("/readyz")).await;
+    assert_eq!(
+        (status, &body["status"]),
+        (StatusCode::OK, &json!("ready, spooling"))
+    );
+    assert_eq!(body["spool"]["requests"], 1);
+    assert_eq!(body["reason"], "gone");
+}
+
+#[actix_web::test]
+async fn what_was_not_committed_in_time_is_spooled_and_the_next_not_tried() {
+    let refuse = |_: &Request| Err(Refusal::Unavailable("as the test wants".into()));
+    let (fixture, _folder) = spooling(known(), refuse, 1 << 20);
+    for _ in 0..3 {
+        let (status, body, _) = fixture.call(post("/hooks/sms/token")).await;
+        assert_eq!((status, body), (StatusCode::OK, json!({"spooled": true})));
+    }
+    assert_eq!(fixture.seen.lock().unwrap().len(), 1);
+}
+
+#[actix_web::test]
+async fn the_spool_keeps_what_would_have_gone_to_the_lane() {
+    let refuse = |_: &Request| Err(Refusal::Busy);
+    let (fixture, folder) = spooling(known(), refuse, 1 << 20);
+    let request = post("/hooks/sms/the%20token").insert_header(("X-Signature", "ab"));
+    assert_eq!(fixture.call(request).await.0, 200);
+    let seen = fixture.seen.lock().unwrap()[0].clone();
+    let file = std::fs::read(folder.path().join("requests.redb")).unwrap();
+    let held = |what: &[u8]| file.windows(what.len()).any(|window| window == what);
+    assert!(held(seen.headers.as_bytes()), "the same receipt id");
+    assert!(seen.headers.contains("the token"));
+}
+
+#[actix_web::test]
+async fn a_full_spool_asks_to_come_again() {
+    let (fixture, _folder) = spooling(away(), accept, 700);
+    assert_eq!(fixture.call(post("/hooks/sms/token")).await.0, 200);
+    let large = || post("/hooks/sms/token").set_payload("x".repeat(MAX_BODY));
+    assert_eq!(fixture.call(large()).await.0, 200);
+    let (status, body, retry_after) = fixture.call(large()).await;
+    assert_eq!(
+        (status, retry_after.as_deref()),
+        (StatusCode::SERVICE_UNAVAILABLE, Some("5"))
+    );
+    assert_eq!(body, json!({"error": "spool_full"}));
+}
+
+#[actix_web::test]
+async fn what_was_answered_for_good_is_not_spooled() {
+    let refuse = |_: &Request| Ok(fake::receipt(Verdict::Unauthorized));
+    let (fixture, _folder) = spooling(known(), refuse, 1 << 20);
+    assert_eq!(fixture.call(post("/hooks/sms/token")).await.0, 401);
+    assert_eq!(fixture.hooks.spool.as_ref().unwrap().depth().requests, 0);
 }

@@ -85,6 +85,27 @@ async fn a_server_that_refuses_basic_is_asked_in_the_form_from_then_on() {
 }
 
 #[tokio::test]
+async fn what_a_server_repeats_of_the_secret_is_hidden() {
+    let endpoint = TokenEndpoint::start(|asked| {
+        let heard = format!("{:?} {:?}", asked.authorization, asked.form);
+        let answer = serde_json::json!({"error": "invalid_client", "error_description": heard});
+        (401, answer.to_string())
+    })
+    .await;
+    let mut fetcher = fetcher(&format!("{}?hint=s3cret", endpoint.url), None);
+    let sent = basic(&fetcher.plan.client_id, SECRET);
+    for proof in [Proof::Basic, Proof::Form] {
+        fetcher.proof = proof;
+        let error = fetcher.fetch(SECRET).await.unwrap_err().to_string();
+        assert!(error.contains("(hidden)"), "{error}");
+        assert!(
+            !error.contains("s3cret") && !error.contains(&sent),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_refusal_names_the_endpoint_and_the_code_and_no_secret() {
     let (result, endpoint) = fetch_from(|_| {
         (

@@ -25,6 +25,13 @@ pub(super) fn statement(
     note: String,
 ) -> Result<Answer, Failed> {
     let call = Call::of(wish.provider).ok_or_else(|| failed("its events do not come by gRPC"))?;
+    // The statement is printed as it is, and a terminal obeys such characters.
+    if !method.path.bytes().all(|b| b.is_ascii_graphic()) {
+        let path = &method.path;
+        return Err(failed(format!(
+            "the server's name of the method is not one: {path:?}; see whether it is the provider's"
+        )));
+    }
     let encoded = set.encode_to_vec();
     let usable = Schema::new(call, &encoded, &method.path, &wish.names);
     let mut notes = vec![note];
@@ -65,6 +72,10 @@ pub(super) fn statement(
         quoted(&method.path),
         quoted(&names),
     );
+    if sql.chars().any(char::is_control) {
+        let text = "a control character is in the name of the source or in --names: no statement can be printed with it";
+        return Err(failed(text));
+    }
     Ok(Answer { sql, notes, code })
 }
 

@@ -133,6 +133,7 @@ async fn a_server_without_reflection_or_without_the_method_says_so() {
 #[test]
 fn a_source_that_is_not_dialed_has_no_server_to_ask() {
     let source = |name: &str, provider: &str| Source {
+        id: 1,
         name: name.into(),
         provider: provider.to_owned(),
         options: json!({}),
@@ -184,4 +185,67 @@ fn names_are_read_before_anything_is_asked() {
         panic!("it is accepted");
     };
     assert!(text.contains("not names"), "{text}");
+}
+
+#[test]
+fn control_characters_are_not_printed() {
+    let wish = |source: &'static str, names: &str| Wish {
+        source,
+        provider: "ppoppo",
+        asked: None,
+        own: None,
+        names: serde_json::from_str(names).unwrap(),
+    };
+    let method = |name: &str| Method {
+        path: format!("/a.B/{name}"),
+        name: name.to_owned(),
+        input: ".a.I".to_owned(),
+        output: ".a.O".to_owned(),
+        is_stream: true,
+    };
+    let set = FileDescriptorSet::default();
+    for (source, names, name) in [
+        ("chat", "{}", "C\u{1b}[2J"),
+        ("chat", "{}", "C\u{9b}2J"),
+        ("chat", "{}", "C D"),
+        ("ch\u{9b}at", "{}", "C"),
+        ("chat", "{\"\u{9b}\": \"event_id\"}", "C"),
+    ] {
+        let stated = statement(&wish(source, names), &set, &method(name), String::new());
+        let Failed(code, reason) = stated.unwrap_err();
+        assert_eq!(code, Code::Findings);
+        assert!(!shown(&reason).contains(char::is_control), "{reason:?}");
+    }
+    assert!(statement(&wish("chat", "{}"), &set, &method("C"), String::new()).is_ok());
+}
+
+/// A pipe that nobody reads.
+struct Closed;
+
+impl Write for Closed {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_closed_pipe_is_no_panic() {
+    let answer = || Answer {
+        sql: "select 1;".to_owned(),
+        notes: vec!["odd\u{1b}words".to_owned()],
+        code: Code::Clean,
+    };
+    let (mut out, mut notes) = (Vec::new(), Vec::new());
+    assert_eq!(print(Ok(answer()), &mut out, &mut notes), Code::Clean);
+    assert_eq!(
+        (out, notes),
+        (b"select 1;\n".to_vec(), b"odd words\n".to_vec())
+    );
+    assert_eq!(print(Ok(answer()), &mut Closed, &mut Closed), Code::System);
+    let failed = Err(failed("no"));
+    assert_eq!(print(failed, &mut Closed, &mut Closed), Code::Findings);
 }

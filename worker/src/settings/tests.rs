@@ -50,7 +50,13 @@ fn bad_settings_are_refused_by_name() {
             &["--max-body", "1MiB", "--pending-bytes", "512KiB"],
             "--pending-bytes",
         ),
+        (
+            &["--spool-dir", "x", "--spool-bytes", "31MiB"],
+            "--spool-bytes",
+        ),
         (&["--patience", "soon"], "--patience"),
+        (&["--tls-cert", "cert.pem"], "--tls-key"),
+        (&["--tls-key", "key.pem"], "--tls-cert"),
         (&["--drain-timeout", "0s"], "--drain-timeout"),
         (&["--log", "=nonsense="], "--log"),
         (&["--unheard-of"], "--unheard-of"),

@@ -120,3 +120,39 @@ async fn what_others_repeat_is_hidden() {
     assert_eq!(said, "no app has (hidden), and (hidden) is not valid");
     assert!(!format!("{tokens:?}").contains("s3cret"));
 }
+
+#[tokio::test]
+async fn what_others_repeat_is_hidden_in_every_form() {
+    let mut tokens = tokens(json!({}));
+    let sent = tokens
+        .get(Some("Bearer ey.first".to_owned()))
+        .await
+        .unwrap();
+    assert_eq!(sent.0, "ey.first");
+    let said = tokens.redact("Bearer ey.first, which is ey.first");
+    assert_eq!(said, "(hidden), which is (hidden)");
+    tokens
+        .get(Some("bearer ey.first.2".to_owned()))
+        .await
+        .unwrap();
+    let said = tokens.redact("ey.first.2 comes after ey.first");
+    assert_eq!(said, "(hidden) comes after (hidden)");
+    assert!(tokens.get(Some(" ".to_owned())).await.is_err());
+    assert_eq!(tokens.redact("ey.first"), "(hidden)");
+}
+
+#[tokio::test]
+async fn a_token_that_was_granted_before_is_hidden() {
+    let endpoint = TokenEndpoint::start(|asked| {
+        let body = json!({"access_token": format!("granted-{}", asked.number)});
+        (200, body.to_string())
+    })
+    .await;
+    let mut tokens = tokens(json!({"token_url": endpoint.url, "client_id": "app"}));
+    for _ in 0..2 {
+        tokens.get(Some("secret".to_owned())).await.unwrap();
+        tokens.discard();
+    }
+    let said = tokens.redact("granted-1 and granted-2 have expired");
+    assert_eq!(said, "(hidden) and (hidden) have expired");
+}

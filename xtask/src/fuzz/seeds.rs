@@ -2,7 +2,7 @@
 //! provider or the published vectors; and the words that occur in them, as libFuzzer's
 //! dictionary.
 
-use super::{files, target::Target};
+use super::{files, named, target::Target};
 use crate::paths;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
@@ -54,11 +54,6 @@ pub(super) fn plant(target: &Target) -> Result<()> {
         .collect();
     fs::write(&target.dictionary, lines)?;
     Ok(())
-}
-
-fn named(path: &Path) -> String {
-    let name = path.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
 }
 
 /// The payloads of a provider, each with the options of its source where it has some.

@@ -1,6 +1,6 @@
 //! One fuzz target: its program, its folders, and a run of it.
 
-use super::{files, folder};
+use super::{files, folder, named};
 use crate::leash::{self, Leash};
 use crate::paths;
 use anyhow::{Context as _, Result, bail};
@@ -14,8 +14,15 @@ use std::time::Duration;
 /// The longest input, in bytes.
 const MAX_INPUT: usize = 4096;
 
+/// The longest input that is kept as a test, in bytes, and about how many are.
+const MAX_KEPT: u64 = 256;
+const MOST_KEPT: usize = 100;
+
 /// An input that takes longer is a finding.
 const SLOW: Duration = Duration::from_secs(10);
+
+/// What the names of findings begin with.
+const FOUND: [&str; 4] = ["crash-", "leak-", "oom-", "timeout-"];
 
 /// Beyond the time that a run was given: for the seeds, and for the last input.
 const GRACE: Duration = Duration::from_secs(300);
@@ -95,14 +102,35 @@ impl Target {
         Ok(figures(&String::from_utf8_lossy(&log), found))
     }
 
-    /// Replaces what is kept by the fewest inputs that reach all that the corpus reaches.
+    /// Keeps a sample of the short inputs that reach what the seeds do not, and all that
+    /// once were findings. What was put there by hand stays.
     pub(super) fn keep(&self) -> Result<()> {
         let kept = self.kept();
-        let fewest = folder().join("kept").join(&self.name);
-        if fewest.exists() {
-            fs::remove_dir_all(&fewest)?;
+        let [fewest, short] = ["fewest", "short"].map(|name| folder().join(name).join(&self.name));
+        for path in [&fewest, &short] {
+            if path.exists() {
+                fs::remove_dir_all(path)?;
+            }
         }
-        fs::create_dir_all(&fewest)?;
+        for path in [&fewest, &short, &kept] {
+            fs::create_dir_all(path)?;
+        }
+        for path in files(&kept)?.iter().filter(|path| is_hash(path)) {
+            fs::remove_file(path)?;
+        }
+        for path in &files(&self.corpus)? {
+            let name = path.file_name().unwrap_or_default();
+            if is_hash(path) {
+                if fs::metadata(path)?.len() <= MAX_KEPT {
+                    fs::copy(path, short.join(name))?;
+                }
+                continue;
+            }
+            fs::copy(path, fewest.join(name))?;
+            if FOUND.iter().any(|kind| named(path).starts_with(kind)) {
+                fs::copy(path, kept.join(name))?;
+            }
+        }
         let status = self.run(
             GRACE,
             [
@@ -110,21 +138,18 @@ impl Target {
                 // How often an edge is taken tells inputs apart that no test need keep.
                 "-use_counters=0".into(),
                 fewest.clone().into(),
-                self.corpus.clone().into(),
+                short.into(),
             ],
         )?;
         if !status.success() {
             bail!("{}: {status}, see {}", self.name, self.log.display());
         }
-        for path in files(&kept)? {
-            fs::remove_file(path)?;
+        for path in sample(&files(&fewest)?)? {
+            fs::copy(path, kept.join(path.file_name().unwrap_or_default()))?;
         }
-        fs::create_dir_all(&kept)?;
-        let mut bytes = 0;
-        let paths = files(&fewest)?;
-        for path in &paths {
-            bytes += fs::copy(path, kept.join(path.file_name().unwrap_or_default()))?;
-        }
+        let paths = files(&kept)?;
+        let lengths = paths.iter().map(|path| Ok(fs::metadata(path)?.len()));
+        let bytes = lengths.sum::<Result<u64>>()?;
         println!(
             "  {}: {} inputs kept, {bytes} bytes",
             self.name,
@@ -160,6 +185,27 @@ impl Target {
         };
         Ok(status)
     }
+}
+
+/// Whether it is named as libFuzzer names what it finds on its way.
+fn is_hash(path: &Path) -> bool {
+    let name = named(path);
+    name.len() == 40 && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// About [`MOST_KEPT`] of the inputs that fuzzing made, of all lengths.
+fn sample(paths: &[PathBuf]) -> Result<Vec<&PathBuf>> {
+    let mut made = Vec::new();
+    for path in paths.iter().filter(|path| is_hash(path)) {
+        made.push((fs::metadata(path)?.len(), path));
+    }
+    made.sort();
+    let step = made.len().div_ceil(MOST_KEPT).max(1);
+    Ok(made
+        .into_iter()
+        .step_by(step)
+        .map(|(_, path)| path)
+        .collect())
 }
 
 /// The program of a target, in the folder of whatever triple it was built for.

@@ -121,7 +121,7 @@ fn fill(stage: &mut Stage) -> Result<()> {
          select tidings.ingest('arpoone', '{"MessageId": "undated", "Status": "DELIVERED"}', '{"url-token": "arpoone-dev-token"}');
          select tidings.set_source_schema('pushwoosh-grpc', '/p.S/M', proto => 'syntax = "proto3"; package p;
            service S { rpc M(stream E) returns (stream R); }
-           message E { string uuid = 1; } message R { string uuid = 1; string status = 2; }');
+           message E { string uuid = 1; string event_name = 2; } message R { string uuid = 1; string status = 2; }');
          select tidings.create_consumer('app');
          select tidings.ack('app', max(e.id)) from tidings.poll('app', 100) e"#,
     )?;

@@ -112,6 +112,20 @@ fn a_stream_follows_its_source() -> Result<()> {
         })?;
         ensure!(connected(stage)?);
 
+        // Its cursor moved, by three statements at once: the worker lets go in between, and
+        // all of it comes again.
+        let known = duplicates(stage)?;
+        for statement in [
+            "select tidings.set_source_enabled('ppoppo', false)",
+            "select tidings.set_stream_cursor('ppoppo', null)",
+            "select tidings.set_source_enabled('ppoppo', true)",
+        ] {
+            client.batch_execute(statement)?;
+        }
+        eventually("every event came again", || {
+            Ok((duplicates(stage)? >= known + 2_000.0).then_some(()))
+        })?;
+
         // Dropped.
         client.batch_execute("select tidings.drop_source('ppoppo')")?;
         eventually("the stream is closed for good", || {
@@ -129,6 +143,14 @@ fn stored(stage: &Stage) -> Result<i64> {
         .connect()?
         .query_one("select count(*) from tidings.event", &[])?
         .get(0))
+}
+
+/// How many events the worker handed in that were stored before.
+fn duplicates(stage: &Stage) -> Result<f64> {
+    let metrics = http::get(stage.worker.http, "/metrics")?.body;
+    let series = "tidings_worker_events_total{source=\"ppoppo\",result=\"duplicate\"} ";
+    let count = metrics.lines().find_map(|line| line.strip_prefix(series));
+    Ok(count.map_or(Ok(0.0), str::parse)?)
 }
 
 /// What the worker says of its stream.

@@ -99,9 +99,35 @@ impl Fixture {
         Self::new(plan, resume(Some(SECRET), None))
     }
 
+    /// With another answer of Postgres, whose cursor stays where it is.
+    pub(super) async fn answering(
+        chat: &Chat,
+        options: Value,
+        cursor: &str,
+        answer: fn(&Request) -> Outcome,
+    ) -> Self {
+        let resume = resume(Some(SECRET), Some(cursor));
+        let (pipeline, _) = pipeline(answer, Duration::from_secs(5));
+        Self::with(
+            plan(chat.address, options),
+            resume,
+            pipeline,
+            Arc::default(),
+        )
+    }
+
     fn new(plan: Result<Plan, String>, resume: Result<Resume, String>) -> Self {
         let accept = |_: &Request| -> Outcome { Ok(fake::receipt(Verdict::Accepted)) };
         let (pipeline, stored) = pipeline(accept, Duration::from_secs(5));
+        Self::with(plan, resume, pipeline, stored)
+    }
+
+    fn with(
+        plan: Result<Plan, String>,
+        resume: Result<Resume, String>,
+        pipeline: Pipeline,
+        stored: Requests,
+    ) -> Self {
         let desk = Desk {
             resume: Arc::new(Mutex::new(resume)),
             stored,

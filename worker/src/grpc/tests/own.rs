@@ -63,6 +63,7 @@ fn schema(names: &str) -> OwnSchema {
 
 fn own(name: &str, names: &str) -> Source {
     Source {
+        id: 1,
         schema: Some(schema(names)),
         ..source(name, "pushwoosh")
     }

@@ -1,0 +1,304 @@
+//! While Postgres is away, webhooks are kept; what was answered is stored once afterwards.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::Instant;
+use tidings_e2e::{eventually, play, server};
+use xtask::cluster::{Cluster, Durability};
+use xtask::emulator::{Emulator, Play};
+use xtask::http::{self, Answer};
+use xtask::paths;
+use xtask::reconcile::Reconciliation;
+use xtask::stage::{self, DATABASE, Stage};
+use xtask::worker::{self, ANY_PORT, Worker};
+
+const EVENTS: u64 = 12_000;
+
+/// Runs a test on a database with a worker that has a spool.
+fn on_stage(flags: &[&str], test: impl FnOnce(&mut Stage) -> Result<()>) -> Result<()> {
+    let cluster = stage::cluster(&server()?, Durability::Fast)?;
+    let worker = start(&cluster, (ANY_PORT, ANY_PORT), flags)?;
+    let mut stage = Stage { worker, cluster };
+    stage.worker.wait_ready()?;
+    test(&mut stage).inspect_err(|_| eprintln!("{}", stage.logs()))
+}
+
+fn folder(cluster: &Cluster) -> PathBuf {
+    cluster.folder().join("spool")
+}
+
+fn command(
+    cluster: &Cluster,
+    (http, grpc): (SocketAddr, SocketAddr),
+    flags: &[&str],
+) -> Result<Command> {
+    let mut command = worker::command(&cluster.url(DATABASE), http, grpc)?;
+    command.arg("--spool-dir").arg(folder(cluster)).args(flags);
+    Ok(command)
+}
+
+fn start(cluster: &Cluster, at: (SocketAddr, SocketAddr), flags: &[&str]) -> Result<Worker> {
+    let log = cluster.folder().join("worker.log");
+    Worker::spawn(&mut command(cluster, at, flags)?, &log)
+}
+
+/// `tidings-worker spool ..` on the cluster's spool.
+fn spool(cluster: &Cluster, arguments: &[&str]) -> Result<Output> {
+    let mut command = Command::new(paths::program("tidings-worker")?);
+    command
+        .arg("spool")
+        .args(arguments)
+        .arg("--spool-dir")
+        .arg(folder(cluster));
+    Ok(command.stdin(Stdio::null()).output()?)
+}
+
+fn depth(stage: &Stage) -> Result<u64> {
+    let answer = http::get(stage.worker.http, "/readyz")?;
+    let body: Value = serde_json::from_str(&answer.body)?;
+    // Not ready: it has no depth to show.
+    let requests = body.pointer("/spool/requests").and_then(Value::as_u64);
+    Ok(requests.unwrap_or(u64::MAX))
+}
+
+fn is_drained(stage: &Stage) -> Result<()> {
+    eventually("the spool is drained", || {
+        Ok((depth(stage)? == 0).then_some(()))
+    })
+}
+
+fn until(emulator: &mut Emulator, what: &str, emitted: u64) -> Result<()> {
+    eventually(what, || {
+        emulator.listen()?;
+        Ok((emulator.emitted() >= emitted).then_some(()))
+    })
+}
+
+/// Webhooks of all three providers, single and in arrays.
+fn webhooks(stage: &Stage, seed: u64) -> Play<'static> {
+    Play {
+        rate: 4_000,
+        only: Some("pushwoosh,arpoone,pushpushgo"),
+        ..play(stage, EVENTS, seed)
+    }
+}
+
+/// Postgres is killed in the middle of it; `meanwhile` is done before it is back.
+fn outage(
+    stage: &mut Stage,
+    seed: u64,
+    meanwhile: impl FnOnce(&mut Stage, &mut Emulator) -> Result<()>,
+) -> Result<()> {
+    let mut emulator = stage.add_emulator(&webhooks(stage, seed))?;
+    emulator.begin()?;
+    until(&mut emulator, "events are emitted", EVENTS / 4)?;
+    stage.cluster.kill()?;
+    meanwhile(stage, &mut emulator)?;
+    eventually("all is answered while Postgres is away", || {
+        emulator.listen()?;
+        Ok(emulator.is_done().then_some(()))
+    })?;
+    let spooled = depth(stage)?;
+    ensure!(spooled > 0, "nothing was spooled");
+    stage.cluster.restart()?;
+    let started = Instant::now();
+    is_drained(stage)?;
+    println!(
+        "{spooled} requests drained within {:?} of the start of Postgres",
+        started.elapsed()
+    );
+    emulator.finish()?;
+    let reconciliation = Reconciliation::of(&mut stage.connect()?, emulator.ledger())?;
+    println!("{:?}", reconciliation.total());
+    reconciliation.check()
+}
+
+#[test]
+fn an_outage_is_not_seen_by_those_who_send() -> Result<()> {
+    on_stage(&[], |stage| {
+        let mut before = 0;
+        outage(stage, 11, |stage, emulator| {
+            let answer = eventually("the worker says that it spools", || {
+                let answer = http::get(stage.worker.http, "/readyz")?;
+                Ok(answer.body.contains("spooling").then_some(answer))
+            })?;
+            ensure!(answer.status == 200, "{answer:?}");
+            eventually("all is answered", || {
+                emulator.listen()?;
+                Ok(emulator.is_done().then_some(()))
+            })?;
+            before = emulator.sent().values().map(|sent| sent.retried).sum();
+            let metrics = http::get(stage.worker.http, "/metrics")?.body;
+            for name in ["requests", "bytes", "oldest_seconds"] {
+                let name = format!("tidings_worker_spool_{name} ");
+                let line = metrics.lines().find(|line| line.starts_with(&name));
+                let value = line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+                ensure!(value.is_some_and(|value| value > 0.0), "{line:?}");
+            }
+            Ok(())
+        })?;
+        ensure!(before == 0, "{before} were answered otherwise than 200");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_worker_killed_while_it_spools_loses_nothing() -> Result<()> {
+    on_stage(&[], |stage| {
+        outage(stage, 12, |stage, emulator| {
+            for quarter in 2..4 {
+                until(emulator, "more is emitted", EVENTS / 4 * quarter)?;
+                stage.worker.kill()?;
+                let at = (stage.worker.http, stage.worker.grpc);
+                // Postgres is away: it knows the sources from the spool.
+                stage.worker = start(&stage.cluster, at, &[])?;
+            }
+            Ok(())
+        })
+    })
+}
+
+#[test]
+fn at_its_bound_it_refuses_and_keeps_what_it_took() -> Result<()> {
+    let flags = ["--max-body", "4KiB", "--spool-bytes", "64KiB"];
+    on_stage(&flags, |stage| {
+        stage.connect()?.batch_execute(
+            "select tidings.add_source('sms', 'arpoone', 'token'),
+                    tidings.add_source('other', 'arpoone', 'token')",
+        )?;
+        // Known once a request of it is committed.
+        let mut answered = BTreeSet::new();
+        for source in ["sms", "other"] {
+            let answer = eventually("the source is known", || {
+                let answer = post(stage, source, "token", "first")?;
+                Ok((answer.status == 200).then_some(answer))
+            })?;
+            ensure!(answer.body.contains("inserted"), "{answer:?}");
+            answered.insert(id(source, "first"));
+        }
+        stage.cluster.kill()?;
+        let full = fill(stage, "sms", &mut answered)?;
+        ensure!(full.header("retry-after").is_some(), "{full:?}");
+        ensure!(full.body.contains("spool_full"), "{full:?}");
+        let of_sms = answered.len();
+        ensure!(of_sms > 20, "{of_sms}");
+        // The other source has the other half.
+        fill(stage, "other", &mut answered)?;
+        ensure!(answered.len() >= of_sms * 2 - 4, "{answered:?}");
+
+        stage.cluster.restart()?;
+        is_drained(stage)?;
+        let rows = stage
+            .connect()?
+            .query("select message_id from tidings.event", &[])?;
+        let stored: BTreeSet<String> = rows.iter().map(|row| row.get(0)).collect();
+        ensure!(rows.len() == stored.len(), "some are there twice");
+        ensure!(stored == answered, "{stored:?}, not {answered:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_spool_has_one_holder_and_is_drained_by_a_command() -> Result<()> {
+    on_stage(&[], |stage| {
+        stage
+            .connect()?
+            .batch_execute("select tidings.add_source('sms', 'arpoone', 'token')")?;
+        eventually("the source is known", || {
+            let answer = post(stage, "sms", "token", "0")?;
+            Ok((answer.status == 200).then_some(()))
+        })?;
+        stage.cluster.kill()?;
+        for (token, number) in [
+            ("token", "1"),
+            ("wrong", "2"),
+            ("token", "3"),
+            ("token", "3"),
+        ] {
+            let answer = eventually("it is spooled", || {
+                let answer = post(stage, "sms", token, number)?;
+                ensure!(answer.status == 200, "{answer:?}");
+                Ok(Some(answer))
+            })?;
+            ensure!(answer.body.contains("spooled"), "{answer:?}");
+        }
+
+        let cluster = &stage.cluster;
+        let url = cluster.url(DATABASE);
+        let second = command(cluster, (ANY_PORT, ANY_PORT), &[])?
+            .stdin(Stdio::null())
+            .output()?;
+        held(&second)?;
+        held(&spool(cluster, &["status"])?)?;
+        held(&spool(cluster, &["drain", "--database-url", &url])?)?;
+
+        stage.worker.kill()?;
+        let status = spool(cluster, &["status", "--json"])?;
+        let status: Value = serde_json::from_slice(&status.stdout)?;
+        ensure!(status["requests"] == 4, "{status}");
+        let away = spool(cluster, &["drain", "--database-url", &url])?;
+        ensure!(away.status.code() == Some(69), "{away:?}");
+        stage.cluster.restart()?;
+        let drained = spool(&stage.cluster, &["drain", "--database-url", &url])?;
+        let said = String::from_utf8_lossy(&drained.stdout);
+        ensure!(drained.status.code() == Some(0), "{drained:?}");
+        ensure!(said.trim() == "4 drained; left: empty", "{said}");
+        let status = spool(&stage.cluster, &["status"])?;
+        ensure!(status.stdout == b"empty\n", "{status:?}");
+
+        let row = stage.connect()?.query_one(
+            "select (select count(*) from tidings.event),
+                    (select count(distinct message_id) from tidings.event),
+                    (select count(*) from tidings.rejected where verdict = 'unauthorized')",
+            &[],
+        )?;
+        let counts: [i64; 3] = [row.get(0), row.get(1), row.get(2)];
+        ensure!(counts == [3, 3, 1], "{counts:?}");
+        Ok(())
+    })
+}
+
+/// Exit 73 and a line that says why.
+fn held(output: &Output) -> Result<()> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.code() == Some(73), "{output:?}");
+    ensure!(said.contains("another process holds the spool"), "{said}");
+    ensure!(!said.contains("listening"), "{said}");
+    Ok(())
+}
+
+/// Sends until it is refused; notes what was answered 200.
+fn fill(stage: &Stage, source: &str, answered: &mut BTreeSet<String>) -> Result<Answer> {
+    for number in 0..1_000 {
+        let number = number.to_string();
+        let answer = post(stage, source, "token", &number)?;
+        match answer.status {
+            200 => answered.insert(id(source, &number)),
+            503 => return Ok(answer),
+            _ => bail!("{answer:?}"),
+        };
+    }
+    bail!("it never refused")
+}
+
+fn id(source: &str, number: &str) -> String {
+    format!("{source}-{number}")
+}
+
+fn post(stage: &Stage, source: &str, token: &str, number: &str) -> Result<Answer> {
+    let body = json!([{
+        "Msisdn": "351913462111",
+        "Status": "DELIVERED",
+        "MessageId": id(source, number),
+        "ReportDateTime": "2026-01-01T00:00:00",
+        "ReportDescription": "x".repeat(500),
+    }]);
+    let path = format!("/hooks/{source}/{token}");
+    let json = [("content-type", "application/json")];
+    http::post(stage.worker.http, &path, &json, body.to_string().as_bytes())
+        .context("the worker does not answer")
+}

@@ -1,0 +1,147 @@
+//! `tidings-worker spool status|drain`: what a spool holds, and how it is emptied without
+//! a running worker.
+
+use std::{path::Path, sync::Arc};
+
+use actix::prelude::*;
+use serde_json::json;
+use tokio_postgres::Config;
+
+use super::{Depth, Mode, ReadLimits, Spool, drain};
+use crate::{
+    batcher::{Batcher, Pipeline},
+    database::{ConnectError, Connector},
+    exit::{Code, Fatal},
+    ingest::Lane,
+    queue::BatchLimits,
+    settings::{SpoolCommand, SpoolDrainArgs, SpoolStatusArgs, place},
+    store::Store,
+};
+
+/// Of one batch.
+pub(crate) const LIMITS: ReadLimits = ReadLimits {
+    requests: 500,
+    bytes: 4 << 20,
+};
+
+pub(crate) fn main(command: &SpoolCommand, database: Config) -> Code {
+    let done = match command {
+        SpoolCommand::Status(args) => status(args),
+        SpoolCommand::Drain(args) => System::new().block_on(empty(args, database)),
+    };
+    done.unwrap_or_else(|(code, reason)| {
+        eprintln!("tidings-worker: {reason}");
+        code
+    })
+}
+
+type Done = Result<Code, (Code, String)>;
+
+/// No bound: it takes nothing in.
+fn open(folder: &Path) -> Result<Spool, (Code, String)> {
+    Spool::open(folder, Mode::Existing, 0, None).map_err(|error| (Code::Spool, error.to_string()))
+}
+
+fn status(args: &SpoolStatusArgs) -> Done {
+    let depth = open(&args.spool_dir)?.depth();
+    println!("{}", shown(depth, args.json));
+    Ok(Code::Clean)
+}
+
+fn shown(depth: Depth, as_json: bool) -> String {
+    let oldest = depth.oldest.and_then(|oldest| {
+        let oldest = i64::try_from(oldest).ok()?;
+        jiff::Timestamp::from_millisecond(oldest).ok()
+    });
+    if as_json {
+        let text = json!({
+            "requests": depth.requests,
+            "bytes": depth.bytes,
+            "oldest_at": oldest.map(|at| at.to_string()),
+            "oldest_seconds": depth.oldest.map(|_| depth.oldest_seconds()),
+        });
+        return text.to_string();
+    }
+    match oldest {
+        Some(oldest) => format!(
+            "{} requests, {} bytes, the oldest from {oldest}",
+            depth.requests, depth.bytes
+        ),
+        None => "empty".to_owned(),
+    }
+}
+
+async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
+    let spool = open(&args.spool_dir)?;
+    let place = place(&database);
+    let database_args = &args.database;
+    let connector = Connector::new(
+        database,
+        database_args.database_ca.as_deref(),
+        database_args.statement_timeout,
+    );
+    let connector = connector.map_err(|error| (Code::Usage, error.to_string()))?;
+    connector.connect(|_| ()).await.map_err(|error| {
+        let code = match error {
+            ConnectError::Unreachable(_) => Code::Unavailable,
+            ConnectError::Incompatible(_) => Code::Incompatible,
+        };
+        (code, format!("{place}: {error}"))
+    })?;
+    let (fatal, _exits) = Fatal::channel();
+    let lane = Lane::new(Arc::new(connector), fatal.clone());
+    let lane = Store::new(lane, fatal.vital("the connection")).start();
+    let limits = BatchLimits {
+        requests: LIMITS.requests,
+        bytes: LIMITS.bytes,
+    };
+    let lanes = vec![lane.recipient()];
+    let batcher = Batcher::spawn(limits, lanes, 1, fatal.vital("the batcher"));
+    let pipeline = Pipeline::new(batcher, args.patience);
+    let drained = drain::once(&spool, &pipeline, LIMITS).await;
+    let drained = drained.map_err(|error| (Code::Spool, error.to_string()))?;
+    println!(
+        "{} drained; left: {}",
+        drained.done,
+        shown(spool.depth(), false)
+    );
+    if drained.blocked {
+        let reason = format!("{place} takes no requests at present");
+        return Err((Code::Unavailable, reason));
+    }
+    match drained.stays {
+        0 => Ok(Code::Clean),
+        stays => Err((
+            Code::Findings,
+            format!(
+                "{stays} requests stay: their sources are disabled, or Postgres refuses them for now"
+            ),
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_shown_to_people_and_to_programs() {
+        assert_eq!(shown(Depth::default(), false), "empty");
+        let depth = Depth {
+            requests: 2,
+            bytes: 300,
+            oldest: Some(1_767_225_600_000),
+            next: 9,
+        };
+        assert_eq!(
+            shown(depth, false),
+            "2 requests, 300 bytes, the oldest from 2026-01-01T00:00:00Z"
+        );
+        let value: serde_json::Value = serde_json::from_str(&shown(depth, true)).unwrap();
+        assert_eq!(value["requests"], 2);
+        assert_eq!(value["oldest_at"], "2026-01-01T00:00:00Z");
+        let empty = shown(Depth::default(), true);
+        let empty: serde_json::Value = serde_json::from_str(&empty).unwrap();
+        assert_eq!(empty["oldest_at"], serde_json::Value::Null);
+    }
+}

@@ -1,0 +1,249 @@
+//! The drain: what is in the spool goes through the same pipeline as any request, oldest
+//! first, a batch at a time, and is deleted after its commit.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use metrics::counter;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+use tracing::{error, info, warn};
+
+use super::{Depth, Entry, ReadLimits, Spool, SpoolError};
+use crate::{
+    backoff::Backoff,
+    batcher::Pipeline,
+    metric,
+    request::{Outcome, Refusal, Request, Verdict},
+    source::{Database, Snapshot},
+};
+
+/// While nothing passes.
+const LEAST_PAUSE: Duration = Duration::from_millis(250);
+const GREATEST_PAUSE: Duration = Duration::from_secs(5);
+/// Attempts at one batch, before those behind it are tried.
+const MOST_BLOCKED: u32 = 3;
+/// Before what stays is tried again, such as the requests of a disabled source.
+const LEAST_REST: Duration = Duration::from_secs(5);
+const GREATEST_REST: Duration = Duration::from_secs(60);
+
+/// What becomes of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// It is done with: committed, or refused for good.
+    Done(Done),
+    /// It may pass later.
+    Stays,
+    /// Postgres takes nothing at present.
+    Untried,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Done {
+    Accepted,
+    /// `tidings.rejected` has it.
+    Unauthorized,
+    /// `tidings.rejected` has it.
+    Malformed,
+    /// Its source was dropped: nobody is left to keep it for.
+    UnknownSource,
+    /// Postgres cannot store it: its sender would have been answered 400.
+    Poisonous,
+}
+
+impl Done {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Unauthorized => "unauthorized",
+            Self::Malformed => "malformed",
+            Self::UnknownSource => "unknown_source",
+            Self::Poisonous => "poisonous",
+        }
+    }
+}
+
+fn fate(outcome: &Outcome) -> Fate {
+    match outcome {
+        Ok(receipt) => match receipt.verdict {
+            Verdict::Accepted => Fate::Done(Done::Accepted),
+            Verdict::Unauthorized => Fate::Done(Done::Unauthorized),
+            Verdict::Malformed => Fate::Done(Done::Malformed),
+            Verdict::UnknownSource => Fate::Done(Done::UnknownSource),
+            Verdict::Disabled => Fate::Stays,
+        },
+        Err(Refusal::Poisonous(_)) => Fate::Done(Done::Poisonous),
+        Err(Refusal::Unavailable(_) | Refusal::Busy | Refusal::Stopping) => Fate::Untried,
+    }
+}
+
+/// How one batch went.
+#[derive(Debug, PartialEq, Eq)]
+enum Went {
+    /// Nothing is left after this key.
+    Through,
+    /// The last key that was looked at; how many were done with, and how many stay.
+    On(u64, usize, usize),
+    /// Nothing passed: the same batch again, after a pause. Its last key and length.
+    Blocked(u64, usize),
+}
+
+/// Brings the oldest entries after a key to Postgres, and deletes those that are done.
+async fn batch(
+    spool: &Spool,
+    pipeline: &Pipeline,
+    after: Option<u64>,
+    limits: ReadLimits,
+) -> Result<Went, SpoolError> {
+    let entries = spool.read(after, limits).await?;
+    let Some(&(last, _)) = entries.last() else {
+        return Ok(Went::Through);
+    };
+    let requests = entries.iter().map(|(_, entry)| entry.request.clone());
+    let outcomes = pipeline.submit(requests.collect()).await;
+    let mut done = Vec::new();
+    let mut counts = BTreeMap::<Done, u64>::new();
+    let mut passed = false;
+    for ((key, entry), outcome) in entries.iter().zip(&outcomes) {
+        match fate(outcome) {
+            Fate::Done(word) => {
+                passed = true;
+                done.push(*key);
+                *counts.entry(word).or_default() += 1;
+                tell(word, entry, outcome);
+            }
+            Fate::Stays => passed = true,
+            Fate::Untried => {}
+        }
+    }
+    if passed {
+        spool.set_stalled(false);
+    }
+    let stays = entries.len() - done.len();
+    if !done.is_empty() {
+        spool.delete(done).await?;
+    }
+    for (word, count) in counts {
+        counter!(metric::SPOOL_DRAINED, "outcome" => word.as_str()).increment(count);
+    }
+    if passed {
+        Ok(Went::On(last, entries.len() - stays, stays))
+    } else {
+        Ok(Went::Blocked(last, entries.len()))
+    }
+}
+
+/// What nothing else keeps is at least in the log.
+fn tell(word: Done, entry: &Entry, outcome: &Outcome) {
+    let Request { source, body, .. } = &entry.request;
+    let (received, bytes) = (entry.received, body.len());
+    match (word, outcome) {
+        (Done::UnknownSource, _) => {
+            warn!(%source, received, bytes, "a spooled request is given up: its source is no longer there");
+        }
+        (Done::Poisonous, Err(reason)) => {
+            error!(%source, received, bytes, %reason, "a spooled request is given up");
+        }
+        _ => {}
+    }
+}
+
+/// Drains whenever there is something to drain and Postgres is there.
+pub(crate) async fn run(
+    spool: Spool,
+    pipeline: Pipeline,
+    mut snapshot: watch::Receiver<Snapshot>,
+    limits: ReadLimits,
+) {
+    let mut depth = spool.depth.clone();
+    let mut pauses = Backoff::between(LEAST_PAUSE, GREATEST_PAUSE);
+    let mut rests = Backoff::between(LEAST_REST, GREATEST_REST);
+    // The last key looked at in this round; when what stays is looked at again.
+    let (mut after, mut again) = (None, None);
+    let (mut blocked, mut drained) = (0, 0);
+    loop {
+        let more =
+            |depth: &Depth| depth.requests > 0 && after.is_none_or(|after| depth.next > after + 1);
+        let rest = async {
+            match again {
+                Some(again) => sleep_until(again).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            waited = depth.wait_for(more) => if waited.is_err() {
+                return;
+            },
+            () = rest => (after, again) = (None, None),
+        }
+        let up = snapshot.wait_for(|snapshot| snapshot.database == Database::Up);
+        if up.await.is_err() {
+            return;
+        }
+        let went = match batch(&spool, &pipeline, after, limits).await {
+            // Perhaps it is these requests, and not Postgres: those behind them are next.
+            Ok(Went::Blocked(last, requests)) if blocked >= MOST_BLOCKED => {
+                Went::On(last, 0, requests)
+            }
+            Ok(went) => went,
+            Err(reason) => {
+                error!(%reason, "the spool cannot be drained; trying again");
+                Went::Blocked(0, 0)
+            }
+        };
+        match went {
+            Went::On(last, done, stays) => {
+                pauses.reset();
+                (after, blocked) = (Some(last), 0);
+                drained += done;
+                if stays > 0 && again.is_none() {
+                    again = Some(Instant::now() + rests.pause());
+                }
+                if depth.borrow().requests == 0 {
+                    info!(requests = drained, "the spool is drained");
+                    rests.reset();
+                    drained = 0;
+                }
+            }
+            Went::Through => after = depth.borrow().next.checked_sub(1),
+            Went::Blocked(..) => {
+                blocked += 1;
+                sleep(pauses.pause()).await;
+            }
+        }
+    }
+}
+
+/// What one round has come to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Drained {
+    pub(super) done: usize,
+    pub(super) stays: usize,
+    /// Postgres stopped taking requests before the end.
+    pub(super) blocked: bool,
+}
+
+/// Drains once, from the oldest to the newest.
+pub(super) async fn once(
+    spool: &Spool,
+    pipeline: &Pipeline,
+    limits: ReadLimits,
+) -> Result<Drained, SpoolError> {
+    let mut drained = Drained::default();
+    let mut after = None;
+    loop {
+        match batch(spool, pipeline, after, limits).await? {
+            Went::On(last, done, stays) => {
+                after = Some(last);
+                drained.done += done;
+                drained.stays += stays;
+            }
+            Went::Through => return Ok(drained),
+            Went::Blocked(..) => {
+                drained.blocked = true;
+                return Ok(drained);
+            }
+        }
+    }
+}

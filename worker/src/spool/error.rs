@@ -1,0 +1,50 @@
+//! Why a spool cannot be used, and what to do.
+
+use std::path::Path;
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum SpoolError {
+    #[error(
+        "another process holds the spool {0}: end it first, or give each worker a folder of its own"
+    )]
+    Held(String),
+    #[error("there is no spool in {0}")]
+    Absent(String),
+    /// Never begun anew by itself: what is in it was acknowledged.
+    #[error(
+        "the spool {path} is damaged ({reason}): restore the file, or move it away and keep it, \
+         for requests in it were answered 200 and may not be in Postgres"
+    )]
+    Damaged { path: String, reason: String },
+    #[error("the spool {path} cannot be used: {reason}")]
+    Unusable { path: String, reason: String },
+}
+
+impl SpoolError {
+    pub(super) fn unusable(path: &Path, reason: impl std::fmt::Display) -> Self {
+        Self::Unusable {
+            path: path.display().to_string(),
+            reason: reason.to_string(),
+        }
+    }
+
+    /// What the database says; damage is told from trouble that may pass.
+    pub(super) fn of(path: &Path, error: impl Into<redb::Error>) -> Self {
+        let path_text = path.display().to_string();
+        match error.into() {
+            redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
+                Self::Held(path_text)
+            }
+            redb::Error::Io(error) if error.kind() != std::io::ErrorKind::InvalidData => {
+                Self::unusable(path, error)
+            }
+            error @ (redb::Error::PreviousIo | redb::Error::DatabaseClosed) => {
+                Self::unusable(path, error)
+            }
+            error => Self::Damaged {
+                path: path_text,
+                reason: error.to_string(),
+            },
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! The file of the spool: a redb database in a folder that one process holds.
+//!
+//! - A commit returns after fsync, in two phases: the second only marks as current what
+//!   the first has brought to the disk. So a torn last write is a commit that was never
+//!   answered, and damage to an earlier one is found rather than stepped over.
+//! - Opening reads every page and its checksum.
+//! - The file is made under another name and renamed when it is whole: an empty or
+//!   foreign one in its place is damage, never a new spool.
+//! - Nobody but its owner can read it: it holds URL tokens and Authorization values.
+
+use std::{
+    collections::BTreeSet,
+    fs::{DirBuilder, File, OpenOptions, TryLockError},
+    io::ErrorKind,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
+
+use redb::{
+    Builder, Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition,
+};
+
+use super::{
+    entry::{Entry, origin},
+    error::SpoolError,
+};
+
+const FILE: &str = "requests.redb";
+const LOCK: &str = "lock";
+/// By the order in which they came.
+const REQUESTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("requests");
+/// Of the sources whose webhooks are taken.
+const NAMES: TableDefinition<'_, &str, ()> = TableDefinition::new("names");
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const FORMAT: (&str, u64) = ("format", 1);
+const CACHE: usize = 16 << 20;
+/// An empty file that is larger is made smaller.
+const LARGE: u64 = 16 << 20;
+
+/// A spool that this process holds.
+#[derive(Debug)]
+pub(super) struct SpoolFile {
+    /// `None` between a failure and the next attempt to open it.
+    database: Option<Database>,
+    path: PathBuf,
+    _lock: File,
+}
+
+/// What one transaction changes.
+#[derive(Debug, Default)]
+pub(super) struct Change {
+    pub(super) puts: Vec<(u64, Vec<u8>)>,
+    pub(super) deletes: Vec<u64>,
+    pub(super) names: Option<BTreeSet<String>>,
+}
+
+/// One read's limits; it holds at least one entry, if there is one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReadLimits {
+    pub(crate) requests: usize,
+    pub(crate) bytes: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Made where it is missing.
+    Create,
+    Existing,
+}
+
+impl SpoolFile {
+    pub(super) fn open(folder: &Path, mode: Mode) -> Result<Self, SpoolError> {
+        let unusable = |error: std::io::Error| SpoolError::unusable(folder, error);
+        let absent = || SpoolError::Absent(folder.display().to_string());
+        let path = folder.join(FILE);
+        match mode {
+            Mode::Create => match DirBuilder::new().mode(0o700).create(folder) {
+                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
+                    return Err(unusable(error));
+                }
+                _ => {}
+            },
+            Mode::Existing if !path.exists() => return Err(absent()),
+            Mode::Existing => {}
+        }
+        let lock = private().truncate(false).open(folder.join(LOCK));
+        let lock = lock.map_err(unusable)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => SpoolError::Held(folder.display().to_string()),
+            TryLockError::Error(error) => unusable(error),
+        })?;
+        match std::fs::metadata(&path) {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => make(folder, &path)?,
+            Err(error) => return Err(unusable(error)),
+        }
+        let database = Some(load(&path, true)?);
+        Ok(Self {
+            database,
+            path,
+            _lock: lock,
+        })
+    }
+
+    /// Lets go of the database and opens it again: after a failure it refuses to go on.
+    pub(super) fn reopen(&mut self) -> Result<(), SpoolError> {
+        self.database = None;
+        self.database = Some(load(&self.path, false)?);
+        Ok(())
+    }
+
+    fn database(&self) -> Result<&Database, SpoolError> {
+        self.database
+            .as_ref()
+            .ok_or_else(|| SpoolError::unusable(&self.path, "an earlier write failed"))
+    }
+
+    fn failed(&self, error: impl Into<redb::Error>) -> SpoolError {
+        SpoolError::of(&self.path, error)
+    }
+
+    fn damaged(&self) -> SpoolError {
+        damaged(&self.path, "an entry cannot be read")
+    }
+
+    /// Returns after fsync, with the source and size of each entry that was deleted.
+    pub(super) fn apply(&self, change: &Change) -> Result<Vec<(String, u64)>, SpoolError> {
+        let mut deleted = Vec::new();
+        let transaction = begin(self.database()?).map_err(|e| self.failed(e))?;
+        {
+            let mut requests = transaction
+                .open_table(REQUESTS)
+                .map_err(|e| self.failed(e))?;
+            for (key, value) in &change.puts {
+                let inserted = requests.insert(key, value.as_slice());
+                inserted.map_err(|e| self.failed(e))?;
+            }
+            for key in &change.deletes {
+                let removed = requests.remove(key).map_err(|e| self.failed(e))?;
+                if let Some(removed) = removed {
+                    let bytes = removed.value();
+                    let (_, source) = origin(bytes).ok_or_else(|| self.damaged())?;
+                    deleted.push((source.to_owned(), bytes.len() as u64));
+                }
+            }
+            if let Some(names) = &change.names {
+                let mut table = transaction.open_table(NAMES).map_err(|e| self.failed(e))?;
+                table.retain(|_, ()| false).map_err(|e| self.failed(e))?;
+                for name in names {
+                    table
+                        .insert(name.as_str(), ())
+                        .map_err(|e| self.failed(e))?;
+                }
+            }
+        }
+        transaction.commit().map_err(|e| self.failed(e))?;
+        Ok(deleted)
+    }
+
+    /// Deletes what lies at `key` and after it. Where there is nothing, nothing is
+    /// written, for the disk may be full.
+    pub(super) fn cut(&self, key: u64) -> Result<(), SpoolError> {
+        let mut found = false;
+        self.scan(key.checked_sub(1), |_, _| {
+            found = true;
+            Some(false)
+        })?;
+        if !found {
+            return Ok(());
+        }
+        let transaction = begin(self.database()?).map_err(|e| self.failed(e))?;
+        {
+            let requests = transaction.open_table(REQUESTS);
+            let mut requests = requests.map_err(|e| self.failed(e))?;
+            let cut = requests.retain_in(key.., |_, _| false);
+            cut.map_err(|e| self.failed(e))?;
+        }
+        transaction.commit().map_err(|e| self.failed(e))
+    }
+
+    /// The oldest entries whose keys are greater than `after`, in order.
+    pub(super) fn read(
+        &self,
+        after: Option<u64>,
+        limits: ReadLimits,
+    ) -> Result<Vec<(u64, Entry)>, SpoolError> {
+        let mut entries: Vec<(u64, Entry)> = Vec::new();
+        let mut bytes = 0;
+        self.scan(after, |key, value| {
+            bytes += value.len();
+            let fits = entries.len() < limits.requests && bytes <= limits.bytes;
+            if !fits && !entries.is_empty() {
+                return Some(false);
+            }
+            entries.push((key, Entry::decode(value)?));
+            Some(true)
+        })?;
+        Ok(entries)
+    }
+
+    /// Shows every entry after a key, in order, until `each` has seen enough; `None` of
+    /// it means damage.
+    pub(super) fn scan(
+        &self,
+        after: Option<u64>,
+        mut each: impl FnMut(u64, &[u8]) -> Option<bool>,
+    ) -> Result<(), SpoolError> {
+        let transaction = self.database()?.begin_read().map_err(|e| self.failed(e))?;
+        let requests = transaction
+            .open_table(REQUESTS)
+            .map_err(|e| self.failed(e))?;
+        let from = match after {
+            Some(u64::MAX) => return Ok(()),
+            Some(key) => key + 1,
+            None => 0,
+        };
+        for row in requests.range(from..).map_err(|e| self.failed(e))? {
+            let (key, value) = row.map_err(|e| self.failed(e))?;
+            if !each(key.value(), value.value()).ok_or_else(|| self.damaged())? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// When the oldest entry came.
+    pub(super) fn oldest(&self) -> Result<Option<u64>, SpoolError> {
+        let mut oldest = None;
+        self.scan(None, |_, value| {
+            oldest = Some(origin(value)?.0);
+            Some(false)
+        })?;
+        Ok(oldest)
+    }
+
+    pub(super) fn names(&self) -> Result<BTreeSet<String>, SpoolError> {
+        let transaction = self.database()?.begin_read().map_err(|e| self.failed(e))?;
+        let names = transaction.open_table(NAMES).map_err(|e| self.failed(e))?;
+        let mut read = BTreeSet::new();
+        for row in names.iter().map_err(|e| self.failed(e))? {
+            let (name, _) = row.map_err(|e| self.failed(e))?;
+            read.insert(name.value().to_owned());
+        }
+        Ok(read)
+    }
+
+    /// Gives the room of what was deleted back to the file system, where nothing is left.
+    pub(super) fn shrink(&mut self) -> Result<(), SpoolError> {
+        let length = std::fs::metadata(&self.path).map_or(0, |file| file.len());
+        let Some(database) = self.database.as_mut().filter(|_| length > LARGE) else {
+            return Ok(());
+        };
+        match database.compact() {
+            Ok(_) => Ok(()),
+            Err(error) => Err(SpoolError::of(&self.path, error)),
+        }
+    }
+}
+
+fn damaged(path: &Path, reason: impl Into<String>) -> SpoolError {
+    SpoolError::Damaged {
+        path: path.display().to_string(),
+        reason: reason.into(),
+    }
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).mode(0o600);
+    options
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE);
+    builder
+}
+
+fn begin(database: &Database) -> Result<redb::WriteTransaction, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    transaction.set_two_phase_commit(true);
+    Ok(transaction)
+}
+
+fn make(folder: &Path, path: &Path) -> Result<(), SpoolError> {
+    let unusable = |error: std::io::Error| SpoolError::unusable(folder, error);
+    let unfinished = path.with_extension("new");
+    let empty = private().truncate(true).open(&unfinished);
+    drop(empty.map_err(unusable)?);
+    let fill = || -> Result<(), redb::Error> {
+        let database = builder().create(&unfinished)?;
+        let transaction = begin(&database)?;
+        transaction.open_table(REQUESTS)?;
+        transaction.open_table(NAMES)?;
+        transaction.open_table(META)?.insert(FORMAT.0, FORMAT.1)?;
+        transaction.commit()?;
+        Ok(database.close()?)
+    };
+    fill().map_err(|error| SpoolError::of(path, error))?;
+    std::fs::rename(&unfinished, path).map_err(unusable)?;
+    let folder = File::open(folder).map_err(unusable)?;
+    folder.sync_all().map_err(unusable)
+}
+
+/// `thorough` reads every page, also where the file was closed in good order.
+fn load(path: &Path, thorough: bool) -> Result<Database, SpoolError> {
+    let length = std::fs::metadata(path).map_err(|e| SpoolError::unusable(path, e))?;
+    if length.len() == 0 {
+        return Err(damaged(path, "it is empty"));
+    }
+    // What was altered by others may make the library panic where it trusts itself.
+    let opened = catch_unwind(AssertUnwindSafe(|| -> Result<_, redb::Error> {
+        let database = builder().set_check_integrity_on_open(thorough).open(path)?;
+        let transaction = database.begin_read()?;
+        let format = transaction.open_table(META)?.get(FORMAT.0)?;
+        let format = format.map(|format| format.value());
+        transaction.open_table(REQUESTS)?.len()?;
+        transaction.open_table(NAMES)?.len()?;
+        Ok((database, format))
+    }));
+    match opened {
+        Ok(Ok((database, Some(format)))) if format == FORMAT.1 => Ok(database),
+        Ok(Ok((_, format))) => Err(SpoolError::unusable(
+            path,
+            format!(
+                "its format is {format:?}, and this worker knows {}",
+                FORMAT.1
+            ),
+        )),
+        Ok(Err(error)) => Err(SpoolError::of(path, error)),
+        Err(_) => Err(damaged(path, "its pages contradict each other")),
+    }
+}

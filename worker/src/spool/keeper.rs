@@ -1,0 +1,250 @@
+//! The keeper: a thread of its own that owns the file, so that nothing else waits for
+//! the disk, and one fsync serves all who wait for it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use tokio::sync::{
+    mpsc::{UnboundedReceiver, error::TryRecvError},
+    oneshot, watch,
+};
+use tracing::{error, info, warn};
+
+use super::{
+    Depth, Names, Unspooled,
+    bound::Bound,
+    entry::{Entry, origin},
+    error::SpoolError,
+    file::{Change, ReadLimits, SpoolFile},
+};
+use crate::exit::Vital;
+
+/// Of one transaction. What waits beyond it is in the next one.
+const GROUP_ASKS: usize = 4096;
+const GROUP_BYTES: usize = 16 << 20;
+
+/// What the keeper is asked. Every answer comes after fsync.
+#[derive(Debug)]
+pub(super) enum Ask {
+    Put(Entry, oneshot::Sender<Result<(), Unspooled>>),
+    Delete(Vec<u64>, oneshot::Sender<Result<(), SpoolError>>),
+    Read(Option<u64>, ReadLimits, oneshot::Sender<Read>),
+    Names(BTreeSet<String>),
+}
+
+/// Entries with their keys, in order.
+pub(super) type Read = Result<Vec<(u64, Entry)>, SpoolError>;
+
+/// Owns the file and knows what is in it.
+///
+/// Promises:
+/// - A request is answered after the commit that holds it, in one group with all that
+///   waited meanwhile.
+/// - What was refused is not in the file, also when a commit failed half-way: what such
+///   a commit has left is deleted before anything else is written.
+/// - Beyond the bound nothing is written.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    file: SpoolFile,
+    bound: Bound,
+    /// Of the next entry.
+    next: u64,
+    requests: u64,
+    /// A commit failed: what is in the file is to be looked at first.
+    doubtful: bool,
+    depth: watch::Sender<Depth>,
+    names: watch::Sender<Names>,
+    _vital: Option<Vital>,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        file: SpoolFile,
+        limit: u64,
+        vital: Option<Vital>,
+    ) -> Result<Self, SpoolError> {
+        let names = file.names()?;
+        let mut keeper = Self {
+            file,
+            bound: Bound::new(limit),
+            next: 0,
+            requests: 0,
+            doubtful: false,
+            depth: watch::Sender::new(Depth::default()),
+            names: watch::Sender::new(shared(&names)),
+            _vital: vital,
+        };
+        keeper.count()?;
+        Ok(keeper)
+    }
+
+    pub(super) fn depth(&self) -> watch::Receiver<Depth> {
+        self.depth.subscribe()
+    }
+
+    pub(super) fn names(&self) -> watch::Receiver<Names> {
+        self.names.subscribe()
+    }
+
+    /// Serves until nobody can ask any more.
+    pub(super) fn run(mut self, mut asks: UnboundedReceiver<Ask>) {
+        while let Some(first) = asks.blocking_recv() {
+            let mut group = Group::default();
+            self.take(first, &mut group);
+            while group.asks < GROUP_ASKS && group.bytes < GROUP_BYTES {
+                match asks.try_recv() {
+                    Ok(ask) => self.take(ask, &mut group),
+                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                }
+            }
+            self.settle(group);
+        }
+    }
+
+    fn take(&mut self, ask: Ask, group: &mut Group) {
+        group.asks += 1;
+        match ask {
+            Ask::Put(entry, reply) => {
+                // Nobody waits for it any more: it was never acknowledged.
+                if reply.is_closed() {
+                    return;
+                }
+                let value = entry.encode();
+                if !self.bound.admit(&entry.request.source, value.len() as u64) {
+                    let _ = reply.send(Err(Unspooled::Full));
+                    return;
+                }
+                let key = self.next + group.change.puts.len() as u64;
+                group.bytes += value.len();
+                group.change.puts.push((key, value));
+                group.stored.push(reply);
+            }
+            Ask::Delete(keys, reply) => {
+                group.change.deletes.extend(keys);
+                group.deleted.push(reply);
+            }
+            Ask::Names(names) => {
+                if *self.names.borrow() != shared(&names) {
+                    group.change.names = Some(names);
+                }
+            }
+            Ask::Read(after, limits, reply) => group.reads.push((after, limits, reply)),
+        }
+    }
+
+    fn settle(&mut self, group: Group) {
+        let committed = self.commit(&group.change);
+        match &committed {
+            Ok(()) => {
+                group.stored.into_iter().for_each(|reply| {
+                    let _ = reply.send(Ok(()));
+                });
+            }
+            Err(failure) => {
+                warn!(reason = %failure, "the spool does not take requests");
+                for reply in group.stored {
+                    let _ = reply.send(Err(Unspooled::Failed(failure.clone())));
+                }
+            }
+        }
+        for reply in group.deleted {
+            let _ = reply.send(committed.clone());
+        }
+        for (after, limits, reply) in group.reads {
+            let _ = reply.send(self.file.read(after, limits));
+        }
+    }
+
+    fn commit(&mut self, change: &Change) -> Result<(), SpoolError> {
+        if self.doubtful {
+            self.recover()?;
+        }
+        let nothing = change.puts.is_empty() && change.deletes.is_empty() && change.names.is_none();
+        if nothing {
+            return Ok(());
+        }
+        let deleted = match self.file.apply(change) {
+            Ok(deleted) => deleted,
+            Err(failure) => {
+                self.doubtful = true;
+                // At once, so that reads go on.
+                if let Err(again) = self.recover() {
+                    error!(reason = %again, "the spool cannot be opened again");
+                }
+                return Err(failure);
+            }
+        };
+        if self.requests == 0 && !change.puts.is_empty() {
+            info!("requests go to the spool");
+        }
+        self.next += change.puts.len() as u64;
+        self.requests += change.puts.len() as u64;
+        self.requests = self.requests.saturating_sub(deleted.len() as u64);
+        for (source, bytes) in &deleted {
+            self.bound.release(source, *bytes);
+        }
+        if let Some(names) = &change.names {
+            self.names.send_replace(shared(names));
+        }
+        if self.requests == 0 && !deleted.is_empty() {
+            self.shrink();
+        }
+        self.tell()
+    }
+
+    /// Opens the file anew and deletes what a failed commit may have left in it.
+    fn recover(&mut self) -> Result<(), SpoolError> {
+        self.file.reopen()?;
+        self.file.cut(self.next)?;
+        self.count()?;
+        self.doubtful = false;
+        Ok(())
+    }
+
+    fn shrink(&mut self) {
+        if let Err(reason) = self.file.shrink() {
+            warn!(%reason, "the spool's file keeps its size");
+            self.doubtful = true;
+        }
+    }
+
+    /// Counts what is in the file.
+    fn count(&mut self) -> Result<(), SpoolError> {
+        let mut bound = Bound::new(self.bound.limit());
+        let (mut requests, mut next) = (0, self.next);
+        self.file.scan(None, |key, value| {
+            let (_, source) = origin(value)?;
+            bound.hold(source, value.len() as u64);
+            requests += 1;
+            next = next.max(key + 1);
+            Some(true)
+        })?;
+        (self.bound, self.requests, self.next) = (bound, requests, next);
+        self.tell()
+    }
+
+    fn tell(&self) -> Result<(), SpoolError> {
+        let depth = Depth {
+            requests: self.requests,
+            bytes: self.bound.taken(),
+            oldest: self.file.oldest()?,
+            next: self.next,
+        };
+        self.depth.send_replace(depth);
+        Ok(())
+    }
+}
+
+fn shared(names: &BTreeSet<String>) -> Names {
+    Arc::new(names.iter().map(|name| name.as_str().into()).collect())
+}
+
+/// Asks that are served by one commit.
+#[derive(Debug, Default)]
+struct Group {
+    asks: usize,
+    bytes: usize,
+    change: Change,
+    stored: Vec<oneshot::Sender<Result<(), Unspooled>>>,
+    deleted: Vec<oneshot::Sender<Result<(), SpoolError>>>,
+    reads: Vec<(Option<u64>, ReadLimits, oneshot::Sender<Read>)>,
+}

@@ -1,0 +1,122 @@
+mod damage;
+mod drained;
+mod killed;
+
+use std::path::Path;
+
+use super::*;
+use crate::request::fake;
+
+const LIMIT: u64 = 1 << 30;
+
+/// Opens it once nobody holds it: a keeper lets go some time after its spool was dropped,
+/// and a process that another test starts has its files until it runs its own program.
+pub(crate) fn open(folder: &Path, limit: u64) -> Result<Spool, SpoolError> {
+    loop {
+        match Spool::open(folder, Mode::Create, limit, None) {
+            Err(SpoolError::Held(_)) => std::thread::yield_now(),
+            other => return other,
+        }
+    }
+}
+
+fn reopen(folder: &Path) -> Spool {
+    open(folder, LIMIT).unwrap()
+}
+
+async fn bodies(spool: &Spool) -> Vec<String> {
+    let limits = ReadLimits {
+        requests: usize::MAX,
+        bytes: usize::MAX,
+    };
+    let entries = spool.read(None, limits).await.unwrap();
+    let bodies = entries.iter().map(|(_, entry)| &entry.request.body);
+    bodies
+        .map(|body| String::from_utf8(body.to_vec()).unwrap())
+        .collect()
+}
+
+#[tokio::test]
+async fn what_was_kept_is_there_after_a_restart_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = open(folder.path(), LIMIT).unwrap();
+    let puts = (0..100).map(|number| spool.put(fake::request("s", &format!("{number:03}"))));
+    for put in futures_util::future::join_all(puts).await {
+        put.unwrap();
+    }
+    let depth = spool.depth();
+    drop(spool);
+    let spool = reopen(folder.path());
+    assert_eq!(spool.depth(), depth);
+    assert_eq!(depth.requests, 100);
+    let expected: Vec<_> = (0..100).map(|number| format!("{number:03}")).collect();
+    assert_eq!(bodies(&spool).await, expected);
+}
+
+#[tokio::test]
+async fn a_folder_has_one_holder() {
+    let folder = tempfile::tempdir().unwrap();
+    let _held = open(folder.path(), LIMIT).unwrap();
+    for mode in [Mode::Create, Mode::Existing] {
+        let error = Spool::open(folder.path(), mode, 0, None).unwrap_err();
+        assert!(matches!(error, SpoolError::Held(_)), "{error}");
+        assert!(error.to_string().contains("folder of its own"));
+    }
+}
+
+#[test]
+fn a_folder_that_cannot_be_used_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let error = Spool::open(folder.path(), Mode::Existing, 0, None).unwrap_err();
+    assert!(matches!(error, SpoolError::Absent(_)), "{error}");
+    let file = folder.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    for path in [file, folder.path().join("a/b")] {
+        let error = open(&path, LIMIT).unwrap_err();
+        assert!(matches!(error, SpoolError::Unusable { .. }), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn the_bound_refuses_and_keeps_what_was_taken() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = open(folder.path(), 1_000).unwrap();
+    let put = |source: &'static str| spool.put(fake::request(source, &"x".repeat(200)));
+    assert_eq!(put("a").await, Ok(()));
+    assert_eq!(put("a").await, Ok(()));
+    assert_eq!(put("a").await, Err(Unspooled::Full), "half of it");
+    assert_eq!(put("b").await, Ok(()));
+    assert_eq!(put("b").await, Ok(()));
+    assert_eq!(put("c").await, Err(Unspooled::Full), "all of it");
+    assert_eq!(spool.depth().requests, 4);
+    spool.delete(vec![0]).await.unwrap();
+    assert_eq!(put("a").await, Ok(()));
+    drop(spool);
+    assert_eq!(reopen(folder.path()).depth().requests, 4);
+}
+
+#[tokio::test]
+async fn names_are_remembered() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = open(folder.path(), LIMIT).unwrap();
+    assert!(!spool.knows_any());
+    let mut off = crate::directory::fake::source("off", "arpoone");
+    off.enabled = false;
+    let sources = [
+        crate::directory::fake::source("sms", "arpoone"),
+        crate::directory::fake::source("chat", "ppoppo"),
+        off,
+    ];
+    let (sender, receiver) = watch::channel(Snapshot::default());
+    let remember = tokio::spawn(spool.clone().remember(receiver));
+    sender.send_replace(crate::directory::fake::snapshot(&sources));
+    let mut names = spool.names.clone();
+    names.wait_for(|names| !names.is_empty()).await.unwrap();
+    drop(sender);
+    remember.await.unwrap();
+    drop((spool, names));
+    let spool = reopen(folder.path());
+    assert_eq!(spool.knows("sms").as_deref(), Some("sms"));
+    assert_eq!(spool.knows("chat"), None);
+    assert_eq!(spool.knows("off"), None);
+}

@@ -1,0 +1,126 @@
+use std::time::Duration;
+
+use super::*;
+use crate::{
+    directory::fake::{snapshot, source},
+    request::{Outcome, Refusal, Request, Verdict},
+    spool::drain,
+    testing,
+};
+
+const LIMITS: ReadLimits = ReadLimits {
+    requests: 3,
+    bytes: 1_000,
+};
+
+/// By what the body says.
+fn as_told(request: &Request) -> Outcome {
+    let body = std::str::from_utf8(&request.body).unwrap();
+    let verdict = match body.split('-').next().unwrap() {
+        "unauthorized" => Verdict::Unauthorized,
+        "malformed" => Verdict::Malformed,
+        "unknown" => Verdict::UnknownSource,
+        "disabled" => Verdict::Disabled,
+        "poison" => return Err(Refusal::Poisonous("as told".into())),
+        "odd" => return Err(Refusal::Unavailable("as told".into())),
+        _ => Verdict::Accepted,
+    };
+    Ok(fake::receipt(verdict))
+}
+
+fn away(_: &Request) -> Outcome {
+    Err(Refusal::Unavailable("as told".into()))
+}
+
+async fn spool(folder: &Path, requests: &[&str]) -> Spool {
+    let spool = open(folder, LIMIT).unwrap();
+    for body in requests {
+        spool.put(fake::request("s", body)).await.unwrap();
+    }
+    spool
+}
+
+#[actix::test]
+async fn what_is_done_goes_in_order_and_what_may_pass_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let requests = [
+        "a",
+        "disabled-1",
+        "b",
+        "unauthorized",
+        "malformed",
+        "unknown",
+        "poison",
+        "odd-1",
+        "c",
+    ];
+    let spool = spool(folder.path(), &requests).await;
+    let (pipeline, seen) = testing::pipeline(as_told, Duration::from_secs(5));
+    let drained = drain::once(&spool, &pipeline, LIMITS).await.unwrap();
+    assert_eq!(
+        (drained.done, drained.stays, drained.blocked),
+        (7, 2, false)
+    );
+    assert_eq!(bodies(&spool).await, ["disabled-1", "odd-1"]);
+    let seen = seen.lock().unwrap();
+    let seen: Vec<_> = seen.iter().map(|request| &request.body[..]).collect();
+    assert_eq!(seen, requests.map(str::as_bytes));
+}
+
+#[actix::test]
+async fn nothing_is_deleted_that_was_not_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = spool(folder.path(), &["a", "b", "c", "d"]).await;
+    let (pipeline, seen) = testing::pipeline(away, Duration::from_secs(5));
+    let drained = drain::once(&spool, &pipeline, LIMITS).await.unwrap();
+    assert!(drained.blocked);
+    assert_eq!(bodies(&spool).await, ["a", "b", "c", "d"]);
+    assert_eq!(
+        seen.lock().unwrap().len(),
+        3,
+        "no further than the first batch"
+    );
+}
+
+#[actix::test]
+async fn a_batch_is_bounded_in_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let large = "x".repeat(960);
+    let spool = spool(folder.path(), &[&large, &large, "a", "b"]).await;
+    for (after, expected) in [(None, 1), (Some(0), 1), (Some(1), 2)] {
+        let read = spool.read(after, LIMITS).await.unwrap();
+        assert_eq!(read.len(), expected, "{after:?}");
+    }
+}
+
+#[actix::test]
+async fn it_waits_for_postgres_and_goes_on_with_what_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = spool(folder.path(), &["a", "disabled-1", "b"]).await;
+    spool.set_stalled(true);
+    assert!(spool.is_stalled());
+    let (pipeline, seen) = testing::pipeline(as_told, Duration::from_secs(5));
+    let (sender, receiver) = watch::channel(Snapshot::default());
+    let running = tokio::spawn(drain::run(spool.clone(), pipeline, receiver, LIMITS));
+    spool.put(fake::request("s", "c")).await.unwrap();
+    assert!(seen.lock().unwrap().is_empty(), "Postgres is away");
+
+    sender.send_replace(snapshot(&[source("s", "arpoone")]));
+    let mut depth = spool.depth.clone();
+    depth.wait_for(|depth| depth.requests == 1).await.unwrap();
+    assert_eq!(bodies(&spool).await, ["disabled-1"]);
+    assert!(!spool.is_stalled());
+    spool.put(fake::request("s", "d")).await.unwrap();
+    depth
+        .wait_for(|depth| depth.next == 5 && depth.requests == 1)
+        .await
+        .unwrap();
+    let tried = seen
+        .lock()
+        .unwrap()
+        .iter()
+        .filter(|r| r.body == "disabled-1")
+        .count();
+    assert_eq!(tried, 1, "what stays does not go with every batch");
+    running.abort();
+}
