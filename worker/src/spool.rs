@@ -4,7 +4,7 @@
 //! is answered 200 after fsync. It is verified at the drain, where Postgres decides as it
 //! does of any other request; it leaves the spool after the commit that holds it.
 //!
-//! - [`file`] is what lies on the disk, [`entry`] one request in it, [`bound`] how much.
+//! - [`mod@file`] is what lies on the disk, [`entry`] one request in it, [`bound`] how much.
 //! - [`keeper`] owns the file, in a thread of its own, and commits in groups.
 //! - [`route`] says what is spooled, [`drain`] brings it to Postgres.
 //! - [`command`] is `tidings-worker spool`.
