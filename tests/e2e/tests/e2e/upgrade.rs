@@ -9,7 +9,7 @@ use xtask::cluster::Cluster;
 use xtask::stage::DATABASE;
 
 /// Every released version: an upgrade may start at any.
-const RELEASED: [&str; 2] = ["0.1.0", "0.2.0"];
+const RELEASED: [&str; 3] = ["0.1.0", "0.2.0", "0.3.0"];
 const UPGRADE: &str = "alter extension tidings update";
 
 /// Sources and secrets of all providers, in use.
