@@ -1,6 +1,9 @@
 use clap::CommandFactory;
 
+use std::time::Duration;
+
 use super::*;
+use crate::units::Bytes;
 
 const URL: &str = "postgres://tidings:s3cret@db.internal:5433/app";
 

@@ -1,0 +1,85 @@
+//! The settings of the commands that look: `check`, `schema` and `spool`.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Subcommand};
+use tidings_core::wire::Names;
+
+use super::DatabaseArgs;
+use crate::units::duration;
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+
+    /// How long to wait for a stream's first event
+    #[arg(long, value_name = "TIME", default_value = "5s")]
+    #[arg(value_parser = duration)]
+    pub(crate) wait: Duration,
+
+    /// Print each finding as a line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SchemaArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+
+    /// The source, whose endpoint is asked by server reflection
+    pub(crate) source: String,
+
+    /// The method, where it is not found by itself: /package.Service/Method
+    #[arg(long, value_name = "METHOD")]
+    pub(crate) method: Option<String>,
+
+    /// The provider's names and ours, as set_source_schema takes them (default: the source's)
+    #[arg(long, value_name = "JSON", value_parser = names)]
+    pub(crate) names: Option<Names>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SpoolCommand {
+    /// Say how much is in it, and since when
+    Status(SpoolStatusArgs),
+    /// Bring what is in it to Postgres, then exit
+    Drain(SpoolDrainArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SpoolStatusArgs {
+    /// The spool's folder
+    #[arg(long, env = "TIDINGS_SPOOL_DIR", value_name = "DIR")]
+    pub(crate) spool_dir: PathBuf,
+
+    /// Print it as a line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SpoolDrainArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+
+    /// The spool's folder
+    #[arg(long, env = "TIDINGS_SPOOL_DIR", value_name = "DIR")]
+    pub(crate) spool_dir: PathBuf,
+
+    /// How long a batch may wait for its commit
+    #[arg(
+        long,
+        env = "TIDINGS_PATIENCE",
+        value_name = "TIME",
+        default_value = "20s"
+    )]
+    #[arg(value_parser = duration)]
+    pub(crate) patience: Duration,
+}
+
+fn names(text: &str) -> Result<Names, String> {
+    serde_json::from_str(text)
+        .map_err(|_| r#"not names: write them like {"id": "event_id"}"#.to_owned())
+}

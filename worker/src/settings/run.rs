@@ -1,0 +1,105 @@
+//! The settings of `run`.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use super::{DatabaseArgs, LimitArgs};
+use crate::{log, serve_tls::TlsArgs, units::duration};
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+
+    /// Where webhooks, probes and metrics are answered; port 0 is any free port
+    #[arg(
+        long,
+        env = "TIDINGS_HTTP_LISTEN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub(crate) http_listen: SocketAddr,
+
+    /// Where gRPC pushes are answered; port 0 is any free port
+    #[arg(
+        long,
+        env = "TIDINGS_GRPC_LISTEN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8081"
+    )]
+    pub(crate) grpc_listen: SocketAddr,
+
+    #[command(flatten)]
+    pub(crate) tls: TlsArgs,
+
+    /// How long a request may wait for its commit before it is answered 503
+    #[arg(
+        long,
+        env = "TIDINGS_PATIENCE",
+        value_name = "TIME",
+        default_value = "20s"
+    )]
+    #[arg(value_parser = duration)]
+    pub(crate) patience: Duration,
+
+    /// Keep webhooks in this folder while Postgres is away; without it they get 503
+    ///
+    /// Made if it is missing, on a disk that keeps what is synced. Each worker needs its own.
+    #[arg(long, env = "TIDINGS_SPOOL_DIR", value_name = "DIR")]
+    pub(crate) spool_dir: Option<PathBuf>,
+
+    /// How long a drain may take
+    #[arg(
+        long,
+        env = "TIDINGS_DRAIN_TIMEOUT",
+        value_name = "TIME",
+        default_value = "25s"
+    )]
+    #[arg(value_parser = duration)]
+    pub(crate) drain_timeout: Duration,
+
+    /// Read the sources this often, in case a notification is lost
+    #[arg(
+        long,
+        env = "TIDINGS_SOURCE_POLL",
+        value_name = "TIME",
+        default_value = "30s"
+    )]
+    #[arg(value_parser = duration)]
+    pub(crate) source_poll: Duration,
+
+    /// Call tidings.maintain this often: partitions, retention
+    #[arg(
+        long,
+        env = "TIDINGS_MAINTAIN_EVERY",
+        value_name = "TIME",
+        default_value = "1h"
+    )]
+    #[arg(value_parser = duration)]
+    pub(crate) maintain_every: Duration,
+
+    /// What to log: a level, or a filter such as info,tidings_worker=debug
+    #[arg(
+        long,
+        env = "TIDINGS_LOG",
+        value_name = "FILTER",
+        default_value = "info,actix_server=warn"
+    )]
+    #[arg(value_parser = log::filter)]
+    pub(crate) log: String,
+
+    /// How to log, on stderr
+    #[arg(
+        long,
+        env = "TIDINGS_LOG_FORMAT",
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t
+    )]
+    pub(crate) log_format: log::Format,
+
+    // Last, as its heading holds for every flag after it.
+    #[command(flatten)]
+    pub(crate) limits: LimitArgs,
+}
