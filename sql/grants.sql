@@ -49,11 +49,23 @@ begin
     'grant execute on function tidings.ingest(text, bytea, jsonb), tidings.ingest_batch(text[], bytea[], jsonb[]),'
     ' tidings.verify(text, bytea, jsonb), tidings.find_source(text, jsonb),'
     ' tidings.stream_cursor(text), tidings.stream_secret(text),'
+    ' tidings.hold_streams(uuid, text, text[], interval), tidings.release_streams(uuid),'
     ' tidings.report_stream(text, text, text, int, text, timestamptz, timestamptz), tidings.maintain() to %s', role);
+  -- A server that logs parameters would log the headers, and what they prove.
+  if current_setting('server_version_num')::int >= 150000
+     and not has_parameter_privilege(role, 'log_parameter_max_length', 'set') then
+    begin
+      execute format('grant set on parameter log_parameter_max_length to %s', role);
+    exception when insufficient_privilege then
+      raise notice using
+        message = format('role %s cannot keep secrets out of the server''s log, should that log parameters', role),
+        hint = format('As a superuser: GRANT SET ON PARAMETER log_parameter_max_length TO %s', role);
+    end;
+  end if;
 end
 $$;
 comment on function grant_worker(regrole) is
-  'Lets a role do what the worker does: read the sources and their schemas, verify, ingest, report on streams, and call maintain. It can read no event, nothing of what was rejected, and no secret but those with which it dials.';
+  'Lets a role do what the worker does: read the sources and their schemas, verify, ingest, hold streams and report on them, and call maintain; and, from Postgres 15 on, set log_parameter_max_length, by which it keeps the headers of requests out of the server''s log. It can read no event, nothing of what was rejected, and no secret but those with which it dials.';
 
 revoke all on all functions in schema tidings from public;
 grant usage on schema tidings to public;

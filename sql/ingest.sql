@@ -22,6 +22,7 @@ declare
   last_id tidings.ulid;
   receipts tidings.receipt[];
   is_replay constant boolean := verified is not null;
+  fenced int[];
 begin
   if cardinality(sources) is distinct from cardinality(bodies)
      or cardinality(sources) is distinct from cardinality(headers)
@@ -40,6 +41,11 @@ begin
     perform set_config('idle_in_transaction_session_timeout', '10s', true);
   end if;
 
+  -- Before readers wait for this transaction, as this may wait for a stream that changes hands.
+  if exists (select from unnest(headers) h where h ? 'lease-epoch') then
+    fenced := tidings._fenced(sources, headers);
+  end if;
+
   -- Each of the following is a statement of its own, in this order: see log.sql.
   perform tidings._log_enter();
   newest := tidings._log_newest();
@@ -53,6 +59,7 @@ begin
       case
         when s.id is null then 'unknown_source'
         when not s.enabled then 'disabled'
+        when r.ordinal = any (fenced) then 'fenced'
         when r.verified then case when r.body is null then 'malformed' end
         when not tidings._verify(s.provider, p.secrets, p.url_tokens, p.allow_unauthenticated, r.body, r.headers::text)
           then 'unauthorized'
@@ -155,6 +162,7 @@ begin
       case r.refused
         when 'unknown_source' then format('no source is named %s', coalesce('"' || r.source || '"', 'null'))
         when 'disabled' then format('source "%s" is disabled', r.source)
+        when 'fenced' then format('another worker follows the stream of source "%s"', r.source)
         when 'unauthorized' then 'the request does not carry what the source demands'
         when 'malformed' then 'the body is null'
         else array_to_string(o.reasons, '; ') || case when o.rejected > 3 then '; ..' else '' end
@@ -176,6 +184,12 @@ begin
       notify tidings;
     end if;
   end if;
+  -- "Duplicate" promises what "inserted" does. The events' own commit may be visible here
+  -- and not yet be where this server's commits have to arrive, as on a standby; this
+  -- transaction waits for that by a commit of its own, which comes after theirs.
+  if exists (select from unnest(receipts) r where r.duplicate > 0) then
+    perform pg_current_xact_id();
+  end if;
   return query select r.* from unnest(receipts) r;
 end
 $$;
@@ -192,7 +206,7 @@ begin
 end
 $$;
 comment on function ingest_batch(text[], bytea[], jsonb[]) is
-  'Takes many requests in one statement, and tells of each what became of it, in their order. All of it is stored when the transaction commits: answer the senders after that. One bad request, or one bad item, fails no other. Headers have names in lower case; "url-token" is the token of the URL, and "receipt-id" (a UUID of version 7, or a ULID) the time and identity of the receipt, so that a batch can be repeated. SQLSTATE 2202E where the arrays differ in length, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
+  'Takes many requests in one statement, and tells of each what became of it, in their order. All of it is stored when the transaction commits: answer the senders after that. One bad request, or one bad item, fails no other. Headers have names in lower case; "url-token" is the token of the URL, and "receipt-id" (a UUID of version 7, or a ULID) the time and identity of the receipt, so that a batch can be repeated; "lease-epoch" is that of the lease under which a stream was read (see hold_streams). SQLSTATE 2202E where the arrays differ in length, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
 
 create function ingest(source text, body bytea, headers jsonb default '{}')
   returns receipt

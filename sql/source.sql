@@ -194,6 +194,7 @@ begin
   delete from tidings.source_schema where source_id = of_source;
   delete from tidings.stream where source_id = of_source;
   delete from tidings.stream_state where source_id = of_source;
+  delete from tidings.stream_lease where source_id = of_source;
   delete from tidings.rejected where source_id = of_source;
   delete from tidings.source where id = of_source;
 end

@@ -52,6 +52,10 @@ begin
     report_stream.next_try_at, at
   from tidings.source s
   where s.name = report_stream.source and tidings._is_dialed(s.provider)
+    -- Whose stream went to another one has nothing to say of it any more.
+    and not exists (
+      select from tidings.stream_lease l
+      where l.source_id = s.id and l.expires_at > at and l.worker <> report_stream.worker)
   on conflict (source_id) do update set
     state = excluded.state, worker = excluded.worker, failures = excluded.failures,
     next_try_at = excluded.next_try_at, reported_at = excluded.reported_at,
@@ -62,7 +66,7 @@ begin
 end
 $$;
 comment on function report_stream(text, text, text, int, text, timestamptz, timestamptz) is
-  'For the worker: what it is doing with a stream that it dials. Without "last_error" the last one stays; "last_error_at" is when it was, by default now. A source that does not exist any more is no error. SQLSTATE 22023 for an unknown state.';
+  'For the worker: what it is doing with a stream that it dials. Without "last_error" the last one stays; "last_error_at" is when it was, by default now. A source that does not exist any more is no error, nor is a stream that another worker holds: neither changes anything. SQLSTATE 22023 for an unknown state.';
 
 create view stream_status as
   select
@@ -74,10 +78,11 @@ create view stream_status as
       else t.state
     end as state,
     t.since, t.worker, t.connected_at, m.cursor, m.updated_at as last_event_at,
-    t.failures, t.last_error, t.last_error_at, t.next_try_at, t.reported_at
+    t.failures, t.last_error, t.last_error_at, t.next_try_at, t.reported_at, l.expires_at as lease_expires_at
   from source s
   left join stream_state t on t.source_id = s.id
   left join stream m on m.source_id = s.id
+  left join stream_lease l on l.source_id = s.id
   where _is_dialed(s.provider);
 comment on view stream_status is 'How each source that the worker dials is doing.';
 comment on column stream_status.source is 'The source.';
@@ -92,6 +97,7 @@ comment on column stream_status.last_error is 'Why the last attempt failed, or t
 comment on column stream_status.last_error_at is 'When that was.';
 comment on column stream_status.next_try_at is 'When it is dialed again, where it waits or has stopped.';
 comment on column stream_status.reported_at is 'When the worker last said so.';
+comment on column stream_status.lease_expires_at is 'From when on another worker takes it, if this one does not renew its lease.';
 
 create function set_stream_cursor(source text, cursor text)
   returns void
@@ -127,6 +133,11 @@ begin
     perform pg_sleep(0.1);
   end loop;
   perform pg_current_xact_id();
+  -- A worker that was paused meanwhile finds its lease over; who ingests under it now is
+  -- waited for, before the lock that it needs too.
+  update tidings.stream_lease l
+  set epoch = greatest(l.epoch + 1, tidings._clock_ms()), expires_at = clock_timestamp()
+  where l.source_id = s.id;
   lock table tidings.stream in exclusive mode;
   -- After the lock, and until the end: enabling it waits. What this transaction has done
   -- itself, also in a subtransaction, nobody else has seen.

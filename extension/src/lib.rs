@@ -67,9 +67,14 @@ extension_sql_file!(
     requires = ["event"]
 );
 extension_sql_file!(
+    "../../sql/lease.sql",
+    name = "lease",
+    requires = ["undated"]
+);
+extension_sql_file!(
     "../../sql/stream.sql",
     name = "stream",
-    requires = ["undated"]
+    requires = ["lease"]
 );
 extension_sql_file!(
     "../../sql/receipt.sql",

@@ -1,4 +1,11 @@
--- ALTER EXTENSION tidings UPDATE from 0.3.0: leases of streams, limits, and what an outage
--- asks for.
+-- ALTER EXTENSION tidings UPDATE from 0.3.0: leases of streams.
 
+-- include lease.sql
+-- take drop_source from source.sql
+-- take report_stream from stream.sql
+-- take stream_status from stream.sql
+-- take set_stream_cursor from stream.sql
 -- replace ingest.sql
+-- replace grants.sql
+-- comments receipt.sql
+-- comments stream.sql

@@ -5,7 +5,7 @@
 //!
 //! - `-- include NAME.sql`: that file, whose objects are all new
 //! - `-- replace NAME.sql`: that file, whose functions and views may be there already
-//! - `-- take FUNCTION from NAME.sql`: that function of the file, which may be there already
+//! - `-- take NAME from FILE.sql`: that function or view of the file, which may be there already
 //! - `-- comments NAME.sql`: the file's comments on objects
 //!
 //! Released scripts are kept as they were, in `sql/frozen`: from them an installation can
@@ -45,7 +45,7 @@ fn expand(script: &str, read: impl Fn(&str) -> Result<String>) -> Result<String>
             .strip_prefix("-- take ")
             .and_then(|rest| rest.split_once(" from "))
         {
-            whole.push_str(&replacing(&function_of(&read(name)?, function)?));
+            whole.push_str(&replacing(&object_of(&read(name)?, function)?));
         } else if let Some(name) = line.strip_prefix("-- comments ") {
             whole.push_str(&comments_of(&read(name)?));
         } else {
@@ -71,17 +71,19 @@ fn replacing(sql: &str) -> String {
     replaced.collect()
 }
 
-/// The statements that create a function, under each of its signatures. A statement ends
-/// with the first line that ends with a semicolon and is no part of a body.
-fn function_of(sql: &str, function: &str) -> Result<String> {
-    let starts = |line: &str| {
-        line.strip_prefix("create function ")
+/// The statements that create a function, under each of its signatures, or a view. A
+/// statement ends with the first line that ends with a semicolon and is no part of a body.
+fn object_of(sql: &str, name: &str) -> Result<String> {
+    let creates = |line: &str, what: &str, next: char| {
+        line.strip_prefix(what)
             .map(|rest| rest.strip_prefix("tidings.").unwrap_or(rest))
-            .and_then(|rest| rest.strip_prefix(function))
-            .is_some_and(|rest| rest.starts_with('('))
+            .and_then(|rest| rest.strip_prefix(name))
+            .is_some_and(|rest| rest.starts_with(next))
     };
+    let starts =
+        |line: &str| creates(line, "create function ", '(') || creates(line, "create view ", ' ');
     let taken = statements(sql, starts);
-    anyhow::ensure!(!taken.is_empty(), "there is no function {function}");
+    anyhow::ensure!(!taken.is_empty(), "there is no function or view {name}");
     Ok(taken)
 }
 
