@@ -186,9 +186,10 @@ begin
   end if;
   -- "Duplicate" promises what "inserted" does. The events' own commit may be visible here
   -- and not yet be where this server's commits have to arrive, as on a standby; this
-  -- transaction waits for that by a commit of its own, which comes after theirs.
-  if exists (select from unnest(receipts) r where r.duplicate > 0) then
-    perform pg_current_xact_id();
+  -- transaction waits for that by a commit of its own, which comes after theirs. A commit
+  -- is waited for where it has something in the write-ahead log: this.
+  if first_id is null and exists (select from unnest(receipts) r where r.duplicate > 0) then
+    perform pg_logical_emit_message(true, 'tidings', '');
   end if;
   return query select r.* from unnest(receipts) r;
 end

@@ -16,11 +16,11 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::Config;
 
 use crate::{
     control::Control,
-    database::Connector,
+    database::{Connector, Session},
     exit::Code,
     failure::describe,
     plan::Dial,
@@ -58,21 +58,15 @@ pub(crate) fn main(settings: &CheckArgs, database: Config) -> Code {
 async fn check(settings: &CheckArgs, database: Config) -> Code {
     let mut printer = Printer::new(settings.json);
     let place = place(&database);
-    let args = &settings.database;
-    let connector = Connector::new(
-        database,
-        args.database_ca.as_deref(),
-        args.statement_timeout,
-    );
-    let connector = match connector {
+    let connector = match Connector::new(database, &settings.database) {
         Ok(connector) => connector,
         Err(error) => {
             printer.print(&Finding::fail("settings", error).code(Code::Usage));
             return printer.code();
         }
     };
-    let client = match connector.open(|_| ()).await {
-        Ok(client) => client,
+    let session = match connector.open(|_| ()).await {
+        Ok(session) => session,
         Err(error) => {
             let advice = "is it running, and is DATABASE_URL right?";
             let found = format!("{place}: {error}; {advice}");
@@ -80,7 +74,7 @@ async fn check(settings: &CheckArgs, database: Config) -> Code {
             return printer.code();
         }
     };
-    let looked = timeout(DATABASE, database::findings(&client, &place, &mut printer)).await;
+    let looked = timeout(DATABASE, database::findings(&session, &place, &mut printer)).await;
     let failed = match looked {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(describe(&error)),
@@ -90,17 +84,17 @@ async fn check(settings: &CheckArgs, database: Config) -> Code {
         printer.print(&Finding::fail("Postgres", reason).code(Code::Unavailable));
     }
     if printer.code() == Code::Clean {
-        sources(client, settings.wait, &mut printer).await;
+        sources(session, settings.wait, &mut printer).await;
     }
     printer.code()
 }
 
-async fn sources(client: Client, wait: Duration, printer: &mut Printer) {
-    let known = match timeout(DATABASE, Known::read(&client)).await {
+async fn sources(session: Session, wait: Duration, printer: &mut Printer) {
+    let known = match timeout(DATABASE, Known::read(&session)).await {
         Ok(known) => known.map_err(|error| describe(&error)),
         Err(_) => Err("Postgres does not answer".to_owned()),
     };
-    let control = Control::new(client);
+    let control = Control::new(session);
     let listed = async { Ok((known?, control.sources(None).await?)) };
     let (known, mut sources) = match listed.await {
         Ok(listed) => listed,

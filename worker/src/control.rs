@@ -2,13 +2,16 @@
 //! what to resume a stream; and what it tells: how its streams are doing. All over
 //! the registry's one connection.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio_postgres::{Client, types::ToSql};
+use tokio_postgres::types::Type;
+use uuid::Uuid;
 
 use crate::{
+    database::{Param, Session},
     failure::describe,
     ingest::Json,
+    lease::Holding,
     report::{self, Report},
     source::{Described, OwnSchema, Source, Sources},
 };
@@ -17,6 +20,9 @@ const SOURCES: &str = "select s.name, s.provider, s.options, s.enabled, c.method
      from tidings.source s left join tidings.source_schema c on c.source_id = s.id";
 const REPORT: &str = "select tidings.report_stream($1, $2, $3, $4, $5, $6, $7)";
 const RESUME: &str = "select tidings.stream_cursor($1), tidings.stream_secret($1)";
+const HOLD: &str = "select source, epoch, extract(epoch from wait)::float8 \
+     from tidings.hold_streams($1, $2, $3, pg_catalog.make_interval(secs => $4))";
+const RELEASE: &str = "select tidings.release_streams($1)";
 const FIND: &str = "select tidings.find_source($1, $2)";
 
 /// The server's own timeout comes first; this is for a server that has vanished.
@@ -24,7 +30,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The control connection, shared: queries on it are pipelined.
 #[derive(Clone, Debug)]
-pub(crate) struct Control(Arc<Client>);
+pub(crate) struct Control(Arc<Session>);
 
 /// Where a stream goes on, and its bearer token if the database holds one.
 #[derive(Clone, PartialEq, Eq)]
@@ -42,12 +48,17 @@ impl std::fmt::Debug for Resume {
 }
 
 impl Control {
-    pub(crate) fn new(client: Client) -> Self {
-        Self(Arc::new(client))
+    pub(crate) fn new(session: Session) -> Self {
+        Self(Arc::new(session))
     }
 
+    /// Hears of changed sources, where that can be had: a notification is told to a
+    /// session.
     pub(crate) async fn listen(&self) -> Result<(), String> {
-        bounded(self.0.batch_execute("listen tidings_source")).await
+        if self.0.is_shared() {
+            return Ok(());
+        }
+        bounded(self.0.execute("listen tidings_source")).await
     }
 
     /// All sources. A schema that is the same as `before` is not parsed again.
@@ -82,7 +93,7 @@ impl Control {
     }
 
     pub(crate) async fn resume(&self, source: &str) -> Result<Resume, String> {
-        let row = bounded(self.0.query_one(RESUME, &[&source])).await?;
+        let row = bounded(self.0.query_one(RESUME, &[(&source, Type::TEXT)])).await?;
         let read = || {
             Ok::<_, tokio_postgres::Error>(Resume {
                 cursor: row.try_get(0)?,
@@ -96,16 +107,52 @@ impl Control {
     pub(crate) async fn report(&self, report: &Report) -> Result<(), String> {
         let Report { source, status } = report;
         let failures = i32::try_from(status.failures).unwrap_or(i32::MAX);
-        let params: [&(dyn ToSql + Sync); 7] = [
-            &source.as_ref(),
-            &status.state.as_str(),
-            &report::worker(),
-            &failures,
-            &status.last_error,
-            &status.next_try,
-            &status.last_error_at,
+        let params: [Param<'_>; 7] = [
+            (&source.as_ref(), Type::TEXT),
+            (&status.state.as_str(), Type::TEXT),
+            (&report::worker(), Type::TEXT),
+            (&failures, Type::INT4),
+            (&status.last_error, Type::TEXT),
+            (&status.next_try, Type::TIMESTAMPTZ),
+            (&status.last_error_at, Type::TIMESTAMPTZ),
         ];
-        bounded(self.0.execute(REPORT, &params)).await.map(|_| ())
+        bounded(self.0.query(REPORT, &params)).await.map(|_| ())
+    }
+
+    /// Takes or keeps the streams of these sources, as far as no other worker has them.
+    pub(crate) async fn hold(
+        &self,
+        holder: Uuid,
+        sources: &[&str],
+        lease: Duration,
+    ) -> Result<HashMap<Arc<str>, Holding>, String> {
+        let params: [Param<'_>; 4] = [
+            (&holder, Type::UUID),
+            (&report::worker(), Type::TEXT),
+            (&sources, Type::TEXT_ARRAY),
+            (&lease.as_secs_f64(), Type::FLOAT8),
+        ];
+        let rows = bounded(self.0.query(HOLD, &params)).await?;
+        let holding = |row: &tokio_postgres::Row| {
+            let source: &str = row.try_get(0)?;
+            let wait: f64 = row.try_get(2)?;
+            let holding = match row.try_get(1)? {
+                Some(epoch) => Holding::Ours { epoch },
+                None => Holding::Others {
+                    // Rows are others' words: no negative or endless time.
+                    left: Duration::try_from_secs_f64(wait).unwrap_or(lease),
+                },
+            };
+            Ok((Arc::from(source), holding))
+        };
+        let held: Result<_, tokio_postgres::Error> = rows.iter().map(holding).collect();
+        held.map_err(|error| describe(&error))
+    }
+
+    /// Lets others take what this worker held.
+    pub(crate) async fn release(&self, holder: Uuid) -> Result<(), String> {
+        let params: [Param<'_>; 1] = [(&holder, Type::UUID)];
+        bounded(self.0.query(RELEASE, &params)).await.map(|_| ())
     }
 
     /// The enabled source of `provider` that these headers (a JSON object) belong to.
@@ -114,7 +161,7 @@ impl Control {
         provider: &str,
         headers: &str,
     ) -> Result<Option<String>, String> {
-        let params: [&(dyn ToSql + Sync); 2] = [&provider, &Json(headers)];
+        let params: [Param<'_>; 2] = [(&provider, Type::TEXT), (&Json(headers), Type::JSONB)];
         let row = bounded(self.0.query_one(FIND, &params)).await?;
         row.try_get(0).map_err(|error| describe(&error))
     }

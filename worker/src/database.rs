@@ -1,22 +1,35 @@
 //! Connections to Postgres: opened, made safe to write through, and checked to
 //! carry the extension of this worker's version.
 
-use std::{future::poll_fn, path::Path, time::Duration};
+mod session;
 
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, config::SslMode};
+use std::{future::poll_fn, time::Duration};
+
+use tokio_postgres::{AsyncMessage, Config, Connection, config::SslMode, error::DbError};
 use tokio_postgres_rustls::MakeRustlsConnect;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
-use crate::{failure::describe, tls, tls::TlsError, version};
+pub(crate) use self::session::{Param, Session};
+use crate::{failure::describe, settings::DatabaseArgs, tls, tls::TlsError, version};
 
 /// How long Postgres has for its part of opening a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Knows how to open connections; every part of the worker opens its own.
+#[derive(Clone)]
 pub(crate) struct Connector {
     config: Config,
     tls: MakeRustlsConnect,
-    statement_timeout: Duration,
+    limits: Limits,
+    /// Whether a pooler stands between, which shares sessions among its clients.
+    pooled: bool,
+}
+
+/// Of every transaction.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    statement: Duration,
+    lock: Duration,
 }
 
 impl std::fmt::Debug for Connector {
@@ -43,11 +56,7 @@ pub(crate) enum Event {
 }
 
 impl Connector {
-    pub(crate) fn new(
-        mut config: Config,
-        ca: Option<&Path>,
-        statement_timeout: Duration,
-    ) -> Result<Self, TlsError> {
+    pub(crate) fn new(mut config: Config, settings: &DatabaseArgs) -> Result<Self, TlsError> {
         config.application_name("tidings-worker");
         // A server that has vanished is noticed in about a minute, not in hours.
         config
@@ -58,6 +67,7 @@ impl Connector {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(Duration::from_secs(5));
         }
+        let ca = settings.database_ca.as_deref();
         if ca.is_some() && config.get_ssl_mode() == SslMode::Prefer {
             // Naming the authority and then going on without it helps nobody.
             config.ssl_mode(SslMode::Require);
@@ -66,12 +76,26 @@ impl Connector {
         Ok(Self {
             config,
             tls,
-            statement_timeout,
+            limits: Limits {
+                statement: settings.statement_timeout,
+                lock: settings.lock_timeout,
+            },
+            pooled: settings.pooled,
         })
     }
 
     pub(crate) fn statement_timeout(&self) -> Duration {
-        self.statement_timeout
+        self.limits.statement
+    }
+
+    /// The same for what takes as long as there is to do, and bounds its own locks.
+    pub(crate) fn without_timeouts(&self) -> Self {
+        let mut connector = self.clone();
+        connector.limits = Limits {
+            statement: Duration::ZERO,
+            lock: Duration::ZERO,
+        };
+        connector
     }
 
     /// Opens a connection, prepares its session and checks the extension's version.
@@ -79,22 +103,25 @@ impl Connector {
     pub(crate) async fn connect(
         &self,
         on_event: impl FnMut(Event) + Send + 'static,
-    ) -> Result<Client, ConnectError> {
-        let client = self.open(on_event).await?;
-        self.prepare(&client).await?;
-        Ok(client)
+    ) -> Result<Session, ConnectError> {
+        let session = self.open(on_event).await?;
+        self.prepare(session).await
     }
 
     /// Opens a connection, whatever the server carries.
     pub(crate) async fn open(
         &self,
         on_event: impl FnMut(Event) + Send + 'static,
-    ) -> Result<Client, ConnectError> {
+    ) -> Result<Session, ConnectError> {
         let connect = self.config.connect(self.tls.clone());
         match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
             Ok(Ok((client, connection))) => {
                 tokio::spawn(drive(connection, on_event));
-                Ok(client)
+                Ok(if self.pooled {
+                    Session::shared(client, &self.limits.settings(Scope::Transaction))
+                } else {
+                    Session::own(client)
+                })
             }
             Ok(Err(error)) => {
                 let reason = tls::advice(&error).unwrap_or_else(|| describe(&error));
@@ -106,17 +133,24 @@ impl Connector {
         }
     }
 
-    async fn prepare(&self, client: &Client) -> Result<(), ConnectError> {
+    async fn prepare(&self, session: Session) -> Result<Session, ConnectError> {
         let work = async {
-            client.batch_execute(&self.session()).await?;
+            if !self.pooled {
+                let settings = self.limits.settings(Scope::Session);
+                session.execute(&settings).await?;
+            }
             let server = "select pg_catalog.pg_is_in_recovery(), \
                           pg_catalog.current_setting('server_version_num')::int";
-            let server = client.query_one(server, &[]).await?;
+            let server = session.query_one(server, &[]).await?;
             let (standby, version): (bool, i32) = (server.try_get(0)?, server.try_get(1)?);
-            client.batch_execute(&without_parameters(version)).await?;
-            Ok::<_, tokio_postgres::Error>((standby, installed(client).await?))
+            let installed = installed(&session).await?;
+            let session = session
+                .with(&without_parameters(version, self.scope()))
+                .await?;
+            Ok::<_, tokio_postgres::Error>((standby, installed, session))
         };
-        let (standby, installed) = match tokio::time::timeout(CONNECT_TIMEOUT, work).await {
+        let (standby, installed, session) = match tokio::time::timeout(CONNECT_TIMEOUT, work).await
+        {
             Ok(result) => result.map_err(|e| ConnectError::Unreachable(describe(&e)))?,
             Err(_) => {
                 let reason = "Postgres does not answer".to_owned();
@@ -125,49 +159,96 @@ impl Connector {
         };
         if standby {
             return Err(ConnectError::Unreachable(
-                "this server is a standby: point DATABASE_URL at the primary".to_owned(),
+                "this server is a standby: point DATABASE_URL at the primary, or name all servers \
+                 in it, with target_session_attrs=read-write"
+                    .to_owned(),
             ));
         }
-        version::check(installed.as_deref()).map_err(ConnectError::Incompatible)
+        version::check(installed.as_deref()).map_err(ConnectError::Incompatible)?;
+        Ok(session)
     }
 
+    fn scope(&self) -> Scope {
+        if self.pooled {
+            Scope::Transaction
+        } else {
+            Scope::Session
+        }
+    }
+}
+
+/// What a setting is set for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scope {
+    Session,
+    Transaction,
+}
+
+impl Scope {
+    fn set(self) -> &'static str {
+        match self {
+            Self::Session => "set",
+            Self::Transaction => "set local",
+        }
+    }
+
+    fn is_local(self) -> bool {
+        self == Self::Transaction
+    }
+}
+
+impl Limits {
     /// What the worker relies on, whatever the role's or the database's defaults are.
     /// By statements rather than the `options` of the startup packet, which poolers
     /// refuse.
-    fn session(&self) -> String {
+    fn settings(self, scope: Scope) -> String {
+        let (set, local) = (scope.set(), scope.is_local());
+        let (statement, lock) = (self.statement.as_millis(), self.lock.as_millis());
+        // A transaction says its isolation when it begins.
+        let isolation = match scope {
+            Scope::Session => "set default_transaction_isolation = 'read committed'; ",
+            Scope::Transaction => "",
+        };
         // `off` would acknowledge what a crash of the server can lose; every other
         // value keeps what was committed, so it is the operator's choice.
         format!(
-            "set statement_timeout = {}; \
-             set default_transaction_isolation = 'read committed'; \
-             select pg_catalog.set_config('synchronous_commit', 'on', false) \
-                where pg_catalog.current_setting('synchronous_commit') = 'off'",
-            self.statement_timeout.as_millis()
+            "{set} statement_timeout = {statement}; {set} lock_timeout = {lock}; {isolation}\
+             select pg_catalog.set_config('synchronous_commit', 'on', {local}) \
+                where pg_catalog.current_setting('synchronous_commit') = 'off'"
         )
     }
 }
 
 /// Keeps headers, and what they prove, out of the log of a server that logs parameters, as
 /// far as the role may: that is a right of its own since Postgres 15.
-fn without_parameters(server_version: i32) -> String {
+fn without_parameters(server_version: i32, scope: Scope) -> String {
     let may = if server_version >= 150_000 {
         "pg_catalog.has_parameter_privilege('log_parameter_max_length', 'set')"
     } else {
         "pg_catalog.current_setting('is_superuser') = 'on'"
     };
+    let (set, local) = (scope.set(), scope.is_local());
     format!(
-        "set log_parameter_max_length_on_error = 0; \
-         select pg_catalog.set_config('log_parameter_max_length', '0', false) where {may}"
+        "{set} log_parameter_max_length_on_error = 0; \
+         select pg_catalog.set_config('log_parameter_max_length', '0', {local}) where {may}"
     )
 }
 
 /// The installed version of the extension, if it is installed.
-pub(crate) async fn installed(client: &Client) -> Result<Option<String>, tokio_postgres::Error> {
+pub(crate) async fn installed(session: &Session) -> Result<Option<String>, tokio_postgres::Error> {
     let query = "select extversion from pg_catalog.pg_extension where extname = 'tidings'";
-    match client.query_opt(query, &[]).await? {
+    match session.query_opt(query, &[]).await? {
         Some(row) => Ok(Some(row.try_get(0)?)),
         None => Ok(None),
     }
+}
+
+/// Whether a commit is done here and may be lost with this server: somebody has ended its
+/// wait for a synchronous standby. Postgres says so by a warning alone, and then that all is
+/// well. Without an answer it is tried again, finds its events, and waits once more.
+fn is_unreplicated(notice: &DbError) -> bool {
+    // The only thing about it that is the same in every language.
+    notice.routine() == Some("SyncRepWaitForLSN")
 }
 
 /// Moves the bytes of one connection until it closes.
@@ -179,6 +260,10 @@ where
     loop {
         match poll_fn(|cx| connection.poll_message(cx)).await {
             Some(Ok(AsyncMessage::Notification(_))) => on_event(Event::Notified),
+            Some(Ok(AsyncMessage::Notice(notice))) if is_unreplicated(&notice) => {
+                warn!(%notice, "a commit has not reached the standbys: it is tried again");
+                break;
+            }
             Some(Ok(AsyncMessage::Notice(notice))) => debug!(%notice, "a notice of Postgres"),
             Some(Ok(_)) => {}
             Some(Err(error)) => {

@@ -45,6 +45,8 @@ pub(crate) struct Plan {
 #[derive(Debug)]
 pub(crate) struct Follower {
     pub(crate) source: Arc<str>,
+    /// Of the lease under which it is followed.
+    pub(crate) epoch: i64,
     pub(crate) plan: Result<Plan, String>,
     /// Who knows where to go on.
     pub(crate) desk: Recipient<WhereToResume>,

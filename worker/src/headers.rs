@@ -2,7 +2,8 @@
 //!
 //! - Names are in lower case; values that are not UTF-8 are dropped; repeated
 //!   values are joined by `", "` (RFC 9110, section 5.3).
-//! - `receipt-id` and `url-token` are the worker's to say: a client's own are dropped.
+//! - `receipt-id`, `url-token` and `lease-epoch` are the worker's to say: a client's own
+//!   are dropped.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,9 @@ use uuid::Uuid;
 pub(crate) const RECEIPT_ID: &str = "receipt-id";
 /// The secret part of the path, for providers that can only be given an URL.
 pub(crate) const URL_TOKEN: &str = "url-token";
+/// The lease under which a stream was read.
+const LEASE_EPOCH: &str = "lease-epoch";
+const OURS: [&str; 3] = [RECEIPT_ID, URL_TOKEN, LEASE_EPOCH];
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Headers(BTreeMap<String, String>);
@@ -21,7 +25,7 @@ impl Headers {
         let mut folded = BTreeMap::<String, String>::new();
         for (name, value) in pairs {
             let name = name.to_ascii_lowercase();
-            if name == RECEIPT_ID || name == URL_TOKEN {
+            if OURS.contains(&name.as_str()) {
                 continue;
             }
             let Ok(value) = std::str::from_utf8(value) else {
@@ -40,6 +44,10 @@ impl Headers {
 
     pub(crate) fn set_url_token(&mut self, token: String) {
         self.0.insert(URL_TOKEN.to_owned(), token);
+    }
+
+    pub(crate) fn set_lease_epoch(&mut self, epoch: i64) {
+        self.0.insert(LEASE_EPOCH.to_owned(), epoch.to_string());
     }
 
     /// The headers as a JSON object, without a receipt id.
@@ -108,6 +116,7 @@ mod tests {
         let mut headers = Headers::fold([
             ("Receipt-Id", b"forged".as_slice()),
             ("url-token", b"forged"),
+            ("Lease-Epoch", b"forged"),
         ]);
         assert_eq!(json(&headers), json!({}));
         headers.set_url_token("secret".to_owned());

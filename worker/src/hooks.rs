@@ -129,6 +129,8 @@ impl Answer {
             Verdict::Malformed => Self::error(StatusCode::BAD_REQUEST, "malformed", receipt.detail),
             Verdict::UnknownSource => unknown(),
             Verdict::Disabled => disabled(),
+            // Nothing of a webhook's is.
+            Verdict::Fenced => unavailable(),
         }
     }
 

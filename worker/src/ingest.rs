@@ -4,13 +4,10 @@
 use std::{error::Error, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use tokio_postgres::{
-    Client, Statement,
-    types::{IsNull, ToSql, Type, accepts, to_sql_checked},
-};
+use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 
 use crate::{
-    database::{ConnectError, Connector},
+    database::{ConnectError, Connector, Param, Session},
     exit::{Code, Exit, Fatal},
     failure::{Failure, Next},
     request::{Receipt, Request, Verdict},
@@ -27,18 +24,12 @@ pub(crate) trait Ingest: Unpin + 'static {
     ) -> impl Future<Output = Result<Vec<Receipt>, Failure>>;
 }
 
-/// A connection with the statement prepared on it.
+/// A connection that is opened when it is needed.
 #[derive(Debug)]
 pub(crate) struct Lane {
     connector: Arc<Connector>,
     fatal: Fatal,
-    link: Option<Link>,
-}
-
-#[derive(Debug)]
-struct Link {
-    client: Client,
-    ingest: Statement,
+    session: Option<Session>,
 }
 
 impl Lane {
@@ -46,36 +37,32 @@ impl Lane {
         Self {
             connector,
             fatal,
-            link: None,
+            session: None,
         }
     }
 
-    async fn open(&self) -> Result<Link, Failure> {
-        let client = match self.connector.connect(|_| ()).await {
-            Ok(client) => client,
-            Err(ConnectError::Unreachable(reason)) => {
-                return Err(Failure::new(Next::Reconnect, reason));
-            }
-            Err(ConnectError::Incompatible(reason)) => {
+    async fn open(&self) -> Result<Session, Failure> {
+        let session = self.connector.connect(|_| ()).await;
+        session.map_err(|error| match error {
+            ConnectError::Unreachable(reason) => Failure::new(Next::Reconnect, reason),
+            ConnectError::Incompatible(reason) => {
                 self.fatal
                     .exit(Exit::new(Code::Incompatible, reason.clone()));
-                return Err(Failure::new(Next::Refuse, reason));
+                Failure::new(Next::Refuse, reason)
             }
-        };
-        let ingest = client.prepare(INGEST).await?;
-        Ok(Link { client, ingest })
+        })
     }
 }
 
 impl Ingest for Lane {
     async fn ingest(&mut self, requests: &[Request]) -> Result<Vec<Receipt>, Failure> {
-        let link = match self.link.take() {
-            Some(link) if !link.client.is_closed() => link,
+        let session = match self.session.take() {
+            Some(session) if !session.is_closed() => session,
             _ => self.open().await?,
         };
         // The server bounds the statement; this bounds a server that has vanished.
         let limit = self.connector.statement_timeout() + Duration::from_secs(5);
-        let result = match tokio::time::timeout(limit, link.ingest_batch(requests)).await {
+        let result = match tokio::time::timeout(limit, ingest_batch(&session, requests)).await {
             Ok(result) => result,
             Err(_) => Err(Failure::new(Next::Reconnect, "Postgres does not answer")),
         };
@@ -89,27 +76,23 @@ impl Ingest for Lane {
                     ..
                 })
         ) {
-            self.link = Some(link);
+            self.session = Some(session);
         }
         result
     }
 }
 
-impl Link {
-    /// One statement is one transaction. `query` reads up to `ReadyForQuery`, which
-    /// the server sends after its implicit commit: an error of the commit itself (a
-    /// deferred constraint, a full disk) is seen here, although `CommandComplete`
-    /// has gone before it.
-    async fn ingest_batch(&self, requests: &[Request]) -> Result<Vec<Receipt>, Failure> {
-        let sources: Vec<&str> = requests.iter().map(|r| r.source.as_ref()).collect();
-        let bodies: Vec<&[u8]> = requests.iter().map(|r| r.body.as_ref()).collect();
-        let headers: Vec<Json<'_>> = requests.iter().map(|r| Json(&r.headers)).collect();
-        let rows = self
-            .client
-            .query(&self.ingest, &[&sources, &bodies, &headers])
-            .await?;
-        rows.iter().map(receipt).collect()
-    }
+async fn ingest_batch(session: &Session, requests: &[Request]) -> Result<Vec<Receipt>, Failure> {
+    let sources: Vec<&str> = requests.iter().map(|r| r.source.as_ref()).collect();
+    let bodies: Vec<&[u8]> = requests.iter().map(|r| r.body.as_ref()).collect();
+    let headers: Vec<Json<'_>> = requests.iter().map(|r| Json(&r.headers)).collect();
+    let params: [Param<'_>; 3] = [
+        (&sources, Type::TEXT_ARRAY),
+        (&bodies, Type::BYTEA_ARRAY),
+        (&headers, Type::JSONB_ARRAY),
+    ];
+    let rows = session.query(INGEST, &params).await?;
+    rows.iter().map(receipt).collect()
 }
 
 fn receipt(row: &tokio_postgres::Row) -> Result<Receipt, Failure> {

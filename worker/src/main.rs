@@ -14,7 +14,7 @@
 //! | dialing | [`plan`], [`dial`], [`connection`], [`token`], [`oauth`], [`resume`], [`status`], [`retry`], [`report`] |
 //! | the pipeline | [`request`], [`headers`], [`budget`], [`queue`], [`batcher`], [`store`], [`ingest`], [`failure`] |
 //! | while Postgres is away | [`spool`] |
-//! | what Postgres knows | [`database`], [`tls`], [`version`], [`control`], [`source`], [`registry`], [`directory`], [`upkeep`] |
+//! | what Postgres knows | [`database`], [`tls`], [`version`], [`control`], [`source`], [`registry`], [`lease`], [`directory`], [`upkeep`] |
 //! | messages | [`wire`], [`codec`] |
 //! | numbers | [`metric`], [`backoff`] |
 //!
@@ -42,6 +42,7 @@ mod headers;
 mod hooks;
 mod http;
 mod ingest;
+mod lease;
 mod log;
 mod metric;
 mod oauth;

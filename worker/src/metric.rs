@@ -22,6 +22,7 @@ pub(crate) const PENDING_BYTES: &str = "tidings_worker_pending_bytes";
 pub(crate) const PUSH_STREAMS: &str = "tidings_worker_push_streams";
 pub(crate) const STREAM_CONNECTED: &str = "tidings_worker_stream_connected";
 pub(crate) const STREAM_STATE: &str = "tidings_worker_stream_state";
+pub(crate) const STREAM_LEASE: &str = "tidings_worker_stream_lease";
 pub(crate) const STREAM_FAILURES: &str = "tidings_worker_stream_failures";
 pub(crate) const STREAM_NEXT_TRY: &str = "tidings_worker_stream_next_try_timestamp_seconds";
 pub(crate) const STREAM_LAST_EVENT: &str = "tidings_worker_stream_last_event_timestamp_seconds";
@@ -96,6 +97,10 @@ fn describe() {
     describe_gauge!(
         STREAM_STATE,
         "1 for the state that a dialed stream is in, by source and state (connecting, connected, waiting, stopped, ended)"
+    );
+    describe_gauge!(
+        STREAM_LEASE,
+        "1 while this worker holds the lease of a dialed stream, 0 while another one does, by source"
     );
     describe_gauge!(
         STREAM_FAILURES,

@@ -1,4 +1,5 @@
-//! The registry: which sources there are, as Postgres lists them.
+//! The registry: which sources there are, as Postgres lists them, and which of the streams
+//! are this worker's.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -19,6 +20,7 @@ use crate::{
     database::{ConnectError, Connector, Event},
     exit::{Code, Exit, Fatal, Vital},
     follow::Plan,
+    lease::Leases,
     metric,
     plan::Dial,
     report::Report,
@@ -35,15 +37,16 @@ const GREATEST_PAUSE: Duration = Duration::from_secs(5);
 /// streams, so it is well below the time that a drain has.
 const READING: Duration = Duration::from_secs(10);
 
-/// Owns the control connection, the snapshot of the sources, and the streams.
+/// Owns the control connection, the snapshot of the sources, the leases, and the streams.
 ///
 /// Promises:
 /// - The snapshot follows `tidings.source`: at once by `LISTEN tidings_source`, and
 ///   by a slow poll in case a notification is lost.
-/// - One stream runs for every enabled source that is dialed, also where it can only
-///   say why it cannot be. A changed row ends
-///   its stream, and the next one starts only after that has ended, so that no two
+/// - One stream runs for every enabled source that is dialed and whose lease this worker
+///   holds, also where it can only say why it cannot be. A changed row or another lease
+///   ends its stream, and the next one starts only after that has ended, so that no two
 ///   streams of one source ever write side by side.
+/// - Leases are renewed as long as there is a connection, and given back after a drain.
 /// - Without Postgres it keeps trying, and says why in the snapshot.
 #[derive(Debug)]
 pub(crate) struct Registry {
@@ -53,6 +56,9 @@ pub(crate) struct Registry {
     epoch: u64,
     backoff: Backoff,
     snapshot: watch::Sender<Snapshot>,
+    leases: Leases,
+    /// When the leases are asked for again.
+    next_hold: SpawnHandle,
     streams: HashMap<Arc<str>, Running>,
     draining: bool,
     _vital: Vital,
@@ -67,12 +73,14 @@ pub(crate) struct Setup {
     pub(crate) schema: Arc<Schema>,
     pub(crate) limits: StreamLimits,
     pub(crate) poll: Duration,
+    pub(crate) lease: Duration,
     pub(crate) fatal: Fatal,
 }
 
 #[derive(Debug)]
 struct Running {
     source: Source,
+    epoch: i64,
     stream: Addr<Stream>,
     stopping: bool,
 }
@@ -83,6 +91,8 @@ impl Registry {
             ctx.set_mailbox_capacity(MAILBOX);
             Self {
                 _vital: setup.fatal.vital("the registry"),
+                leases: Leases::new(setup.lease),
+                next_hold: SpawnHandle::default(),
                 setup,
                 control: None,
                 epoch: 0,
@@ -148,6 +158,7 @@ impl Registry {
             database: Database::Up,
             sources: Some(Arc::new(sources.collect())),
         });
+        ctx.notify(Hold);
         self.reconcile(ctx);
         // A new secret changes no row of a source, but ends its failure. Not only when
         // there is a notification, for one may have been lost with a connection.
@@ -162,11 +173,11 @@ impl Registry {
         let Some(sources) = self.snapshot.borrow().sources.clone() else {
             return;
         };
-        let wanted = |source: &Source| source.enabled && source.is_dialed();
         for (name, running) in &mut self.streams {
             let same = sources
                 .get(name)
-                .is_some_and(|now| wanted(now) && *now == running.source);
+                .is_some_and(|now| now.is_followed() && *now == running.source)
+                && self.leases.epoch(name) == Some(running.epoch);
             if running.stopping || (same && !self.draining) {
                 continue;
             }
@@ -183,15 +194,20 @@ impl Registry {
         if self.draining {
             return;
         }
-        for source in sources.values().filter(|source| wanted(source)) {
+        for source in sources.values().filter(|source| source.is_followed()) {
+            let Some(epoch) = self.leases.epoch(&source.name) else {
+                continue;
+            };
             let Entry::Vacant(place) = self.streams.entry(source.name.clone()) else {
                 continue;
             };
-            info!(source = %source.name, "starting the stream");
+            info!(source = %source.name, epoch, "starting the stream");
+            let name = source.name.clone();
             let plan = plan(source, &self.setup.schema);
-            let stream = Stream::new(source.name.clone(), plan, ctx.address(), &self.setup);
+            let stream = Stream::new(name, epoch, plan, ctx.address(), &self.setup);
             place.insert(Running {
                 source: source.clone(),
+                epoch,
                 stream: stream.start(),
                 stopping: false,
             });
@@ -277,6 +293,46 @@ impl Handler<Refresh> for Registry {
     }
 }
 
+/// Ask for the leases again.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+struct Hold;
+
+impl Handler<Hold> for Registry {
+    // Atomic: an older answer never replaces a newer one.
+    type Result = AtomicResponse<Self, ()>;
+
+    fn handle(&mut self, _: Hold, _: &mut Self::Context) -> Self::Result {
+        let (control, epoch) = (self.control.clone(), self.epoch);
+        let (holder, time) = (self.leases.holder, self.leases.time);
+        let sources = self.snapshot.borrow().sources.clone();
+        let hold = async move {
+            let (control, sources) = control.zip(sources)?;
+            let followed = sources.values().filter(|source| source.is_followed());
+            let names: Vec<&str> = followed.map(|source| source.name.as_ref()).collect();
+            if names.is_empty() {
+                return Some(Ok(HashMap::new()));
+            }
+            Some(in_time(control.hold(holder, &names, time)).await)
+        };
+        let hold = hold.into_actor(self).map(move |held, actor, ctx| {
+            let current = actor.epoch == epoch && actor.control.is_some();
+            match held {
+                Some(Ok(known)) if current && !actor.draining => {
+                    let pause = actor.leases.learn(known);
+                    ctx.cancel_future(actor.next_hold);
+                    actor.next_hold = ctx.notify_later(Hold, pause);
+                    actor.reconcile(ctx);
+                }
+                Some(Err(reason)) if current => actor.lose(reason, ctx),
+                // The next connection asks first of all.
+                _ => {}
+            }
+        });
+        AtomicResponse::new(Box::pin(hold))
+    }
+}
+
 /// Where the stream of this source goes on.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Resume, String>")]
@@ -327,7 +383,8 @@ impl Handler<FindSource> for Registry {
     }
 }
 
-/// End every stream, and start none; the answer comes when all have ended.
+/// End every stream, and start none; the answer comes when all have ended, and others
+/// may take them.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct EndStreams;
@@ -339,8 +396,17 @@ impl Handler<EndStreams> for Registry {
         self.draining = true;
         self.reconcile(ctx);
         let streams: Vec<_> = self.streams.values().map(|r| r.stream.send(Stop)).collect();
+        let (control, holder) = (self.control.clone(), self.leases.holder);
         Box::pin(async move {
             futures_util::future::join_all(streams).await;
+            if let Some(control) = control
+                && let Err(reason) = in_time(control.release(holder)).await
+            {
+                info!(
+                    reason,
+                    "the leases were not given back: others take over when they expire"
+                );
+            }
         })
     }
 }

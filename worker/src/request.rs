@@ -37,6 +37,8 @@ pub(crate) enum Verdict {
     Malformed,
     UnknownSource,
     Disabled,
+    /// Read of a stream that another worker follows since.
+    Fenced,
 }
 
 impl Verdict {
@@ -48,6 +50,7 @@ impl Verdict {
             "malformed" => Self::Malformed,
             "unknown_source" => Self::UnknownSource,
             "disabled" => Self::Disabled,
+            "fenced" => Self::Fenced,
             _ => return None,
         })
     }
@@ -59,6 +62,7 @@ impl Verdict {
             Self::Malformed => "malformed",
             Self::UnknownSource => "unknown_source",
             Self::Disabled => "disabled",
+            Self::Fenced => "fenced",
         }
     }
 }

@@ -73,8 +73,7 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
     let (fatal, exits) = Fatal::channel();
 
     let place = place(&database);
-    let ca = settings.database.database_ca.as_deref();
-    let connector = Connector::new(database, ca, settings.database.statement_timeout);
+    let connector = Connector::new(database, &settings.database);
     let connector = connector.map_err(|e| Exit::new(Code::Usage, e.to_string()))?;
     let unusable = |e: &dyn std::fmt::Display| Exit::new(Code::Usage, format!("TLS: {e}"));
     let tls = ServerTls::load(&settings.tls).map_err(|e| unusable(&e))?;
@@ -212,7 +211,8 @@ impl Parts {
                 bytes: GATHERED_BYTES,
                 message: limits.max_body.get(),
             },
-            poll: settings.source_poll,
+            poll: settings.source_poll(),
+            lease: settings.lease_time,
             fatal: fatal.clone(),
         };
         Upkeep::new(connector.clone(), settings.maintain_every, fatal.clone()).start();

@@ -14,12 +14,12 @@ use std::{
 use prost_reflect::prost_types::FileDescriptorSet;
 use tidings_core::wire::{Call, Names};
 use tokio::time::timeout;
-use tokio_postgres::{Client, Config};
+use tokio_postgres::{Config, types::Type};
 
 use crate::{
     check::quoted,
     control::{Control, Resume},
-    database::{ConnectError, Connector},
+    database::{ConnectError, Connector, Session},
     exit::Code,
     failure::describe,
     plan::Dial,
@@ -104,19 +104,17 @@ struct Answer {
 
 async fn answer(settings: &SchemaArgs, database: Config) -> Result<Answer, Failed> {
     let place = place(&database);
-    let args = &settings.database;
-    let (ca, limit) = (args.database_ca.as_deref(), args.statement_timeout);
-    let connector = Connector::new(database, ca, limit);
+    let connector = Connector::new(database, &settings.database);
     let connector = connector.map_err(|error| Failed(Code::Usage, error.to_string()))?;
-    let client = connector.connect(|_| ()).await.map_err(|error| {
+    let session = connector.connect(|_| ()).await.map_err(|error| {
         let code = match error {
             ConnectError::Unreachable(_) => Code::Unavailable,
             ConnectError::Incompatible(_) => Code::Incompatible,
         };
         Failed(code, format!("{place}: {error}"))
     })?;
-    let own = own(&client, &settings.source).await.map_err(failed)?;
-    let control = Control::new(client);
+    let own = own(&session, &settings.source).await.map_err(failed)?;
+    let control = Control::new(session);
     let sources = control.sources(None).await.map_err(failed)?;
     let source = find(sources, &settings.source)?;
     let dial = Dial::new(&source.options).map_err(failed)?;
@@ -133,10 +131,10 @@ async fn answer(settings: &SchemaArgs, database: Config) -> Result<Answer, Faile
 }
 
 /// The method and the names that the source has now.
-async fn own(client: &Client, source: &str) -> Result<Option<(String, Names)>, String> {
+async fn own(session: &Session, source: &str) -> Result<Option<(String, Names)>, String> {
     let query = "select c.method, c.names from tidings.source s \
                  join tidings.source_schema c on c.source_id = s.id where s.name = $1";
-    let row = client.query_opt(query, &[&source]).await;
+    let row = session.query_opt(query, &[(&source, Type::TEXT)]).await;
     let Some(row) = row.map_err(|error| describe(&error))? else {
         return Ok(None);
     };

@@ -27,6 +27,11 @@ impl Source {
     pub(crate) fn is_dialed(&self) -> bool {
         self.provider == PPOPPO
     }
+
+    /// Whether some worker follows its stream.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.enabled && self.is_dialed()
+    }
 }
 
 /// What is known of the database and its sources at one moment.

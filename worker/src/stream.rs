@@ -31,9 +31,10 @@ pub(crate) struct Stream {
 }
 
 impl Stream {
-    /// With a reason instead of a plan, it only reports that.
+    /// Under the lease of this epoch. With a reason instead of a plan, it only reports that.
     pub(crate) fn new(
         source: Arc<str>,
+        epoch: i64,
         plan: Result<Plan, String>,
         registry: Addr<Registry>,
         setup: &Setup,
@@ -44,6 +45,7 @@ impl Stream {
             follower: Some(Follower {
                 reporter: Reporter::new(source.clone()),
                 source,
+                epoch,
                 plan,
                 desk: registry.clone().recipient(),
                 pipeline: setup.pipeline.clone(),

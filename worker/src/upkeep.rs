@@ -80,18 +80,18 @@ enum Failed {
 }
 
 async fn maintain(connector: &Connector) -> Result<(), Failed> {
-    let client = connector
-        .connect(|_| {})
-        .await
-        .map_err(|error| match error {
-            ConnectError::Incompatible(reason) => Failed::Incompatible(reason),
-            error => Failed::ForNow(error.to_string()),
-        })?;
-    let failed = |error: tokio_postgres::Error| Failed::ForNow(describe(&error));
     // It moves and drops as much as there is; its locks have a timeout of their own.
-    let unbounded = client.batch_execute("set statement_timeout = 0").await;
-    unbounded.map_err(failed)?;
-    for row in client.query(MAINTAIN, &[]).await.map_err(failed)? {
+    let session =
+        connector
+            .without_timeouts()
+            .connect(|_| {})
+            .await
+            .map_err(|error| match error {
+                ConnectError::Incompatible(reason) => Failed::Incompatible(reason),
+                error => Failed::ForNow(error.to_string()),
+            })?;
+    let failed = |error: tokio_postgres::Error| Failed::ForNow(describe(&error));
+    for row in session.query(MAINTAIN, &[]).await.map_err(failed)? {
         let text = |column| row.try_get::<_, Option<String>>(column).map_err(failed);
         let (action, object, detail) = (text(0)?, text(1)?, text(3)?);
         let rows: Option<i64> = row.try_get(2).map_err(failed)?;

@@ -10,6 +10,8 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
+/// The least that there is.
+const LEASE_TIME: &str = "1s";
 const START_TIMEOUT: Duration = Duration::from_secs(30);
 /// Port 0 of the loopback: any that is free.
 pub const ANY_PORT: SocketAddr =
@@ -59,6 +61,8 @@ pub fn command(database_url: &str, http: SocketAddr, grpc: SocketAddr) -> Result
     }
     command
         .arg("run")
+        // What a killed worker leaves held is free again soon. A flag wins over it.
+        .env("TIDINGS_LEASE_TIME", LEASE_TIME)
         .args(["--database-url", database_url])
         .args(["--http-listen", &http.to_string()])
         .args(["--grpc-listen", &grpc.to_string()]);

@@ -3,18 +3,22 @@
 
 use std::collections::HashMap;
 
-use tokio_postgres::{Client, Error};
+use tokio_postgres::Error;
 
 use super::findings::{Finding, Printer};
-use crate::{database::installed, exit::Code, version};
+use crate::{
+    database::{Session, installed},
+    exit::Code,
+    version,
+};
 
 pub(super) async fn findings(
-    client: &Client,
+    session: &Session,
     place: &str,
     printer: &mut Printer,
 ) -> Result<(), Error> {
     let query = "select current_setting('server_version'), current_user::text, pg_is_in_recovery()";
-    let row = client.query_one(query, &[]).await?;
+    let row = session.query_one(query, &[]).await?;
     let (server, role): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
     if row.try_get(2)? {
         let advice = "this server is a standby: point DATABASE_URL at the primary";
@@ -25,7 +29,7 @@ pub(super) async fn findings(
     let found = format!("{server} at {place} as role {role}");
     printer.print(&Finding::ok("Postgres", found));
 
-    let installed = installed(client).await?;
+    let installed = installed(session).await?;
     if let Err(advice) = version::check(installed.as_deref()) {
         printer.print(&Finding::fail("extension", advice).code(Code::Incompatible));
         return Ok(());
@@ -34,7 +38,7 @@ pub(super) async fn findings(
     printer.print(&Finding::ok("extension", found));
 
     for (right, query) in RIGHTS {
-        let held: Option<bool> = client.query_one(*query, &[]).await?.try_get(0)?;
+        let held: Option<bool> = session.query_one(query, &[]).await?.try_get(0)?;
         printer.print(&if held == Some(true) {
             Finding::ok("rights", format!("{role} may {right}"))
         } else {
@@ -60,8 +64,10 @@ const RIGHTS: &[(&str, &str)] = &[
             and has_table_privilege(to_regclass('tidings.source_policy'), 'select') end",
     ),
     (
-        "report on streams",
+        "hold streams and report on them",
         "select case when has_schema_privilege('tidings', 'usage') then has_function_privilege( \
+            to_regprocedure('tidings.hold_streams(uuid,text,text[],interval)'), 'execute') \
+            and has_function_privilege( \
             to_regprocedure('tidings.report_stream(text,text,text,int,text,timestamptz,timestamptz)'), 'execute') end",
     ),
 ];
@@ -108,9 +114,9 @@ pub(super) struct StreamNow {
 }
 
 impl Known {
-    pub(super) async fn read(client: &Client) -> Result<Self, Error> {
+    pub(super) async fn read(session: &Session) -> Result<Self, Error> {
         let mut sources: HashMap<String, KnownSource> = HashMap::new();
-        for row in client.query(SOURCES, &[]).await? {
+        for row in session.query(SOURCES, &[]).await? {
             let method: Option<String> = row.try_get(5)?;
             let set: Option<Vec<u8>> = row.try_get(6)?;
             let text = |at: usize| {
@@ -130,8 +136,8 @@ impl Known {
             };
             sources.insert(row.try_get(0)?, known);
         }
-        if client.query_one(MAY_READ_STREAMS, &[]).await?.try_get(0)? {
-            for row in client.query(STREAMS, &[]).await? {
+        if session.query_one(MAY_READ_STREAMS, &[]).await?.try_get(0)? {
+            for row in session.query(STREAMS, &[]).await? {
                 if let Some(known) = sources.get_mut(row.try_get::<_, &str>(0)?) {
                     known.stream = Some(StreamNow {
                         state: row.try_get(1)?,

@@ -263,10 +263,12 @@ impl Following<'_> {
     }
 
     async fn commit(&self, array: Bytes) -> Result<Receipt, String> {
+        let mut headers = Headers::default();
+        headers.set_lease_epoch(self.follower.epoch);
         let request = Request {
             source: self.follower.source.clone(),
             body: array,
-            headers: Headers::default().template().with_receipt(Uuid::now_v7()),
+            headers: headers.template().with_receipt(Uuid::now_v7()),
         };
         let outcome = self.follower.pipeline.submit(vec![request]).await.pop();
         match outcome {

@@ -12,7 +12,7 @@ use serde_json::json;
 use tidings_core::Ulid;
 use tonic::{Code, Status, metadata::MetadataMap};
 
-use fixture::{Fixture, SECRET};
+use fixture::{EPOCH, Fixture, SECRET};
 
 use super::*;
 use crate::testing::{

@@ -30,6 +30,23 @@ pub(crate) struct DatabaseArgs {
     )]
     #[arg(value_parser = duration)]
     pub(crate) statement_timeout: Duration,
+
+    /// Try a statement again that has waited so long for a lock
+    #[arg(
+        long,
+        env = "TIDINGS_LOCK_TIMEOUT",
+        value_name = "TIME",
+        default_value = "10s"
+    )]
+    #[arg(value_parser = duration)]
+    pub(crate) lock_timeout: Duration,
+
+    /// A pooler in transaction mode stands before Postgres
+    ///
+    /// Nothing is then kept in a session: no LISTEN, so that changed sources are seen at the
+    /// next look (--source-poll), no prepared statements, and settings in each transaction.
+    #[arg(long, env = "TIDINGS_POOLED")]
+    pub(crate) pooled: bool,
 }
 
 /// Text that is never shown.

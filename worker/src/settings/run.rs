@@ -60,14 +60,23 @@ pub(crate) struct RunArgs {
     pub(crate) drain_timeout: Duration,
 
     /// Read the sources this often, in case a notification is lost
+    ///
+    /// 30s by default; 5s with --pooled, where there are no notifications.
+    #[arg(long, env = "TIDINGS_SOURCE_POLL", value_name = "TIME")]
+    #[arg(value_parser = duration)]
+    source_poll: Option<Duration>,
+
+    /// Another worker takes over a dialed stream when this one has been silent for so long
+    ///
+    /// Each worker on the database may have its own; renewed three times in it.
     #[arg(
         long,
-        env = "TIDINGS_SOURCE_POLL",
+        env = "TIDINGS_LEASE_TIME",
         value_name = "TIME",
-        default_value = "30s"
+        default_value = "10s"
     )]
-    #[arg(value_parser = duration)]
-    pub(crate) source_poll: Duration,
+    #[arg(value_parser = lease_time)]
+    pub(crate) lease_time: Duration,
 
     /// Call tidings.maintain this often: partitions, retention
     #[arg(
@@ -102,4 +111,20 @@ pub(crate) struct RunArgs {
     // Last, as its heading holds for every flag after it.
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+}
+
+impl RunArgs {
+    pub(crate) fn source_poll(&self) -> Duration {
+        let seconds = if self.database.pooled { 5 } else { 30 };
+        self.source_poll.unwrap_or(Duration::from_secs(seconds))
+    }
+}
+
+/// What `tidings.hold_streams` takes, and can be renewed in time.
+fn lease_time(text: &str) -> Result<Duration, String> {
+    let time = duration(text)?;
+    if time < Duration::from_secs(1) || time > Duration::from_secs(24 * 3600) {
+        return Err("between 1s and 24h".to_owned());
+    }
+    Ok(time)
 }

@@ -74,12 +74,7 @@ fn shown(depth: Depth, as_json: bool) -> String {
 async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
     let spool = open(&args.spool_dir)?;
     let place = place(&database);
-    let database_args = &args.database;
-    let connector = Connector::new(
-        database,
-        database_args.database_ca.as_deref(),
-        database_args.statement_timeout,
-    );
+    let connector = Connector::new(database, &args.database);
     let connector = connector.map_err(|error| (Code::Usage, error.to_string()))?;
     connector.connect(|_| ()).await.map_err(|error| {
         let code = match error {

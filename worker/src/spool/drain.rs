@@ -71,7 +71,7 @@ fn fate(outcome: &Outcome) -> Fate {
             Verdict::Unauthorized => Fate::Done(Done::Unauthorized),
             Verdict::Malformed => Fate::Done(Done::Malformed),
             Verdict::UnknownSource => Fate::Done(Done::UnknownSource),
-            Verdict::Disabled => Fate::Stays,
+            Verdict::Disabled | Verdict::Fenced => Fate::Stays,
         },
         Err(Refusal::Poisonous(_)) => Fate::Done(Done::Poisonous),
         Err(Refusal::Unavailable(_) | Refusal::Busy | Refusal::Stopping) => Fate::Untried,

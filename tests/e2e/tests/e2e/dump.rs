@@ -134,7 +134,7 @@ fn digests(client: &mut Client) -> Result<BTreeMap<String, String>> {
         "select c.oid::regclass::text from pg_class c
          where c.relnamespace = 'tidings'::regnamespace
            and c.relkind in ('r', 'p') and not c.relispartition
-           and c.relname <> 'stream_state'",
+           and c.relname not in ('stream_state', 'stream_lease')",
         &[],
     )?;
     let mut all = BTreeMap::new();

@@ -164,17 +164,6 @@ fn set_up(client: &mut Client, echo: &Echo, file: &Path, statistics: bool) -> Re
          alter role {ROLE} set log_statement = 'all';
          alter role {ROLE} set log_min_duration_statement = 0"
     ))?;
-    let row = client.query_one("select current_setting('server_version_num')::int", &[])?;
-    if row.get::<_, i32>(0) >= 150_000 {
-        // Without it, parameters are what the server's settings say.
-        client.batch_execute(&format!(
-            "grant set on parameter log_parameter_max_length to {ROLE}"
-        ))?;
-    } else {
-        client.batch_execute(&format!(
-            "alter role {ROLE} set log_parameter_max_length = 0"
-        ))?;
-    }
     if statistics {
         // Of a utility statement they keep the text as it is, here the passwords.
         client.batch_execute(

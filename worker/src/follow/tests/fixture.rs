@@ -64,6 +64,9 @@ fn ids(stored: &Requests) -> Vec<String> {
         .collect()
 }
 
+/// Of the lease.
+pub(super) const EPOCH: i64 = 7;
+
 pub(super) struct Fixture {
     desk: Desk,
     pub(super) wake: Arc<Notify>,
@@ -145,6 +148,7 @@ impl Fixture {
             address.clone().recipient(),
         );
         let follower = Follower {
+            epoch: EPOCH,
             source,
             plan,
             desk: address.recipient(),

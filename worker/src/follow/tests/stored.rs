@@ -84,3 +84,25 @@ async fn a_duplicate_is_progress() {
     assert!(left <= Duration::from_millis(20), "{left:?}");
     assert_eq!(status.last_error, None);
 }
+
+fn fences(request: &Request) -> Outcome {
+    let headers: serde_json::Value = serde_json::from_str(&request.headers).unwrap();
+    assert_eq!(headers["lease-epoch"], EPOCH.to_string());
+    Ok(Receipt {
+        verdict: Verdict::Fenced,
+        detail: Some("another worker follows it".to_owned()),
+        ..receipt(0, 0).unwrap()
+    })
+}
+
+#[actix::test]
+async fn what_another_worker_follows_since_ends_the_connection() {
+    let chat = ending().await;
+    let fixture = Fixture::answering(&chat, json!({}), &id(7), fences).await;
+    let (status, _) = pause(&fixture, &chat, 1).await;
+    assert_eq!(
+        status.last_error.unwrap(),
+        "its events are fenced: another worker follows it"
+    );
+    fixture.stop().await;
+}
