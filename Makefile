@@ -13,6 +13,9 @@ RATE ?= 0
 KILL_WORKER ?=
 KEEP ?=
 
+# How long `make soak` plays.
+MINUTES ?= 60
+
 # How `make fuzz` looks for findings.
 SECONDS ?= 600
 TARGET ?=
@@ -22,7 +25,7 @@ release := $(or $(CARGO_TARGET_DIR),target)/release
 xtask := $(release)/xtask
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build build-all demo test install worker lint fuzz clean
+.PHONY: help setup build build-all demo test install worker lint soak fuzz clean
 
 help: ## this list
 	@echo 'make <target> [VARIABLE=value ...]'
@@ -37,6 +40,9 @@ help: ## this list
 	@echo 'RATE         events a second, 0 = as fast as they are answered ($(RATE))'
 	@echo 'KILL_WORKER  1 = SIGKILL the worker half-way and start it again'
 	@echo 'KEEP         1 = keep everything running at the end, to look at it'
+	@echo 'For soak:'
+	@echo 'MINUTES      how long ($(MINUTES))'
+	@echo 'RATE         events a second (2000 where it is 0); SEED as above'
 	@echo 'For fuzz:'
 	@echo 'SECONDS      for each target ($(SECONDS))'
 	@echo 'TARGET       one of fuzz/fuzz_targets (default: all)'
@@ -68,6 +74,9 @@ worker: build ## the worker
 
 lint: build-all ## formatting, clippy, documentation
 	@$(xtask) lint
+
+soak: install ## everything at work for long; fails where something grows
+	@$(xtask) soak --minutes $(MINUTES) --rate $(or $(filter-out 0,$(RATE)),2000) --seed $(SEED)
 
 fuzz: build ## parsers fed with what nobody should send; fails at a finding
 	@$(xtask) fuzz --seconds $(SECONDS) $(if $(TARGET),--target $(TARGET)) $(if $(CORPUS),--keep)

@@ -11,7 +11,8 @@ use std::process::Command;
 use std::time::Duration;
 
 const START_TIMEOUT: Duration = Duration::from_secs(30);
-const END_TIMEOUT: Duration = Duration::from_secs(30);
+/// It writes its ledger first: millions of lines after a long run.
+const END_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What it is to play.
 #[derive(Debug, Clone)]

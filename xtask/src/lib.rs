@@ -10,6 +10,7 @@
 //! - [`sources`], [`ledger`], [`reconcile`]: what the emulator plays, and what became of it
 //! - [`stage`], [`play`] with [`follow`] and [`metrics`]: one run of it all
 //! - [`demo`] with [`table`]: the run as people see it
+//! - [`soak`]: the same for a long time, to see that nothing grows; [`procfs`]
 //! - [`regress`], [`mod@test`], [`lint`]: the checks
 //! - [`python`]: what the peer of another stack runs in
 //! - [`fuzz`]: the fuzz targets, each for a while
@@ -29,10 +30,12 @@ pub mod metrics;
 pub mod paths;
 pub mod play;
 pub mod process;
+pub mod procfs;
 pub mod python;
 pub mod reconcile;
 pub mod regress;
 pub mod server;
+pub mod soak;
 pub mod sources;
 pub mod stage;
 pub mod step;

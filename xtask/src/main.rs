@@ -5,7 +5,7 @@ use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 use xtask::server::Server;
-use xtask::{demo, fuzz, install, lint, regress, test};
+use xtask::{demo, fuzz, install, lint, regress, soak, test};
 
 #[derive(Parser)]
 #[command(about)]
@@ -27,6 +27,8 @@ enum Command {
     Regress,
     /// Build the extension and copy it into the Postgres
     Install,
+    /// Everything at work at a steady rate for a long time; what grows fails it
+    Soak(Soak),
     /// Formatting, clippy, documentation
     Lint,
     /// The fuzz targets, each for a while
@@ -53,6 +55,19 @@ struct Demo {
     /// Keep everything running at the end, to look at it
     #[arg(long)]
     keep: bool,
+}
+
+#[derive(Args)]
+struct Soak {
+    /// How long, from the start line on
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
+    /// Events a second
+    #[arg(long, default_value_t = 2_000)]
+    rate: u64,
+    /// The same seed emits the same events
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(Args)]
@@ -109,6 +124,14 @@ fn run(cli: &Cli) -> Result<()> {
             .run(&server)
             .and(regress::ISOLATION.run(&server)),
         Command::Install => install::run(&server),
+        Command::Soak(options) => soak::run(
+            &server,
+            &soak::Options {
+                minutes: options.minutes,
+                rate: options.rate,
+                seed: options.seed,
+            },
+        ),
         Command::Lint => lint::run(&server),
         Command::Fuzz(_) => Ok(()),
     }

@@ -44,6 +44,16 @@ pub fn counters(worker: SocketAddr) -> Result<String> {
     Ok(counters.join("\n"))
 }
 
+/// A metric without labels; None where it is not shown.
+pub fn gauge(worker: SocketAddr, name: &str) -> Result<Option<f64>> {
+    let text = http::get(worker, "/metrics")?.body;
+    let mut lines = text.lines();
+    Ok(lines.find_map(|line| {
+        let value = line.strip_prefix(name)?.strip_prefix(' ')?;
+        value.trim().parse().ok()
+    }))
+}
+
 fn duplicates(text: &str) -> impl Iterator<Item = (String, u64)> {
     text.lines().filter_map(|line| {
         let labels = line.strip_prefix(METRIC)?.strip_prefix('{')?;

@@ -6,7 +6,7 @@ use crate::emulator::{Emulator, Play};
 use crate::metrics;
 use crate::server::Server;
 use crate::sources::{self, Wish};
-use crate::worker::{ANY_PORT, Worker};
+use crate::worker::{self, ANY_PORT, Worker};
 use anyhow::{Context as _, Result};
 use postgres::Client;
 
@@ -35,6 +35,19 @@ impl Stage {
         let cluster = cluster(server, durability)?;
         let log = cluster.folder().join("worker.log");
         let mut worker = Worker::start(&cluster.url(DATABASE), ANY_PORT, ANY_PORT, &log)?;
+        worker.wait_ready()?;
+        Ok(Self { worker, cluster })
+    }
+
+    /// With a worker that has a spool, in the cluster's folder, and these further flags.
+    pub fn set_with_spool(server: &Server, durability: Durability, flags: &[&str]) -> Result<Self> {
+        let cluster = cluster(server, durability)?;
+        let mut command = worker::command(&cluster.url(DATABASE), ANY_PORT, ANY_PORT)?;
+        command
+            .arg("--spool-dir")
+            .arg(cluster.folder().join("spool"))
+            .args(flags);
+        let mut worker = Worker::spawn(&mut command, &cluster.folder().join("worker.log"))?;
         worker.wait_ready()?;
         Ok(Self { worker, cluster })
     }
