@@ -16,8 +16,8 @@ KEEP ?=
 # How long `make soak` plays.
 MINUTES ?= 60
 
-# How `make fuzz` looks for findings.
-SECONDS ?= 600
+# How `make fuzz` looks for findings; how long Postgres is away in `make outage`.
+SECONDS ?=
 TARGET ?=
 CORPUS ?=
 
@@ -25,7 +25,7 @@ release := $(or $(CARGO_TARGET_DIR),target)/release
 xtask := $(release)/xtask
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build build-all demo test install worker lint soak fuzz clean
+.PHONY: help setup build build-all demo test install worker lint soak outage fuzz clean
 
 help: ## this list
 	@echo 'make <target> [VARIABLE=value ...]'
@@ -43,8 +43,11 @@ help: ## this list
 	@echo 'For soak:'
 	@echo 'MINUTES      how long ($(MINUTES))'
 	@echo 'RATE         events a second (2000 where it is 0); SEED as above'
+	@echo 'For outage:'
+	@echo 'SECONDS      how long Postgres is away ($(or $(SECONDS),60))'
+	@echo 'RATE         webhooks a second (500 where it is 0)'
 	@echo 'For fuzz:'
-	@echo 'SECONDS      for each target ($(SECONDS))'
+	@echo 'SECONDS      for each target ($(or $(SECONDS),600))'
 	@echo 'TARGET       one of fuzz/fuzz_targets (default: all)'
 	@echo 'CORPUS       1 = write what matters of the corpus to core/testdata/corpus'
 
@@ -78,8 +81,11 @@ lint: build-all ## formatting, clippy, documentation
 soak: install ## everything at work for long; fails where something grows
 	@$(xtask) soak --minutes $(MINUTES) --rate $(or $(filter-out 0,$(RATE)),2000) --seed $(SEED)
 
+outage: install ## Postgres is killed while webhooks arrive; fails unless all are kept
+	@$(xtask) outage --seconds $(or $(SECONDS),60) --rate $(or $(filter-out 0,$(RATE)),500)
+
 fuzz: build ## parsers fed with what nobody should send; fails at a finding
-	@$(xtask) fuzz --seconds $(SECONDS) $(if $(TARGET),--target $(TARGET)) $(if $(CORPUS),--keep)
+	@$(xtask) fuzz --seconds $(or $(SECONDS),600) $(if $(TARGET),--target $(TARGET)) $(if $(CORPUS),--keep)
 
 clean: ## remove what was built
 	cargo clean

@@ -11,6 +11,7 @@
 //! - [`stage`], [`play`] with [`follow`] and [`metrics`]: one run of it all
 //! - [`demo`] with [`table`]: the run as people see it
 //! - [`soak`]: the same for a long time, to see that nothing grows; [`procfs`]
+//! - [`outage`]: Postgres goes away while webhooks arrive
 //! - [`regress`], [`mod@test`], [`lint`]: the checks
 //! - [`python`]: what the peer of another stack runs in
 //! - [`fuzz`]: the fuzz targets, each for a while
@@ -27,6 +28,7 @@ pub mod leash;
 pub mod ledger;
 pub mod lint;
 pub mod metrics;
+pub mod outage;
 pub mod paths;
 pub mod play;
 pub mod process;

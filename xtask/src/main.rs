@@ -4,8 +4,9 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 use xtask::server::Server;
-use xtask::{demo, fuzz, install, lint, regress, soak, test};
+use xtask::{demo, fuzz, install, lint, outage, regress, soak, test};
 
 #[derive(Parser)]
 #[command(about)]
@@ -29,6 +30,8 @@ enum Command {
     Install,
     /// Everything at work at a steady rate for a long time; what grows fails it
     Soak(Soak),
+    /// Postgres is killed and stays away while webhooks arrive
+    Outage(Outage),
     /// Formatting, clippy, documentation
     Lint,
     /// The fuzz targets, each for a while
@@ -68,6 +71,16 @@ struct Soak {
     /// The same seed emits the same events
     #[arg(long, default_value_t = 1)]
     seed: u64,
+}
+
+#[derive(Args)]
+struct Outage {
+    /// How long Postgres is away
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// Webhooks a second
+    #[arg(long, default_value_t = 500)]
+    rate: u64,
 }
 
 #[derive(Args)]
@@ -132,6 +145,10 @@ fn run(cli: &Cli) -> Result<()> {
                 seed: options.seed,
             },
         ),
+        Command::Outage(options) => {
+            let away = Duration::from_secs(options.seconds);
+            outage::run(&server, &outage::Options::of(away, options.rate))
+        }
         Command::Lint => lint::run(&server),
         Command::Fuzz(_) => Ok(()),
     }

@@ -199,7 +199,7 @@ impl Watch {
             "{:>4} min  {:.0} events/s, lag {}, consumer behind {}, spool {}; worker {} MiB, \
              {} descriptors, {} threads; {} backends, the oldest {} MiB; WAL {} MiB, database {} MiB; \
              partitions +{} -{}",
-            sample.at.as_secs() / 60,
+            (sample.at.as_secs() + 30) / 60,
             sample.rate,
             number(sample.lag),
             number(sample.behind),

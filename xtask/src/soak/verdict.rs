@@ -29,7 +29,8 @@ pub(super) fn quantities(rate: u64) -> Vec<Quantity> {
         quantity("worker RSS, MiB", Some(16.0), |s| {
             s.worker.resident as f64 / MIB
         }),
-        quantity("worker descriptors", Some(8.0), |s| {
+        // Providers keep as many connections open as they once needed at a time.
+        quantity("worker descriptors", Some(32.0), |s| {
             s.worker.descriptors as f64
         }),
         quantity("worker threads", Some(2.0), |s| s.worker.threads as f64),

@@ -12,6 +12,7 @@ mod flow;
 mod forms;
 mod hooks;
 mod log;
+mod outage;
 mod peer;
 mod plans;
 mod providers;

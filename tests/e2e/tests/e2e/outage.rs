@@ -1,0 +1,26 @@
+//! `make outage`, shorter: nobody who sends sees that Postgres is away, and every event
+//! is stored once afterwards.
+
+use anyhow::{Result, ensure};
+use std::time::Duration;
+use tidings_e2e::server;
+use xtask::cluster::Durability;
+use xtask::outage::{self, Options};
+use xtask::stage::Stage;
+
+#[test]
+fn every_webhook_is_answered_200_and_stored_once() -> Result<()> {
+    let options = Options {
+        before: Duration::from_secs(1),
+        away: Duration::from_secs(8),
+        after: Duration::from_secs(2),
+        rate: 100,
+    };
+    let mut stage = Stage::set_with_spool(&server()?, Durability::Fast, &[])?;
+    let outage = outage::on(&mut stage, &options).inspect_err(|_| eprintln!("{}", stage.logs()))?;
+    println!("{outage}");
+    ensure!(outage.spooled_requests >= 700, "{outage}");
+    outage
+        .check()
+        .inspect_err(|_| eprintln!("{}", stage.logs()))
+}

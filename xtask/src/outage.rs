@@ -1,0 +1,347 @@
+//! `make outage`: Postgres is killed and stays away while webhooks arrive at a rate that
+//! does not yield. Every one must be answered 200, and all of them be in the table once
+//! afterwards; how fast the spool is drained and what it takes is printed.
+//!
+//! - [`webhook`] is what is sent, [`sender`] sends it.
+
+mod sender;
+mod webhook;
+
+use self::sender::Answered;
+use self::webhook::Webhook;
+use crate::cluster::Durability;
+use crate::http;
+use crate::leash;
+use crate::metrics;
+use crate::procfs::Usage;
+use crate::server::Server;
+use crate::stage::Stage;
+use crate::table::number;
+use anyhow::{Context as _, Result, bail, ensure};
+use postgres::Client;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// So long may sources take to be known, and the spool to be drained.
+const TIMEOUT: Duration = Duration::from_secs(300);
+
+/// What to do.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Webhooks are sent for so long before it,
+    pub before: Duration,
+    /// Postgres is away for so long,
+    pub away: Duration,
+    /// and they are sent for so long after it.
+    pub after: Duration,
+    /// Webhooks a second.
+    pub rate: u64,
+}
+
+impl Options {
+    /// What `make outage` does.
+    pub fn of(away: Duration, rate: u64) -> Self {
+        Self {
+            before: Duration::from_secs(5),
+            away,
+            after: Duration::from_secs(10),
+            rate,
+        }
+    }
+}
+
+/// How it went. Sizes are bytes.
+#[derive(Debug, Clone)]
+pub struct Outage {
+    pub requests: u64,
+    pub events: u64,
+    /// How many answers had which status; 0 is none.
+    pub answers: BTreeMap<u16, u64>,
+    /// Of the first that was not 200.
+    pub reason: Option<String>,
+    /// Times of answers: half of them, 99 of 100, all of them.
+    pub median: Duration,
+    pub percentile_99: Duration,
+    pub longest: Duration,
+    pub spooled_requests: u64,
+    pub spooled_events: u64,
+    /// The most that lay in the spool.
+    pub deepest_requests: u64,
+    pub deepest_bytes: u64,
+    /// The greatest and the last size of its file.
+    pub file_greatest: u64,
+    pub file_last: u64,
+    /// From when Postgres was ready to an empty spool.
+    pub drain: Duration,
+    /// The worker's peak.
+    pub memory: u64,
+    pub stored: u64,
+    pub missing: u64,
+    pub doubled: u64,
+}
+
+/// Runs it on a private cluster, and prints it.
+pub fn run(server: &Server, options: &Options) -> Result<()> {
+    ensure!(options.rate > 0, "give a rate");
+    let mut stage = Stage::set_with_spool(server, Durability::Durable, &[])?;
+    let outage = on(&mut stage, options).inspect_err(|_| {
+        leash::mute_after_signal();
+        eprintln!("{}", stage.logs());
+    })?;
+    let _ = writeln!(std::io::stdout(), "{outage}");
+    outage
+        .check()
+        .inspect_err(|_| eprintln!("{}", stage.logs()))
+}
+
+/// Runs it on a stage with a spool.
+pub fn on(stage: &mut Stage, options: &Options) -> Result<Outage> {
+    let mut client = stage.connect()?;
+    let seconds = options.before + options.away + options.after;
+    let count = (seconds.as_secs_f64() * options.rate as f64) as u64;
+    let webhooks = webhook::make(&mut client, count)?;
+    // Ends with its server; another one is asked afterwards.
+    drop(client);
+    let http = stage.worker.http;
+    known(http)?;
+    let file = stage.cluster.folder().join("spool").join("requests.redb");
+    let over = AtomicBool::new(false);
+    let (answers, drain, deepest) = thread::scope(|scope| {
+        let watching = scope.spawn(|| watch(http, &file, &over));
+        let sending = scope.spawn(|| sender::send(http, &webhooks, options.rate));
+        let drain = outage(stage, options);
+        let joined = sending.join();
+        over.store(true, Ordering::SeqCst);
+        let answers = joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let deepest = watching.join();
+        let deepest = deepest.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        (answers, drain, deepest)
+    });
+    let (drain, deepest) = (drain?, deepest?);
+    drained(http)?;
+    let counted = count_stored(&mut stage.connect()?, &webhooks, &answers)?;
+    let spooled = || webhooks.iter().zip(&answers).filter(|(_, a)| a.spooled);
+    let mut times: Vec<Duration> = answers.iter().map(|answer| answer.took).collect();
+    times.sort();
+    let at = |share: f64| {
+        let index = (times.len().saturating_sub(1)) as f64 * share;
+        times.get(index as usize).copied().unwrap_or_default()
+    };
+    let mut by_status = BTreeMap::new();
+    for answer in &answers {
+        *by_status.entry(answer.status).or_default() += 1;
+    }
+    Ok(Outage {
+        requests: answers.len() as u64,
+        events: webhooks
+            .iter()
+            .map(|webhook| webhook.ids.len() as u64)
+            .sum(),
+        answers: by_status,
+        reason: answers.iter().find_map(|answer| answer.reason.clone()),
+        median: at(0.5),
+        percentile_99: at(0.99),
+        longest: at(1.0),
+        spooled_requests: spooled().count() as u64,
+        spooled_events: spooled().map(|(webhook, _)| webhook.ids.len() as u64).sum(),
+        deepest_requests: deepest.requests,
+        deepest_bytes: deepest.bytes,
+        file_greatest: deepest.file,
+        file_last: fs::metadata(&file)?.len(),
+        drain,
+        memory: Usage::of(stage.worker.id())?.peak,
+        stored: counted.stored,
+        missing: counted.missing,
+        doubled: counted.doubled,
+    })
+}
+
+/// Kills Postgres and starts it again; returns how long the drain took.
+fn outage(stage: &mut Stage, options: &Options) -> Result<Duration> {
+    thread::sleep(options.before);
+    stage.cluster.kill()?;
+    thread::sleep(options.away);
+    stage.worker.check_running()?;
+    ensure!(
+        depth(stage.worker.http)? > 0,
+        "nothing lies in the spool while Postgres is away"
+    );
+    stage.cluster.restart()?;
+    let ready = Instant::now();
+    drained(stage.worker.http)?;
+    Ok(ready.elapsed())
+}
+
+fn depth(http: SocketAddr) -> Result<u64> {
+    let depth = metrics::gauge(http, "tidings_worker_spool_requests")?;
+    Ok(depth.context("the worker shows no depth of its spool")? as u64)
+}
+
+fn drained(http: SocketAddr) -> Result<()> {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        let depth = depth(http)?;
+        if depth == 0 {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < deadline,
+            "{depth} requests are in the spool after {TIMEOUT:?}"
+        );
+        thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// Waits until the worker knows the sources: an unknown one is answered 404.
+fn known(worker: SocketAddr) -> Result<()> {
+    let deadline = Instant::now() + TIMEOUT;
+    for source in ["arpoone", "pushpushgo", "pushwoosh"] {
+        while http::post(worker, &format!("/hooks/{source}"), &[], b"")?.status == 404 {
+            ensure!(Instant::now() < deadline, "the worker knows no {source}");
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+    Ok(())
+}
+
+#[derive(Debug, Default)]
+struct Deepest {
+    requests: u64,
+    bytes: u64,
+    file: u64,
+}
+
+fn watch(http: SocketAddr, file: &PathBuf, over: &AtomicBool) -> Result<Deepest> {
+    let mut deepest = Deepest::default();
+    while !over.load(Ordering::SeqCst) {
+        let bytes = metrics::gauge(http, "tidings_worker_spool_bytes")?.unwrap_or_default();
+        deepest.requests = deepest.requests.max(depth(http)?);
+        deepest.bytes = deepest.bytes.max(bytes as u64);
+        let length = fs::metadata(file).map_or(0, |file| file.len());
+        deepest.file = deepest.file.max(length);
+        thread::sleep(LOOK_EVERY);
+    }
+    Ok(deepest)
+}
+
+#[derive(Debug, Default)]
+struct Counted {
+    stored: u64,
+    missing: u64,
+    doubled: u64,
+}
+
+/// By id: what was answered 200 must be there once; nothing may be there twice.
+fn count_stored(
+    client: &mut Client,
+    webhooks: &[Webhook],
+    answers: &[Answered],
+) -> Result<Counted> {
+    let mut rows = BTreeMap::<String, u64>::new();
+    for row in client.query("select message_id from tidings.event", &[])? {
+        *rows.entry(row.try_get(0)?).or_default() += 1;
+    }
+    let mut counted = Counted {
+        stored: rows.values().sum(),
+        ..Counted::default()
+    };
+    for (webhook, answer) in webhooks.iter().zip(answers) {
+        for id in &webhook.ids {
+            let found = rows.get(id).copied().unwrap_or_default();
+            counted.missing += u64::from(found == 0 && answer.status == 200);
+            counted.doubled += found.saturating_sub(1);
+        }
+    }
+    Ok(counted)
+}
+
+impl Outage {
+    /// An error unless every webhook was answered 200 and every event is there once.
+    pub fn check(&self) -> Result<()> {
+        if self.answers.keys().any(|status| *status != 200) {
+            let reason = self.reason.as_deref().unwrap_or_default();
+            bail!(
+                "not all were answered 200: {:?}, first: {reason}",
+                self.answers
+            );
+        }
+        ensure!(self.spooled_requests > 0, "nothing was spooled");
+        ensure!(
+            (self.missing, self.doubled) == (0, 0) && self.stored == self.events,
+            "{} events sent, {} stored, {} missing, {} doubled",
+            self.events,
+            self.stored,
+            self.missing,
+            self.doubled
+        );
+        Ok(())
+    }
+}
+
+impl fmt::Display for Outage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / 1_048_576.0);
+        let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
+        let drain = self.drain.as_secs_f64();
+        let a_second = |count: u64| number((count as f64 / drain.max(0.001)) as u64);
+        let answers: Vec<String> = self
+            .answers
+            .iter()
+            .map(|(status, count)| format!("{} of {status}", number(*count)))
+            .collect();
+        writeln!(
+            f,
+            "sent      {} requests, {} events",
+            number(self.requests),
+            number(self.events)
+        )?;
+        writeln!(f, "answers   {}", answers.join(", "))?;
+        writeln!(
+            f,
+            "in        p50 {}, p99 {}, max {}",
+            ms(self.median),
+            ms(self.percentile_99),
+            ms(self.longest)
+        )?;
+        writeln!(
+            f,
+            "spooled   {} requests, {} events; the most at a time {} requests, {}",
+            number(self.spooled_requests),
+            number(self.spooled_events),
+            number(self.deepest_requests),
+            mib(self.deepest_bytes)
+        )?;
+        writeln!(
+            f,
+            "its file  {} at most, {} at the end",
+            mib(self.file_greatest),
+            mib(self.file_last)
+        )?;
+        writeln!(
+            f,
+            "drained   in {drain:.1} s after Postgres was ready: {} requests/s, {} events/s",
+            a_second(self.spooled_requests),
+            a_second(self.spooled_events)
+        )?;
+        writeln!(
+            f,
+            "memory    {} at most (VmHWM of the worker)",
+            mib(self.memory)
+        )?;
+        write!(
+            f,
+            "stored    {}, missing {}, doubled {}",
+            number(self.stored),
+            number(self.missing),
+            number(self.doubled)
+        )
+    }
+}
