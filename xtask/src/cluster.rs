@@ -4,7 +4,9 @@
 //! Postgres refuses to run as root, so under root it runs as the user that
 //! its package made.
 
+mod crash;
 mod made;
+mod standby;
 
 use self::made::{Owner, data, folder, initdb, log, settings, without_pg_variables};
 use crate::leash::{self, Leash};
@@ -76,7 +78,17 @@ impl Cluster {
             .write_all(settings(folder.path(), durability).as_bytes())
             .context("cannot write postgresql.conf")?;
         let environment = environment(folder.path());
+        Self::launch(server, folder, owner, environment, leash)
+    }
 
+    /// Starts what is in the folder, at a free port.
+    fn launch(
+        server: &Server,
+        folder: TempDir,
+        owner: Owner,
+        environment: Vec<(&'static str, OsString)>,
+        leash: Leash,
+    ) -> Result<Self> {
         for _ in 0..PORT_TRIES {
             let port = free_port()?;
             let mut postmaster = spawn(server, folder.path(), owner, port, &environment)?;

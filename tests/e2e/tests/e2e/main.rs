@@ -7,6 +7,7 @@ mod crash;
 mod documents;
 mod drain;
 mod dump;
+mod failover;
 mod faults;
 mod flow;
 mod forms;

@@ -1,0 +1,208 @@
+//! The primary is gone, its synchronous standby is the primary now: what was answered is
+//! there, once, and whoever follows the log goes on from the cursor.
+
+mod readers;
+
+use self::readers::{Reader, consume, follow};
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, TryRecvError};
+use std::thread;
+use tidings_e2e::{DEADLINE, eventually, play, server};
+use xtask::cluster::{Cluster, Durability};
+use xtask::emulator::{Emulator, Play};
+use xtask::http::{self, Answer};
+use xtask::reconcile::Reconciliation;
+use xtask::stage::{self, DATABASE, Stage};
+use xtask::worker::{ANY_PORT, Worker};
+
+const EVENTS: u64 = 12_000;
+
+/// Runs a test on a primary with a synchronous standby, and a worker that knows both.
+fn on_pair(test: impl FnOnce(&mut Stage, &mut Cluster) -> Result<()>) -> Result<()> {
+    let primary = stage::cluster(&server()?, Durability::Fast)?;
+    let mut standby = primary.standby()?;
+    primary.require_standby()?;
+    let url = Cluster::url_of_primary(&[&primary, &standby], DATABASE);
+    let log = primary.folder().join("worker.log");
+    let mut worker = Worker::start(&url, ANY_PORT, ANY_PORT, &log)?;
+    worker.wait_ready()?;
+    let mut stage = Stage {
+        worker,
+        cluster: primary,
+    };
+    test(&mut stage, &mut standby)
+        .inspect_err(|_| eprintln!("{}\n--- the standby's log\n{}", stage.logs(), standby.log()))
+}
+
+#[test]
+fn a_primary_lost_for_its_standby_loses_and_doubles_nothing() -> Result<()> {
+    on_pair(|stage, standby| {
+        let play = Play {
+            rate: 4_000,
+            ..play(stage, EVENTS, 21)
+        };
+        let mut emulator = stage.add_emulator(&play)?;
+        stage.connect()?.batch_execute(
+            "select tidings.create_consumer('application');
+             create table effect (n bigint generated always as identity, id tidings.ulid)",
+        )?;
+        let url = Cluster::url_of_primary(&[&stage.cluster, standby], DATABASE);
+        let written = AtomicBool::new(false);
+        let (followed, sessions) = thread::scope(|scope| -> Result<_> {
+            let reader = Reader {
+                url: &url,
+                written: &written,
+            };
+            let follower = scope.spawn(move || follow(reader));
+            let consumer = scope.spawn(move || consume(reader));
+            let outcome = fail_over(stage, standby, &mut emulator);
+            written.store(true, Ordering::SeqCst);
+            let (followed, sessions) = (follower.join(), consumer.join());
+            outcome?;
+            let followed = followed.ok().context("the follower panicked")??;
+            let sessions = sessions.ok().context("the consumer panicked")??;
+            Ok((followed, sessions))
+        })?;
+
+        let mut client = standby.connect(DATABASE)?;
+        emulator.finish()?;
+        let reconciliation = Reconciliation::of(&mut client, emulator.ledger())?;
+        println!("{:?}", reconciliation.total());
+        reconciliation.check()?;
+        let ids = |client: &mut postgres::Client, query: &str| -> Result<Vec<String>> {
+            let rows = client.query(query, &[])?;
+            rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+        };
+        let stored = ids(
+            &mut client,
+            "select id::text from tidings.event order by id",
+        )?;
+        let effects = ids(&mut client, "select id::text from effect order by n")?;
+        for (who, seen, sessions) in [
+            ("the follower", followed.ids, followed.sessions),
+            ("the consumer", effects, sessions),
+        ] {
+            ensure!(sessions > 1, "{who} has not met the failover");
+            ensure!(
+                seen == stored,
+                "{who} has {} of {} events, or another order",
+                seen.len(),
+                stored.len()
+            );
+        }
+        Ok(())
+    })
+}
+
+/// The primary is lost in the middle of a play, which then goes on to its end.
+fn fail_over(stage: &mut Stage, standby: &Cluster, emulator: &mut Emulator) -> Result<()> {
+    emulator.begin()?;
+    eventually("a third is emitted", || {
+        emulator.listen()?;
+        Ok((emulator.emitted() >= EVENTS / 3).then_some(()))
+    })?;
+    stage.cluster.crash()?;
+    standby.promote()?;
+    emulator.listen()?;
+    ensure!(!emulator.is_done(), "the primary was lost too late");
+    eventually("all is answered", || {
+        emulator.listen()?;
+        stage.worker.check_running()?;
+        Ok(emulator.is_done().then_some(()))
+    })?;
+    // The stream goes over what the old primary did not commit.
+    let mut client = standby.connect(DATABASE)?;
+    eventually("every event is there", || {
+        let reconciliation = Reconciliation::of(&mut client, emulator.ledger())?;
+        Ok((reconciliation.total().missing == 0).then_some(()))
+    })
+}
+
+/// A duplicate is an answer too: that of an event which, should the primary be lost
+/// now, would never have been there.
+#[test]
+fn nothing_is_answered_before_the_standby_has_it_duplicates_included() -> Result<()> {
+    on_pair(|stage, standby| {
+        let mut client = stage.connect()?;
+        client.batch_execute("select tidings.add_source('sms', 'arpoone', 'token')")?;
+        let at = stage.worker.http;
+        eventually("the source is known", || {
+            Ok((post(at, 1)?.status == 200).then_some(()))
+        })?;
+        // Whoever waits for more than an answer fails.
+        client.batch_execute("set statement_timeout = '30s'")?;
+        let mut count = |of: &str| -> Result<i64> {
+            let row = client.query_one(&format!("select count(*) from {of}"), &[])?;
+            Ok(row.try_get(0)?)
+        };
+        eventually("upkeep is done, whose locks nobody could wait for", || {
+            let partitions = "pg_inherits where inhparent = 'tidings.event'::regclass";
+            Ok((count(partitions)? > 1).then_some(()))
+        })?;
+        standby.kill()?;
+        eventually("the standby is away", || {
+            Ok((count("pg_stat_replication")? == 0).then_some(()))
+        })?;
+
+        let (answered, answer) = mpsc::channel();
+        let sender = thread::spawn(move || answered.send(post(at, 2)));
+        let unanswered = || match answer.try_recv() {
+            Err(TryRecvError::Empty) => Ok(()),
+            Ok(answer) => bail!("answered without the standby: {:?}", answer?),
+            Err(error) => Err(error.into()),
+        };
+        let mut administrator = stage.connect()?;
+        let mut waiting = |but: i32| {
+            eventually("a commit of the worker waits for the standby", || {
+                unanswered()?;
+                let query = "select pid from pg_stat_activity
+                    where application_name = 'tidings-worker' and wait_event = 'SyncRep'
+                      and query like '%ingest_batch%' and pid <> $1";
+                let row = administrator.query_opt(query, &[&but])?;
+                row.map(|row| Ok(row.try_get::<_, i32>(0)?)).transpose()
+            })
+        };
+        let first = waiting(0)?;
+        ensure!(count("tidings.event")? == 1, "it is seen too early");
+        // It is committed here, and its client will never be told so.
+        stage
+            .connect()?
+            .execute("select pg_terminate_backend($1)", &[&first])?;
+        eventually("the event is there, on the primary alone", || {
+            Ok((count("tidings.event")? == 2).then_some(()))
+        })?;
+        waiting(first).context("the retry")?;
+
+        standby.restart()?;
+        let answer = answer.recv_timeout(DEADLINE).context("no answer")??;
+        let _ = sender.join();
+        ensure!(answer.status == 200, "{answer:?}");
+        let counts: Value = serde_json::from_str(&answer.body)?;
+        ensure!(
+            counts["duplicate"] == 1 && counts["inserted"] == 0,
+            "{counts}"
+        );
+        ensure!(count("tidings.event")? == 2);
+        let mut there = standby.connect(DATABASE)?;
+        let row = there.query_one("select count(*) from tidings.event", &[])?;
+        ensure!(
+            row.try_get::<_, i64>(0)? == 2,
+            "the standby does not have it"
+        );
+        Ok(())
+    })
+}
+
+fn post(at: SocketAddr, number: u32) -> Result<Answer> {
+    let event = json!([{
+        "Msisdn": "351913462111",
+        "Status": "DELIVERED",
+        "MessageId": format!("0b1f5d1e-0000-4000-8000-{number:012}"),
+        "ReportDateTime": "2026-01-01T00:00:00",
+    }]);
+    let json = [("content-type", "application/json")];
+    http::post(at, "/hooks/sms/token", &json, event.to_string().as_bytes())
+}
