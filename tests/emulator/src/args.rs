@@ -192,9 +192,10 @@ fn share(text: &str) -> Result<f64, String> {
 
 const MANUAL: &str = "\
 PROTOCOL:
-  stdin   Nothing is sent before a line (any) arrives. End of file after that line ends the
-          process once the run is done; before it, at once. SIGINT and SIGTERM end it at any
-          time. Each of these ends writes the ledger and exits with 0.
+  stdin   Nothing is sent before a line (any) arrives. Another line ends the run early: no
+          new event happens, and what did is brought to its end. End of file after the first
+          line ends the process once the run is done; before it, at once. SIGINT and SIGTERM
+          end it at any time. Each of these ends writes the ledger and exits with 0.
   stdout  JSON lines:
             {\"listening\":{\"ppoppo\":\"127.0.0.1:41234\"}}   before anything else
                                                          (and \"oauth\", with token-expiry)

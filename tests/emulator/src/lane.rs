@@ -50,6 +50,7 @@ impl Lane {
     /// Returns when every call was accepted or given up.
     pub(crate) async fn drive(self, calls: impl Iterator<Item = Call>) {
         let lane = &self;
+        let calls = calls.take_while(|_| !lane.pace.is_over());
         stream::iter(calls.enumerate())
             .for_each_concurrent(self.width, |(nth, mut call)| {
                 // Here, not in the future: entries must be opened in the order drawn.
@@ -95,7 +96,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::{faults::Fault, http::Connections, mix::Provider, testing::Receiver};
+    use crate::{faults::Fault, http::Connections, mix::Provider, stdin::Stop, testing::Receiver};
 
     const POLICY: Policy = Policy {
         accepts: |status| status.as_u16() == 200,
@@ -145,6 +146,27 @@ mod tests {
             .collect();
         accepted.sort_unstable();
         assert_eq!(accepted, (0..20).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_stop_lets_what_is_under_way_arrive_and_draws_no_more() {
+        let receiver = Receiver::start(|nth| (nth > 3).then_some(200)).await;
+        let stop = Stop::default();
+        let lane = Lane {
+            pace: Pace::until(stop.clone()),
+            ..lane(&receiver)
+        };
+        let book = Arc::clone(&lane.book);
+        let calls = (0..1000).map(|number| {
+            if number == 7 {
+                stop.ask();
+            }
+            call(number, false)
+        });
+        lane.drive(calls).await;
+        let counts = book.counts();
+        assert_eq!((counts.emitted, counts.acknowledged), (7, 7));
+        assert_eq!(receiver.accepted().len(), 7);
     }
 
     #[tokio::test]

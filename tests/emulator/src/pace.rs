@@ -1,4 +1,4 @@
-//! Holds a provider to its share of the rate.
+//! Holds a provider to its share of the rate, until it is to stop.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -7,28 +7,42 @@ use std::{
 
 use tokio::time::{Instant, sleep_until};
 
+use crate::stdin::Stop;
+
 /// Lets events through at a steady rate; a call of many takes its time before the next.
 #[derive(Debug)]
 pub(crate) struct Pace {
     /// What one event takes; `None` is no limit.
     each: Option<Duration>,
     next: Mutex<Instant>,
+    stop: Stop,
 }
 
 impl Pace {
     /// `rate` events a second over the whole run, of which this provider plays `events`
     /// out of `all`: all providers are then done at about the same time.
-    pub(crate) fn new(rate: u32, events: u32, all: u32) -> Self {
+    pub(crate) fn new(rate: u32, events: u32, all: u32, stop: Stop) -> Self {
         let own = f64::from(rate) * f64::from(events) / f64::from(all.max(1));
         Self {
             each: (own > 0.0).then(|| Duration::from_secs_f64(1.0 / own)),
             next: Mutex::new(Instant::now()),
+            stop,
         }
     }
 
     #[cfg(test)]
     pub(crate) fn unlimited() -> Self {
-        Self::new(0, 1, 1)
+        Self::until(Stop::default())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn until(stop: Stop) -> Self {
+        Self::new(0, 1, 1, stop)
+    }
+
+    /// Nothing more is to be drawn; what was drawn goes on.
+    pub(crate) fn is_over(&self) -> bool {
+        self.stop.is_asked()
     }
 
     /// Returns when this many events may be sent.
@@ -52,7 +66,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_share_of_the_rate_is_kept() {
         let start = Instant::now();
-        let pace = Pace::new(1000, 1, 2);
+        let pace = Pace::new(1000, 1, 2, Stop::default());
         for _ in 0..11 {
             pace.take(50).await;
         }

@@ -17,7 +17,7 @@ use crate::{
     ledger::{self, Book},
     mix::share_out,
     progress,
-    stdin::Gate,
+    stdin::{Gate, Stop},
 };
 
 mod players;
@@ -65,6 +65,7 @@ async fn play(settings: &Run, players: Vec<Player>, books: &[Arc<Book>]) -> Resu
         settings,
         log: server.log(),
         faults,
+        stop: Stop::default(),
     };
     tokio::select! {
         ended = perform(&cast, players, books, &console) => ended,
@@ -83,7 +84,7 @@ async fn perform(
     books: &[Arc<Book>],
     console: &Console,
 ) -> Result<()> {
-    let mut gate = Gate::open();
+    let mut gate = Gate::open(cast.stop.clone());
     if !gate.started().await {
         return Ok(());
     }

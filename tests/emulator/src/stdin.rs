@@ -1,8 +1,30 @@
-//! Standard input as the starting gate: a line starts the run, end of file ends it.
+//! Standard input as the starting gate: a line starts the run, another one has it come
+//! to its end, end of file ends the process.
 
-use std::{io, thread};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
 
 use tokio::sync::oneshot;
+
+/// Whether nothing more is to be drawn.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Gate {
@@ -12,10 +34,10 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// Reads on a thread of its own, which the process does not wait for when it ends.
-    pub(crate) fn open() -> Self {
+    pub(crate) fn open(stop: Stop) -> Self {
         let (start, started) = oneshot::channel();
         let (close, closed) = oneshot::channel();
-        thread::spawn(move || watch(start, close));
+        thread::spawn(move || watch(start, &stop, close));
         Self { started, closed }
     }
 
@@ -31,14 +53,17 @@ impl Gate {
     }
 }
 
-fn watch(start: oneshot::Sender<()>, close: oneshot::Sender<()>) {
+fn watch(start: oneshot::Sender<()>, stop: &Stop, close: oneshot::Sender<()>) {
     let mut start = Some(start);
     for line in io::stdin().lines() {
         if line.is_err() {
             break;
         }
-        if let Some(start) = start.take() {
-            let _ = start.send(());
+        match start.take() {
+            Some(start) => {
+                let _ = start.send(());
+            }
+            None => stop.ask(),
         }
     }
     drop(start);

@@ -9,12 +9,13 @@ const AHEAD: usize = 2000;
 
 const AT_ONCE: usize = 25;
 
-/// Returns when every event has happened and some stream has passed it.
+/// Returns when every event has happened, or no more are to, and some stream has passed
+/// them.
 pub(crate) async fn produce(mut stories: Stories, log: &Log, pace: &Pace) {
     let mut happened = 0_usize;
     loop {
         let events: Vec<_> = stories.by_ref().take(AT_ONCE).collect();
-        if events.is_empty() {
+        if events.is_empty() || pace.is_over() {
             break;
         }
         pace.take(events.len()).await;

@@ -109,6 +109,7 @@ async fn send(
         // Enough is left over for a stream of its own: while nothing is answered,
         // nothing more piles up.
         if parcels.len() < LEAST
+            && !pace.is_over()
             && let Some(chunk) = next(chunks, book)
         {
             pace.take(chunk.parcels.len()).await;

@@ -19,6 +19,7 @@ use crate::{
     pace::Pace,
     ppoppo::{self, Log, Stories},
     pushpushgo, pushwoosh,
+    stdin::Stop,
 };
 
 /// Calls under way at once. A receiver that gathers what comes together into one commit
@@ -62,6 +63,7 @@ pub(super) struct Cast<'a> {
     pub(super) settings: &'a Run,
     pub(super) log: Arc<Log>,
     pub(super) faults: Arc<Faults>,
+    pub(super) stop: Stop,
 }
 
 impl Cast<'_> {
@@ -201,7 +203,8 @@ impl Cast<'_> {
     }
 
     fn pace(&self, player: &Player) -> Pace {
-        Pace::new(self.settings.rate, player.events, self.settings.events)
+        let Run { rate, events, .. } = *self.settings;
+        Pace::new(rate, player.events, events, self.stop.clone())
     }
 }
 
