@@ -1,7 +1,8 @@
 //! A reader of the log, as an application would have one: counts each
-//! source's events by following the cursor, so that every row is read once.
+//! source's events by following the cursor, so that every row is read once, and
+//! adds up their ids' hashes, which tells another set of as many rows.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use postgres::Client;
 use std::collections::BTreeMap;
 
@@ -13,6 +14,9 @@ const MAX_EVENTS: i32 = 20_000;
 pub struct Follower {
     cursor: Option<String>,
     counts: BTreeMap<String, u64>,
+    /// The last id of each source.
+    lasts: BTreeMap<String, String>,
+    digest: i128,
 }
 
 impl Follower {
@@ -21,8 +25,9 @@ impl Follower {
         loop {
             let rows = client
                 .query(
-                    "select s.name, e.count, e.last::text
-                     from (select source_id, count(*), max(id) as last
+                    "select s.name, e.count, e.last::text, e.digest::text
+                     from (select source_id, count(*), max(id) as last,
+                                  sum(hashtextextended(id::text, 0)) as digest
                            from tidings.events_after($1::text::tidings.ulid, $2)
                            group by 1) e
                      join tidings.source s on s.id = e.source_id",
@@ -34,7 +39,11 @@ impl Follower {
                 let count: i64 = row.try_get(1)?;
                 let last: String = row.try_get(2)?;
                 read += count;
-                *self.counts.entry(row.try_get(0)?).or_default() += u64::try_from(count)?;
+                let source: String = row.try_get(0)?;
+                let digest: String = row.try_get(3)?;
+                self.digest = self.digest.wrapping_add(digest.parse()?);
+                self.lasts.insert(source.clone(), last.clone());
+                *self.counts.entry(source).or_default() += u64::try_from(count)?;
                 // The text form of a ULID sorts as the ULID does.
                 self.cursor = self.cursor.take().max(Some(last));
             }
@@ -51,6 +60,36 @@ impl Follower {
 
     pub fn total(&self) -> u64 {
         self.counts.values().sum()
+    }
+
+    /// When a source's last event was stored, in milliseconds of the Unix epoch.
+    pub fn last_of(&self, source: &str) -> Option<u64> {
+        const DIGITS: &str = "0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+        // A ULID begins with its time, in ten digits of five bits.
+        let time = self.lasts.get(source)?.get(..10)?;
+        time.to_ascii_uppercase()
+            .chars()
+            .try_fold(0, |time, digit| {
+                Some(time << 5 | u64::try_from(DIGITS.find(digit)?).ok()?)
+            })
+    }
+
+    /// An error unless it has read every row that is stored, each of them once.
+    pub fn check(&self, client: &mut Client) -> Result<()> {
+        let row = client.query_one(
+            "select count(*), coalesce(sum(hashtextextended(id::text, 0)), 0)::text
+             from tidings.event",
+            &[],
+        )?;
+        let (stored, digest): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
+        let total = self.total();
+        if u64::try_from(stored)? != total {
+            bail!("{stored} rows are stored, but a reader of the log saw {total}");
+        }
+        if digest.parse::<i128>()? != self.digest {
+            bail!("a reader of the log saw as many rows as are stored, but others");
+        }
+        Ok(())
     }
 
     /// When the last event was stored, in seconds of the Unix epoch.

@@ -12,12 +12,22 @@ use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::path::Path;
 
+/// Which events must be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// All of them: nobody had a reason to give one up.
+    Emitted,
+    /// Those that had a positive answer. A provider may give up the others, and whether
+    /// these are there is then open.
+    Acknowledged,
+}
+
 /// Loads the file into the temporary table `ledger`: a line for each key,
 /// with the least and the most rows it may have.
 ///
 /// An event without identity or time is stored once for each receipt: at
 /// least as often as it was acknowledged, at most as often as it was sent.
-pub fn load(client: &mut Client, path: &Path) -> Result<()> {
+pub fn load(client: &mut Client, path: &Path, demand: Demand) -> Result<()> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     client.batch_execute(
         "drop table if exists pg_temp.ledger, pg_temp.ledger_line;
@@ -27,11 +37,17 @@ pub fn load(client: &mut Client, path: &Path) -> Result<()> {
     io::copy(&mut Escaped::new(file), &mut copy).context("cannot load the ledger")?;
     copy.flush()?;
     copy.finish()?;
+    let demanded = match demand {
+        Demand::Emitted => "true",
+        Demand::Acknowledged => "entry.acknowledged > 0",
+    };
     client
-        .batch_execute(
+        .batch_execute(&format!(
             "create temp table ledger as
              select entry.source, entry.key, entry.emissions, entry.acknowledged,
-                    case when entry.timeless then entry.acknowledged else entry.copies end as least,
+                    case when entry.timeless then entry.acknowledged
+                         when {demanded} then entry.copies
+                         else 0 end as least,
                     case when entry.timeless then entry.emissions else entry.copies end as most
              from ledger_line,
                   jsonb_to_record(line::jsonb) as entry(
@@ -39,14 +55,14 @@ pub fn load(client: &mut Client, path: &Path) -> Result<()> {
                     acknowledged bigint, timeless boolean);
              drop table ledger_line;
              analyze ledger",
-        )
+        ))
         .context("the ledger is not as documented")?;
     Ok(())
 }
 
 /// How many rows each source must have at least.
-pub fn least(client: &mut Client, path: &Path) -> Result<BTreeMap<String, u64>> {
-    load(client, path)?;
+pub fn least(client: &mut Client, path: &Path, demand: Demand) -> Result<BTreeMap<String, u64>> {
+    load(client, path, demand)?;
     client
         .query(
             "select source, sum(least)::bigint from ledger group by 1",

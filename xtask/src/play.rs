@@ -3,7 +3,7 @@
 
 use crate::emulator::{Emulator, Sent};
 use crate::follow::Follower;
-use crate::ledger;
+use crate::ledger::{self, Demand};
 use crate::metrics::Duplicates;
 use crate::reconcile::Reconciliation;
 use crate::stage::Stage;
@@ -171,9 +171,10 @@ impl Watch {
         self.follow(emulator, client)?;
         let expected = match &self.expected {
             Some(expected) => expected,
-            None => self
-                .expected
-                .insert(ledger::least(client, emulator.ledger())?),
+            None => {
+                self.expected
+                    .insert(ledger::least(client, emulator.ledger(), Demand::Emitted)?)
+            }
         };
         let stored = self.follower.counts();
         Ok(expected

@@ -1,7 +1,7 @@
 //! The ledger against the database, event by event: is each one there, and
 //! as often as it may be.
 
-use crate::ledger;
+use crate::ledger::{self, Demand};
 use anyhow::{Context as _, Result, bail};
 use postgres::Client;
 use std::path::Path;
@@ -73,9 +73,14 @@ pub struct Reconciliation {
 }
 
 impl Reconciliation {
-    /// Compares what the ledger says with what the database holds.
+    /// Compares what the ledger says with what the database holds: all of it.
     pub fn of(client: &mut Client, ledger_path: &Path) -> Result<Self> {
-        ledger::load(client, ledger_path)?;
+        Self::by(client, ledger_path, Demand::Emitted)
+    }
+
+    /// As [`Reconciliation::of`], demanding what is to be demanded.
+    pub fn by(client: &mut Client, ledger_path: &Path, demand: Demand) -> Result<Self> {
+        ledger::load(client, ledger_path, demand)?;
         client
             .batch_execute("drop table if exists pg_temp.stored")
             .and_then(|()| client.batch_execute(STORED))
