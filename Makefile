@@ -16,6 +16,9 @@ KEEP ?=
 # How long `make soak` plays.
 MINUTES ?= 60
 
+# What `make chaos` breaks; SEED draws the faults too.
+CYCLES ?= 20
+
 # How `make fuzz` looks for findings; how long Postgres is away in `make outage`.
 SECONDS ?=
 TARGET ?=
@@ -25,7 +28,7 @@ release := $(or $(CARGO_TARGET_DIR),target)/release
 xtask := $(release)/xtask
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build build-all demo test install worker lint soak outage fuzz clean
+.PHONY: help setup build build-all demo test install worker lint soak outage chaos fuzz clean
 
 help: ## this list
 	@echo 'make <target> [VARIABLE=value ...]'
@@ -46,6 +49,9 @@ help: ## this list
 	@echo 'For outage:'
 	@echo 'SECONDS      how long Postgres is away ($(or $(SECONDS),60))'
 	@echo 'RATE         webhooks a second (500 where it is 0)'
+	@echo 'For chaos:'
+	@echo 'CYCLES       faults, one after another ($(CYCLES))'
+	@echo 'SEED         the same seed draws the same faults ($(SEED))'
 	@echo 'For fuzz:'
 	@echo 'SECONDS      for each target ($(or $(SECONDS),600))'
 	@echo 'TARGET       one of fuzz/fuzz_targets (default: all)'
@@ -65,6 +71,10 @@ build-all: setup
 demo: build ## the four providers, emulated, into a private Postgres; then the proof
 	@$(xtask) demo --events $(EVENTS) --seed $(SEED) --duplicates $(DUPLICATES) --rate $(RATE) \
 	  $(if $(KILL_WORKER),--kill-worker) $(if $(KEEP),--keep)
+
+chaos: build ## everything at work while it is killed, cut off and paused; fails at any loss
+	@$(xtask) install
+	@$(xtask) chaos --cycles $(CYCLES) --seed $(SEED)
 
 test: build-all ## all tests
 	@$(xtask) test

@@ -128,19 +128,28 @@ impl Cluster {
             let environment = &self.environment;
             self.postmaster = spawn(&self.server, folder, self.owner, port, environment)?;
             self.leash.hold(self.postmaster.id())?;
-            let error = match ready(&mut self.postmaster, folder, port) {
+            // Somebody's outgoing connection may have the port, for a moment.
+            let (error, taken) = match ready(&mut self.postmaster, folder, port) {
                 Ok(Ready::Yes) => return Ok(()),
-                Ok(Ready::PortTaken) => anyhow!("the port {port} was taken meanwhile"),
-                Err(error) => error,
+                Ok(Ready::PortTaken) => {
+                    let error = anyhow!("the port {port} was taken meanwhile");
+                    (error, true)
+                }
+                Err(error) => (error, false),
             };
             let log = self.log();
             let said = log.get(said..).unwrap_or_default();
             // The last backends of the killed one are still ending.
-            if !said.contains("still in use") || Instant::now() >= deadline {
+            if !(taken || said.contains("still in use")) || Instant::now() >= deadline {
                 return Err(error);
             }
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// The postmaster's process id.
+    pub fn id(&self) -> u32 {
+        self.postmaster.id()
     }
 
     pub fn server(&self) -> &Server {
@@ -223,6 +232,8 @@ impl Drop for Cluster {
     /// Immediate: the data goes anyway.
     fn drop(&mut self) {
         let _ = leash::signal(self.postmaster.id(), Signal::QUIT);
+        // A stopped one takes it once it goes on.
+        let _ = leash::signal(self.postmaster.id(), Signal::CONT);
         if !matches!(
             leash::wait(&mut self.postmaster, Duration::from_secs(10)),
             Ok(Some(_))

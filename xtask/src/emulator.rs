@@ -111,6 +111,11 @@ impl Emulator {
         self.process.tell("start")
     }
 
+    /// Has it come to its end early: nothing new happens, and what did is delivered.
+    pub fn stop(&mut self) -> Result<()> {
+        self.process.tell("stop")
+    }
+
     /// Takes in what it has said meanwhile; an error when it ended by itself.
     pub fn listen(&mut self) -> Result<()> {
         while let Some(line) = self.process.waiting_line() {

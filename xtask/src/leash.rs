@@ -16,17 +16,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Reads process ids, one a line; `$1` the signal, `$2` the folder or nothing.
+/// Reads process ids, one a line; `$1` the signal, `$2` the folder or nothing, `$3` what is
+/// mounted there or nothing. A stopped process takes a signal once it goes on.
 const HOLDER: &str = r#"
 pids=
 while read -r word; do
   case $word in done) exit 0 ;; *) pids="$pids $word" ;; esac
 done
-for pid in $pids; do kill -s "$1" "$pid"; done
+for pid in $pids; do kill -s "$1" "$pid"; kill -s CONT "$pid"; done
 tries=100
 for pid in $pids; do
   while kill -0 "$pid" && [ "$tries" -gt 0 ]; do sleep 0.1; tries=$((tries - 1)); done
 done
+[ -z "$3" ] || umount -l -- "$3"
 [ -z "$2" ] || rm -rf -- "$2"
 "#;
 
@@ -53,10 +55,20 @@ pub struct Leash {
 impl Leash {
     /// `signal` is a name as in kill(1): QUIT, KILL, TERM.
     pub fn new(signal: &str, folder: Option<&Path>) -> Result<Self> {
+        Self::hold_with(signal, folder, None)
+    }
+
+    /// Holds what is mounted at this folder.
+    pub fn of_mount(folder: &Path) -> Result<Self> {
+        Self::hold_with("KILL", Some(folder), Some(folder))
+    }
+
+    fn hold_with(signal: &str, folder: Option<&Path>, mount: Option<&Path>) -> Result<Self> {
         on_signals()?;
         let mut holder = Command::new("sh")
             .args(["-c", HOLDER, "leash", signal])
             .arg(folder.unwrap_or(Path::new("")))
+            .arg(mount.unwrap_or(Path::new("")))
             .current_dir("/")
             .process_group(0)
             .stdin(Stdio::piped())

@@ -12,11 +12,13 @@
 //! - [`demo`] with [`table`]: the run as people see it
 //! - [`soak`]: the same for a long time, to see that nothing grows; [`procfs`]
 //! - [`outage`]: Postgres goes away while webhooks arrive
+//! - [`chaos`] with [`proxy`]: the same while everything fails, in cycles
 //! - [`regress`], [`mod@test`], [`lint`]: the checks
 //! - [`python`]: what the peer of another stack runs in
 //! - [`fuzz`]: the fuzz targets, each for a while
 //! - [`http`]: the few HTTP requests that the above need
 
+pub mod chaos;
 pub mod cluster;
 pub mod demo;
 pub mod emulator;
@@ -33,6 +35,7 @@ pub mod paths;
 pub mod play;
 pub mod process;
 pub mod procfs;
+pub mod proxy;
 pub mod python;
 pub mod reconcile;
 pub mod regress;

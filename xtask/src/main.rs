@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 use xtask::server::Server;
-use xtask::{demo, fuzz, install, lint, outage, regress, soak, test};
+use xtask::{chaos, demo, fuzz, install, lint, outage, regress, soak, test};
 
 #[derive(Parser)]
 #[command(about)]
@@ -32,6 +32,8 @@ enum Command {
     Soak(Soak),
     /// Postgres is killed and stays away while webhooks arrive
     Outage(Outage),
+    /// Everything at work, and one fault after another, on the extension as installed
+    Chaos(Chaos),
     /// Formatting, clippy, documentation
     Lint,
     /// The fuzz targets, each for a while
@@ -84,6 +86,19 @@ struct Outage {
 }
 
 #[derive(Args)]
+struct Chaos {
+    /// Faults, one after another
+    #[arg(long, default_value_t = 20)]
+    cycles: usize,
+    /// The same seed draws the same faults
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Only print which faults the seed draws
+    #[arg(long)]
+    dry_run: bool,
+}
+
+#[derive(Args)]
 struct Fuzz {
     /// Seconds for each target
     #[arg(long, default_value_t = 600)]
@@ -107,13 +122,23 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli) -> Result<()> {
-    // Fuzzing alone needs no Postgres.
+    // Neither needs a Postgres.
     if let Command::Fuzz(options) = &cli.command {
         return fuzz::run(&fuzz::Options {
             seconds: options.seconds,
             target: options.target.clone(),
             keep: options.keep,
         });
+    }
+    let drill = |options: &Chaos| chaos::Options {
+        cycles: options.cycles,
+        seed: options.seed,
+    };
+    if let Command::Chaos(options) = &cli.command
+        && options.dry_run
+    {
+        chaos::show(&drill(options));
+        return Ok(());
     }
     let named = cli.pg_config.clone().filter(|path| !path.is_empty());
     let server = Server::ask(named.unwrap_or_else(|| "pg_config".into()))?;
@@ -132,6 +157,7 @@ fn run(cli: &Cli) -> Result<()> {
                 },
             )
         }
+        Command::Chaos(options) => chaos::run(&server, &drill(options)),
         Command::Test => test::run(&server),
         Command::Regress => regress::REGRESS
             .run(&server)

@@ -18,7 +18,7 @@ use self::verdict::{Course, RULE, quantities};
 use crate::cluster::Durability;
 use crate::emulator::{Emulator, Play};
 use crate::leash;
-use crate::ledger;
+use crate::ledger::{self, Demand};
 use crate::paths;
 use crate::reconcile::Reconciliation;
 use crate::server::Server;
@@ -218,7 +218,8 @@ impl Watch {
 
     /// What is missing at the deadline is the reconciliation's to say.
     fn catch_up(&mut self) -> Result<()> {
-        let least = ledger::least(&mut self.client, self.emulator.ledger())?;
+        let ledger_path = self.emulator.ledger();
+        let least = ledger::least(&mut self.client, ledger_path, Demand::Emitted)?;
         let deadline = Instant::now() + STALLED_AFTER;
         loop {
             self.consumer.advance()?;

@@ -2,6 +2,7 @@
 //! is listed, and fails the whole. One thing may be skipped, and is then listed as
 //! that: the peer of another stack, which needs a Python.
 
+use crate::chaos;
 use crate::install;
 use crate::paths::WITHOUT_EXTENSION;
 use crate::python::{Missing, Python};
@@ -14,6 +15,12 @@ use std::time::{Duration, Instant};
 
 /// The end-to-end tests that need the Python peer, as libtest names them.
 const PEER_TESTS: &str = "peer::";
+
+/// Short enough for every run of the tests; every kind of fault is in it.
+const DRILL: chaos::Options = chaos::Options {
+    cycles: 20,
+    seed: 1,
+};
 
 /// What became of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,6 +154,11 @@ pub fn run(server: &Server) -> Result<()> {
             println!("  without the tests of {PEER_TESTS}, which need {PYTHON}");
             cargo("test", &["--test", "e2e", "--", "--skip", PEER_TESTS])
         },
+    );
+    steps.run(
+        "failure drill, 20 cycles",
+        &["build", "install the extension"],
+        || chaos::run(server, &DRILL),
     );
     print!("\n{}", steps.table());
     println!("\n{}", steps.conclusion()?);

@@ -1,0 +1,79 @@
+//! `make chaos`: everything at work, and one fault after another; then the proof that
+//! nothing was lost, doubled or stuck.
+//!
+//! A cycle is a fault, or two that overlap, and the wait until events of every source
+//! are stored again. The [`schedule`] is drawn from the seed alone. What the emulator
+//! has an acknowledgement of must be stored, as often as it happened; a provider may
+//! have given up what nobody acknowledged.
+//!
+//! - [`draw`], [`fault`], [`schedule`]: what happens
+//! - [`rig`] with [`disk`] and [`pause`]: to what
+//! - [`watch`]: the reader of the log that goes through all of it
+//! - [`drill`]: the cycles; [`verdict`]: the end
+
+mod disk;
+mod draw;
+mod drill;
+mod fault;
+mod pause;
+mod rig;
+mod schedule;
+mod verdict;
+mod watch;
+
+use self::disk::SmallDisk;
+use self::drill::Drill;
+use self::rig::{Load, Rig};
+use crate::leash;
+use crate::server::Server;
+use anyhow::Result;
+
+/// So many events a second leave a small machine time for the faults.
+const RATE: u64 = 1000;
+/// More than any cycle takes: the emulator is told when to stop.
+const SECONDS_EACH: u64 = 120;
+/// The emulator's own limit.
+const MOST_EVENTS: u64 = 100_000_000;
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub cycles: usize,
+    pub seed: u64,
+}
+
+/// Prints the schedule of a seed, and does nothing else.
+pub fn show(options: &Options) {
+    for (nth, cycle) in schedule::draw(options.cycles, options.seed, true)
+        .iter()
+        .enumerate()
+    {
+        println!("{:>5}  {cycle}", nth + 1);
+    }
+}
+
+/// Runs it; an error at anything that was lost, doubled or stuck.
+pub fn run(server: &Server, options: &Options) -> Result<()> {
+    let cycles = u64::try_from(options.cycles)?;
+    let disk = SmallDisk::mount()
+        .inspect_err(|error| println!("left out: a full disk, which needs a mount ({error:#})"))
+        .ok();
+    let schedule = schedule::draw(options.cycles, options.seed, disk.is_some());
+    let load = Load {
+        events: (cycles * SECONDS_EACH * RATE).clamp(1, MOST_EVENTS),
+        seed: options.seed,
+        rate: RATE,
+    };
+    println!(
+        "starting a private Postgres {}, a worker with a spool, and the providers at {RATE} events/s; \
+         {cycles} cycles, seed {}",
+        server.major, options.seed
+    );
+    let mut rig = Rig::set(server, disk, load)?;
+    Drill::new(&rig)
+        .run(&mut rig, &schedule)
+        .and_then(|drilled| verdict::reach(&mut rig, drilled, options.seed))
+        .inspect_err(|_| {
+            leash::mute_after_signal();
+            eprintln!("{}", rig.logs());
+        })
+}

@@ -1,0 +1,151 @@
+//! The cycles, and how long events stood still in each.
+
+use super::fault::Kind;
+use super::rig::Rig;
+use super::schedule::Cycle;
+use super::watch::{Seen, Watch};
+use crate::sources::SOURCES;
+use crate::stage::DATABASE;
+use crate::table::number;
+use anyhow::{Result, bail};
+use std::collections::BTreeMap;
+use std::io::{self, Write as _};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// So long may events stand still after a fault's end.
+const DEADLINE: Duration = Duration::from_secs(90);
+const TICK: Duration = Duration::from_millis(20);
+
+/// How long no event of some source was stored.
+#[derive(Debug, Clone)]
+pub(super) struct Stall {
+    pub(super) cycle: usize,
+    pub(super) fault: String,
+    /// After the fault's end, and since its begin.
+    pub(super) after: Duration,
+    pub(super) since: Duration,
+}
+
+/// What the cycles came to.
+#[derive(Debug)]
+pub(super) struct Drilled {
+    pub(super) watch: Watch,
+    pub(super) began: Instant,
+    pub(super) cycles: usize,
+    pub(super) faults: BTreeMap<&'static str, u64>,
+    pub(super) longest: Option<Stall>,
+}
+
+#[derive(Debug)]
+pub(super) struct Drill {
+    watch: Watch,
+    faults: BTreeMap<&'static str, u64>,
+    longest: Option<Stall>,
+}
+
+impl Drill {
+    pub(super) fn new(rig: &Rig) -> Self {
+        Self {
+            watch: Watch::start(rig.cluster.url(DATABASE)),
+            faults: BTreeMap::new(),
+            longest: None,
+        }
+    }
+
+    pub(super) fn run(mut self, rig: &mut Rig, schedule: &[Cycle]) -> Result<Drilled> {
+        let began = Instant::now();
+        rig.emulator.begin()?;
+        self.wait_flowing(rig, 0)?;
+        for (nth, cycle) in schedule.iter().enumerate() {
+            let text = cycle.to_string();
+            print!("{:>5}/{}  {text:<74}", nth + 1, schedule.len());
+            io::stdout().flush()?;
+            let stall = self
+                .cycle(rig, nth + 1, cycle)
+                .inspect_err(|_| println!())?;
+            println!(
+                "  stored again after {:>4.1} s  {:>9} stored",
+                stall.after.as_secs_f64(),
+                number(self.watch.seen().total)
+            );
+            for kind in cycle.kinds() {
+                *self.faults.entry(Kind::word(kind)).or_default() += 1;
+            }
+            let longest = self.longest.as_ref();
+            if longest.is_none_or(|longest| stall.after > longest.after) {
+                self.longest = Some(stall);
+            }
+        }
+        Ok(Drilled {
+            watch: self.watch,
+            began,
+            cycles: schedule.len(),
+            faults: self.faults,
+            longest: self.longest,
+        })
+    }
+
+    fn cycle(&mut self, rig: &mut Rig, nth: usize, cycle: &Cycle) -> Result<Stall> {
+        let began = Instant::now();
+        for (at, step) in cycle.steps() {
+            thread::sleep(at.saturating_sub(began.elapsed()));
+            rig.take(step)?;
+        }
+        let ended = Instant::now();
+        self.wait_flowing(rig, now())?;
+        Ok(Stall {
+            cycle: nth,
+            fault: cycle.to_string(),
+            after: ended.elapsed(),
+            since: began.elapsed(),
+        })
+    }
+
+    /// Returns when the worker is ready and events of every source were stored after
+    /// this moment.
+    fn wait_flowing(&self, rig: &mut Rig, after: u64) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            rig.check_running()?;
+            if rig.emulator.is_done() {
+                bail!("the emulator has come to its end before the drill has");
+            }
+            let still = still(rig, &self.watch.seen(), after);
+            if still.is_empty() && rig.is_ready() {
+                return Ok(());
+            }
+            if started.elapsed() >= DEADLINE {
+                let still = if still.is_empty() {
+                    "the worker is not ready".to_owned()
+                } else {
+                    format!("nothing is stored of {}", still.join(", "))
+                };
+                bail!("{still} for {DEADLINE:?} after the fault's end");
+            }
+            thread::sleep(TICK);
+        }
+    }
+}
+
+/// The sources of which something should have been stored after this moment, and was not.
+fn still(rig: &Rig, seen: &Seen, after: u64) -> Vec<&'static str> {
+    let names = SOURCES.iter().map(|source| source.name);
+    names
+        .filter(|&name| {
+            let stored = seen.lasts.get(name).is_some_and(|&last| last > after);
+            let sent = rig.emulator.sent().get(name).copied().unwrap_or_default();
+            // A provider that sends much at once, and seldom, has nothing to wait for
+            // between. (Ppoppo's events count as acknowledged when they are sent.)
+            let idle = name != "ppoppo" && sent.emitted > 0 && sent.emitted == sent.acknowledged;
+            !stored && !idle
+        })
+        .collect()
+}
+
+/// Milliseconds of the Unix epoch.
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let since = since.unwrap_or_default().as_millis();
+    u64::try_from(since).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,121 @@
+//! What can go wrong, to what, and for how long.
+
+use std::fmt;
+use std::time::Duration;
+
+/// A way that bytes go, through a proxy of the drill's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Link {
+    /// From the providers to the worker's HTTP port.
+    Webhooks,
+    /// From Pushwoosh to the worker's gRPC port.
+    Pushes,
+    /// From the worker to Ppoppo.
+    Stream,
+    /// From the worker to Postgres.
+    Database,
+}
+
+pub(super) const LINKS: [Link; 4] = [Link::Webhooks, Link::Pushes, Link::Stream, Link::Database];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    KillWorker,
+    /// SIGKILL of the postmaster, then crash recovery.
+    KillPostgres,
+    /// Every open connection is cut; new ones are served.
+    Cut(Link),
+    /// Every open connection is cut, and new ones are for a while.
+    Refuse(Link),
+    /// Bytes arrive later, by these milliseconds.
+    Delay(Link, u64),
+    /// Bytes are accepted, and arrive when it is over.
+    Hold(Link),
+    /// Bytes are accepted, and are lost with their connections when it is over.
+    Swallow(Link),
+    /// SIGSTOP, then SIGCONT.
+    PauseWorker,
+    /// The same for every process of the server.
+    PausePostgres,
+    /// The same for the postmaster: open connections go on, new ones wait.
+    PausePostmaster,
+    /// Not a byte is left where the spool is.
+    FullDisk,
+}
+
+/// What one fault has to itself: two at once have different ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Target {
+    Worker,
+    Postgres,
+    Link(Link),
+    Disk,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Fault {
+    pub(super) kind: Kind,
+    /// From its begin to its end.
+    pub(super) lasts: Duration,
+}
+
+impl Kind {
+    pub(super) fn target(self) -> Target {
+        match self {
+            Self::KillWorker | Self::PauseWorker => Target::Worker,
+            Self::KillPostgres | Self::PausePostgres | Self::PausePostmaster => Target::Postgres,
+            Self::Cut(link)
+            | Self::Refuse(link)
+            | Self::Delay(link, _)
+            | Self::Hold(link)
+            | Self::Swallow(link) => Target::Link(link),
+            Self::FullDisk => Target::Disk,
+        }
+    }
+
+    /// What the summary counts it as.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::KillWorker => "worker killed",
+            Self::KillPostgres => "Postgres killed",
+            Self::Cut(_) => "connections cut",
+            Self::Refuse(_) => "connections refused",
+            Self::Delay(..) => "bytes delayed",
+            Self::Hold(_) => "bytes held",
+            Self::Swallow(_) => "bytes swallowed",
+            Self::PauseWorker => "worker paused",
+            Self::PausePostgres => "Postgres paused",
+            Self::PausePostmaster => "postmaster paused",
+            Self::FullDisk => "spool's disk full",
+        }
+    }
+}
+
+impl Link {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Webhooks => "webhooks",
+            Self::Pushes => "pushes",
+            Self::Stream => "stream",
+            Self::Database => "database",
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.kind.word())?;
+        match self.kind {
+            Kind::Delay(link, by) => write!(f, " ({}, by {by} ms)", link.word())?,
+            kind => {
+                if let Target::Link(link) = kind.target() {
+                    write!(f, " ({})", link.word())?;
+                }
+            }
+        }
+        if !self.lasts.is_zero() {
+            write!(f, " for {:.1} s", self.lasts.as_secs_f64())?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,212 @@
+//! What the drill breaks: Postgres, a worker with a spool, the emulated providers, and
+//! a proxy on each way between them.
+
+use super::disk::SmallDisk;
+use super::fault::{Kind, Link};
+use super::pause::Pause;
+use super::schedule::Step;
+use crate::cluster::{Cluster, Durability, SUPERUSER};
+use crate::emulator::{Emulator, Play};
+use crate::http;
+use crate::metrics;
+use crate::proxy::{Conduct, Proxy};
+use crate::server::Server;
+use crate::sources;
+use crate::stage::{self, DATABASE};
+use crate::worker::{self, ANY_PORT, Worker};
+use anyhow::{Context as _, Result};
+use postgres::Client;
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Dropped in this order: what is stopped goes on, so that it can end.
+#[derive(Debug)]
+pub(super) struct Rig {
+    paused: Vec<(Kind, Pause)>,
+    pub(super) emulator: Emulator,
+    pub(super) worker: Worker,
+    webhooks: Proxy,
+    pushes: Proxy,
+    stream: Proxy,
+    database: Proxy,
+    spool: PathBuf,
+    disk: Option<SmallDisk>,
+    pub(super) cluster: Cluster,
+}
+
+/// What the emulator sends meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    pub(super) events: u64,
+    pub(super) seed: u64,
+    pub(super) rate: u64,
+}
+
+impl Rig {
+    /// Everything runs on return; the emulator waits for its start.
+    pub(super) fn set(server: &Server, disk: Option<SmallDisk>, load: Load) -> Result<Self> {
+        // Without fsync: what a killed process has written is the kernel's, and stays.
+        // Only a machine that crashes would lose it.
+        let cluster = stage::cluster(server, Durability::Fast)?;
+        let database = Proxy::start((cluster.host(), cluster.port()).into())?;
+        let spool = disk.as_ref().map_or(cluster.folder(), SmallDisk::path);
+        let spool = spool.join("spool");
+        let worker = start(&cluster, &database, &spool)?;
+        let webhooks = Proxy::start(worker.http)?;
+        let pushes = Proxy::start(worker.grpc)?;
+        let play = Play {
+            events: load.events,
+            seed: load.seed,
+            duplicates: 0.05,
+            rate: load.rate,
+            only: None,
+            flags: &[],
+            http: webhooks.address(),
+            grpc: pushes.address(),
+        };
+        let emulator = Emulator::start(&play, cluster.folder())?;
+        let stream = Proxy::start(emulator.ppoppo)?;
+        sources::add_all(&mut cluster.connect(DATABASE)?, stream.address())?;
+        let mut rig = Self {
+            paused: Vec::new(),
+            emulator,
+            worker,
+            webhooks,
+            pushes,
+            stream,
+            database,
+            spool,
+            disk,
+            cluster,
+        };
+        rig.worker.wait_ready()?;
+        Ok(rig)
+    }
+
+    /// Not through a proxy.
+    pub(super) fn connect(&self) -> Result<Client> {
+        self.cluster.connect(DATABASE)
+    }
+
+    pub(super) fn take(&mut self, step: Step) -> Result<()> {
+        match step {
+            Step::Begin(kind) => self.begin(kind),
+            Step::End(kind) => self.end(kind),
+        }
+    }
+
+    fn begin(&mut self, kind: Kind) -> Result<()> {
+        match kind {
+            Kind::KillWorker => self.worker.kill()?,
+            Kind::KillPostgres => self.cluster.kill()?,
+            Kind::Cut(link) => self.proxy(link).cut(),
+            Kind::Refuse(link) => {
+                self.proxy(link).conduct(Conduct::Refuse);
+                self.proxy(link).cut();
+            }
+            Kind::Delay(link, by) => {
+                let by = Duration::from_millis(by);
+                self.proxy(link).conduct(Conduct::Delay(by));
+            }
+            Kind::Hold(link) | Kind::Swallow(link) => self.proxy(link).conduct(Conduct::Hold),
+            Kind::PauseWorker => self.pause(kind, Pause::one(self.worker.id())?),
+            Kind::PausePostgres => self.pause(kind, Pause::all(self.cluster.id())?),
+            Kind::PausePostmaster => self.pause(kind, Pause::one(self.cluster.id())?),
+            Kind::FullDisk => self.disk()?.fill()?,
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, kind: Kind) -> Result<()> {
+        match kind {
+            Kind::KillWorker => {
+                self.worker = start(&self.cluster, &self.database, &self.spool)?;
+                // On new ports: the old ones may be somebody's by now.
+                self.webhooks.point_at(self.worker.http);
+                self.pushes.point_at(self.worker.grpc);
+            }
+            Kind::KillPostgres => self.cluster.restart()?,
+            Kind::Cut(_) => {}
+            Kind::Swallow(link) => {
+                self.proxy(link).cut();
+                self.proxy(link).conduct(Conduct::Forward);
+            }
+            Kind::Refuse(link) | Kind::Delay(link, _) | Kind::Hold(link) => {
+                self.proxy(link).conduct(Conduct::Forward);
+            }
+            Kind::PauseWorker | Kind::PausePostgres | Kind::PausePostmaster => {
+                self.paused.retain(|(of, _)| *of != kind);
+            }
+            Kind::FullDisk => self.disk()?.empty()?,
+        }
+        Ok(())
+    }
+
+    fn pause(&mut self, kind: Kind, pause: Pause) {
+        self.paused.push((kind, pause));
+    }
+
+    fn disk(&self) -> Result<&SmallDisk> {
+        self.disk
+            .as_ref()
+            .context("the spool has no disk of its own")
+    }
+
+    fn proxy(&self, link: Link) -> &Proxy {
+        match link {
+            Link::Webhooks => &self.webhooks,
+            Link::Pushes => &self.pushes,
+            Link::Stream => &self.stream,
+            Link::Database => &self.database,
+        }
+    }
+
+    /// An error when something ended that nobody has ended.
+    pub(super) fn check_running(&mut self) -> Result<()> {
+        self.emulator.listen()?;
+        self.worker.check_running()
+    }
+
+    /// Whether the worker says that it is ready.
+    pub(super) fn is_ready(&self) -> bool {
+        http::get(self.worker.http, "/readyz").is_ok_and(|answer| answer.status == 200)
+    }
+
+    /// Whether the worker is ready and has nothing in its spool.
+    pub(super) fn is_drained(&self) -> bool {
+        let Ok(answer) = http::get(self.worker.http, "/readyz") else {
+            return false;
+        };
+        let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
+        answer.status == 200 && body.pointer("/spool/requests") == Some(&Value::from(0))
+    }
+
+    /// The ends of all logs, for a failure's report.
+    pub(super) fn logs(&self) -> String {
+        let counted = metrics::counters(self.worker.http);
+        let server = self.cluster.log();
+        let server: Vec<&str> = server.lines().collect();
+        let server = server.get(server.len().saturating_sub(40)..);
+        format!(
+            "{}\n{}\n--- the end of the server's log\n{}\n--- counted\n{}",
+            self.emulator.tail(),
+            self.worker.tail(),
+            server.unwrap_or_default().join("\n"),
+            counted.unwrap_or_else(|error| format!("{error:#}")),
+        )
+    }
+}
+
+fn start(cluster: &Cluster, database: &Proxy, spool: &PathBuf) -> Result<Worker> {
+    let url = url(database.address());
+    let mut command = worker::command(&url, ANY_PORT, ANY_PORT)?;
+    command.arg("--spool-dir").arg(spool);
+    Worker::spawn(&mut command, &cluster.folder().join("worker.log"))
+        .context("the worker does not start")
+}
+
+fn url(database: SocketAddr) -> String {
+    format!("postgresql://{SUPERUSER}@{database}/{DATABASE}")
+}

@@ -1,0 +1,123 @@
+//! The end of a drill: all is delivered and drained, the ledger is compared with the
+//! database id by id, and the log with what its reader saw.
+
+use super::drill::{Drilled, Stall};
+use super::rig::Rig;
+use crate::ledger::{self, Demand};
+use crate::reconcile::Reconciliation;
+use crate::table::number;
+use anyhow::{Result, bail};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// For what is under way when the faults are over: an answer that was lost is waited for
+/// at most 30 s, and its repeat must pass.
+const DEADLINE: Duration = Duration::from_secs(90);
+const DRAIN: Duration = Duration::from_secs(30);
+const TICK: Duration = Duration::from_millis(50);
+
+/// Prints what it came to; an error unless all is there, once.
+pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
+    rig.emulator.stop()?;
+    settle(rig, &drilled)?;
+    let status = rig.worker.drain(DRAIN)?;
+    rig.emulator.listen()?;
+    let sent = rig.emulator.sent().clone();
+    rig.emulator.finish()?;
+    let mut client = rig.connect()?;
+    let reconciliation =
+        Reconciliation::by(&mut client, rig.emulator.ledger(), Demand::Acknowledged)?;
+    let follower = drilled.watch.finish(&mut client)?;
+
+    let total = reconciliation.total();
+    let emitted: u64 = sent.values().map(|source| source.emitted).sum();
+    let acknowledged: u64 = sent.values().map(|source| source.acknowledged).sum();
+    let faults: Vec<String> = drilled
+        .faults
+        .iter()
+        .map(|(word, times)| format!("{times} {word}"))
+        .collect();
+    let rows = [
+        ("seed", seed.to_string()),
+        (
+            "cycles",
+            format!(
+                "{} in {:.1} s",
+                drilled.cycles,
+                drilled.began.elapsed().as_secs_f64()
+            ),
+        ),
+        ("faults", faults.join(", ")),
+        ("emitted", number(emitted)),
+        ("acknowledged", number(acknowledged)),
+        ("stored", number(total.stored)),
+        ("missing", number(total.missing)),
+        ("doubled", number(total.doubled)),
+        ("unknown", number(total.unknown)),
+        ("followed", number(follower.total())),
+        (
+            "longest stall",
+            drilled.longest.as_ref().map_or_else(String::new, told),
+        ),
+    ];
+    println!();
+    for (name, value) in rows {
+        println!("  {name:<13}  {value}");
+    }
+    for source in &reconciliation.outcomes {
+        if source.stored == 0 {
+            bail!("nothing is stored of {}", source.source);
+        }
+    }
+    reconciliation.check()?;
+    follower.check(&mut client)?;
+    if !status.success() {
+        bail!("the worker did not drain ({status})");
+    }
+    Ok(())
+}
+
+/// Waits until all is delivered, followed, and out of the spool. What is missing then is
+/// the reconciliation's to say.
+fn settle(rig: &mut Rig, drilled: &Drilled) -> Result<()> {
+    let started = Instant::now();
+    let mut least = None;
+    while started.elapsed() < DEADLINE {
+        rig.check_running()?;
+        if rig.emulator.is_done() {
+            let least = match &least {
+                Some(least) => least,
+                None => least.insert(ledger::least(
+                    &mut rig.connect()?,
+                    rig.emulator.ledger(),
+                    Demand::Acknowledged,
+                )?),
+            };
+            let counts = drilled.watch.seen().counts;
+            let all = least
+                .iter()
+                .all(|(source, least)| counts.get(source).copied().unwrap_or_default() >= *least);
+            if all && rig.is_drained() {
+                return Ok(());
+            }
+        }
+        thread::sleep(TICK);
+    }
+    if !rig.emulator.is_done() {
+        bail!("the providers are not rid of their events {DEADLINE:?} after the last fault");
+    }
+    if !rig.is_drained() {
+        bail!("the spool is not empty {DEADLINE:?} after the last fault");
+    }
+    Ok(())
+}
+
+fn told(stall: &Stall) -> String {
+    format!(
+        "{:.1} s after the end of cycle {} ({}), {:.1} s since its begin",
+        stall.after.as_secs_f64(),
+        stall.cycle,
+        stall.fault,
+        stall.since.as_secs_f64()
+    )
+}

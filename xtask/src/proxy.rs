@@ -1,0 +1,335 @@
+//! A TCP proxy that misbehaves as it is told: what a network does to connections.
+//!
+//! Bytes keep their order and none is made up: whatever a peer sees through it could
+//! have come from a real network.
+
+use anyhow::{Context as _, Result};
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const BUFFER: usize = 1 << 16;
+
+/// What becomes of connections and of their bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Conduct {
+    Forward,
+    /// Bytes arrive this much later.
+    Delay(Duration),
+    /// New connections are closed at once; open ones go on.
+    Refuse,
+    /// Connections are accepted and nothing is forwarded: bytes wait.
+    Hold,
+}
+
+/// Listens on a port of its own until it is dropped.
+#[derive(Debug)]
+pub struct Proxy {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    upstream: SocketAddr,
+    conduct: Conduct,
+    over: bool,
+    /// Both ends of each connection, to be cut.
+    open: BTreeMap<u64, Vec<TcpStream>>,
+    next: u64,
+}
+
+impl Proxy {
+    pub fn start(upstream: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                upstream,
+                conduct: Conduct::Forward,
+                over: false,
+                open: BTreeMap::new(),
+                next: 0,
+            }),
+            changed: Condvar::new(),
+        });
+        let accepting = thread::spawn({
+            let shared = Arc::clone(&shared);
+            move || accept(&listener, &shared)
+        });
+        Ok(Self {
+            address,
+            shared,
+            accepting: Some(accepting),
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where the next connections go.
+    pub fn point_at(&self, upstream: SocketAddr) {
+        self.shared.lock().upstream = upstream;
+    }
+
+    /// From now on, for open connections too.
+    pub fn conduct(&self, conduct: Conduct) {
+        self.shared.lock().conduct = conduct;
+        self.shared.changed.notify_all();
+    }
+
+    /// Cuts every open connection, with what is on its way: what is held is gone.
+    pub fn cut(&self) {
+        self.shared.cut();
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.lock().over = true;
+        self.shared.cut();
+        self.shared.changed.notify_all();
+        // Wakes the one who accepts.
+        let woken = TcpStream::connect_timeout(&self.address, CONNECT_TIMEOUT).is_ok();
+        if let Some(accepting) = self.accepting.take().filter(|_| woken) {
+            let _ = accepting.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cut(&self) {
+        for stream in std::mem::take(&mut self.lock().open)
+            .into_values()
+            .flatten()
+        {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+        // Who waits with bytes in hand finds out that they have nowhere to go.
+        self.changed.notify_all();
+    }
+
+    /// Enters a connection; None when the proxy is over.
+    fn enter(&self, client: &TcpStream) -> Option<u64> {
+        let client = client.try_clone().ok()?;
+        let mut state = self.lock();
+        if state.over {
+            return None;
+        }
+        let id = state.next;
+        state.next += 1;
+        state.open.insert(id, vec![client]);
+        Some(id)
+    }
+
+    /// Adds the other end; false when the connection was cut meanwhile.
+    fn join(&self, id: u64, server: &TcpStream) -> bool {
+        let Ok(server) = server.try_clone() else {
+            return false;
+        };
+        match self.lock().open.get_mut(&id) {
+            Some(ends) => {
+                ends.push(server);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn leave(&self, id: u64) {
+        self.lock().open.remove(&id);
+    }
+
+    /// Waits while bytes are held; what is to be done then, or None if the connection
+    /// was cut.
+    fn wait(&self, id: u64) -> Option<(Conduct, SocketAddr)> {
+        let mut state = self.lock();
+        loop {
+            if !state.open.contains_key(&id) {
+                return None;
+            }
+            if state.conduct != Conduct::Hold {
+                return Some((state.conduct, state.upstream));
+            }
+            state = self
+                .changed
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    while let Ok((client, _)) = listener.accept() {
+        let Some(id) = shared.enter(&client) else {
+            return;
+        };
+        let shared = Arc::clone(shared);
+        thread::spawn(move || {
+            // How a connection ends is its peers' business.
+            let _ = serve(&shared, id, client);
+            shared.leave(id);
+        });
+    }
+}
+
+fn serve(shared: &Arc<Shared>, id: u64, client: TcpStream) -> std::io::Result<()> {
+    let Some((conduct, upstream)) = shared.wait(id) else {
+        return Ok(());
+    };
+    if conduct == Conduct::Refuse {
+        return client.shutdown(Shutdown::Both);
+    }
+    let server = match TcpStream::connect_timeout(&upstream, CONNECT_TIMEOUT) {
+        Ok(server) if shared.join(id, &server) => server,
+        _ => return client.shutdown(Shutdown::Both),
+    };
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let there = thread::spawn({
+        let shared = Arc::clone(shared);
+        let (from, to) = (client.try_clone()?, server.try_clone()?);
+        move || pump(&shared, id, from, to)
+    });
+    pump(shared, id, server, client);
+    let _ = there.join();
+    Ok(())
+}
+
+/// One direction, to its end.
+fn pump(shared: &Shared, id: u64, mut from: TcpStream, mut to: TcpStream) {
+    let mut buffer = vec![0; BUFFER];
+    loop {
+        let read = from.read(&mut buffer).unwrap_or_default();
+        let conduct = shared.wait(id).map(|(conduct, _)| conduct);
+        let bytes = buffer.get(..read).unwrap_or_default();
+        if let Some(Conduct::Delay(by)) = conduct {
+            thread::sleep(by);
+        }
+        if conduct.is_none() || to.write_all(bytes).is_err() {
+            let _ = from.shutdown(Shutdown::Both);
+            let _ = to.shutdown(Shutdown::Both);
+            return;
+        }
+        if read == 0 {
+            // The other half may go on.
+            let _ = to.shutdown(Shutdown::Write);
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::ErrorKind;
+
+    /// Sends back what it gets.
+    fn echo() -> SocketAddr {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let stream = stream.unwrap();
+                thread::spawn(move || std::io::copy(&mut &stream, &mut &stream));
+            }
+        });
+        address
+    }
+
+    fn connect(proxy: &Proxy) -> TcpStream {
+        let stream = TcpStream::connect(proxy.address()).unwrap();
+        let patience = Duration::from_secs(20);
+        stream.set_read_timeout(Some(patience)).unwrap();
+        stream
+    }
+
+    fn say(stream: &mut TcpStream, word: &[u8; 4]) -> [u8; 4] {
+        stream.write_all(word).unwrap();
+        let mut heard = [0; 4];
+        stream.read_exact(&mut heard).unwrap();
+        heard
+    }
+
+    fn is_closed(stream: &mut TcpStream) -> bool {
+        match stream.read(&mut [0; 4]) {
+            Ok(read) => read == 0,
+            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+        }
+    }
+
+    #[test]
+    fn bytes_go_both_ways_until_they_are_cut() {
+        let proxy = Proxy::start(echo()).unwrap();
+        let mut stream = connect(&proxy);
+        assert_eq!(say(&mut stream, b"here"), *b"here");
+        proxy.cut();
+        assert!(is_closed(&mut stream));
+        assert_eq!(say(&mut connect(&proxy), b"anew"), *b"anew");
+    }
+
+    #[test]
+    fn a_half_that_ends_leaves_the_other_one() {
+        let proxy = Proxy::start(echo()).unwrap();
+        let mut stream = connect(&proxy);
+        stream.write_all(b"last").unwrap();
+        stream.shutdown(Shutdown::Write).unwrap();
+        let mut heard = String::new();
+        stream.read_to_string(&mut heard).unwrap();
+        assert_eq!(heard, "last");
+    }
+
+    #[test]
+    fn what_is_held_arrives_later_or_never() {
+        let proxy = Proxy::start(echo()).unwrap();
+        let (mut kept, mut lost) = (connect(&proxy), connect(&proxy));
+        assert_eq!(say(&mut lost, b"open"), *b"open");
+        proxy.conduct(Conduct::Hold);
+        lost.write_all(b"lost").unwrap();
+        proxy.cut();
+        proxy.conduct(Conduct::Forward);
+        assert!(is_closed(&mut lost));
+
+        assert!(is_closed(&mut kept), "it was open, and cut as well");
+        kept = connect(&proxy);
+        assert_eq!(say(&mut kept, b"open"), *b"open");
+        proxy.conduct(Conduct::Hold);
+        kept.write_all(b"kept").unwrap();
+        let brief = Some(Duration::from_millis(100));
+        kept.set_read_timeout(brief).unwrap();
+        assert!(kept.read(&mut [0; 4]).is_err(), "it was to be held");
+        kept.set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        proxy.conduct(Conduct::Forward);
+        let mut heard = [0; 4];
+        kept.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, *b"kept");
+    }
+
+    #[test]
+    fn new_connections_are_refused_or_go_elsewhere() {
+        let proxy = Proxy::start(echo()).unwrap();
+        proxy.conduct(Conduct::Refuse);
+        assert!(is_closed(&mut connect(&proxy)));
+        proxy.conduct(Conduct::Delay(Duration::from_millis(1)));
+        proxy.point_at(echo());
+        assert_eq!(say(&mut connect(&proxy), b"next"), *b"next");
+    }
+}
