@@ -30,7 +30,16 @@ pub(crate) struct Lane {
     connector: Arc<Connector>,
     fatal: Fatal,
     session: Option<Session>,
+    /// Statements in a row that had no answer.
+    unanswered: u32,
 }
+
+/// What the server's own statement timeout leaves out: the way there and back, and a
+/// commit, which waits for synchronous standbys however long they are away.
+const ANSWER: Duration = Duration::from_secs(5);
+/// For an answer, at most. What is given up leaves a connection behind at the server, as
+/// long as that waits; so it happens less and less often.
+const LONGEST: Duration = Duration::from_secs(600);
 
 impl Lane {
     pub(crate) fn new(connector: Arc<Connector>, fatal: Fatal) -> Self {
@@ -38,6 +47,7 @@ impl Lane {
             connector,
             fatal,
             session: None,
+            unanswered: 0,
         }
     }
 
@@ -61,10 +71,16 @@ impl Ingest for Lane {
             _ => self.open().await?,
         };
         // The server bounds the statement; this bounds a server that has vanished.
-        let limit = self.connector.statement_timeout() + Duration::from_secs(5);
+        let limit = limit(self.connector.statement_timeout(), self.unanswered);
         let result = match tokio::time::timeout(limit, ingest_batch(&session, requests)).await {
-            Ok(result) => result,
-            Err(_) => Err(Failure::new(Next::Reconnect, "Postgres does not answer")),
+            Ok(result) => {
+                self.unanswered = 0;
+                result
+            }
+            Err(_) => {
+                self.unanswered = self.unanswered.saturating_add(1);
+                Err(Failure::new(Next::Reconnect, "Postgres does not answer"))
+            }
         };
         // A refusal may come from what the connection was opened with: its role, its
         // version of the extension. So only these keep it.
@@ -80,6 +96,13 @@ impl Ingest for Lane {
         }
         result
     }
+}
+
+/// How long to wait for an answer, after so many that did not come.
+fn limit(statement_timeout: Duration, unanswered: u32) -> Duration {
+    let limit = statement_timeout + ANSWER;
+    let doubled = limit.saturating_mul(2_u32.saturating_pow(unanswered));
+    doubled.min(LONGEST.max(limit))
 }
 
 async fn ingest_batch(session: &Session, requests: &[Request]) -> Result<Vec<Receipt>, Failure> {
@@ -127,4 +150,19 @@ impl ToSql for Json<'_> {
 
     accepts!(JSONB);
     to_sql_checked!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_that_waits_is_given_up_less_and_less_often() {
+        let timeout = Duration::from_secs(15);
+        let waits: Vec<u64> = (0..8).map(|n| limit(timeout, n).as_secs()).collect();
+        assert_eq!(waits, [20, 40, 80, 160, 320, 600, 600, 600]);
+        assert_eq!(limit(timeout, u32::MAX), LONGEST);
+        let longer = Duration::from_secs(3600);
+        assert_eq!(limit(longer, 3), longer + ANSWER);
+    }
 }
