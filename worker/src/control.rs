@@ -25,8 +25,10 @@ const HOLD: &str = "select source, epoch, extract(epoch from wait)::float8 \
 const RELEASE: &str = "select tidings.release_streams($1)";
 const FIND: &str = "select tidings.find_source($1, $2)";
 
-/// The server's own timeout comes first; this is for a server that has vanished.
-const TIMEOUT: Duration = Duration::from_secs(30);
+/// For an answer; each takes milliseconds. A connection that has fallen silent is known by
+/// it, and everything else waits behind that, also the end of the streams: so it is well
+/// below the time that a drain has.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The control connection, shared: queries on it are pipelined.
 #[derive(Clone, Debug)]
@@ -132,7 +134,8 @@ impl Control {
             (&sources, Type::TEXT_ARRAY),
             (&lease.as_secs_f64(), Type::FLOAT8),
         ];
-        let rows = bounded(self.0.query(HOLD, &params)).await?;
+        // Later than that, others may have the streams.
+        let rows = within(lease.min(TIMEOUT), self.0.query(HOLD, &params)).await?;
         let holding = |row: &tokio_postgres::Row| {
             let source: &str = row.try_get(0)?;
             let wait: f64 = row.try_get(2)?;
@@ -170,8 +173,32 @@ impl Control {
 async fn bounded<T>(
     query: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> Result<T, String> {
-    match tokio::time::timeout(TIMEOUT, query).await {
+    within(TIMEOUT, query).await
+}
+
+async fn within<T>(
+    limit: Duration,
+    query: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, String> {
+    match tokio::time::timeout(limit, query).await {
         Ok(result) => result.map_err(|error| describe(&error)),
         Err(_) => Err("Postgres does not answer".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_postgres_that_has_vanished_does_not_hold_up_a_drain() {
+        let started = Instant::now();
+        let read = bounded(std::future::pending::<Result<(), _>>());
+        // What a drain has unless it is told otherwise.
+        let read = timeout(Duration::from_secs(25), read).await;
+        assert_eq!(read, Ok(Err("Postgres does not answer".to_owned())));
+        assert!(started.elapsed() <= Duration::from_secs(10));
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use actix::prelude::*;
 use metrics::gauge;
 use tidings_core::wire::Schema;
-use tokio::{sync::watch, time::timeout};
+use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::{
@@ -33,10 +33,6 @@ const MAILBOX: usize = 256;
 /// Between attempts to connect.
 const LEAST_PAUSE: Duration = Duration::from_millis(250);
 const GREATEST_PAUSE: Duration = Duration::from_secs(5);
-/// For reading the sources. Everything else waits behind that, also the end of the
-/// streams, so it is well below the time that a drain has.
-const READING: Duration = Duration::from_secs(10);
-
 /// Owns the control connection, the snapshot of the sources, the leases, and the streams.
 ///
 /// Promises:
@@ -225,12 +221,6 @@ fn plan(source: &Source, ours: &Arc<Schema>) -> Result<Plan, String> {
     Ok(Plan { dial, schema })
 }
 
-/// A Postgres that has vanished without a word is taken for lost.
-async fn in_time<T>(read: impl Future<Output = Result<T, String>>) -> Result<T, String> {
-    let read = timeout(READING, read).await;
-    read.unwrap_or_else(|_| Err("Postgres does not answer".to_owned()))
-}
-
 impl Actor for Registry {
     type Context = Context<Self>;
 
@@ -277,7 +267,7 @@ impl Handler<Refresh> for Registry {
         let known = self.snapshot.borrow().sources.clone();
         let read = async move {
             match control {
-                Some(control) => Some(in_time(control.sources(known.as_deref())).await),
+                Some(control) => Some(control.sources(known.as_deref()).await),
                 None => None,
             }
         };
@@ -313,7 +303,7 @@ impl Handler<Hold> for Registry {
             if names.is_empty() {
                 return Some(Ok(HashMap::new()));
             }
-            Some(in_time(control.hold(holder, &names, time)).await)
+            Some(control.hold(holder, &names, time).await)
         };
         let hold = hold.into_actor(self).map(move |held, actor, ctx| {
             let current = actor.epoch == epoch && actor.control.is_some();
@@ -400,7 +390,7 @@ impl Handler<EndStreams> for Registry {
         Box::pin(async move {
             futures_util::future::join_all(streams).await;
             if let Some(control) = control
-                && let Err(reason) = in_time(control.release(holder)).await
+                && let Err(reason) = control.release(holder).await
             {
                 info!(
                     reason,
@@ -408,22 +398,5 @@ impl Handler<EndStreams> for Registry {
                 );
             }
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::time::Instant;
-
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_postgres_that_has_vanished_does_not_hold_up_a_drain() {
-        let started = Instant::now();
-        let read = in_time(std::future::pending::<Result<(), String>>());
-        // What a drain has unless it is told otherwise.
-        let read = timeout(Duration::from_secs(25), read).await;
-        assert_eq!(read, Ok(Err("Postgres does not answer".to_owned())));
-        assert!(started.elapsed() <= Duration::from_secs(10));
     }
 }
