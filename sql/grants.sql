@@ -52,15 +52,16 @@ begin
     ' tidings.hold_streams(uuid, text, text[], interval), tidings.release_streams(uuid),'
     ' tidings.report_stream(text, text, text, int, text, timestamptz, timestamptz), tidings.maintain() to %s', role);
   -- A server that logs parameters would log the headers, and what they prove.
-  if current_setting('server_version_num')::int >= 150000
-     and not has_parameter_privilege(role, 'log_parameter_max_length', 'set') then
-    begin
-      execute format('grant set on parameter log_parameter_max_length to %s', role);
-    exception when insufficient_privilege then
-      raise notice using
-        message = format('role %s cannot keep secrets out of the server''s log, should that log parameters', role),
-        hint = format('As a superuser: GRANT SET ON PARAMETER log_parameter_max_length TO %s', role);
-    end;
+  if current_setting('server_version_num')::int >= 150000 then
+    if not has_parameter_privilege(role, 'log_parameter_max_length', 'set') then
+      begin
+        execute format('grant set on parameter log_parameter_max_length to %s', role);
+      exception when insufficient_privilege then
+        raise notice using
+          message = format('role %s cannot keep secrets out of the server''s log, should that log parameters', role),
+          hint = format('As a superuser: GRANT SET ON PARAMETER log_parameter_max_length TO %s', role);
+      end;
+    end if;
   end if;
 end
 $$;
