@@ -75,6 +75,8 @@ mod upkeep;
 mod version;
 mod wire;
 
+use std::io::Write as _;
+
 use exit::Code;
 use settings::{Command, Stop};
 
@@ -90,7 +92,8 @@ fn main() {
             Code::Clean
         }
         Err(Stop::Bad(text)) => {
-            eprintln!("{}", text.trim_end());
+            // Not eprintln, which panics where nobody reads.
+            let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
             Code::Usage
         }
     };

@@ -4,7 +4,7 @@
 //! is answered 200 after fsync. It is verified at the drain, where Postgres decides as it
 //! does of any other request; it leaves the spool after the commit that holds it.
 //!
-//! - [`mod@file`] is what lies on the disk, [`entry`] one request in it, [`bound`] how much.
+//! - The crate [`tidings_spool`] is what lies on the disk, [`bound`] says how much of it.
 //! - [`keeper`] owns the file, in a thread of its own, and commits in groups.
 //! - [`route`] says what is spooled, [`drain`] brings it to Postgres.
 //! - [`command`] is `tidings-worker spool`.
@@ -14,9 +14,6 @@
 mod bound;
 pub(crate) mod command;
 pub(crate) mod drain;
-mod entry;
-mod error;
-mod file;
 mod keeper;
 mod route;
 #[cfg(test)]
@@ -41,12 +38,10 @@ use crate::{
     request::Request,
     source::{Snapshot, Source},
 };
-pub(crate) use entry::Entry;
-pub(crate) use error::SpoolError;
-use file::SpoolFile;
-pub(crate) use file::{Mode, ReadLimits};
 use keeper::{Ask, Keeper};
 pub(crate) use route::spooled;
+use tidings_spool::SpoolFile;
+pub(crate) use tidings_spool::{Entry, Mode, ReadLimits, SpoolError};
 
 /// Names of sources whose webhooks are taken.
 pub(crate) type Names = Arc<BTreeSet<Arc<str>>>;
@@ -115,9 +110,16 @@ impl Spool {
 
     /// Keeps the request. It returns after fsync: it is kept, or it certainly is not.
     pub(crate) async fn put(&self, request: Request) -> Result<(), Unspooled> {
+        let Request {
+            source,
+            body,
+            headers,
+        } = request;
         let entry = Entry {
             received: now(),
-            request,
+            source,
+            headers,
+            body,
         };
         let result = self.ask(|reply| Ask::Put(entry, reply)).await;
         let result = result.unwrap_or_else(|| Err(Unspooled::Failed(ended())));

@@ -1,7 +1,7 @@
 //! `tidings-worker spool status|drain`: what a spool holds, and how it is emptied without
 //! a running worker.
 
-use std::{path::Path, sync::Arc};
+use std::{io::Write, path::Path, sync::Arc};
 
 use actix::prelude::*;
 use serde_json::json;
@@ -30,7 +30,7 @@ pub(crate) fn main(command: &SpoolCommand, database: Config) -> Code {
         SpoolCommand::Drain(args) => System::new().block_on(empty(args, database)),
     };
     done.unwrap_or_else(|(code, reason)| {
-        eprintln!("tidings-worker: {reason}");
+        let _ = writeln!(std::io::stderr(), "tidings-worker: {reason}");
         code
     })
 }
@@ -44,8 +44,13 @@ fn open(folder: &Path) -> Result<Spool, (Code, String)> {
 
 fn status(args: &SpoolStatusArgs) -> Done {
     let depth = open(&args.spool_dir)?.depth();
-    println!("{}", shown(depth, args.json));
+    say(&shown(depth, args.json));
     Ok(Code::Clean)
+}
+
+/// Nobody may be reading: what is done is done all the same.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 fn shown(depth: Depth, as_json: bool) -> String {
@@ -95,11 +100,8 @@ async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
     let pipeline = Pipeline::new(batcher, args.patience);
     let drained = drain::once(&spool, &pipeline, LIMITS).await;
     let drained = drained.map_err(|error| (Code::Spool, error.to_string()))?;
-    println!(
-        "{} drained; left: {}",
-        drained.done,
-        shown(spool.depth(), false)
-    );
+    let left = shown(spool.depth(), false);
+    say(&format!("{} drained; left: {left}", drained.done));
     if drained.blocked {
         let reason = format!("{place} takes no requests at present");
         return Err((Code::Unavailable, reason));

@@ -100,7 +100,7 @@ async fn batch(
     let Some(&(last, _)) = entries.last() else {
         return Ok(Went::Through);
     };
-    let requests = entries.iter().map(|(_, entry)| entry.request.clone());
+    let requests = entries.iter().map(|(_, entry)| request(entry));
     let outcomes = pipeline.submit(requests.collect()).await;
     let mut done = Vec::new();
     let mut counts = BTreeMap::<Done, u64>::new();
@@ -134,10 +134,18 @@ async fn batch(
     }
 }
 
+/// As it came.
+fn request(entry: &Entry) -> Request {
+    Request {
+        source: entry.source.clone(),
+        body: entry.body.clone(),
+        headers: entry.headers.clone(),
+    }
+}
+
 /// What nothing else keeps is at least in the log.
 fn tell(word: Done, entry: &Entry, outcome: &Outcome) {
-    let Request { source, body, .. } = &entry.request;
-    let (received, bytes) = (entry.received, body.len());
+    let (source, received, bytes) = (&entry.source, entry.received, entry.body.len());
     match (word, outcome) {
         (Done::UnknownSource, _) => {
             warn!(%source, received, bytes, "a spooled request is given up: its source is no longer there");

@@ -3,19 +3,14 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
+use tidings_spool::{Change, Entry, ReadLimits, SpoolError, SpoolFile, entry::origin};
 use tokio::sync::{
     mpsc::{UnboundedReceiver, error::TryRecvError},
     oneshot, watch,
 };
 use tracing::{error, info, warn};
 
-use super::{
-    Depth, Names, Unspooled,
-    bound::Bound,
-    entry::{Entry, origin},
-    error::SpoolError,
-    file::{Change, ReadLimits, SpoolFile},
-};
+use super::{Depth, Names, Unspooled, bound::Bound};
 use crate::exit::Vital;
 
 /// Of one transaction. What waits beyond it is in the next one.
@@ -41,7 +36,7 @@ pub(super) type Read = Result<Vec<(u64, Entry)>, SpoolError>;
 ///   waited meanwhile.
 /// - What was refused is not in the file, also when a commit failed half-way: what such
 ///   a commit has left is deleted before anything else is written.
-/// - Beyond the bound nothing is written.
+/// - Beyond the bound nothing is written; on a full disk it is still emptied.
 #[derive(Debug)]
 pub(super) struct Keeper {
     file: SpoolFile,
@@ -109,7 +104,7 @@ impl Keeper {
                     return;
                 }
                 let value = entry.encode();
-                if !self.bound.admit(&entry.request.source, value.len() as u64) {
+                if !self.bound.admit(&entry.source, value.len() as u64) {
                     let _ = reply.send(Err(Unspooled::Full));
                     return;
                 }
@@ -146,8 +141,12 @@ impl Keeper {
                 }
             }
         }
+        let deleted = match committed {
+            Err(_) if !group.deleted.is_empty() => self.delete_alone(group.change.deletes),
+            committed => committed,
+        };
         for reply in group.deleted {
-            let _ = reply.send(committed.clone());
+            let _ = reply.send(deleted.clone());
         }
         for (after, limits, reply) in group.reads {
             let _ = reply.send(self.file.read(after, limits));
@@ -161,6 +160,9 @@ impl Keeper {
         let nothing = change.puts.is_empty() && change.deletes.is_empty() && change.names.is_none();
         if nothing {
             return Ok(());
+        }
+        if !change.puts.is_empty() {
+            self.file.hold_reserve()?;
         }
         let deleted = match self.file.apply(change) {
             Ok(deleted) => deleted,
@@ -189,6 +191,15 @@ impl Keeper {
             self.shrink();
         }
         self.tell()
+    }
+
+    /// What is done with goes also where the disk is full: that makes room.
+    fn delete_alone(&mut self, deletes: Vec<u64>) -> Result<(), SpoolError> {
+        self.file.release_reserve();
+        self.commit(&Change {
+            deletes,
+            ..Change::default()
+        })
     }
 
     /// Opens the file anew and deletes what a failed commit may have left in it.

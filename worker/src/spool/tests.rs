@@ -1,6 +1,7 @@
 mod damage;
 mod drained;
 mod killed;
+mod size;
 
 use std::path::Path;
 
@@ -30,7 +31,7 @@ async fn bodies(spool: &Spool) -> Vec<String> {
         bytes: usize::MAX,
     };
     let entries = spool.read(None, limits).await.unwrap();
-    let bodies = entries.iter().map(|(_, entry)| &entry.request.body);
+    let bodies = entries.iter().map(|(_, entry)| &entry.body);
     bodies
         .map(|body| String::from_utf8(body.to_vec()).unwrap())
         .collect()
@@ -119,4 +120,22 @@ async fn names_are_remembered() {
     assert_eq!(spool.knows("sms").as_deref(), Some("sms"));
     assert_eq!(spool.knows("chat"), None);
     assert_eq!(spool.knows("off"), None);
+}
+
+/// It holds URL tokens and Authorization values.
+#[tokio::test]
+async fn nobody_but_its_owner_can_read_it() {
+    use std::os::unix::fs::PermissionsExt;
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("spool");
+    let spool = open(&folder, LIMIT).unwrap();
+    spool.put(fake::request("s", "body")).await.unwrap();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    let files = std::fs::read_dir(&folder).unwrap();
+    let files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    assert!(files.len() >= 2, "{files:?}");
+    for file in files {
+        assert_eq!(mode(&file), 0o600, "{}", file.display());
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SpoolError {
+pub enum SpoolError {
     #[error(
         "another process holds the spool {0}: end it first, or give each worker a folder of its own"
     )]
@@ -21,7 +21,7 @@ pub(crate) enum SpoolError {
 }
 
 impl SpoolError {
-    pub(super) fn unusable(path: &Path, reason: impl std::fmt::Display) -> Self {
+    pub fn unusable(path: &Path, reason: impl std::fmt::Display) -> Self {
         Self::Unusable {
             path: path.display().to_string(),
             reason: reason.to_string(),
@@ -29,7 +29,7 @@ impl SpoolError {
     }
 
     /// What the database says; damage is told from trouble that may pass.
-    pub(super) fn of(path: &Path, error: impl Into<redb::Error>) -> Self {
+    pub(crate) fn of(path: &Path, error: impl Into<redb::Error>) -> Self {
         let path_text = path.display().to_string();
         match error.into() {
             redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {

@@ -3,25 +3,30 @@
 //! Every part is written as it came, with its length before it; numbers are big-endian.
 //! The receipt id travels in the headers, so that a repeat of the drain meets itself.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
-use crate::request::Request;
-
-/// A spooled request and when it came, in milliseconds since 1970.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) received: u64,
-    pub(crate) request: Request,
+/// A spooled request and when it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// In milliseconds since 1970.
+    pub received: u64,
+    pub source: Arc<str>,
+    /// A JSON object of header names in lower case.
+    pub headers: String,
+    pub body: Bytes,
 }
 
 impl Entry {
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let Request {
+    pub fn encode(&self) -> Vec<u8> {
+        let Self {
             source,
-            body,
             headers,
-        } = &self.request;
-        let mut bytes = Vec::with_capacity(self.request.len() + 24);
+            body,
+            ..
+        } = self;
+        let mut bytes = Vec::with_capacity(24 + source.len() + headers.len() + body.len());
         bytes.extend_from_slice(&self.received.to_be_bytes());
         for part in [source.as_bytes(), headers.as_bytes()] {
             bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
@@ -32,23 +37,21 @@ impl Entry {
     }
 
     /// `None` for what [`Entry::encode`] did not write.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (received, rest) = number(bytes)?;
         let (source, rest) = text(rest)?;
         let (headers, body) = text(rest)?;
         Some(Self {
             received,
-            request: Request {
-                source: source.into(),
-                body: Bytes::copy_from_slice(body),
-                headers: headers.to_owned(),
-            },
+            source: source.into(),
+            headers: headers.to_owned(),
+            body: Bytes::copy_from_slice(body),
         })
     }
 }
 
 /// When it came and where from, without a copy of the rest.
-pub(super) fn origin(bytes: &[u8]) -> Option<(u64, &str)> {
+pub fn origin(bytes: &[u8]) -> Option<(u64, &str)> {
     let (received, rest) = number(bytes)?;
     Some((received, text(rest)?.0))
 }
@@ -78,14 +81,10 @@ mod tests {
             headers in ".{0,50}",
             body: Vec<u8>,
         ) {
-            let request = Request { source: source.as_str().into(), body: body.clone().into(), headers: headers.clone() };
-            let bytes = Entry { received, request }.encode();
+            let entry = Entry { received, source: source.as_str().into(), headers, body: body.into() };
+            let bytes = entry.encode();
             prop_assert_eq!(origin(&bytes), Some((received, source.as_str())));
-            let read = Entry::decode(&bytes).unwrap();
-            prop_assert_eq!(read.received, received);
-            prop_assert_eq!(&*read.request.source, source);
-            prop_assert_eq!(read.request.headers, headers);
-            prop_assert_eq!(read.request.body, body);
+            prop_assert_eq!(Entry::decode(&bytes), Some(entry));
         }
 
         #[test]

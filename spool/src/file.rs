@@ -22,12 +22,14 @@ use redb::{
     TableDefinition,
 };
 
-use super::{
+use crate::{
     entry::{Entry, origin},
     error::SpoolError,
+    reserve::Reserve,
 };
 
-const FILE: &str = "requests.redb";
+/// Its name in the folder.
+pub const FILE: &str = "requests.redb";
 const LOCK: &str = "lock";
 /// By the order in which they came.
 const REQUESTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("requests");
@@ -41,37 +43,38 @@ const LARGE: u64 = 16 << 20;
 
 /// A spool that this process holds.
 #[derive(Debug)]
-pub(super) struct SpoolFile {
+pub struct SpoolFile {
     /// `None` between a failure and the next attempt to open it.
     database: Option<Database>,
     path: PathBuf,
+    reserve: Reserve,
     _lock: File,
 }
 
 /// What one transaction changes.
 #[derive(Debug, Default)]
-pub(super) struct Change {
-    pub(super) puts: Vec<(u64, Vec<u8>)>,
-    pub(super) deletes: Vec<u64>,
-    pub(super) names: Option<BTreeSet<String>>,
+pub struct Change {
+    pub puts: Vec<(u64, Vec<u8>)>,
+    pub deletes: Vec<u64>,
+    pub names: Option<BTreeSet<String>>,
 }
 
 /// One read's limits; it holds at least one entry, if there is one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct ReadLimits {
-    pub(crate) requests: usize,
-    pub(crate) bytes: usize,
+pub struct ReadLimits {
+    pub requests: usize,
+    pub bytes: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum Mode {
     /// Made where it is missing.
     Create,
     Existing,
 }
 
 impl SpoolFile {
-    pub(super) fn open(folder: &Path, mode: Mode) -> Result<Self, SpoolError> {
+    pub fn open(folder: &Path, mode: Mode) -> Result<Self, SpoolError> {
         let unusable = |error: std::io::Error| SpoolError::unusable(folder, error);
         let absent = || SpoolError::Absent(folder.display().to_string());
         let path = folder.join(FILE);
@@ -97,18 +100,35 @@ impl SpoolFile {
             Err(error) => return Err(unusable(error)),
         }
         let database = Some(load(&path, true)?);
+        let mut reserve = Reserve::find(folder);
+        if mode == Mode::Create {
+            // Where there is no room for it, nothing is taken, and what is there is read.
+            let _ = reserve.hold();
+        }
         Ok(Self {
             database,
             path,
+            reserve,
             _lock: lock,
         })
     }
 
     /// Lets go of the database and opens it again: after a failure it refuses to go on.
-    pub(super) fn reopen(&mut self) -> Result<(), SpoolError> {
+    pub fn reopen(&mut self) -> Result<(), SpoolError> {
         self.database = None;
         self.database = Some(load(&self.path, false)?);
         Ok(())
+    }
+
+    /// Holds the room for deleting, without which nothing is to be put.
+    pub fn hold_reserve(&mut self) -> Result<(), SpoolError> {
+        let held = self.reserve.hold();
+        held.map_err(|error| SpoolError::unusable(&self.path, error))
+    }
+
+    /// Gives that room to what is to be deleted.
+    pub fn release_reserve(&mut self) {
+        self.reserve.release();
     }
 
     fn database(&self) -> Result<&Database, SpoolError> {
@@ -126,7 +146,11 @@ impl SpoolFile {
     }
 
     /// Returns after fsync, with the source and size of each entry that was deleted.
-    pub(super) fn apply(&self, change: &Change) -> Result<Vec<(String, u64)>, SpoolError> {
+    pub fn apply(&self, change: &Change) -> Result<Vec<(String, u64)>, SpoolError> {
+        guarded(&self.path, || self.write(change))
+    }
+
+    fn write(&self, change: &Change) -> Result<Vec<(String, u64)>, SpoolError> {
         let mut deleted = Vec::new();
         let transaction = begin(self.database()?).map_err(|e| self.failed(e))?;
         {
@@ -161,7 +185,7 @@ impl SpoolFile {
 
     /// Deletes what lies at `key` and after it. Where there is nothing, nothing is
     /// written, for the disk may be full.
-    pub(super) fn cut(&self, key: u64) -> Result<(), SpoolError> {
+    pub fn cut(&self, key: u64) -> Result<(), SpoolError> {
         let mut found = false;
         self.scan(key.checked_sub(1), |_, _| {
             found = true;
@@ -170,18 +194,20 @@ impl SpoolFile {
         if !found {
             return Ok(());
         }
-        let transaction = begin(self.database()?).map_err(|e| self.failed(e))?;
-        {
-            let requests = transaction.open_table(REQUESTS);
-            let mut requests = requests.map_err(|e| self.failed(e))?;
-            let cut = requests.retain_in(key.., |_, _| false);
-            cut.map_err(|e| self.failed(e))?;
-        }
-        transaction.commit().map_err(|e| self.failed(e))
+        guarded(&self.path, || {
+            let transaction = begin(self.database()?).map_err(|e| self.failed(e))?;
+            {
+                let requests = transaction.open_table(REQUESTS);
+                let mut requests = requests.map_err(|e| self.failed(e))?;
+                let cut = requests.retain_in(key.., |_, _| false);
+                cut.map_err(|e| self.failed(e))?;
+            }
+            transaction.commit().map_err(|e| self.failed(e))
+        })
     }
 
     /// The oldest entries whose keys are greater than `after`, in order.
-    pub(super) fn read(
+    pub fn read(
         &self,
         after: Option<u64>,
         limits: ReadLimits,
@@ -202,7 +228,15 @@ impl SpoolFile {
 
     /// Shows every entry after a key, in order, until `each` has seen enough; `None` of
     /// it means damage.
-    pub(super) fn scan(
+    pub fn scan(
+        &self,
+        after: Option<u64>,
+        each: impl FnMut(u64, &[u8]) -> Option<bool>,
+    ) -> Result<(), SpoolError> {
+        guarded(&self.path, || self.walk(after, each))
+    }
+
+    fn walk(
         &self,
         after: Option<u64>,
         mut each: impl FnMut(u64, &[u8]) -> Option<bool>,
@@ -226,7 +260,7 @@ impl SpoolFile {
     }
 
     /// When the oldest entry came.
-    pub(super) fn oldest(&self) -> Result<Option<u64>, SpoolError> {
+    pub fn oldest(&self) -> Result<Option<u64>, SpoolError> {
         let mut oldest = None;
         self.scan(None, |_, value| {
             oldest = Some(origin(value)?.0);
@@ -235,7 +269,11 @@ impl SpoolFile {
         Ok(oldest)
     }
 
-    pub(super) fn names(&self) -> Result<BTreeSet<String>, SpoolError> {
+    pub fn names(&self) -> Result<BTreeSet<String>, SpoolError> {
+        guarded(&self.path, || self.listed())
+    }
+
+    fn listed(&self) -> Result<BTreeSet<String>, SpoolError> {
         let transaction = self.database()?.begin_read().map_err(|e| self.failed(e))?;
         let names = transaction.open_table(NAMES).map_err(|e| self.failed(e))?;
         let mut read = BTreeSet::new();
@@ -247,15 +285,17 @@ impl SpoolFile {
     }
 
     /// Gives the room of what was deleted back to the file system, where nothing is left.
-    pub(super) fn shrink(&mut self) -> Result<(), SpoolError> {
+    pub fn shrink(&mut self) -> Result<(), SpoolError> {
         let length = std::fs::metadata(&self.path).map_or(0, |file| file.len());
-        let Some(database) = self.database.as_mut().filter(|_| length > LARGE) else {
+        // Also a small one may be what fills the disk.
+        let large = length > LARGE || !self.reserve.is_held();
+        let Some(database) = self.database.as_mut().filter(|_| large) else {
             return Ok(());
         };
-        match database.compact() {
+        guarded(&self.path, || match database.compact() {
             Ok(_) => Ok(()),
             Err(error) => Err(SpoolError::of(&self.path, error)),
-        }
+        })
     }
 }
 
@@ -311,26 +351,32 @@ fn load(path: &Path, thorough: bool) -> Result<Database, SpoolError> {
     if length.len() == 0 {
         return Err(damaged(path, "it is empty"));
     }
-    // What was altered by others may make the library panic where it trusts itself.
-    let opened = catch_unwind(AssertUnwindSafe(|| -> Result<_, redb::Error> {
-        let database = builder().set_check_integrity_on_open(thorough).open(path)?;
-        let transaction = database.begin_read()?;
-        let format = transaction.open_table(META)?.get(FORMAT.0)?;
-        let format = format.map(|format| format.value());
-        transaction.open_table(REQUESTS)?.len()?;
-        transaction.open_table(NAMES)?.len()?;
-        Ok((database, format))
-    }));
-    match opened {
-        Ok(Ok((database, Some(format)))) if format == FORMAT.1 => Ok(database),
-        Ok(Ok((_, format))) => Err(SpoolError::unusable(
-            path,
-            format!(
-                "its format is {format:?}, and this worker knows {}",
-                FORMAT.1
-            ),
-        )),
-        Ok(Err(error)) => Err(SpoolError::of(path, error)),
-        Err(_) => Err(damaged(path, "its pages contradict each other")),
-    }
+    guarded(path, || {
+        let opened = open(path, thorough);
+        let (database, format) = opened.map_err(|error| SpoolError::of(path, error))?;
+        if format == Some(FORMAT.1) {
+            return Ok(database);
+        }
+        let known = FORMAT.1;
+        let reason = format!("its format is {format:?}, and this worker knows {known}");
+        Err(SpoolError::unusable(path, reason))
+    })
+}
+
+/// The database and what it says of its format.
+fn open(path: &Path, thorough: bool) -> Result<(Database, Option<u64>), redb::Error> {
+    let database = builder().set_check_integrity_on_open(thorough).open(path)?;
+    let transaction = database.begin_read()?;
+    let format = transaction.open_table(META)?.get(FORMAT.0)?;
+    let format = format.map(|format| format.value());
+    transaction.open_table(REQUESTS)?.len()?;
+    transaction.open_table(NAMES)?.len()?;
+    Ok((database, format))
+}
+
+/// What was altered by others may make the library panic where it trusts itself. After
+/// that, as after any failure, the database is opened anew before it is used.
+fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, SpoolError>) -> Result<T, SpoolError> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|_| Err(damaged(path, "its pages contradict each other")))
 }
