@@ -9,6 +9,7 @@
 //! - [`body`]: a provider's body, with the options of its source; what an [`event`] must
 //!   be, and what is [`storable`]
 //! - [`signature`]: a signature, over any body and key
+//! - [`spool`]: the worker's spool, whose file somebody damaged
 //! - [`ulid`]: the text, the bytes and the order of ULIDs
 //! - [`wire`]: a gRPC schema, and messages by it
 //!
@@ -17,6 +18,7 @@
 pub mod body;
 pub mod event;
 pub mod signature;
+pub mod spool;
 pub mod storable;
 pub mod ulid;
 pub mod wire;
@@ -28,6 +30,7 @@ use std::{env, fs, io};
 pub fn check(target: &str, data: &[u8]) {
     match target {
         "signature" => signature::check(data),
+        "spool" => spool::check(data),
         "ulid" => ulid::check(data),
         "wire" => wire::check(data),
         provider => body::check(provider, data),

@@ -23,10 +23,10 @@ pub(super) fn plant(target: &Target) -> Result<()> {
     for path in files(&target.kept())? {
         seeds.push((named(&path), fs::read(&path)?));
     }
-    if target.name == "wire" {
-        seeds.extend(schemas()?);
-    } else {
-        seeds.extend(payloads(&testdata.join(&target.name))?);
+    match target.name.as_str() {
+        "wire" => seeds.extend(schemas()?),
+        "spool" => seeds.extend(damages()),
+        provider => seeds.extend(payloads(&testdata.join(provider))?),
     }
     for path in files(&testdata.join("vectors"))? {
         if path
@@ -73,6 +73,20 @@ fn payloads(folder: &Path) -> Result<Vec<(String, Vec<u8>)>> {
         }
     }
     Ok(seeds)
+}
+
+/// One damage of each kind to each moment of a spool's file, as `fuzz/src/spool.rs` reads
+/// them.
+fn damages() -> Vec<(String, Vec<u8>)> {
+    let mut seeds = Vec::new();
+    for moment in 0..6 {
+        for kind in 0..6 {
+            // At the second page: how many bytes, or which moment's page, and what.
+            let seed = vec![moment, kind, 0, 0x10, 0, 4, 0, 0x20, 0, 9];
+            seeds.push((format!("damage-{moment}-{kind}"), seed));
+        }
+    }
+    seeds
 }
 
 /// Every `.proto` file there is, each with its names where it has some.
