@@ -34,6 +34,20 @@ impl Duplicates {
     }
 }
 
+/// One counter, by one of its labels.
+pub fn counter(worker: SocketAddr, name: &str, label: &str) -> Result<BTreeMap<String, u64>> {
+    let label = format!("{label}=\"");
+    let text = http::get(worker, "/metrics")?.body;
+    let values = text.lines().filter_map(|line| {
+        let labels = line.strip_prefix(name)?.strip_prefix('{')?;
+        let (labels, value) = labels.rsplit_once("} ")?;
+        let (_, rest) = labels.split_once(&label)?;
+        let (of, _) = rest.split_once('"')?;
+        Some((of.to_owned(), value.trim().parse().ok()?))
+    });
+    Ok(values.collect())
+}
+
 /// Every counter with its value, one a line, for a failure's report.
 pub fn counters(worker: SocketAddr) -> Result<String> {
     let text = http::get(worker, "/metrics")?.body;

@@ -45,9 +45,16 @@ struct State {
     upstream: SocketAddr,
     conduct: Conduct,
     over: bool,
-    /// Both ends of each connection, to be cut.
-    open: BTreeMap<u64, Vec<TcpStream>>,
+    open: BTreeMap<u64, Open>,
     next: u64,
+}
+
+/// A connection that may be cut.
+#[derive(Debug)]
+struct Open {
+    ends: Vec<TcpStream>,
+    /// Nothing comes out of it any more, not even its end.
+    lost: bool,
 }
 
 impl Proxy {
@@ -91,6 +98,14 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
+    /// Loses every open connection, as a router does that forgets them: they stay open,
+    /// and silent in both directions, until they are cut. New ones are well.
+    pub fn lose(&self) {
+        for open in self.shared.lock().open.values_mut() {
+            open.lost = true;
+        }
+    }
+
     /// Cuts every open connection, with what is on its way: what is held is gone.
     pub fn cut(&self) {
         self.shared.cut();
@@ -116,10 +131,8 @@ impl Shared {
     }
 
     fn cut(&self) {
-        for stream in std::mem::take(&mut self.lock().open)
-            .into_values()
-            .flatten()
-        {
+        let open = std::mem::take(&mut self.lock().open);
+        for stream in open.into_values().flat_map(|open| open.ends) {
             let _ = stream.shutdown(Shutdown::Both);
         }
         // Who waits with bytes in hand finds out that they have nowhere to go.
@@ -135,7 +148,11 @@ impl Shared {
         }
         let id = state.next;
         state.next += 1;
-        state.open.insert(id, vec![client]);
+        let open = Open {
+            ends: vec![client],
+            lost: false,
+        };
+        state.open.insert(id, open);
         Some(id)
     }
 
@@ -145,8 +162,8 @@ impl Shared {
             return false;
         };
         match self.lock().open.get_mut(&id) {
-            Some(ends) => {
-                ends.push(server);
+            Some(open) => {
+                open.ends.push(server);
                 true
             }
             None => false,
@@ -162,10 +179,8 @@ impl Shared {
     fn wait(&self, id: u64) -> Option<(Conduct, SocketAddr)> {
         let mut state = self.lock();
         loop {
-            if !state.open.contains_key(&id) {
-                return None;
-            }
-            if state.conduct != Conduct::Hold {
+            let lost = state.open.get(&id)?.lost;
+            if !lost && state.conduct != Conduct::Hold {
                 return Some((state.conduct, state.upstream));
             }
             state = self
@@ -321,6 +336,24 @@ mod tests {
         let mut heard = [0; 4];
         kept.read_exact(&mut heard).unwrap();
         assert_eq!(heard, *b"kept");
+    }
+
+    #[test]
+    fn a_lost_connection_is_silent_until_it_is_cut() {
+        let proxy = Proxy::start(echo()).unwrap();
+        let mut lost = connect(&proxy);
+        assert_eq!(say(&mut lost, b"open"), *b"open");
+        proxy.lose();
+        lost.write_all(b"lost").unwrap();
+        assert_eq!(say(&mut connect(&proxy), b"anew"), *b"anew");
+        let brief = Some(Duration::from_millis(100));
+        lost.set_read_timeout(brief).unwrap();
+        let silence = lost.read(&mut [0; 4]).unwrap_err();
+        assert_eq!(silence.kind(), ErrorKind::WouldBlock);
+        lost.set_read_timeout(Some(Duration::from_secs(20)))
+            .unwrap();
+        proxy.cut();
+        assert!(is_closed(&mut lost));
     }
 
     #[test]

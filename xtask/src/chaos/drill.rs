@@ -4,6 +4,7 @@ use super::fault::Kind;
 use super::rig::Rig;
 use super::schedule::Cycle;
 use super::watch::{Seen, Watch};
+use crate::metrics;
 use crate::sources::SOURCES;
 use crate::stage::DATABASE;
 use crate::table::number;
@@ -17,11 +18,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 const DEADLINE: Duration = Duration::from_secs(90);
 const TICK: Duration = Duration::from_millis(20);
 
+const SPOOLED: &str = "tidings_worker_spooled_total";
+
 /// How long no event of some source was stored.
 #[derive(Debug, Clone)]
 pub(super) struct Stall {
     pub(super) cycle: usize,
     pub(super) fault: String,
+    /// Who was the last to be there again.
+    pub(super) last: &'static str,
     /// After the fault's end, and since its begin.
     pub(super) after: Duration,
     pub(super) since: Duration,
@@ -35,6 +40,8 @@ pub(super) struct Drilled {
     pub(super) cycles: usize,
     pub(super) faults: BTreeMap<&'static str, u64>,
     pub(super) longest: Option<Stall>,
+    /// Requests that came to the spool, by what became of them.
+    pub(super) spooled: BTreeMap<String, u64>,
 }
 
 #[derive(Debug)]
@@ -42,6 +49,26 @@ pub(super) struct Drill {
     watch: Watch,
     faults: BTreeMap<&'static str, u64>,
     longest: Option<Stall>,
+    spooled: Counts,
+}
+
+/// A worker that was started again counts from nought: what it had counted by the end of
+/// a cycle is kept.
+#[derive(Debug, Default)]
+struct Counts {
+    all: BTreeMap<String, u64>,
+    last: BTreeMap<String, u64>,
+}
+
+impl Counts {
+    fn add(&mut self, now: BTreeMap<String, u64>) {
+        for (word, &value) in &now {
+            let last = self.last.get(word).copied().unwrap_or_default();
+            let more = value.checked_sub(last).unwrap_or(value);
+            *self.all.entry(word.clone()).or_default() += more;
+        }
+        self.last = now;
+    }
 }
 
 impl Drill {
@@ -50,6 +77,7 @@ impl Drill {
             watch: Watch::start(rig.cluster.url(DATABASE)),
             faults: BTreeMap::new(),
             longest: None,
+            spooled: Counts::default(),
         }
     }
 
@@ -59,16 +87,19 @@ impl Drill {
         self.wait_flowing(rig, 0)?;
         for (nth, cycle) in schedule.iter().enumerate() {
             let text = cycle.to_string();
-            print!("{:>5}/{}  {text:<74}", nth + 1, schedule.len());
+            print!("{:>5}/{}  {text:<80}", nth + 1, schedule.len());
             io::stdout().flush()?;
             let stall = self
                 .cycle(rig, nth + 1, cycle)
                 .inspect_err(|_| println!())?;
             println!(
-                "  stored again after {:>4.1} s  {:>9} stored",
+                "  {:>5.1} s until {:<14}  {:>9} stored",
                 stall.after.as_secs_f64(),
+                stall.last,
                 number(self.watch.seen().total)
             );
+            let spooled = metrics::counter(rig.worker.http, SPOOLED, "result")?;
+            self.spooled.add(spooled);
             for kind in cycle.kinds() {
                 *self.faults.entry(Kind::word(kind)).or_default() += 1;
             }
@@ -83,6 +114,7 @@ impl Drill {
             cycles: schedule.len(),
             faults: self.faults,
             longest: self.longest,
+            spooled: self.spooled.all,
         })
     }
 
@@ -93,27 +125,31 @@ impl Drill {
             rig.take(step)?;
         }
         let ended = Instant::now();
-        self.wait_flowing(rig, now())?;
+        let last = self.wait_flowing(rig, now())?;
         Ok(Stall {
             cycle: nth,
             fault: cycle.to_string(),
+            last,
             after: ended.elapsed(),
             since: began.elapsed(),
         })
     }
 
     /// Returns when the worker is ready and events of every source were stored after
-    /// this moment.
-    fn wait_flowing(&self, rig: &mut Rig, after: u64) -> Result<()> {
+    /// this moment; tells who was the last.
+    fn wait_flowing(&self, rig: &mut Rig, after: u64) -> Result<&'static str> {
         let started = Instant::now();
+        let mut last = "nobody";
         loop {
             rig.check_running()?;
             if rig.emulator.is_done() {
                 bail!("the emulator has come to its end before the drill has");
             }
             let still = still(rig, &self.watch.seen(), after);
-            if still.is_empty() && rig.is_ready() {
-                return Ok(());
+            match still.last() {
+                Some(&source) => last = source,
+                None if rig.is_ready() => return Ok(last),
+                None => last = "the worker",
             }
             if started.elapsed() >= DEADLINE {
                 let still = if still.is_empty() {

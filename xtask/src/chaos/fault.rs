@@ -21,6 +21,8 @@ pub(super) const LINKS: [Link; 4] = [Link::Webhooks, Link::Pushes, Link::Stream,
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     KillWorker,
+    /// SIGTERM, and another worker once it has drained.
+    DrainWorker,
     /// SIGKILL of the postmaster, then crash recovery.
     KillPostgres,
     /// Every open connection is cut; new ones are served.
@@ -33,6 +35,8 @@ pub(super) enum Kind {
     Hold(Link),
     /// Bytes are accepted, and are lost with their connections when it is over.
     Swallow(Link),
+    /// Open connections are silent from now on, and stay open; new ones are served.
+    Lose(Link),
     /// SIGSTOP, then SIGCONT.
     PauseWorker,
     /// The same for every process of the server.
@@ -62,13 +66,14 @@ pub(super) struct Fault {
 impl Kind {
     pub(super) fn target(self) -> Target {
         match self {
-            Self::KillWorker | Self::PauseWorker => Target::Worker,
+            Self::KillWorker | Self::DrainWorker | Self::PauseWorker => Target::Worker,
             Self::KillPostgres | Self::PausePostgres | Self::PausePostmaster => Target::Postgres,
             Self::Cut(link)
             | Self::Refuse(link)
             | Self::Delay(link, _)
             | Self::Hold(link)
-            | Self::Swallow(link) => Target::Link(link),
+            | Self::Swallow(link)
+            | Self::Lose(link) => Target::Link(link),
             Self::FullDisk => Target::Disk,
         }
     }
@@ -77,12 +82,14 @@ impl Kind {
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::KillWorker => "worker killed",
+            Self::DrainWorker => "worker drained",
             Self::KillPostgres => "Postgres killed",
             Self::Cut(_) => "connections cut",
             Self::Refuse(_) => "connections refused",
             Self::Delay(..) => "bytes delayed",
             Self::Hold(_) => "bytes held",
             Self::Swallow(_) => "bytes swallowed",
+            Self::Lose(_) => "connections lost",
             Self::PauseWorker => "worker paused",
             Self::PausePostgres => "Postgres paused",
             Self::PausePostmaster => "postmaster paused",

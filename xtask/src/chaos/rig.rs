@@ -11,15 +11,21 @@ use crate::http;
 use crate::metrics;
 use crate::proxy::{Conduct, Proxy};
 use crate::server::Server;
-use crate::sources;
+use crate::sources::{self, Wish};
 use crate::stage::{self, DATABASE};
 use crate::worker::{self, ANY_PORT, Worker};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use postgres::Client;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// Longer than its own deadline for it.
+const DRAIN: Duration = Duration::from_secs(30);
+/// How soon the worker asks whether a silent stream is still there, in seconds: sooner
+/// than a provider might like, so that the drill need not wait for minutes.
+const KEEPALIVE: u32 = 2;
 
 /// Dropped in this order: what is stopped goes on, so that it can end.
 #[derive(Debug)]
@@ -68,7 +74,13 @@ impl Rig {
         };
         let emulator = Emulator::start(&play, cluster.folder())?;
         let stream = Proxy::start(emulator.ppoppo)?;
-        sources::add_all(&mut cluster.connect(DATABASE)?, stream.address())?;
+        let keepalive = Wish {
+            source: "ppoppo",
+            options: json!({ "keepalive": KEEPALIVE }),
+            secret: None,
+        };
+        let mut client = cluster.connect(DATABASE)?;
+        sources::add_all_with(&mut client, stream.address(), &[keepalive])?;
         let mut rig = Self {
             paused: Vec::new(),
             emulator,
@@ -100,8 +112,10 @@ impl Rig {
     fn begin(&mut self, kind: Kind) -> Result<()> {
         match kind {
             Kind::KillWorker => self.worker.kill()?,
+            Kind::DrainWorker => self.worker.terminate()?,
             Kind::KillPostgres => self.cluster.kill()?,
             Kind::Cut(link) => self.proxy(link).cut(),
+            Kind::Lose(link) => self.proxy(link).lose(),
             Kind::Refuse(link) => {
                 self.proxy(link).conduct(Conduct::Refuse);
                 self.proxy(link).cut();
@@ -121,14 +135,13 @@ impl Rig {
 
     fn end(&mut self, kind: Kind) -> Result<()> {
         match kind {
-            Kind::KillWorker => {
-                self.worker = start(&self.cluster, &self.database, &self.spool)?;
-                // On new ports: the old ones may be somebody's by now.
-                self.webhooks.point_at(self.worker.http);
-                self.pushes.point_at(self.worker.grpc);
+            Kind::KillWorker => self.start_worker()?,
+            Kind::DrainWorker => {
+                self.drained()?;
+                self.start_worker()?;
             }
             Kind::KillPostgres => self.cluster.restart()?,
-            Kind::Cut(_) => {}
+            Kind::Cut(_) | Kind::Lose(_) => {}
             Kind::Swallow(link) => {
                 self.proxy(link).cut();
                 self.proxy(link).conduct(Conduct::Forward);
@@ -141,6 +154,14 @@ impl Rig {
             }
             Kind::FullDisk => self.disk()?.empty()?,
         }
+        Ok(())
+    }
+
+    fn start_worker(&mut self) -> Result<()> {
+        self.worker = start(&self.cluster, &self.database, &self.spool)?;
+        // On new ports: the old ones may be somebody's by now.
+        self.webhooks.point_at(self.worker.http);
+        self.pushes.point_at(self.worker.grpc);
         Ok(())
     }
 
@@ -181,6 +202,20 @@ impl Rig {
         };
         let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
         answer.status == 200 && body.pointer("/spool/requests") == Some(&Value::from(0))
+    }
+
+    /// Brings the worker to its end, in good order.
+    pub(super) fn drain(&mut self) -> Result<()> {
+        self.begin(Kind::DrainWorker)?;
+        self.drained()
+    }
+
+    fn drained(&mut self) -> Result<()> {
+        let status = self.worker.ended(DRAIN)?;
+        if !status.success() {
+            bail!("the worker did not drain ({status})");
+        }
+        Ok(())
     }
 
     /// The ends of all logs, for a failure's report.

@@ -7,20 +7,21 @@ use crate::ledger::{self, Demand};
 use crate::reconcile::Reconciliation;
 use crate::table::number;
 use anyhow::{Result, bail};
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// For what is under way when the faults are over: an answer that was lost is waited for
 /// at most 30 s, and its repeat must pass.
 const DEADLINE: Duration = Duration::from_secs(90);
-const DRAIN: Duration = Duration::from_secs(30);
+
 const TICK: Duration = Duration::from_millis(50);
 
 /// Prints what it came to; an error unless all is there, once.
 pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
     rig.emulator.stop()?;
     settle(rig, &drilled)?;
-    let status = rig.worker.drain(DRAIN)?;
+    rig.drain()?;
     rig.emulator.listen()?;
     let sent = rig.emulator.sent().clone();
     rig.emulator.finish()?;
@@ -50,6 +51,7 @@ pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
         ("faults", faults.join(", ")),
         ("emitted", number(emitted)),
         ("acknowledged", number(acknowledged)),
+        ("spooled", spooled(&drilled.spooled)),
         ("stored", number(total.stored)),
         ("missing", number(total.missing)),
         ("doubled", number(total.doubled)),
@@ -70,11 +72,7 @@ pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
         }
     }
     reconciliation.check()?;
-    follower.check(&mut client)?;
-    if !status.success() {
-        bail!("the worker did not drain ({status})");
-    }
-    Ok(())
+    follower.check(&mut client)
 }
 
 /// Waits until all is delivered, followed, and out of the spool. What is missing then is
@@ -112,9 +110,19 @@ fn settle(rig: &mut Rig, drilled: &Drilled) -> Result<()> {
     Ok(())
 }
 
+fn spooled(spooled: &BTreeMap<String, u64>) -> String {
+    let of = |word: &str| number(spooled.get(word).copied().unwrap_or_default());
+    format!(
+        "{} requests; {} found no room on the disk",
+        of("stored"),
+        of("failed")
+    )
+}
+
 fn told(stall: &Stall) -> String {
     format!(
-        "{:.1} s after the end of cycle {} ({}), {:.1} s since its begin",
+        "{}, {:.1} s after the end of cycle {} ({}), {:.1} s since its begin",
+        stall.last,
         stall.after.as_secs_f64(),
         stall.cycle,
         stall.fault,
