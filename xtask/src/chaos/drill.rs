@@ -36,7 +36,7 @@ pub(super) struct Stall {
 #[derive(Debug)]
 pub(super) struct Drilled {
     pub(super) watch: Watch,
-    pub(super) began: Instant,
+    pub(super) took: Duration,
     pub(super) cycles: usize,
     pub(super) faults: BTreeMap<&'static str, u64>,
     pub(super) longest: Option<Stall>,
@@ -110,7 +110,7 @@ impl Drill {
         }
         Ok(Drilled {
             watch: self.watch,
-            began,
+            took: began.elapsed(),
             cycles: schedule.len(),
             faults: self.faults,
             longest: self.longest,
@@ -119,6 +119,9 @@ impl Drill {
     }
 
     fn cycle(&mut self, rig: &mut Rig, nth: usize, cycle: &Cycle) -> Result<Stall> {
+        if cycle.kinds().any(|kind| kind == Kind::FullDisk) {
+            rig.renew_spool()?;
+        }
         let began = Instant::now();
         for (at, step) in cycle.steps() {
             thread::sleep(at.saturating_sub(began.elapsed()));

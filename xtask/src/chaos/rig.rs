@@ -9,23 +9,30 @@ use crate::cluster::{Cluster, Durability, SUPERUSER};
 use crate::emulator::{Emulator, Play};
 use crate::http;
 use crate::metrics;
+use crate::paths;
 use crate::proxy::{Conduct, Proxy};
 use crate::server::Server;
 use crate::sources::{self, Wish};
 use crate::stage::{self, DATABASE};
+use crate::step;
 use crate::worker::{self, ANY_PORT, Worker};
 use anyhow::{Context as _, Result, bail};
 use postgres::Client;
 use serde_json::{Value, json};
+use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// Longer than its own deadline for it.
 const DRAIN: Duration = Duration::from_secs(30);
 /// How soon the worker asks whether a silent stream is still there, in seconds: sooner
 /// than a provider might like, so that the drill need not wait for minutes.
 const KEEPALIVE: u32 = 2;
+
+const TICK: Duration = Duration::from_millis(20);
 
 /// Dropped in this order: what is stopped goes on, so that it can end.
 #[derive(Debug)]
@@ -100,6 +107,24 @@ impl Rig {
     /// Not through a proxy.
     pub(super) fn connect(&self) -> Result<Client> {
         self.cluster.connect(DATABASE)
+    }
+
+    /// Gives the worker a new spool, once the old one is empty: a file that has grown has
+    /// room of its own, and does not notice a full disk for a while.
+    pub(super) fn renew_spool(&mut self) -> Result<()> {
+        let started = Instant::now();
+        while !self.is_drained() && started.elapsed() < DRAIN {
+            thread::sleep(TICK);
+        }
+        self.drain()?;
+        let mut status = Command::new(paths::program("tidings-worker")?);
+        status.args(["spool", "status", "--json", "--spool-dir"]);
+        let status: Value = serde_json::from_str(&step::output(status.arg(&self.spool))?)?;
+        if status.get("requests") == Some(&Value::from(0)) {
+            fs::remove_dir_all(&self.spool).context("cannot remove the spool")?;
+        }
+        self.start_worker()?;
+        self.worker.wait_ready()
     }
 
     pub(super) fn take(&mut self, step: Step) -> Result<()> {

@@ -2,6 +2,7 @@
 //! database id by id, and the log with what its reader saw.
 
 use super::drill::{Drilled, Stall};
+use super::fault::Kind;
 use super::rig::Rig;
 use crate::ledger::{self, Demand};
 use crate::reconcile::Reconciliation;
@@ -15,6 +16,8 @@ use std::time::{Duration, Instant};
 /// at most 30 s, and its repeat must pass.
 const DEADLINE: Duration = Duration::from_secs(90);
 
+/// What the worker calls a request that its spool could not keep.
+const FAILED: &str = "failed";
 const TICK: Duration = Duration::from_millis(50);
 
 /// Prints what it came to; an error unless all is there, once.
@@ -42,11 +45,7 @@ pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
         ("seed", seed.to_string()),
         (
             "cycles",
-            format!(
-                "{} in {:.1} s",
-                drilled.cycles,
-                drilled.began.elapsed().as_secs_f64()
-            ),
+            format!("{} in {:.1} s", drilled.cycles, drilled.took.as_secs_f64()),
         ),
         ("faults", faults.join(", ")),
         ("emitted", number(emitted)),
@@ -70,6 +69,15 @@ pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
         if source.stored == 0 {
             bail!("nothing is stored of {}", source.source);
         }
+    }
+    let full = drilled.faults.contains_key(Kind::FullDisk.word());
+    if full
+        && drilled
+            .spooled
+            .get(FAILED)
+            .is_none_or(|&failed| failed == 0)
+    {
+        bail!("nobody has noticed that the spool's disk was full");
     }
     reconciliation.check()?;
     follower.check(&mut client)
@@ -115,7 +123,7 @@ fn spooled(spooled: &BTreeMap<String, u64>) -> String {
     format!(
         "{} requests; {} found no room on the disk",
         of("stored"),
-        of("failed")
+        of(FAILED)
     )
 }
 
