@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 
 /// Longer than its own deadline for it.
 const DRAIN: Duration = Duration::from_secs(30);
+/// Shorter than the long pauses.
+const LEASE: &str = "3s";
 /// How soon the worker asks whether a silent stream is still there, in seconds: sooner
 /// than a provider might like, so that the drill need not wait for minutes.
 const KEEPALIVE: u32 = 2;
@@ -263,6 +265,7 @@ fn start(cluster: &Cluster, database: &Proxy, spool: &PathBuf) -> Result<Worker>
     let url = url(database.address());
     let mut command = worker::command(&url, ANY_PORT, ANY_PORT)?;
     command.arg("--spool-dir").arg(spool);
+    command.args(["--lease-time", LEASE]);
     Worker::spawn(&mut command, &cluster.folder().join("worker.log"))
         .context("the worker does not start")
 }
