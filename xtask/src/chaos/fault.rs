@@ -23,6 +23,8 @@ pub(super) enum Kind {
     KillWorker,
     /// SIGTERM, and another worker once it has drained.
     DrainWorker,
+    /// SIGKILL at the moment when its spool begins to drain after an outage.
+    KillDraining,
     /// SIGKILL of the postmaster, then crash recovery.
     KillPostgres,
     /// Every open connection is cut; new ones are served.
@@ -66,7 +68,9 @@ pub(super) struct Fault {
 impl Kind {
     pub(super) fn target(self) -> Target {
         match self {
-            Self::KillWorker | Self::DrainWorker | Self::PauseWorker => Target::Worker,
+            Self::KillWorker | Self::DrainWorker | Self::KillDraining | Self::PauseWorker => {
+                Target::Worker
+            }
             Self::KillPostgres | Self::PausePostgres | Self::PausePostmaster => Target::Postgres,
             Self::Cut(link)
             | Self::Refuse(link)
@@ -83,6 +87,7 @@ impl Kind {
         match self {
             Self::KillWorker => "worker killed",
             Self::DrainWorker => "worker drained",
+            Self::KillDraining => "worker killed as its spool drains",
             Self::KillPostgres => "Postgres killed",
             Self::Cut(_) => "connections cut",
             Self::Refuse(_) => "connections refused",

@@ -143,6 +143,7 @@ impl Rig {
             Kind::KillPostgres => self.cluster.kill()?,
             Kind::Cut(link) => self.proxy(link).cut(),
             Kind::Lose(link) => self.proxy(link).lose(),
+            Kind::KillDraining => self.begin(Kind::Refuse(Link::Database))?,
             Kind::Refuse(link) => {
                 self.proxy(link).conduct(Conduct::Refuse);
                 self.proxy(link).cut();
@@ -165,6 +166,15 @@ impl Rig {
             Kind::KillWorker => self.start_worker()?,
             Kind::DrainWorker => {
                 self.drained()?;
+                self.start_worker()?;
+            }
+            Kind::KillDraining => {
+                self.end(Kind::Refuse(Link::Database))?;
+                let started = Instant::now();
+                while !self.is_ready() && started.elapsed() < DRAIN {
+                    self.worker.check_running()?;
+                }
+                self.worker.kill()?;
                 self.start_worker()?;
             }
             Kind::KillPostgres => self.cluster.restart()?,
