@@ -168,15 +168,7 @@ impl Rig {
                 self.drained()?;
                 self.start_worker()?;
             }
-            Kind::KillDraining => {
-                self.end(Kind::Refuse(Link::Database))?;
-                let started = Instant::now();
-                while !self.is_ready() && started.elapsed() < DRAIN {
-                    self.worker.check_running()?;
-                }
-                self.worker.kill()?;
-                self.start_worker()?;
-            }
+            Kind::KillDraining => self.kill_draining()?,
             Kind::KillPostgres => self.cluster.restart()?,
             Kind::Cut(_) | Kind::Lose(_) => {}
             Kind::Swallow(link) => {
@@ -192,6 +184,40 @@ impl Rig {
             Kind::FullDisk => self.disk()?.empty()?,
         }
         Ok(())
+    }
+
+    /// A drain lasts a moment: its commit is held up, so that the kill comes before it.
+    fn kill_draining(&mut self) -> Result<()> {
+        let mut client = self.connect()?;
+        let mut held = client.transaction()?;
+        held.batch_execute("lock table tidings.event in exclusive mode")?;
+        self.end(Kind::Refuse(Link::Database))?;
+        let started = Instant::now();
+        loop {
+            let waiting = held.query_one(
+                "select count(*) from pg_locks
+                 where not granted and relation = 'tidings.event'::regclass",
+                &[],
+            )?;
+            // What the spool had is on its way once anything is, or a moment later.
+            thread::sleep(TICK);
+            if waiting.try_get::<_, i64>(0)? > 0 {
+                break;
+            }
+            self.worker.check_running()?;
+            if started.elapsed() >= DRAIN {
+                bail!("nothing comes to Postgres {DRAIN:?} after its outage");
+            }
+        }
+        self.worker.kill()?;
+        // Postgres would go on with a statement that it has.
+        held.execute(
+            "select pg_terminate_backend(pid) from pg_locks
+             where not granted and relation = 'tidings.event'::regclass",
+            &[],
+        )?;
+        held.rollback()?;
+        self.start_worker()
     }
 
     fn start_worker(&mut self) -> Result<()> {
