@@ -32,6 +32,8 @@ fn through_a_black_hole(end: impl FnOnce(&Proxy)) -> Result<()> {
     let url = format!("postgresql://postgres@{}/{DATABASE}", proxy.address());
     let mut command = worker::command(&url, ANY_PORT, ANY_PORT)?;
     command.arg("--spool-dir").arg(folder(&cluster));
+    // Longer than any sender waits: it is not what ends their waiting.
+    command.args(["--patience", "5m"]);
     let worker = Worker::spawn(&mut command, &cluster.folder().join("worker.log"))?;
     let mut stage = Stage { worker, cluster };
     stage.worker.wait_ready()?;
