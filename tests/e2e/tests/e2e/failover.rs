@@ -19,6 +19,10 @@ use xtask::stage::{self, DATABASE, Stage};
 use xtask::worker::{ANY_PORT, Worker};
 
 const EVENTS: u64 = 12_000;
+/// More than can have been on its way to the emulator when the standby was lost.
+const ANSWERED: u64 = 1_000;
+const WAITING: &str = "select count(*) from pg_stat_activity
+    where application_name = 'tidings-worker' and wait_event = 'SyncRep'";
 
 /// Runs a test on a primary with a synchronous standby, and a worker that knows both.
 fn on_pair(test: impl FnOnce(&mut Stage, &mut Cluster) -> Result<()>) -> Result<()> {
@@ -49,7 +53,7 @@ fn a_primary_lost_for_its_standby_loses_and_doubles_nothing() -> Result<()> {
             "select tidings.create_consumer('application');
              create table effect (n bigint generated always as identity, id tidings.ulid)",
         )?;
-        let url = Cluster::url_of_primary(&[&stage.cluster, standby], DATABASE);
+        let url = Cluster::url_of_primary(&[&stage.cluster, &*standby], DATABASE);
         let written = AtomicBool::new(false);
         let (followed, sessions) = thread::scope(|scope| -> Result<_> {
             let reader = Reader {
@@ -98,13 +102,25 @@ fn a_primary_lost_for_its_standby_loses_and_doubles_nothing() -> Result<()> {
 }
 
 /// The primary is lost in the middle of a play, which then goes on to its end.
-fn fail_over(stage: &mut Stage, standby: &Cluster, emulator: &mut Emulator) -> Result<()> {
+fn fail_over(stage: &mut Stage, standby: &mut Cluster, emulator: &mut Emulator) -> Result<()> {
+    let mut client = stage.connect()?;
     emulator.begin()?;
     eventually("a third is emitted", || {
         emulator.listen()?;
         Ok((emulator.emitted() >= EVENTS / 3).then_some(()))
     })?;
+    // Without its standby, the primary has commits that nobody may be told of: were they
+    // answered, as without the setting, they would be lost with it.
+    standby.crash()?;
+    let before = acknowledged(emulator);
+    eventually("commits wait for the standby", || {
+        emulator.listen()?;
+        let row = client.query_one(WAITING, &[])?;
+        let answered = acknowledged(emulator) > before + ANSWERED;
+        Ok((answered || row.try_get::<_, i64>(0)? > 0).then_some(()))
+    })?;
     stage.cluster.crash()?;
+    standby.restart()?;
     standby.promote()?;
     emulator.listen()?;
     ensure!(!emulator.is_done(), "the primary was lost too late");
@@ -119,6 +135,10 @@ fn fail_over(stage: &mut Stage, standby: &Cluster, emulator: &mut Emulator) -> R
         let reconciliation = Reconciliation::of(&mut client, emulator.ledger())?;
         Ok((reconciliation.total().missing == 0).then_some(()))
     })
+}
+
+fn acknowledged(emulator: &Emulator) -> u64 {
+    emulator.sent().values().map(|sent| sent.acknowledged).sum()
 }
 
 /// A duplicate is an answer too: that of an event which, should the primary be lost
