@@ -19,7 +19,7 @@ MINUTES ?= 60
 # What `make chaos` breaks; SEED draws the faults too.
 CYCLES ?= 20
 
-# How `make fuzz` looks for findings; how long Postgres is away in `make outage`.
+# How `make fuzz` and `make sqlsmith` look for findings; how long Postgres is away in `make outage`.
 SECONDS ?=
 TARGET ?=
 CORPUS ?=
@@ -28,7 +28,7 @@ release := $(or $(CARGO_TARGET_DIR),target)/release
 xtask := $(release)/xtask
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build build-all demo test install worker lint soak outage chaos fuzz clean
+.PHONY: help setup build build-all demo test install worker lint soak outage chaos fuzz sqlsmith clean
 
 help: ## this list
 	@echo 'make <target> [VARIABLE=value ...]'
@@ -52,8 +52,8 @@ help: ## this list
 	@echo 'For chaos:'
 	@echo 'CYCLES       faults, one after another ($(CYCLES))'
 	@echo 'SEED         the same seed draws the same faults ($(SEED))'
-	@echo 'For fuzz:'
-	@echo 'SECONDS      for each target ($(or $(SECONDS),600))'
+	@echo 'For fuzz and sqlsmith:'
+	@echo 'SECONDS      for each target, or of sqlsmith ($(or $(SECONDS),600))'
 	@echo 'TARGET       one of fuzz/fuzz_targets (default: all)'
 	@echo 'CORPUS       1 = write what matters of the corpus to core/testdata/corpus'
 
@@ -96,6 +96,10 @@ outage: install ## Postgres is killed while webhooks arrive; fails unless all ar
 
 fuzz: build ## parsers fed with what nobody should send; fails at a finding
 	@$(xtask) fuzz --seconds $(or $(SECONDS),600) $(if $(TARGET),--target $(TARGET)) $(if $(CORPUS),--keep)
+
+sqlsmith: build ## SQL at random against the extension; fails where a backend does
+	@$(xtask) install
+	@$(xtask) sqlsmith --seconds $(or $(SECONDS),600)
 
 clean: ## remove what was built
 	cargo clean

@@ -20,7 +20,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -216,6 +216,11 @@ impl Cluster {
     /// What the server logged, for a failure's report.
     pub fn log(&self) -> String {
         fs::read_to_string(log(self.folder.path())).unwrap_or_default()
+    }
+
+    /// Where the server logs.
+    pub fn log_file(&self) -> PathBuf {
+        log(self.folder.path())
     }
 
     /// The command line with which a person looks into it.

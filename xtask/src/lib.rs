@@ -16,6 +16,7 @@
 //! - [`regress`], [`mod@test`], [`lint`]: the checks
 //! - [`python`]: what the peer of another stack runs in
 //! - [`fuzz`]: the fuzz targets, each for a while
+//! - [`sqlsmith`]: SQL at random against the extension
 //! - [`http`]: the few HTTP requests that the above need
 
 pub mod chaos;
@@ -42,6 +43,7 @@ pub mod regress;
 pub mod server;
 pub mod soak;
 pub mod sources;
+pub mod sqlsmith;
 pub mod stage;
 pub mod step;
 pub mod table;

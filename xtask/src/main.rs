@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 use xtask::server::Server;
-use xtask::{chaos, demo, fuzz, install, lint, outage, regress, soak, test};
+use xtask::{chaos, demo, fuzz, install, lint, outage, regress, soak, sqlsmith, test};
 
 #[derive(Parser)]
 #[command(about)]
@@ -38,6 +38,8 @@ enum Command {
     Lint,
     /// The fuzz targets, each for a while
     Fuzz(Fuzz),
+    /// SQL at random against the extension, as installed
+    Sqlsmith(Sqlsmith),
 }
 
 #[derive(Args)]
@@ -96,6 +98,16 @@ struct Chaos {
     /// Only print which faults the seed draws
     #[arg(long)]
     dry_run: bool,
+}
+
+#[derive(Args)]
+struct Sqlsmith {
+    /// How long
+    #[arg(long, default_value_t = 600)]
+    seconds: u64,
+    /// The same seed tries the same statements
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
 }
 
 #[derive(Args)]
@@ -176,6 +188,13 @@ fn run(cli: &Cli) -> Result<()> {
             outage::run(&server, &outage::Options::of(away, options.rate))
         }
         Command::Lint => lint::run(&server),
+        Command::Sqlsmith(options) => sqlsmith::run(
+            &server,
+            &sqlsmith::Options {
+                seconds: options.seconds,
+                seed: options.seed,
+            },
+        ),
         Command::Fuzz(_) => Ok(()),
     }
 }
