@@ -20,7 +20,7 @@ fn verify_hmac_sha1(body: &[u8], key: &[u8], signature: &str) -> bool {
 /// object, and values that are no strings, carry nothing.
 #[pg_extern(name = "_verify", immutable, parallel_safe)]
 fn verify_policy(
-    provider_name: &str,
+    provider_name: Option<&str>,
     secrets: Option<Array<'_, &str>>,
     url_tokens: Option<Array<'_, &str>>,
     allow_unauthenticated: Option<bool>,
@@ -41,7 +41,7 @@ fn verify_policy(
     let headers = headers.and_then(|headers| Object::parse(headers).ok());
     let header = |name: &str| headers.as_ref().and_then(|headers| headers.string(name));
     Ok(policy::verify(
-        provider(provider_name)?,
+        provider(provider_name.unwrap_or_default())?,
         &demands,
         body.unwrap_or_default(),
         header,
