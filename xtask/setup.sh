@@ -51,6 +51,9 @@ have pkg-config || need pkg-config
 # A test steps the clock of its server.
 any_file /usr/lib/*/faketime/libfaketime.so.1 /usr/lib64/faketime/libfaketime.so.1 || need libfaketime
 
+# Two workers share a database through a pooler.
+have pgbouncer || any_file /usr/sbin/pgbouncer || need pgbouncer
+
 # bindgen reads the server's headers with libclang, which brings its own stddef.h.
 if [ -z "${LIBCLANG_PATH-}" ]; then
   any_file /usr/lib/llvm-*/lib/libclang.so* /usr/lib/llvm-*/lib/libclang-*.so* /usr/lib*/libclang.so* &&

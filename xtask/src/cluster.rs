@@ -218,6 +218,11 @@ impl Cluster {
         fs::read_to_string(log(self.folder.path())).unwrap_or_default()
     }
 
+    /// Lets a program run as who the server runs as.
+    pub(crate) fn become_owner(&self, command: &mut Command) {
+        self.owner.become_it(command);
+    }
+
     /// Where the server logs.
     pub fn log_file(&self) -> PathBuf {
         log(self.folder.path())
@@ -328,7 +333,8 @@ fn config(port: u16, database: &str) -> Config {
     config
 }
 
-fn free_port() -> Result<u16> {
+/// Free when it was asked for: whoever binds it may find it taken.
+pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((HOST, 0)).context("cannot find a free port")?;
     Ok(listener.local_addr()?.port())
 }

@@ -5,7 +5,7 @@
 //! - [`paths`], [`step`]: where things are; running a command and saying so
 //! - [`server`]: a Postgres installation, as its `pg_config` describes it
 //! - [`install`]: builds the extension and copies it into that installation
-//! - [`leash`], [`cluster`], [`process`], [`worker`], [`emulator`]: what runs, and
+//! - [`leash`], [`cluster`], [`pgbouncer`], [`process`], [`worker`], [`emulator`]: what runs, and
 //!   that it ends and is removed however this program ends
 //! - [`sources`], [`ledger`], [`reconcile`]: what the emulator plays, and what became of it
 //! - [`stage`], [`play`] with [`follow`] and [`metrics`]: one run of it all
@@ -33,6 +33,7 @@ pub mod lint;
 pub mod metrics;
 pub mod outage;
 pub mod paths;
+pub mod pgbouncer;
 pub mod play;
 pub mod process;
 pub mod procfs;

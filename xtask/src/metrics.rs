@@ -48,6 +48,13 @@ pub fn counter(worker: SocketAddr, name: &str, label: &str) -> Result<BTreeMap<S
     Ok(values.collect())
 }
 
+/// One of a worker's series, such as `name{label="value"}`; None where it has none.
+pub fn value(worker: SocketAddr, series: &str) -> Result<Option<f64>> {
+    let text = http::get(worker, "/metrics")?.body;
+    let value = |line: &str| line.strip_prefix(series)?.trim().parse().ok();
+    Ok(text.lines().find_map(value))
+}
+
 /// Every counter with its value, one a line, for a failure's report.
 pub fn counters(worker: SocketAddr) -> Result<String> {
     let text = http::get(worker, "/metrics")?.body;

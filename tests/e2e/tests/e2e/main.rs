@@ -16,6 +16,7 @@ mod log;
 mod outage;
 mod peer;
 mod plans;
+mod pooler;
 mod providers;
 mod schema;
 mod secrets;

@@ -1,0 +1,139 @@
+//! Two workers on one database, through a pooler in transaction mode: a connection to the
+//! server is theirs for one transaction, and somebody else's for the next.
+
+use anyhow::{Result, ensure};
+use postgres::Client;
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::process::Command;
+use tidings_e2e::{eventually, play, server};
+use xtask::cluster::{Cluster, Durability};
+use xtask::emulator::Play;
+use xtask::metrics;
+use xtask::pgbouncer::{Mode, Pgbouncer};
+use xtask::reconcile::Reconciliation;
+use xtask::stage::{self, DATABASE, Stage};
+use xtask::worker::{self, ANY_PORT, Worker};
+
+const EVENTS: u64 = 12_000;
+/// Fewer than the two workers have connections of their own.
+const CONNECTIONS: u32 = 4;
+const HELD: &str = r#"tidings_worker_stream_lease{source="ppoppo"}"#;
+
+fn pooled(pooler: &Pgbouncer, http: SocketAddr, grpc: SocketAddr) -> Result<Command> {
+    let mut command = worker::command(&pooler.url(DATABASE), http, grpc)?;
+    // Nobody tells it of new sources: it asks.
+    command.args(["--pooled", "--source-poll", "1s"]);
+    Ok(command)
+}
+
+fn start(cluster: &Cluster, pooler: &Pgbouncer, name: &str) -> Result<Worker> {
+    let log = cluster.folder().join(format!("{name}.log"));
+    let mut worker = Worker::spawn(&mut pooled(pooler, ANY_PORT, ANY_PORT)?, &log)?;
+    worker.wait_ready()?;
+    Ok(worker)
+}
+
+#[test]
+fn two_workers_behind_a_pooler_lose_and_double_nothing() -> Result<()> {
+    let cluster = stage::cluster(&server()?, Durability::Fast)?;
+    let pooler = Pgbouncer::start(&cluster, Mode::Transaction, CONNECTIONS)?;
+    let first = start(&cluster, &pooler, "first")?;
+    let mut stage = Stage {
+        worker: first,
+        cluster,
+    };
+    let mut second = start(&stage.cluster, &pooler, "second")?;
+    share(&mut stage, &mut second, &pooler).inspect_err(|_| {
+        eprintln!("{}\n{}\n{}", stage.logs(), second.tail(), pooler.tail());
+    })
+}
+
+/// Whichever worker has the stream is killed; the webhooks' senders know the second, which
+/// is then started again.
+fn share(stage: &mut Stage, second: &mut Worker, pooler: &Pgbouncer) -> Result<()> {
+    let play = Play {
+        rate: 3_000,
+        http: second.http,
+        grpc: second.grpc,
+        ..play(stage, EVENTS, 31)
+    };
+    let mut emulator = stage.add_emulator(&play)?;
+    emulator.begin()?;
+    eventually("a third is emitted", || {
+        emulator.listen()?;
+        Ok((emulator.emitted() >= EVENTS / 3).then_some(()))
+    })?;
+    let is_holder =
+        |worker: &Worker| -> Result<bool> { Ok(metrics::value(worker.http, HELD)? == Some(1.0)) };
+    let second_held = eventually("one of them has the stream", || {
+        let held = (is_holder(&stage.worker)?, is_holder(second)?);
+        Ok((held.0 != held.1).then_some(held.1))
+    })?;
+    if second_held {
+        second.kill()?;
+        eventually("the first takes it over", || {
+            Ok(is_holder(&stage.worker)?.then_some(()))
+        })?;
+        let log = stage.cluster.folder().join("second.log");
+        *second = Worker::spawn(&mut pooled(pooler, second.http, second.grpc)?, &log)?;
+    } else {
+        stage.worker.kill()?;
+        eventually("the second takes it over", || {
+            Ok(is_holder(second)?.then_some(()))
+        })?;
+    }
+    emulator.listen()?;
+    ensure!(!emulator.is_done(), "the worker was killed too late");
+    eventually("all is answered", || {
+        emulator.listen()?;
+        second.check_running()?;
+        Ok(emulator.is_done().then_some(()))
+    })?;
+    let mut client = stage.connect()?;
+    eventually("every event is there", || {
+        let reconciliation = Reconciliation::of(&mut client, emulator.ledger())?;
+        Ok((reconciliation.total().missing == 0).then_some(()))
+    })?;
+    emulator.finish()?;
+    let reconciliation = Reconciliation::of(&mut client, emulator.ledger())?;
+    println!("{:?}", reconciliation.total());
+    reconciliation.check()?;
+    nothing_is_left_behind(&mut client, pooler)
+}
+
+/// Each connection that the pooler has is as any other.
+fn nothing_is_left_behind(direct: &mut Client, pooler: &Pgbouncer) -> Result<()> {
+    let session = "select pg_backend_pid(), jsonb_build_object(
+        'statement_timeout', current_setting('statement_timeout'),
+        'lock_timeout', current_setting('lock_timeout'),
+        'idle_in_transaction_session_timeout', current_setting('idle_in_transaction_session_timeout'),
+        'default_transaction_isolation', current_setting('default_transaction_isolation'),
+        'log_parameter_max_length', current_setting('log_parameter_max_length'),
+        'log_parameter_max_length_on_error', current_setting('log_parameter_max_length_on_error'),
+        'synchronous_commit', current_setting('synchronous_commit'),
+        'search_path', current_setting('search_path'),
+        'prepared', (select count(*) from pg_prepared_statements where not from_sql is true
+                     and statement not like '%pg_backend_pid%'),
+        'channels', (select count(*) from pg_listening_channels()),
+        'locks', (select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid())
+    )::text";
+    let of = |client: &mut Client| -> Result<(i32, String)> {
+        let row = client.query_one(session, &[])?;
+        Ok((row.try_get(0)?, row.try_get(1)?))
+    };
+    let (_, wanted) = of(direct)?;
+    // Open at once, so that each has another connection.
+    let mut clients = Vec::new();
+    let mut pids = BTreeSet::new();
+    for _ in 0..CONNECTIONS {
+        let mut client = pooler.connect(DATABASE)?;
+        client.batch_execute("begin")?;
+        let (pid, have) = of(&mut client)?;
+        ensure!(have == wanted, "{have}, not {wanted}");
+        pids.insert(pid);
+        clients.push(client);
+    }
+    ensure!(pids.len() == clients.len(), "{pids:?}");
+    Ok(())
+}
