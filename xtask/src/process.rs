@@ -104,6 +104,15 @@ impl Process {
         leash::signal(self.child.id(), Signal::TERM)
     }
 
+    /// SIGSTOP: nothing of it runs until [`Process::resume`].
+    pub fn pause(&self) -> Result<()> {
+        leash::signal(self.child.id(), Signal::STOP)
+    }
+
+    pub fn resume(&self) -> Result<()> {
+        leash::signal(self.child.id(), Signal::CONT)
+    }
+
     /// SIGKILL, and gone on return.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;

@@ -24,6 +24,15 @@ pub enum Conduct {
     Refuse,
     /// Connections are accepted and nothing is forwarded: bytes wait.
     Hold,
+    /// What clients send waits; what the server sends arrives.
+    HoldRequests,
+}
+
+/// Whose bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Client,
+    Server,
 }
 
 /// Listens on a port of its own until it is dropped.
@@ -45,6 +54,8 @@ struct State {
     upstream: SocketAddr,
     conduct: Conduct,
     over: bool,
+    /// What has been read and not sent on, since bytes are held.
+    held: Vec<u8>,
     open: BTreeMap<u64, Open>,
     next: u64,
 }
@@ -66,6 +77,7 @@ impl Proxy {
                 upstream,
                 conduct: Conduct::Forward,
                 over: false,
+                held: Vec::new(),
                 open: BTreeMap::new(),
                 next: 0,
             }),
@@ -94,7 +106,10 @@ impl Proxy {
 
     /// From now on, for open connections too.
     pub fn conduct(&self, conduct: Conduct) {
-        self.shared.lock().conduct = conduct;
+        let mut state = self.shared.lock();
+        state.conduct = conduct;
+        state.held.clear();
+        drop(state);
         self.shared.changed.notify_all();
     }
 
@@ -104,6 +119,12 @@ impl Proxy {
         for open in self.shared.lock().open.values_mut() {
             open.lost = true;
         }
+    }
+
+    /// Whether such bytes are held, of any connection.
+    pub fn holds(&self, bytes: &[u8]) -> bool {
+        let held = &self.shared.lock().held;
+        held.windows(bytes.len().max(1)).any(|held| held == bytes)
     }
 
     /// Cuts every open connection, with what is on its way: what is held is gone.
@@ -174,13 +195,21 @@ impl Shared {
         self.lock().open.remove(&id);
     }
 
-    /// Waits while bytes are held; what is to be done then, or None if the connection
-    /// was cut.
-    fn wait(&self, id: u64) -> Option<(Conduct, SocketAddr)> {
+    /// Waits while these bytes are held; what is to be done then, or None if the
+    /// connection was cut.
+    fn wait(&self, id: u64, from: From, bytes: &[u8]) -> Option<(Conduct, SocketAddr)> {
+        let held = |conduct| match conduct {
+            Conduct::Hold => true,
+            Conduct::HoldRequests => from == From::Client && !bytes.is_empty(),
+            _ => false,
+        };
         let mut state = self.lock();
+        if held(state.conduct) {
+            state.held.extend_from_slice(bytes);
+        }
         loop {
             let lost = state.open.get(&id)?.lost;
-            if !lost && state.conduct != Conduct::Hold {
+            if !lost && !held(state.conduct) {
                 return Some((state.conduct, state.upstream));
             }
             state = self
@@ -206,7 +235,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 }
 
 fn serve(shared: &Arc<Shared>, id: u64, client: TcpStream) -> std::io::Result<()> {
-    let Some((conduct, upstream)) = shared.wait(id) else {
+    let Some((conduct, upstream)) = shared.wait(id, From::Client, &[]) else {
         return Ok(());
     };
     if conduct == Conduct::Refuse {
@@ -221,20 +250,20 @@ fn serve(shared: &Arc<Shared>, id: u64, client: TcpStream) -> std::io::Result<()
     let there = thread::spawn({
         let shared = Arc::clone(shared);
         let (from, to) = (client.try_clone()?, server.try_clone()?);
-        move || pump(&shared, id, from, to)
+        move || pump(&shared, id, From::Client, from, to)
     });
-    pump(shared, id, server, client);
+    pump(shared, id, From::Server, server, client);
     let _ = there.join();
     Ok(())
 }
 
 /// One direction, to its end.
-fn pump(shared: &Shared, id: u64, mut from: TcpStream, mut to: TcpStream) {
+fn pump(shared: &Shared, id: u64, whose: From, mut from: TcpStream, mut to: TcpStream) {
     let mut buffer = vec![0; BUFFER];
     loop {
         let read = from.read(&mut buffer).unwrap_or_default();
-        let conduct = shared.wait(id).map(|(conduct, _)| conduct);
         let bytes = buffer.get(..read).unwrap_or_default();
+        let conduct = shared.wait(id, whose, bytes).map(|(conduct, _)| conduct);
         if let Some(Conduct::Delay(by)) = conduct {
             thread::sleep(by);
         }
@@ -327,9 +356,11 @@ mod tests {
         assert_eq!(say(&mut kept, b"open"), *b"open");
         proxy.conduct(Conduct::Hold);
         kept.write_all(b"kept").unwrap();
+        assert!(!proxy.holds(b"lost"));
         let brief = Some(Duration::from_millis(100));
         kept.set_read_timeout(brief).unwrap();
         assert!(kept.read(&mut [0; 4]).is_err(), "it was to be held");
+        assert!(proxy.holds(b"kept"));
         kept.set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
         proxy.conduct(Conduct::Forward);
@@ -354,6 +385,22 @@ mod tests {
             .unwrap();
         proxy.cut();
         assert!(is_closed(&mut lost));
+    }
+
+    #[test]
+    fn requests_are_held_and_answers_arrive() {
+        let proxy = Proxy::start(echo()).unwrap();
+        let mut stream = connect(&proxy);
+        assert_eq!(say(&mut stream, b"open"), *b"open");
+        proxy.conduct(Conduct::HoldRequests);
+        stream.write_all(b"late").unwrap();
+        while !proxy.holds(b"late") {
+            thread::yield_now();
+        }
+        proxy.conduct(Conduct::Forward);
+        let mut heard = [0; 4];
+        stream.read_exact(&mut heard).unwrap();
+        assert_eq!(heard, *b"late");
     }
 
     #[test]

@@ -127,6 +127,15 @@ impl Worker {
         Ok(())
     }
 
+    /// SIGSTOP: it does nothing until [`Worker::resume`].
+    pub fn pause(&self) -> Result<()> {
+        self.process.pause()
+    }
+
+    pub fn resume(&self) -> Result<()> {
+        self.process.resume()
+    }
+
     /// SIGKILL, and gone on return.
     pub fn kill(&mut self) -> Result<()> {
         self.process.kill()
