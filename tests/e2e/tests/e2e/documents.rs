@@ -37,6 +37,11 @@ fn upkeep_prints_what_it_says() -> Result<()> {
     check("docs/upkeep.md")
 }
 
+#[test]
+fn security_prints_what_it_says() -> Result<()> {
+    check("docs/security.md")
+}
+
 fn check(name: &str) -> Result<()> {
     let cluster = Cluster::start(&Server::from_env()?, Durability::Fast)?;
     cluster.create_database(DATABASE)?;
