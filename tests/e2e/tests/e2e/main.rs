@@ -12,6 +12,7 @@ mod faults;
 mod flow;
 mod forms;
 mod hooks;
+mod hostile;
 mod leases;
 mod log;
 mod outage;
