@@ -1,19 +1,43 @@
 //! What may be pending: requests and bytes, from the first byte read until the
 //! answer is given. One budget for the whole process, so that its memory has one
-//! bound whatever the number of connections.
+//! bound whatever the number of connections; and of it a share at most for each
+//! [`Payer`], so that one who floods leaves room for the others.
 //!
-//! Webhooks take from it or are refused (`busy`); gRPC pushes wait for it, which
-//! stops reading and so slows their sender down. Streams that the worker dials
-//! are bounded by themselves: each holds at most two gathered batches.
+//! Webhooks take from it or are refused; gRPC pushes wait for it, which stops reading
+//! and so slows their sender down. Streams that the worker dials are bounded by
+//! themselves: each holds at most two gathered batches.
 
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Who takes from the budget, and has one share of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Payer {
+    /// A source that Postgres knows: there are not more of them than rows.
+    Source(Arc<str>),
+    /// All who ask for a name that nobody knows.
+    Strangers,
+    /// What came over gRPC and is not settled yet, as the bytes that came.
+    Wire,
+}
+
+/// Which limit a request meets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spent {
+    /// The payer's share.
+    Share,
+    /// The whole budget.
+    Budget,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
-    requests: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
+    whole: Pool,
+    payers: Arc<Mutex<HashMap<Payer, Pool>>>,
     limits: Limits,
 }
 
@@ -21,71 +45,162 @@ pub(crate) struct Budget {
 pub(crate) struct Limits {
     pub(crate) requests: u32,
     pub(crate) bytes: u32,
+    /// Of each payer, in percent.
+    pub(crate) share: u8,
 }
 
-/// A share of the budget, given back when it is dropped.
+#[derive(Clone, Debug)]
+struct Pool {
+    requests: Arc<Semaphore>,
+    bytes: Arc<Semaphore>,
+}
+
+/// What is taken, given back when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
-    _requests: OwnedSemaphorePermit,
+    own: Taken,
+    whole: Taken,
+}
+
+#[derive(Debug)]
+struct Taken {
+    requests: OwnedSemaphorePermit,
     bytes: OwnedSemaphorePermit,
-    pool: Arc<Semaphore>,
+    pool: Pool,
+}
+
+impl Limits {
+    /// What one payer may have: never nothing.
+    fn of_one(self) -> Self {
+        let share = |limit: u32| (u64::from(limit) * u64::from(self.share) / 100).max(1);
+        let share = |limit| u32::try_from(share(limit)).unwrap_or(limit);
+        Self {
+            requests: share(self.requests),
+            bytes: share(self.bytes),
+            ..self
+        }
+    }
 }
 
 impl Budget {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
-            requests: Arc::new(Semaphore::new(limits.requests as usize)),
-            bytes: Arc::new(Semaphore::new(limits.bytes as usize)),
+            whole: Pool::new(limits),
+            payers: Arc::default(),
             limits,
         }
     }
 
-    /// A share for one request of `bytes` so far, or `None` at a limit.
-    pub(crate) fn try_take(&self, bytes: usize) -> Option<Share> {
-        let bytes = u32::try_from(bytes).ok()?;
-        Some(Share {
-            _requests: self.requests.clone().try_acquire_owned().ok()?,
-            bytes: self.bytes.clone().try_acquire_many_owned(bytes).ok()?,
-            pool: self.bytes.clone(),
-        })
+    fn pool(&self, payer: Payer) -> Pool {
+        let mut payers = self.payers.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool = payers.entry(payer);
+        pool.or_insert_with(|| Pool::new(self.limits.of_one()))
+            .clone()
     }
 
-    /// A share for several requests, as soon as there is room. What exceeds the
-    /// whole budget is let through alone rather than never.
-    pub(crate) async fn take(&self, requests: usize, bytes: usize) -> Option<Share> {
-        let requests = clamp(requests, self.limits.requests);
-        let bytes = clamp(bytes, self.limits.bytes);
+    /// A share for one request of `bytes` so far.
+    pub(crate) fn try_take(&self, payer: Payer, bytes: usize) -> Result<Share, Spent> {
+        let own = self.pool(payer).try_take(bytes).ok_or(Spent::Share)?;
+        let whole = self.whole.clone().try_take(bytes).ok_or(Spent::Budget)?;
+        Ok(Share { own, whole })
+    }
+
+    /// A share for several requests, as soon as there is room. What exceeds what is to
+    /// be had is let through alone rather than never.
+    pub(crate) async fn take(&self, payer: Payer, requests: usize, bytes: usize) -> Option<Share> {
+        let mut most = self.limits.of_one();
+        if matches!(payer, Payer::Source(_)) {
+            // Else a chunk could wait for the room that its own bytes take as `Wire`.
+            most.bytes = most.bytes.min(self.limits.bytes.div_ceil(2));
+        }
+        let requests = clamp(requests, most.requests);
+        let bytes = clamp(bytes, most.bytes);
         // Always in this order, so that two waiters cannot hold what the other wants.
-        let requests = self.requests.clone().acquire_many_owned(requests).await;
-        let bytes = self.bytes.clone().acquire_many_owned(bytes).await;
-        Some(Share {
-            _requests: requests.ok()?,
-            bytes: bytes.ok()?,
-            pool: self.bytes.clone(),
-        })
+        let own = self.pool(payer).take(requests, bytes).await?;
+        let whole = self.whole.clone().take(requests, bytes).await?;
+        Some(Share { own, whole })
     }
 
     /// How much is taken at this moment: requests and bytes.
     pub(crate) fn taken(&self) -> (usize, usize) {
-        let requests = self.limits.requests as usize - self.requests.available_permits();
-        let bytes = self.limits.bytes as usize - self.bytes.available_permits();
+        let requests = self.limits.requests as usize - self.whole.requests.available_permits();
+        let bytes = self.limits.bytes as usize - self.whole.bytes.available_permits();
         (requests, bytes)
     }
 }
 
-impl Share {
-    /// Makes the share larger by `bytes`, unless the budget is exhausted.
-    pub(crate) fn try_grow(&mut self, bytes: usize) -> bool {
-        let Ok(bytes) = u32::try_from(bytes) else {
-            return false;
-        };
-        match self.pool.clone().try_acquire_many_owned(bytes) {
-            Ok(more) => {
-                self.bytes.merge(more);
-                true
-            }
-            Err(_) => false,
+impl Pool {
+    fn new(limits: Limits) -> Self {
+        Self {
+            requests: Arc::new(Semaphore::new(limits.requests as usize)),
+            bytes: Arc::new(Semaphore::new(limits.bytes as usize)),
         }
+    }
+
+    fn try_take(self, bytes: usize) -> Option<Taken> {
+        let bytes = u32::try_from(bytes).ok()?;
+        Some(Taken {
+            requests: self.requests.clone().try_acquire_owned().ok()?,
+            bytes: self.bytes.clone().try_acquire_many_owned(bytes).ok()?,
+            pool: self,
+        })
+    }
+
+    async fn take(self, requests: u32, bytes: u32) -> Option<Taken> {
+        let requests = self.requests.clone().acquire_many_owned(requests).await;
+        let bytes = self.bytes.clone().acquire_many_owned(bytes).await;
+        Some(Taken {
+            requests: requests.ok()?,
+            bytes: bytes.ok()?,
+            pool: self,
+        })
+    }
+}
+
+impl Share {
+    /// Makes the share larger by `bytes`, or leaves it as it is.
+    pub(crate) fn try_grow(&mut self, bytes: usize) -> Result<(), Spent> {
+        let more = |taken: &Taken| {
+            let bytes = u32::try_from(bytes).ok()?;
+            taken.pool.bytes.clone().try_acquire_many_owned(bytes).ok()
+        };
+        let own = more(&self.own).ok_or(Spent::Share)?;
+        let whole = more(&self.whole).ok_or(Spent::Budget)?;
+        self.own.bytes.merge(own);
+        self.whole.bytes.merge(whole);
+        Ok(())
+    }
+}
+
+impl Share {
+    /// Makes one of two shares of one payer.
+    pub(crate) fn join(&mut self, more: Self) {
+        self.own.requests.merge(more.own.requests);
+        self.whole.requests.merge(more.whole.requests);
+        self.own.bytes.merge(more.own.bytes);
+        self.whole.bytes.merge(more.whole.bytes);
+    }
+
+    /// Cuts off a share of so many bytes, if it has them.
+    pub(crate) fn cut(&mut self, bytes: usize) -> Option<Self> {
+        let (own, whole) = (self.own.bytes.num_permits(), self.whole.bytes.num_permits());
+        if bytes > own.min(whole) {
+            return None;
+        }
+        Some(Self {
+            own: self.own.cut(bytes)?,
+            whole: self.whole.cut(bytes)?,
+        })
+    }
+}
+
+impl Taken {
+    fn cut(&mut self, bytes: usize) -> Option<Self> {
+        Some(Self {
+            requests: self.requests.split(0)?,
+            bytes: self.bytes.split(bytes)?,
+            pool: self.pool.clone(),
+        })
     }
 }
 
@@ -94,53 +209,4 @@ fn clamp(wanted: usize, limit: u32) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use futures_util::FutureExt;
-
-    use super::*;
-
-    fn budget() -> Budget {
-        Budget::new(Limits {
-            requests: 2,
-            bytes: 100,
-        })
-    }
-
-    #[test]
-    fn it_refuses_at_either_limit_and_recovers() {
-        let budget = budget();
-        let mut first = budget.try_take(10).unwrap();
-        assert!(first.try_grow(80));
-        assert!(!first.try_grow(11), "bytes");
-        let second = budget.try_take(10).unwrap();
-        assert!(budget.try_take(0).is_none(), "requests");
-        assert_eq!(budget.taken(), (2, 100));
-        drop((first, second));
-        assert_eq!(budget.taken(), (0, 0));
-    }
-
-    #[test]
-    fn a_refused_request_takes_nothing() {
-        let budget = budget();
-        assert!(budget.try_take(101).is_none());
-        assert_eq!(budget.taken(), (0, 0));
-    }
-
-    #[test]
-    fn waiting_ends_when_there_is_room() {
-        let budget = budget();
-        let held = budget.try_take(1).unwrap();
-        let mut waiting = Box::pin(budget.take(2, 1));
-        assert!((&mut waiting).now_or_never().is_none());
-        drop(held);
-        assert!(waiting.now_or_never().flatten().is_some());
-    }
-
-    #[test]
-    fn more_than_the_whole_budget_is_let_through_alone() {
-        let budget = budget();
-        let share = budget.take(50, 5_000).now_or_never().flatten().unwrap();
-        assert_eq!(budget.taken(), (2, 100));
-        drop(share);
-    }
-}
+mod tests;

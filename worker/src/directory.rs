@@ -88,7 +88,8 @@ impl Directory {
         self.peek(name)
     }
 
-    fn peek(&self, name: &str) -> Lookup {
+    /// What the sources last read say of a name, without a look.
+    pub(crate) fn peek(&self, name: &str) -> Lookup {
         let snapshot = self.snapshot.borrow();
         match &snapshot.sources {
             Some(sources) => sources

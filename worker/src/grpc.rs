@@ -1,6 +1,7 @@
 //! The gRPC server: the push service, health and reflection behind one port. Sources
 //! with a schema of their own are served by its method, beside the one that is known.
 
+mod meter;
 mod route;
 
 use std::{
@@ -25,18 +26,40 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use tonic_reflection::server::Builder;
 use tower::Service;
 
+pub(crate) use self::meter::Bounds;
+use self::meter::{Meter, Metered};
 use crate::{
     codec::Raw,
-    push::{Push, Target},
-    serve_tls::{connections, handshakes},
+    push::{Push, Received, Target},
+    serve_tls::{Reception, connections, handshakes},
     source::{Database, Snapshot},
 };
 
 /// Finds a peer that has vanished.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Streams of one connection.
-const CONCURRENT_STREAMS: u32 = 128;
+/// Bytes that one call, and one connection, may have on the way here: what is not read
+/// yet is not in the budget.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 512 << 10;
+/// Of a call's headers.
+const HEADERS: u32 = 16 << 10;
+/// Calls that were reset before anybody looked at them, by one connection: beyond it the
+/// connection ends.
+const RESETS: usize = 32;
+/// Of a message to health and reflection, which are for everybody.
+const QUESTION: usize = 64 << 10;
+
+/// What those who call may have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GrpcLimits {
+    pub(crate) connections: usize,
+    /// Calls of one connection.
+    pub(crate) streams: u32,
+    /// For a connection's first word.
+    pub(crate) silence: Duration,
+    pub(crate) messages: Bounds,
+}
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -45,7 +68,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<ServerConfig>,
     push: Push,
-    max_message: usize,
+    limits: GrpcLimits,
     snapshot: watch::Receiver<Snapshot>,
 ) -> Result<(), BoxError> {
     let (reporter, health) = tonic_health::server::health_reporter();
@@ -74,21 +97,28 @@ pub(crate) async fn serve(
     let gateway = Gateway {
         push,
         others,
-        max_message,
+        messages: limits.messages,
     };
     let server = Server::builder()
         .http2_keepalive_interval(Some(PING_INTERVAL))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .max_concurrent_streams(CONCURRENT_STREAMS);
+        .max_concurrent_streams(limits.streams)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_header_list_size(HEADERS)
+        .http2_max_pending_accept_reset_streams(Some(RESETS))
+        // tonic's default is none at all.
+        .http2_max_local_error_reset_streams(Some(RESETS));
+    let reception = Reception::new(limits.connections, limits.silence);
     match tls {
         Some(config) => {
-            let incoming = handshakes(listener, config);
+            let incoming = handshakes(listener, config, reception);
             server
                 .serve_with_incoming_shutdown(gateway, incoming, stopping)
                 .await?;
         }
         None => {
-            let incoming = connections(listener);
+            let incoming = connections(listener, reception);
             server
                 .serve_with_incoming_shutdown(gateway, incoming, stopping)
                 .await?;
@@ -164,7 +194,7 @@ fn own_services(snapshot: &Snapshot) -> BTreeSet<String> {
 struct Gateway {
     push: Push,
     others: Routes,
-    max_message: usize,
+    messages: Bounds,
 }
 
 impl Service<http::Request<Body>> for Gateway {
@@ -178,15 +208,23 @@ impl Service<http::Request<Body>> for Gateway {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let meter = Meter::new(self.push.budget.clone());
         let target = route::target(request.uri().path());
         let Some(target) = target.filter(|target| self.push.takes(&target.method)) else {
+            let bounds = Bounds {
+                message: QUESTION,
+                ..self.messages
+            };
+            let request = request.map(|body| Body::new(Metered::new(body, meter, bounds)));
             return self.others.call(request).boxed();
         };
         let call = PushCall {
             target,
             push: self.push.clone(),
+            meter: meter.clone(),
         };
-        let mut grpc = Grpc::new(Raw).max_decoding_message_size(self.max_message);
+        let request = request.map(|body| Metered::new(body, meter, self.messages));
+        let mut grpc = Grpc::new(Raw).max_decoding_message_size(self.messages.message);
         async move { Ok(grpc.streaming(call, request).await) }.boxed()
     }
 }
@@ -196,6 +234,7 @@ impl Service<http::Request<Body>> for Gateway {
 struct PushCall {
     push: Push,
     target: Target,
+    meter: Meter,
 }
 
 impl StreamingService<Bytes> for PushCall {
@@ -206,7 +245,15 @@ impl StreamingService<Bytes> for PushCall {
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
         let push = self.push.clone();
         let target = self.target.clone();
+        let meter = self.meter.clone();
         let (metadata, _, messages) = request.into_parts();
+        let messages = messages.map(move |message| {
+            let received = |bytes: Bytes| Received {
+                held: meter.release(bytes.len()),
+                bytes,
+            };
+            message.map(received)
+        });
         async move {
             let headers = metadata.into_headers();
             let replies = push.open(&target, &headers, messages).await?;

@@ -13,6 +13,7 @@
 //! | 408 | the body did not come in time |
 //! | 413 | larger than the limit |
 //! | 415 | compressed: the bytes as received are the evidence |
+//! | 429 | the source has its share of what is pending, with `Retry-After` |
 //! | 503 | busy, unavailable, spool full, disabled or draining, with `Retry-After` |
 
 mod answer;
@@ -34,7 +35,7 @@ pub(crate) use self::answer::draining;
 use self::answer::{Answer, Body, LATER, busy, disabled, slow, unavailable, unknown};
 use crate::{
     batcher::Pipeline,
-    budget::{Budget, Share},
+    budget::{Budget, Payer, Share},
     directory::{Directory, Lookup},
     headers::Headers,
     metric,
@@ -49,6 +50,8 @@ pub(crate) struct Hooks {
     pub(crate) directory: Directory,
     pub(crate) budget: Budget,
     pub(crate) max_body: usize,
+    /// Time for a body.
+    pub(crate) body_timeout: Duration,
     pub(crate) spool: Option<Spool>,
 }
 
@@ -103,7 +106,8 @@ impl Hooks {
         payload: web::Payload,
     ) -> Result<Answer, Answer> {
         let receipt = Uuid::now_v7();
-        let source = match self.directory.find(source).await {
+        let size = request_size(request);
+        let source = match self.find(source, size).await? {
             Lookup::Known(source) if source.is_dialed() => return Err(unknown()),
             Lookup::Known(source) if !source.enabled => return Err(disabled()),
             Lookup::Known(source) => source.name,
@@ -119,7 +123,9 @@ impl Hooks {
             ));
         }
         refuse_compressed(request)?;
-        let (body, share) = self.read(request, payload).await?;
+        let payer = Payer::Source(source.clone());
+        let mut share = self.budget.try_take(payer, size).map_err(busy)?;
+        let body = self.read(request, payload, &mut share).await?;
 
         let pairs = request.headers().iter();
         let mut headers = Headers::fold(pairs.map(|(k, v)| (k.as_str(), v.as_bytes())));
@@ -134,6 +140,17 @@ impl Hooks {
         let answer = self.settle(request).await;
         drop(share);
         answer
+    }
+
+    /// A name that nobody knows waits for a look, and those who wait share one share.
+    async fn find(&self, name: &str, size: usize) -> Result<Lookup, Answer> {
+        let lookup = self.directory.peek(name);
+        if lookup != Lookup::Unknown {
+            return Ok(lookup);
+        }
+        let share = self.budget.try_take(Payer::Strangers, size);
+        let _share = share.map_err(busy)?;
+        Ok(self.directory.find(name).await)
     }
 
     /// A source that the spool knows from when Postgres was there.
@@ -171,21 +188,20 @@ impl Hooks {
         outcome.unwrap_or(Err(Refusal::Stopping))
     }
 
-    /// The whole body, and the share of the budget that it takes.
+    /// The whole body.
     async fn read(
         &self,
         request: &HttpRequest,
         payload: web::Payload,
-    ) -> Result<(Bytes, Share), Answer> {
+        share: &mut Share,
+    ) -> Result<Bytes, Answer> {
         let announced = announced(request).unwrap_or(0);
         if announced > self.max_body as u64 {
             return Err(self.too_large());
         }
-        let mut share = self.budget.try_take(0).ok_or_else(busy)?;
-        let reading = self.collect(payload, &mut share);
-        match timeout(self.pipeline.patience(), reading).await {
-            Ok(body) => Ok((body?, share)),
-            Err(_) => Err(slow(self.pipeline.patience())),
+        match timeout(self.body_timeout, self.collect(payload, share)).await {
+            Ok(body) => body,
+            Err(_) => Err(slow(self.body_timeout)),
         }
     }
 
@@ -199,9 +215,7 @@ impl Hooks {
             if body.len() + chunk.len() > self.max_body {
                 return Err(self.too_large());
             }
-            if !share.try_grow(chunk.len()) {
-                return Err(busy());
-            }
+            share.try_grow(chunk.len()).map_err(busy)?;
             body.extend_from_slice(&chunk);
         }
         Ok(body.freeze())
@@ -211,6 +225,13 @@ impl Hooks {
         let detail = format!("a body has at most {} bytes", self.max_body);
         Answer::error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
     }
+}
+
+/// The bytes that are held of a request before its body.
+fn request_size(request: &HttpRequest) -> usize {
+    let headers = request.headers().iter();
+    let headers = headers.map(|(name, value)| name.as_str().len() + value.len());
+    request.path().len() + headers.sum::<usize>()
 }
 
 fn announced(request: &HttpRequest) -> Option<u64> {

@@ -1,12 +1,15 @@
 //! The HTTP server: the hooks, and what an operator's probes ask.
 
-use std::{net::TcpListener, time::Duration};
+mod guest;
+mod listen;
+
+use std::net::TcpListener;
 
 use actix_web::{
-    App, HttpResponse, HttpServer,
+    App, HttpResponse,
     body::MessageBody,
     dev::{Server, ServiceRequest, ServiceResponse},
-    http::header::{CONNECTION, HeaderValue},
+    http::ConnectionType,
     middleware::{Next, from_fn},
     web,
 };
@@ -15,11 +18,15 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use rustls::ServerConfig;
 use serde_json::{Map, Value, json};
 
+use self::guest::Turn;
+pub(crate) use self::{
+    guest::{Guests, Times},
+    listen::SURPLUS,
+};
 use crate::{
     drain::Drain,
     hooks::{self, Hooks},
-    metric,
-    serve_tls::HANDSHAKE_TIMEOUT,
+    metric, process,
     source::Database,
 };
 
@@ -28,43 +35,24 @@ pub(crate) struct HttpSetup {
     pub(crate) hooks: Hooks,
     pub(crate) drain: Drain,
     pub(crate) metrics: PrometheusHandle,
-    pub(crate) max_connections: usize,
+    pub(crate) guests: Guests,
+    pub(crate) times: Times,
     pub(crate) tls: Option<ServerConfig>,
 }
-
-/// Time for a request's head; its body has the request's patience.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// Serves on `listener` until the returned server is stopped.
 pub(crate) fn serve(listener: TcpListener, mut setup: HttpSetup) -> std::io::Result<Server> {
     let tls = setup.tls.take();
-    let workers = std::thread::available_parallelism().map_or(2, usize::from);
-    let max_connections = setup.max_connections.div_ceil(workers);
-    let server = HttpServer::new(move || {
+    let reception = (setup.guests.clone(), setup.times);
+    listen::serve(listener, tls, reception, move || {
         App::new()
             .app_data(web::Data::new(setup.hooks.clone()))
             .app_data(web::Data::new(setup.drain.clone()))
             .app_data(web::Data::new(setup.metrics.clone()))
+            .app_data(web::Data::new(setup.guests.clone()))
             .wrap(from_fn(count))
             .configure(routes)
-    });
-    let server = server
-        .workers(workers)
-        .max_connections(max_connections)
-        // Handshakes are connections: who is slow at one holds nobody else up.
-        .max_connection_rate(max_connections)
-        .tls_handshake_timeout(HANDSHAKE_TIMEOUT)
-        .client_request_timeout(HEAD_TIMEOUT)
-        .keep_alive(KEEP_ALIVE)
-        // The drain waits for the requests; this is for what it did not wait for.
-        .shutdown_timeout(1)
-        .disable_signals();
-    let server = match tls {
-        Some(config) => server.listen_rustls_0_23(listener, config),
-        None => server.listen(listener),
-    };
-    Ok(server?.run())
+    })
 }
 
 fn routes(config: &mut web::ServiceConfig) {
@@ -81,13 +69,17 @@ fn routes(config: &mut web::ServiceConfig) {
 }
 
 /// Counts requests in flight, so that the drain can wait for them. A request that
-/// comes while draining, over a connection that was open, is sent away.
+/// comes while draining, over a connection that was open, is sent away. What is told of
+/// the connection: that it is being served, and whether it is closed afterwards.
 async fn count<B: MessageBody + 'static>(
     drain: web::Data<Drain>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> actix_web::Result<ServiceResponse<impl MessageBody>> {
     let _in_flight = drain.enter();
+    let turn = request.conn_data::<Turn>().cloned();
+    let _serving = turn.as_ref().map(Turn::take);
+    let is_surplus = turn.as_ref().is_some_and(Turn::is_surplus);
     let hook = request.path().starts_with("/hooks/");
     let mut response = if hook && drain.has_begun() {
         let answer = hooks::draining().into_response();
@@ -95,9 +87,9 @@ async fn count<B: MessageBody + 'static>(
     } else {
         next.call(request).await?.map_into_left_body()
     };
-    if drain.has_begun() {
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(CONNECTION, close);
+    if is_surplus || drain.has_begun() {
+        let head = response.response_mut().head_mut();
+        head.set_connection_type(ConnectionType::Close);
     }
     Ok(response)
 }
@@ -152,7 +144,13 @@ fn ready(hooks: &Hooks, spooling: Option<String>) -> Value {
     body.into()
 }
 
-async fn metrics(hooks: web::Data<Hooks>, metrics: web::Data<PrometheusHandle>) -> HttpResponse {
+async fn metrics(
+    hooks: web::Data<Hooks>,
+    guests: web::Data<Guests>,
+    metrics: web::Data<PrometheusHandle>,
+) -> HttpResponse {
+    gauge!(metric::HTTP_CONNECTIONS).set(guests.open() as f64);
+    process::count();
     let (requests, bytes) = hooks.budget.taken();
     gauge!(metric::PENDING_REQUESTS).set(requests as f64);
     gauge!(metric::PENDING_BYTES).set(bytes as f64);

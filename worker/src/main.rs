@@ -16,7 +16,7 @@
 //! | while Postgres is away | [`spool`] |
 //! | what Postgres knows | [`database`], [`tls`], [`version`], [`control`], [`source`], [`registry`], [`lease`], [`directory`], [`upkeep`] |
 //! | messages | [`wire`], [`codec`] |
-//! | numbers | [`metric`], [`backoff`] |
+//! | numbers | [`metric`], [`process`], [`backoff`] |
 //!
 //! Actors: [`batcher::Batcher`], [`store::Store`] (one a connection),
 //! [`registry::Registry`], [`upkeep::Upkeep`] and [`stream::Stream`] (one a dialed source). Each owns one
@@ -47,6 +47,7 @@ mod log;
 mod metric;
 mod oauth;
 mod plan;
+mod process;
 mod pump;
 mod push;
 mod queue;

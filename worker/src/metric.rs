@@ -19,6 +19,9 @@ pub(crate) const DATABASE_ERRORS: &str = "tidings_worker_database_errors_total";
 pub(crate) const DATABASE_UP: &str = "tidings_worker_database_up";
 pub(crate) const PENDING_REQUESTS: &str = "tidings_worker_pending_requests";
 pub(crate) const PENDING_BYTES: &str = "tidings_worker_pending_bytes";
+pub(crate) const HTTP_CONNECTIONS: &str = "tidings_worker_http_connections";
+pub(crate) const GRPC_CONNECTIONS: &str = "tidings_worker_grpc_connections";
+pub(crate) const GRPC_REFUSED: &str = "tidings_worker_grpc_connections_refused_total";
 pub(crate) const PUSH_STREAMS: &str = "tidings_worker_push_streams";
 pub(crate) const STREAM_CONNECTED: &str = "tidings_worker_stream_connected";
 pub(crate) const STREAM_STATE: &str = "tidings_worker_stream_state";
@@ -35,6 +38,10 @@ pub(crate) const SPOOL_BYTES: &str = "tidings_worker_spool_bytes";
 pub(crate) const SPOOL_OLDEST: &str = "tidings_worker_spool_oldest_seconds";
 pub(crate) const SPOOLED: &str = "tidings_worker_spooled_total";
 pub(crate) const SPOOL_DRAINED: &str = "tidings_worker_spool_drained_total";
+// Of the process: the names that Prometheus's own clients give them.
+pub(crate) const PROCESS_MEMORY: &str = "process_resident_memory_bytes";
+pub(crate) const PROCESS_FDS: &str = "process_open_fds";
+pub(crate) const PROCESS_MAX_FDS: &str = "process_max_fds";
 const BUILD_INFO: &str = "tidings_worker_build_info";
 
 /// Commits: 0.5 ms to 16 s.
@@ -89,6 +96,19 @@ fn describe() {
         "Requests being received or waiting for their commit"
     );
     describe_gauge!(PENDING_BYTES, Unit::Bytes, "Bytes held by pending requests");
+    describe_gauge!(HTTP_CONNECTIONS, "Open HTTP connections");
+    describe_gauge!(GRPC_CONNECTIONS, "Open gRPC connections");
+    describe_counter!(
+        GRPC_REFUSED,
+        "gRPC connections that were closed at once: as many were open as may be"
+    );
+    describe_gauge!(
+        PROCESS_MEMORY,
+        Unit::Bytes,
+        "Memory that the process has in RAM"
+    );
+    describe_gauge!(PROCESS_FDS, "Open file descriptors");
+    describe_gauge!(PROCESS_MAX_FDS, "File descriptors that may be open");
     describe_gauge!(PUSH_STREAMS, "Open gRPC push streams");
     describe_gauge!(
         STREAM_CONNECTED,

@@ -4,7 +4,8 @@
 //!   the reason why the event is to be sent again.
 //! - One body an event, so that each has its own receipt; they travel in chunks, so
 //!   that the pipeline sees a message a chunk, not one an event.
-//! - What a stream may have in flight is bounded. Beyond that nothing is read, and
+//! - What a stream may have in flight is bounded: its bytes hold a part of the budget from
+//!   when they come until their events are settled. Beyond that nothing is read, and
 //!   HTTP/2 slows the sender down: nothing piles up here.
 //! - A stream speaks its source's schema, as it was when the stream was opened: the
 //!   source's own, or the one that the worker has.
@@ -27,7 +28,7 @@ use tokio::{
 use tonic::Status;
 use tracing::{debug, warn};
 
-pub(crate) use chunk::ChunkLimits;
+pub(crate) use chunk::{ChunkLimits, Received};
 
 use crate::{
     batcher::Pipeline,
@@ -79,7 +80,7 @@ impl Push {
         messages: M,
     ) -> Result<impl Stream<Item = Result<Bytes, Status>> + Send + use<M>, Status>
     where
-        M: Stream<Item = Result<Bytes, Status>> + Unpin + Send,
+        M: Stream<Item = Result<Received, Status>> + Unpin + Send,
     {
         let open = Open::new(&self.streams)?;
         let pairs = headers.iter();

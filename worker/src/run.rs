@@ -20,11 +20,12 @@ use crate::{
     directory::Directory,
     drain::Drain,
     exit::{Code, Exit, Fatal},
-    grpc,
+    grpc::{self, Bounds, GrpcLimits},
     hooks::Hooks,
-    http::{self, HttpSetup},
+    http::{self, Guests, HttpSetup, Times},
     ingest::Lane,
     log, metric,
+    process::Room,
     push::{ChunkLimits, Push},
     queue::BatchLimits,
     registry::{EndStreams, Registry, Setup},
@@ -82,6 +83,7 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
         config.map_err(|e| unusable(&e))
     };
     let (http_tls, grpc_tls) = (entrance(Entrance::Http)?, entrance(Entrance::Grpc)?);
+    let room = Room::make(&settings.limits)?;
     // Before a port is bound: nobody sends to a worker that cannot keep its word.
     let spool = open_spool(&settings, &fatal)?;
     let bind = |address| {
@@ -103,7 +105,11 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
             hooks: parts.hooks(&settings),
             drain: parts.drain.clone(),
             metrics: metrics.clone(),
-            max_connections: settings.limits.http_connections as usize,
+            guests: Guests::new(room.http),
+            times: Times {
+                head: settings.limits.head_timeout,
+                keep_alive: settings.limits.keep_alive,
+            },
             tls: http_tls,
         },
     );
@@ -113,7 +119,15 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
         grpc.map_err(|e| refused("cannot serve gRPC", &e))?,
         grpc_tls,
         parts.push(&settings)?,
-        settings.limits.max_body.get(),
+        GrpcLimits {
+            connections: room.grpc,
+            streams: settings.limits.grpc_streams,
+            silence: settings.limits.head_timeout,
+            messages: Bounds {
+                message: settings.limits.max_body.get(),
+                time: settings.limits.body_timeout,
+            },
+        },
         parts.snapshot.clone(),
     );
     let servers = Servers {
@@ -235,6 +249,7 @@ impl Parts {
             budget: Budget::new(Limits {
                 requests: limits.pending_requests,
                 bytes: limits.pending_bytes.0,
+                share: limits.source_share,
             }),
             drain: Drain::new(),
             directory: Directory::new(snapshot.clone(), registry.clone().recipient()),
@@ -250,6 +265,7 @@ impl Parts {
             directory: self.directory.clone(),
             budget: self.budget.clone(),
             max_body: settings.limits.max_body.get(),
+            body_timeout: settings.limits.body_timeout,
             spool: self.spool.clone(),
         }
     }

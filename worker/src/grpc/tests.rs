@@ -89,6 +89,7 @@ async fn with(sources: &[Source], streams: usize) -> Fixture {
         budget: Budget::new(Limits {
             requests: 10,
             bytes: 10_000,
+            share: 50,
         }),
         drain: drain.clone(),
         schema: Arc::new(wire::pushwoosh().unwrap()),
@@ -101,7 +102,16 @@ async fn with(sources: &[Source], streams: usize) -> Fixture {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let known = watched.subscribe();
-    tokio::spawn(async move { serve(listener, None, push, 1_000, known).await.unwrap() });
+    let limits = GrpcLimits {
+        connections: 2,
+        streams: 8,
+        silence: Duration::from_secs(5),
+        messages: Bounds {
+            message: 1_000,
+            time: Duration::from_secs(5),
+        },
+    };
+    tokio::spawn(async move { serve(listener, None, push, limits, known).await.unwrap() });
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
     Fixture {
         channel: channel.connect().await.unwrap(),

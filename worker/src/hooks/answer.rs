@@ -8,7 +8,10 @@ use actix_web::{
 };
 use serde::Serialize;
 
-use crate::request::{Outcome, Refusal, Verdict};
+use crate::{
+    budget::Spent,
+    request::{Outcome, Refusal, Verdict},
+};
 
 /// An answer, before it is HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,8 +117,9 @@ impl Answer {
         if let Some(seconds) = self.retry_after {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
-        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
-            // What is left of the body is not read.
+        // What is left of the body is not read.
+        let unread = [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT];
+        if unread.contains(&self.status) {
             response.force_close();
         }
         response.json(self.body)
@@ -138,8 +142,16 @@ pub(super) fn unavailable() -> Answer {
     Answer::retry("unavailable", None, LATER)
 }
 
-pub(super) fn busy() -> Answer {
-    Answer::of(Err(Refusal::Busy))
+/// At a limit of what is pending: the source's own, or everybody's.
+pub(super) fn busy(spent: Spent) -> Answer {
+    let busy = Answer::of(Err(Refusal::Busy));
+    match spent {
+        Spent::Budget => busy,
+        Spent::Share => Answer {
+            retry_after: busy.retry_after,
+            ..Answer::error(StatusCode::TOO_MANY_REQUESTS, "source_busy", None)
+        },
+    }
 }
 
 pub(super) fn slow(patience: Duration) -> Answer {
@@ -197,6 +209,17 @@ mod tests {
             let answer = Answer::of(outcome.clone());
             assert_eq!(answer.status, status, "{outcome:?}");
             assert_eq!(answer.retry_after, retry_after, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn whose_limit_it_is_shows_in_the_status() {
+        for (spent, status) in [(Spent::Share, 429), (Spent::Budget, 503)] {
+            let answer = busy(spent);
+            assert_eq!(
+                (answer.status.as_u16(), answer.retry_after),
+                (status, Some(SOON))
+            );
         }
     }
 

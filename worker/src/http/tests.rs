@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::{
-    budget::{Budget, Limits},
+    budget::{Budget, Limits, Payer},
     directory::fake::{directory, snapshot, source},
     request::{Outcome, Refusal, Request, Verdict, fake},
     source::Snapshot,
@@ -30,6 +30,7 @@ fn fixture(now: Snapshot, answer: fn(&Request) -> Outcome) -> Fixture {
     let limits = Limits {
         requests: 1,
         bytes: 1_000,
+        share: 100,
     };
     Fixture {
         hooks: Hooks {
@@ -37,6 +38,7 @@ fn fixture(now: Snapshot, answer: fn(&Request) -> Outcome) -> Fixture {
             directory,
             budget: Budget::new(limits),
             max_body: MAX_BODY,
+            body_timeout: Duration::from_secs(5),
             spool: None,
         },
         drain: Drain::new(),
@@ -131,7 +133,8 @@ async fn an_uncompressed_body_may_say_so() {
 #[actix_web::test]
 async fn at_a_limit_it_asks_to_come_again() {
     let fixture = fixture(known(), accept);
-    let _taken = fixture.hooks.budget.try_take(0).unwrap();
+    let other = Payer::Source("other".into());
+    let _taken = fixture.hooks.budget.try_take(other, 0).unwrap();
     let (status, body, retry_after) = fixture.call(post("/hooks/sms")).await;
     assert_eq!(
         (status, retry_after.as_deref()),

@@ -1,11 +1,13 @@
 //! Events that go together: those that have arrived, within limits.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt, future::Either, stream};
 use tidings_core::wire::{Piece, Schema};
 use tonic::Status;
 
-use crate::drain::Drain;
+use crate::{budget::Share, drain::Drain};
 
 /// Limits of one chunk. It may exceed its bytes by the event that reached them.
 #[derive(Clone, Copy, Debug)]
@@ -14,11 +16,20 @@ pub(crate) struct ChunkLimits {
     pub(crate) bytes: usize,
 }
 
+/// A message as it came, and what it holds of the budget.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) bytes: Bytes,
+    pub(crate) held: Option<Share>,
+}
+
 /// An event of a stream, not decoded yet, and which message it came in.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) message: u64,
     pub(super) piece: Piece,
+    /// Its message's, until all of its events are settled.
+    pub(super) held: Arc<Option<Share>>,
 }
 
 /// Events that go together, and perhaps the end of the stream after them.
@@ -35,18 +46,24 @@ pub(super) fn parts<M>(
     schema: &Schema,
 ) -> impl Stream<Item = Result<Part, Status>> + Unpin + Send + use<M>
 where
-    M: Stream<Item = Result<Bytes, Status>> + Unpin + Send,
+    M: Stream<Item = Result<Received, Status>> + Unpin + Send,
 {
     let schema = schema.clone();
     let mut count = 0;
     messages.flat_map(move |message| match message {
-        Ok(bytes) => {
+        Ok(received) => {
             count += 1;
             let message = count;
-            let pieces = schema.pieces(bytes);
-            Either::Left(stream::iter(
-                pieces.map(move |piece| Ok(Part { message, piece })),
-            ))
+            let held = Arc::new(received.held);
+            let pieces = schema.pieces(received.bytes);
+            Either::Left(stream::iter(pieces.map(move |piece| {
+                let held = held.clone();
+                Ok(Part {
+                    message,
+                    piece,
+                    held,
+                })
+            })))
         }
         Err(status) => Either::Right(stream::iter([Err(status)])),
     })
@@ -102,14 +119,18 @@ mod tests {
         bytes: 10,
     };
 
-    fn messages(texts: &[&'static str]) -> Vec<Result<Bytes, Status>> {
-        texts.iter().map(|text| Ok((*text).into())).collect()
+    fn messages(texts: &[&'static str]) -> Vec<Result<Received, Status>> {
+        let message = |text: &&'static str| Received {
+            bytes: (*text).into(),
+            held: None,
+        };
+        texts.iter().map(message).map(Ok).collect()
     }
 
     /// How many events each chunk has, and whether a status ends it.
     async fn chunks<M>(messages: M, drain: &Drain) -> Vec<(usize, bool)>
     where
-        M: Stream<Item = Result<Bytes, Status>> + Unpin + Send,
+        M: Stream<Item = Result<Received, Status>> + Unpin + Send,
     {
         let schema = wire::pushwoosh().unwrap();
         let parts = parts(messages, &schema);

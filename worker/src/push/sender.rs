@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{Open, Push, chunk::Chunk};
 use crate::{
+    budget::{Payer, Share},
     headers::Template,
     request::{Outcome, Refusal, Request, Verdict},
 };
@@ -30,6 +31,7 @@ struct Sent {
     /// `None`: it has none to be answered by.
     key: Option<Key>,
     undecodable: Option<String>,
+    _held: Arc<Option<Share>>,
 }
 
 impl Sender {
@@ -48,6 +50,7 @@ impl Sender {
                 message: part.message,
                 key: decoded.key,
                 undecodable: decoded.error,
+                _held: part.held,
             });
         }
         let outcomes = self.commit(requests).await;
@@ -92,7 +95,8 @@ impl Sender {
             return Vec::new();
         }
         let bytes = requests.iter().map(Request::len).sum();
-        let share = self.push.budget.take(count, bytes);
+        let payer = Payer::Source(self.source.clone());
+        let share = self.push.budget.take(payer, count, bytes);
         match timeout(self.push.pipeline.patience(), share).await {
             Ok(Some(_share)) => self.push.pipeline.submit(requests).await,
             Ok(None) | Err(_) => vec![Err(Refusal::Busy); count],

@@ -1,8 +1,10 @@
 //! Every limit that can be set, and what happens at it.
 
+use std::time::Duration;
+
 use clap::Args;
 
-use crate::units::Bytes;
+use crate::units::{Bytes, duration};
 
 /// Every limit, and what happens at it.
 #[derive(Clone, Debug, Args)]
@@ -18,7 +20,7 @@ pub(crate) struct LimitArgs {
     #[arg(value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) connections: u8,
 
-    /// The largest body or message; beyond it 413 or OUT_OF_RANGE
+    /// The largest body or message; beyond it 413 or RESOURCE_EXHAUSTED
     #[arg(
         long,
         env = "TIDINGS_MAX_BODY",
@@ -74,15 +76,81 @@ pub(crate) struct LimitArgs {
     )]
     pub(crate) spool_bytes: Bytes,
 
-    /// Open HTTP connections; the next ones wait to be accepted
+    /// What one source may have of what is pending, in percent; beyond it 429, pushes wait
+    ///
+    /// All who ask for unknown names have one such share together, and so has what
+    /// arrives by gRPC until it is settled.
+    #[arg(
+        long,
+        env = "TIDINGS_SOURCE_SHARE",
+        value_name = "PERCENT",
+        default_value_t = 50
+    )]
+    #[arg(value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) source_share: u8,
+
+    /// Time for a request's head, and for the first word on a gRPC connection; then 408
+    #[arg(
+        long,
+        env = "TIDINGS_HEAD_TIMEOUT",
+        value_name = "TIME",
+        default_value = "10s"
+    )]
+    #[arg(value_parser = duration)]
+    pub(crate) head_timeout: Duration,
+
+    /// Time for a body, then 408; for a message of a push, then DEADLINE_EXCEEDED
+    #[arg(
+        long,
+        env = "TIDINGS_BODY_TIMEOUT",
+        value_name = "TIME",
+        default_value = "20s"
+    )]
+    #[arg(value_parser = duration)]
+    pub(crate) body_timeout: Duration,
+
+    /// Close an HTTP connection that has been idle so long after a request
+    #[arg(
+        long,
+        env = "TIDINGS_KEEP_ALIVE",
+        value_name = "TIME",
+        default_value = "75s"
+    )]
+    #[arg(value_parser = duration)]
+    pub(crate) keep_alive: Duration,
+
+    /// Open HTTP connections; the next ones are closed after one answer
+    ///
+    /// So many more as are named in the manual; beyond these they wait to be accepted,
+    /// which --head-timeout and --body-timeout bound.
     #[arg(
         long,
         env = "TIDINGS_HTTP_CONNECTIONS",
         value_name = "N",
-        default_value_t = 1024
+        default_value_t = 16_384
     )]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) http_connections: u32,
+
+    /// Open gRPC connections; the next ones are closed at once
+    #[arg(
+        long,
+        env = "TIDINGS_GRPC_CONNECTIONS",
+        value_name = "N",
+        default_value_t = 256
+    )]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) grpc_connections: u32,
+
+    /// Open calls on one gRPC connection; the next ones wait in their client
+    #[arg(
+        long,
+        env = "TIDINGS_GRPC_STREAMS",
+        value_name = "N",
+        default_value_t = 32
+    )]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub(crate) grpc_streams: u32,
 
     /// Open gRPC push streams; the next ones get RESOURCE_EXHAUSTED
     #[arg(
@@ -108,10 +176,12 @@ impl LimitArgs {
                 return Err(format!("{name} is {size}: it must be at least {least}"));
             }
         }
-        if self.pending_bytes < self.max_body {
+        let share = u64::from(self.pending_bytes.0) * u64::from(self.source_share) / 100;
+        if share < u64::from(self.max_body.0) {
             return Err(format!(
-                "--pending-bytes ({}) is less than --max-body ({}): no such body could be received",
-                self.pending_bytes, self.max_body
+                "--source-share ({}%) of --pending-bytes ({}) is less than --max-body ({}): \
+                 no such body could be received",
+                self.source_share, self.pending_bytes, self.max_body
             ));
         }
         // A value of Postgres has at most 1 GiB, and so has the whole statement.
