@@ -38,6 +38,7 @@ use crate::{
     budget::{Budget, Payer, Share},
     directory::{Directory, Lookup},
     headers::Headers,
+    http::Turn,
     metric,
     request::{Outcome, Refusal, Request},
     spool::{Spool, Unspooled, spooled},
@@ -199,10 +200,14 @@ impl Hooks {
         if announced > self.max_body as u64 {
             return Err(self.too_large());
         }
-        match timeout(self.body_timeout, self.collect(payload, share)).await {
-            Ok(body) => body,
-            Err(_) => Err(slow(self.body_timeout)),
+        let turn = request.conn_data::<Turn>();
+        let _reading = turn.map(Turn::read);
+        let reading = timeout(self.body_timeout, self.collect(payload, share));
+        let body = reading.await.map_err(|_| slow(self.body_timeout))??;
+        if let Some(turn) = turn {
+            turn.finish();
         }
+        Ok(body)
     }
 
     /// Takes from the budget as the bytes come: an announcement is only a promise.

@@ -9,7 +9,10 @@ use actix_web::{
     App, HttpResponse,
     body::MessageBody,
     dev::{Server, ServiceRequest, ServiceResponse},
-    http::ConnectionType,
+    http::{
+        ConnectionType,
+        header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    },
     middleware::{Next, from_fn},
     web,
 };
@@ -18,9 +21,8 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use rustls::ServerConfig;
 use serde_json::{Map, Value, json};
 
-use self::guest::Turn;
 pub(crate) use self::{
-    guest::{Guests, Times},
+    guest::{Guests, Times, Turn},
     listen::SURPLUS,
 };
 use crate::{
@@ -78,7 +80,8 @@ async fn count<B: MessageBody + 'static>(
 ) -> actix_web::Result<ServiceResponse<impl MessageBody>> {
     let _in_flight = drain.enter();
     let turn = request.conn_data::<Turn>().cloned();
-    let _serving = turn.as_ref().map(Turn::take);
+    let mut serving = turn.as_ref().map(Turn::take);
+    let has_body = has_body(&request);
     let is_surplus = turn.as_ref().is_some_and(Turn::is_surplus);
     let hook = request.path().starts_with("/hooks/");
     let mut response = if hook && drain.has_begun() {
@@ -87,11 +90,21 @@ async fn count<B: MessageBody + 'static>(
     } else {
         next.call(request).await?.map_into_left_body()
     };
-    if is_surplus || drain.has_begun() {
+    let is_unread = has_body && turn.is_some_and(|turn| !turn.is_finished());
+    if is_unread && let Some(serving) = &mut serving {
+        serving.leave();
+    }
+    if is_surplus || is_unread || drain.has_begun() {
         let head = response.response_mut().head_mut();
         head.set_connection_type(ConnectionType::Close);
     }
     Ok(response)
+}
+
+fn has_body(request: &ServiceRequest) -> bool {
+    let headers = request.headers();
+    let length = headers.get(CONTENT_LENGTH);
+    headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
 }
 
 async fn healthz() -> HttpResponse {

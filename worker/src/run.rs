@@ -39,6 +39,9 @@ use crate::{
     version, wire,
 };
 
+/// Connections that the system holds until they are accepted. The standard library's 128
+/// is less than a crowd that comes back at once; the system's own limit is below this.
+const BACKLOG: i32 = 4096;
 /// Of one gathered batch of a stream, and of one chunk of a push: enough that a
 /// commit carries many events, little enough that memory stays small.
 const GATHERED_EVENTS: usize = 1000;
@@ -88,6 +91,10 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
     let spool = open_spool(&settings, &fatal)?;
     let bind = |address| {
         let listener = TcpListener::bind(address);
+        let listener = listener.and_then(|listener| {
+            rustix::net::listen(&listener, BACKLOG)?;
+            Ok(listener)
+        });
         listener.map_err(|e| refused(&format!("cannot listen on {address}"), &e))
     };
     let http_listener = bind(settings.http_listen)?;

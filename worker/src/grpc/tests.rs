@@ -1,3 +1,4 @@
+mod limits;
 mod own;
 
 use std::sync::{Arc, Mutex};
@@ -48,6 +49,8 @@ impl Handler<FindSource> for Finder {
 
 struct Fixture {
     channel: Channel,
+    address: std::net::SocketAddr,
+    budget: Budget,
     drain: Drain,
     snapshot: watch::Sender<Snapshot>,
     seen: Arc<Mutex<Vec<crate::request::Request>>>,
@@ -82,15 +85,16 @@ async fn with(sources: &[Source], streams: usize) -> Fixture {
         snapshot: watched.clone(),
     };
     let drain = Drain::new();
+    let budget = Budget::new(Limits {
+        requests: 10,
+        bytes: 10_000,
+        share: 50,
+    });
     let push = Push {
         pipeline,
         directory: Directory::new(watched.subscribe(), registry.start().recipient()),
         registry: Finder.start().recipient(),
-        budget: Budget::new(Limits {
-            requests: 10,
-            bytes: 10_000,
-            share: 50,
-        }),
+        budget: budget.clone(),
         drain: drain.clone(),
         schema: Arc::new(wire::pushwoosh().unwrap()),
         chunks: ChunkLimits {
@@ -103,7 +107,7 @@ async fn with(sources: &[Source], streams: usize) -> Fixture {
     let address = listener.local_addr().unwrap();
     let known = watched.subscribe();
     let limits = GrpcLimits {
-        connections: 2,
+        connections: 4,
         streams: 8,
         silence: Duration::from_secs(5),
         messages: Bounds {
@@ -115,6 +119,8 @@ async fn with(sources: &[Source], streams: usize) -> Fixture {
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
     Fixture {
         channel: channel.connect().await.unwrap(),
+        address,
+        budget,
         drain,
         snapshot: watched,
         seen,

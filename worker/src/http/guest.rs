@@ -7,9 +7,12 @@
 //! - nothing at all keeps a connection open beyond keep-alive and a head timeout: not
 //!   bytes that came behind the request before, nor an answer that is not read;
 //! - no more than [`HEAD_BYTES`] are read, give or take a buffer.
+//!
+//! While one is served, nothing is read but its body, and that in steps: what a client
+//! sends ahead stays with the system.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     io,
     pin::Pin,
     rc::Rc,
@@ -17,7 +20,7 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -26,7 +29,7 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// Of a request's head, and of what may come with it in one piece.
+/// Of a request's head, with what comes behind it in one piece; and of one step.
 const HEAD_BYTES: usize = 32 << 10;
 
 /// Times between requests.
@@ -61,11 +64,7 @@ impl Guests {
 
     pub(super) fn welcome<C>(&self, connection: C, times: Times) -> Guest<C> {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
-        let turn = Turn(Rc::new(Shared {
-            serving: Cell::new(false),
-            changes: Cell::new(0),
-            is_surplus: before >= self.most,
-        }));
+        let turn = Turn::new(before >= self.most);
         let deadline = Instant::now() + times.keep_alive + times.head;
         Guest {
             connection,
@@ -89,23 +88,69 @@ impl Drop for Place {
     }
 }
 
-/// Whose turn it is: the client's, or the worker's while it serves a request. The
-/// connection and its requests share it, in one thread.
+/// Whose turn it is. The connection and its requests share it, in one thread.
 #[derive(Clone, Debug)]
-pub(super) struct Turn(Rc<Shared>);
+pub(crate) struct Turn(Rc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    serving: Cell<bool>,
+    whose: Cell<Whose>,
     changes: Cell<u64>,
+    /// The body has been read to its end.
+    is_whole: Cell<bool>,
+    /// Who reads the connection.
+    reader: RefCell<Option<Waker>>,
     is_surplus: bool,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// To send a head.
+    Client,
+    /// To serve the request.
+    Worker,
+    /// Both: the body is read.
+    Body,
+    /// To send the rest of a body that nobody wants, until the connection is closed.
+    /// What comes is thrown away: cut off, it could take the answer with it.
+    Leftover,
+}
+
+impl Whose {
+    fn has_deadline(self) -> bool {
+        matches!(self, Self::Client | Self::Leftover)
+    }
+}
+
 impl Turn {
+    fn new(is_surplus: bool) -> Self {
+        Self(Rc::new(Shared {
+            whose: Cell::new(Whose::Client),
+            changes: Cell::new(0),
+            is_whole: Cell::new(false),
+            reader: RefCell::default(),
+            is_surplus,
+        }))
+    }
+
     /// The worker's, until the guard is dropped.
-    pub(super) fn take(&self) -> Serving {
-        self.set(true);
-        Serving(self.clone())
+    pub(super) fn take(&self) -> Held {
+        self.0.is_whole.set(false);
+        self.hand(Whose::Worker, Whose::Client)
+    }
+
+    /// The body may be read, until the guard is dropped.
+    pub(crate) fn read(&self) -> Held {
+        self.hand(Whose::Body, Whose::Worker)
+    }
+
+    /// The body has been read to its end.
+    pub(crate) fn finish(&self) {
+        self.0.is_whole.set(true);
+    }
+
+    pub(super) fn is_finished(&self) -> bool {
+        self.0.is_whole.get()
     }
 
     /// Whether the connection is beyond those that may be kept alive.
@@ -113,18 +158,51 @@ impl Turn {
         self.0.is_surplus
     }
 
-    fn set(&self, serving: bool) {
-        self.0.serving.set(serving);
+    fn hand(&self, now: Whose, then: Whose) -> Held {
+        self.set(now);
+        Held {
+            turn: self.clone(),
+            then,
+        }
+    }
+
+    fn set(&self, whose: Whose) {
+        self.0.whose.set(whose);
         self.0.changes.set(self.0.changes.get().wrapping_add(1));
+        // What may be read has changed, and until when.
+        let reader = self.0.reader.take();
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+    }
+
+    /// Waits for a change.
+    fn wait(&self, context: &Context<'_>) {
+        let mut reader = self.0.reader.borrow_mut();
+        match reader.as_mut() {
+            Some(reader) => reader.clone_from(context.waker()),
+            None => *reader = Some(context.waker().clone()),
+        }
     }
 }
 
+/// A turn that ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Serving(Turn);
+pub(crate) struct Held {
+    turn: Turn,
+    then: Whose,
+}
 
-impl Drop for Serving {
+impl Held {
+    /// The rest of the body is not wanted.
+    pub(super) fn leave(&mut self) {
+        self.then = Whose::Leftover;
+    }
+}
+
+impl Drop for Held {
     fn drop(&mut self) {
-        self.0.set(false);
+        self.turn.set(self.then);
     }
 }
 
@@ -149,46 +227,52 @@ impl<C> Guest<C> {
 
     /// Whether anything may be read now.
     fn admit(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let whose = self.turn.0.whose.get();
         let now = self.turn.0.changes.get();
         if self.seen != now {
             self.seen = now;
             self.read = 0;
-            if !self.turn.0.serving.get() {
+            if whose.has_deadline() {
                 let end = Instant::now() + self.times.keep_alive + self.times.head;
                 self.deadline.as_mut().reset(end);
             }
         }
-        if self.turn.0.serving.get() {
-            return Poll::Ready(Ok(()));
+        if !whose.has_deadline() {
+            self.turn.wait(context);
         }
-        if self.deadline.as_mut().poll(context).is_ready() {
+        if whose == Whose::Worker {
+            return Poll::Pending;
+        }
+        if whose.has_deadline() && self.deadline.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        if self.read >= HEAD_BYTES {
-            // What has been read is looked at first: it may hold a whole head.
-            let again = self.read < HEAD_BYTES * 2;
-            self.read = HEAD_BYTES * 2;
-            if again {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
-            }
+        if self.read < HEAD_BYTES {
+            return Poll::Ready(Ok(()));
+        }
+        // What has been read is looked at first: it may hold a whole head.
+        if whose == Whose::Client && self.read == usize::MAX {
             return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
         }
-        Poll::Ready(Ok(()))
+        self.read = match whose {
+            Whose::Client => usize::MAX,
+            Whose::Body | Whose::Worker | Whose::Leftover => 0,
+        };
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 
     /// Notes what was read.
     fn note(&mut self, bytes: usize) {
-        if bytes == 0 || self.turn.0.serving.get() {
+        if bytes == 0 {
             return;
         }
-        if self.read == 0 {
+        if self.read == 0 && self.turn.0.whose.get().has_deadline() {
             let end = Instant::now() + self.times.head;
             if end < self.deadline.deadline() {
                 self.deadline.as_mut().reset(end);
             }
         }
-        self.read += bytes;
+        self.read = self.read.saturating_add(bytes);
     }
 }
 

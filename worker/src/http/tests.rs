@@ -144,6 +144,34 @@ async fn at_a_limit_it_asks_to_come_again() {
 }
 
 #[actix_web::test]
+async fn at_a_share_it_asks_that_source_alone_to_come_again() {
+    let mut fixture = fixture(known(), accept);
+    fixture.hooks.budget = Budget::new(Limits {
+        requests: 4,
+        bytes: 1_000,
+        share: 25,
+    });
+    for (payer, path, other, expected) in [
+        (Payer::Strangers, "/hooks/absent", "/hooks/sms", 200),
+        (
+            Payer::Source("sms".into()),
+            "/hooks/sms",
+            "/hooks/absent",
+            404,
+        ),
+    ] {
+        let _taken = fixture.hooks.budget.try_take(payer, 0).unwrap();
+        let (status, body, retry_after) = fixture.call(post(path)).await;
+        assert_eq!(
+            (status, retry_after.as_deref()),
+            (StatusCode::TOO_MANY_REQUESTS, Some("1"))
+        );
+        assert_eq!(body, json!({"error": "source_busy"}));
+        assert_eq!(fixture.call(post(other)).await.0, expected);
+    }
+}
+
+#[actix_web::test]
 async fn without_postgres_it_is_alive_but_not_ready() {
     let fixture = fixture(Snapshot::default(), accept);
     let (status, body, _) = fixture.call(TestRequest::get().uri("/readyz")).await;

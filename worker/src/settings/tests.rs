@@ -53,6 +53,11 @@ fn bad_settings_are_refused_by_name() {
             &["--max-body", "1MiB", "--pending-bytes", "512KiB"],
             "--pending-bytes",
         ),
+        (&["--max-body", "33MiB"], "--source-share"),
+        (&["--source-share", "0"], "--source-share"),
+        (&["--source-share", "101"], "--source-share"),
+        (&["--head-timeout", "0s"], "--head-timeout"),
+        (&["--grpc-streams", "0"], "--grpc-streams"),
         (
             &["--spool-dir", "x", "--spool-bytes", "31MiB"],
             "--spool-bytes",

@@ -1,0 +1,239 @@
+//! A flood of what is refused, in front of thousands of idle connections: what is signed
+//! still gets through, the worker's memory has its bound, and so has what is kept of it.
+
+mod crowd;
+mod forger;
+
+use anyhow::{Context as _, Result, ensure};
+use crowd::Crowd;
+use forger::{Tally, forge};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::time::Instant;
+use tidings_e2e::{eventually, on_stage, play};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::JoinSet;
+use xtask::emulator::Play;
+use xtask::http;
+use xtask::reconcile::Reconciliation;
+use xtask::stage::Stage;
+
+const CONNECTIONS: usize = 10_000;
+const FORGERS: u64 = 48;
+const FORGED: u64 = 20_000;
+const EVENTS: u64 = 2_000;
+/// The bound of memory, in KiB, as the manual has it: by itself, and for what is pending.
+const BASE: u64 = 64 << 10;
+const PENDING: u64 = 4 * (64 << 10);
+/// Of a connection that is idle: less than the manual's bound, which is for all.
+const PER_CONNECTION: u64 = 16;
+
+#[test]
+fn what_is_signed_gets_through_a_flood() -> Result<()> {
+    raise_descriptors()?;
+    on_stage(|stage| {
+        let play = Play {
+            rate: 500,
+            only: Some("pushwoosh,arpoone,pushpushgo"),
+            ..play(stage, EVENTS, 21)
+        };
+        let mut emulator = stage.add_emulator(&play)?;
+        keep_some(stage)?;
+        let before = status(stage, "VmRSS")?;
+
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()?;
+        let crowd = Crowd::gather(runtime.handle(), stage.worker.http, CONNECTIONS);
+        eventually("all are connected", || {
+            Ok(
+                (gauge(stage, "tidings_worker_http_connections")? >= CONNECTIONS as f64)
+                    .then_some(()),
+            )
+        })?;
+        let idle = status(stage, "VmRSS")?;
+
+        let started = Instant::now();
+        emulator.begin()?;
+        let tally = flood(&runtime, stage)?;
+        let flooded = started.elapsed();
+        eventually("every signed event is acknowledged", || {
+            emulator.listen()?;
+            Ok(emulator.is_done().then_some(()))
+        })?;
+        println!(
+            "{CONNECTIONS} idle connections: {before} to {idle} KiB, {} came again; \
+             {tally:?} in {flooded:?}; {EVENTS} events in {:?}",
+            crowd.closed(),
+            started.elapsed()
+        );
+        let still = gauge(stage, "tidings_worker_http_connections")?;
+        emulator.finish()?;
+
+        ensure!(
+            still > CONNECTIONS as f64 * 0.9,
+            "only {still} are connected"
+        );
+        let refused = tally.get(&401).copied().unwrap_or_default();
+        ensure!(refused == FORGED, "{tally:?}");
+        let peak = status(stage, "VmHWM")?;
+        let bound = BASE + CONNECTIONS as u64 * PER_CONNECTION;
+        println!("peak {peak} KiB, bound {bound} KiB");
+        ensure!(peak < bound, "{peak} KiB, more than {bound}");
+        kept(stage)?;
+        let reconciliation = Reconciliation::of(&mut stage.connect()?, emulator.ledger())?;
+        println!("{:?}", reconciliation.total());
+        reconciliation.check()
+    })
+}
+
+#[test]
+fn a_full_budget_has_its_bound() -> Result<()> {
+    on_stage(|stage| {
+        let mut client = stage.connect()?;
+        client.batch_execute(
+            r#"select tidings.add_source(name, 'arpoone', null, '{"allow_unauthenticated": true}')
+               from unnest('{one,two}'::text[]) name"#,
+        )?;
+        let at = stage.worker.http;
+        let body = |number: usize| {
+            let report = format!(r#"[{{"MessageId": "{number}", "Status": "DELIVERED"}}]"#);
+            format!("{report:<size$}", size = 7 << 20)
+        };
+        // Nothing is committed while this is held: all of it waits.
+        let mut holding = client.transaction()?;
+        holding.batch_execute("lock table tidings.event in access exclusive mode")?;
+        let senders: Vec<_> = (0..8)
+            .map(|number| {
+                let path = ["/hooks/one", "/hooks/two"][number % 2];
+                std::thread::spawn(move || http::post(at, path, &[], body(number).as_bytes()))
+            })
+            .collect();
+        let pending = eventually("the budget is nearly full", || {
+            let pending = gauge(stage, "tidings_worker_pending_bytes")?;
+            Ok((pending >= f64::from(8 * (7 << 20))).then_some(pending))
+        })?;
+        holding.commit()?;
+        for sender in senders {
+            let answer = sender.join().expect("it does not panic")?;
+            ensure!(answer.status == 200, "{answer:?}");
+        }
+        let (peak, bound) = (status(stage, "VmHWM")?, BASE + PENDING);
+        println!("{pending} bytes pending: peak {peak} KiB, bound {bound} KiB");
+        ensure!(peak < bound, "{peak} KiB, more than {bound}");
+        Ok(())
+    })
+}
+
+/// Connections on both sides, and some more.
+fn raise_descriptors() -> Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Nofile, wanted)?;
+    let enough = limit
+        .maximum
+        .is_none_or(|most| most > CONNECTIONS as u64 + 1_000);
+    ensure!(enough, "raise the hard limit of open files: ulimit -Hn");
+    Ok(())
+}
+
+/// Refused requests of other sources and verdicts, which the flood must not push out.
+fn keep_some(stage: &Stage) -> Result<()> {
+    stage.connect()?.batch_execute(
+        "select tidings.add_source('other', 'arpoone', 'token');
+         select tidings.ingest('pushpushgo', b, jsonb_build_object('x-ppg-signature',
+           encode(tidings.hmac_sha1(b, '5d411352784425000bd02a15'), 'hex')))
+         from (select '{'::bytea) x (b)",
+    )?;
+    let wrong = eventually("the source is known", || {
+        let answer = http::post(stage.worker.http, "/hooks/other/wrong", &[], b"[]")?;
+        Ok((answer.status != 503).then_some(answer))
+    })?;
+    ensure!(wrong.status == 401, "{wrong:?}");
+    Ok(())
+}
+
+/// Forged requests to a source that is in use, and unknown names beside them.
+fn flood(runtime: &Runtime, stage: &Stage) -> Result<std::collections::BTreeMap<u16, u64>> {
+    let at = stage.worker.http;
+    let (tally, strangers) = (Tally::default(), Tally::default());
+    let mut forgers = JoinSet::new();
+    for number in 0..FORGERS {
+        let count = FORGED / FORGERS + u64::from(number < FORGED % FORGERS);
+        let forging = forge(at, "/hooks/pushpushgo".to_owned(), count, tally.clone());
+        forgers.spawn_on(forging, runtime.handle());
+    }
+    let mut guessers = JoinSet::new();
+    for number in 0..FORGERS {
+        let path = format!("/hooks/nobody-{number}");
+        let guessing = forge(at, path, u64::MAX, strangers.clone());
+        guessers.spawn_on(guessing, runtime.handle());
+    }
+    runtime.block_on(async {
+        while let Some(forger) = forgers.join_next().await {
+            forger??;
+        }
+        anyhow::Ok(())
+    })?;
+    guessers.abort_all();
+    let strangers = strangers.lock().expect("no panic holds it");
+    ensure!(
+        strangers.keys().all(|status| *status == 404),
+        "{strangers:?}"
+    );
+    let tally = tally.lock().expect("no panic holds it");
+    Ok(tally.clone())
+}
+
+/// What is kept of the flood is bounded, and it pushed nothing else out.
+fn kept(stage: &Stage) -> Result<()> {
+    // Concurrent batches do not see each other's rows: the next one trims for both.
+    let last = http::post(stage.worker.http, "/hooks/pushpushgo", &[], b"forged")?;
+    ensure!(last.status == 401, "{last:?}");
+    let rows = stage.connect()?.query(
+        "select s.name, r.verdict, count(*), sum(r.body_bytes)::bigint
+         from tidings.rejected r join tidings.source s on s.id = r.source_id
+         group by 1, 2",
+        &[],
+    )?;
+    let count = |source: &str, verdict: &str| {
+        let mut found = rows.iter();
+        let found =
+            found.find(|row| row.get::<_, &str>(0) == source && row.get::<_, &str>(1) == verdict);
+        found.map_or((0, 0), |row| (row.get::<_, i64>(2), row.get::<_, i64>(3)))
+    };
+    let (flooded, bytes) = count("pushpushgo", "unauthorized");
+    ensure!(
+        (1..=1_000).contains(&flooded),
+        "{flooded} rows of the flood"
+    );
+    ensure!(bytes <= 16 << 20, "{bytes} bytes of the flood");
+    ensure!(
+        count("pushpushgo", "malformed").0 == 1,
+        "another verdict was pushed out"
+    );
+    ensure!(
+        count("other", "unauthorized").0 == 1,
+        "another source was pushed out"
+    );
+    Ok(())
+}
+
+fn gauge(stage: &Stage, name: &str) -> Result<f64> {
+    let metrics = http::get(stage.worker.http, "/metrics")?.body;
+    let mut lines = metrics.lines();
+    let value = lines.find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    value.with_context(|| format!("no {name} in the metrics"))
+}
+
+/// Of /proc/PID/status, in KiB.
+fn status(stage: &Stage, name: &str) -> Result<u64> {
+    let path = format!("/proc/{}/status", stage.worker.id());
+    let text = std::fs::read_to_string(path)?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    let value = line.and_then(|line| line.trim_start_matches(':').split_whitespace().next());
+    Ok(value.with_context(|| format!("no {name}"))?.parse()?)
+}
