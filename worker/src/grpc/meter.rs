@@ -66,6 +66,13 @@ impl Meter {
     }
 }
 
+/// A message that begins here.
+#[derive(Debug)]
+struct TooLarge {
+    at: usize,
+    length: usize,
+}
+
 /// Where in its messages a body is.
 #[derive(Debug, Default)]
 struct Framing {
@@ -82,8 +89,8 @@ impl Framing {
     }
 
     /// Follows what has come; says whether a message began in it that is not whole.
-    fn advance(&mut self, mut data: &[u8], most: usize) -> Result<bool, Status> {
-        let mut begun = false;
+    fn advance(&mut self, mut data: &[u8], most: usize) -> Result<bool, TooLarge> {
+        let (all, mut begun, mut at) = (data.len(), false, 0);
         while let Some((byte, rest)) = data.split_first() {
             if self.missing > 0 {
                 let step = self.missing.min(data.len());
@@ -91,7 +98,10 @@ impl Framing {
                 data = data.get(step..).unwrap_or_default();
                 continue;
             }
-            begun |= self.prefix == 0;
+            if self.prefix == 0 {
+                begun = true;
+                at = all - data.len();
+            }
             // The first byte is a flag, and shifted out of nothing.
             self.length = if self.prefix == 0 {
                 0
@@ -103,9 +113,7 @@ impl Framing {
             if self.prefix == PREFIX {
                 if self.length > most {
                     let length = self.length;
-                    return Err(Status::resource_exhausted(format!(
-                        "a message of {length} bytes is too large: it has at most {most}"
-                    )));
+                    return Err(TooLarge { at, length });
                 }
                 (self.prefix, self.missing) = (0, self.length);
             }
@@ -125,6 +133,8 @@ pub(super) struct Metered {
     deadline: Pin<Box<Sleep>>,
     /// What came and has no room yet.
     waiting: Option<(Bytes, Taking)>,
+    /// Why nothing more is read.
+    refused: Option<Status>,
 }
 
 impl Metered {
@@ -136,6 +146,7 @@ impl Metered {
             framing: Framing::default(),
             deadline: Box::pin(sleep(bounds.time)),
             waiting: None,
+            refused: None,
         }
     }
 
@@ -168,13 +179,23 @@ impl http_body::Body for Metered {
         let has_waited = this.waiting.is_some();
         let (data, mut taking) = match this.waiting.take() {
             Some(waiting) => waiting,
+            None if this.refused.is_some() => {
+                return Poll::Ready(this.refused.take().map(Err));
+            }
             None => match Pin::new(&mut this.body).poll_frame(context) {
                 Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-                    Ok(data) => {
+                    Ok(mut data) => {
                         match this.framing.advance(&data, this.bounds.message) {
                             Ok(true) => this.restart(),
                             Ok(false) => {}
-                            Err(status) => return Poll::Ready(Some(Err(status))),
+                            Err(TooLarge { at, length }) => {
+                                // The messages before it are answered.
+                                data.truncate(at);
+                                this.refused = Some(Status::resource_exhausted(format!(
+                                    "a message of {length} bytes is too large: it has at most {}",
+                                    this.bounds.message
+                                )));
+                            }
                         }
                         let (budget, size) = (this.meter.budget.clone(), data.len());
                         let taking = async move { budget.take(Payer::Wire, 0, size).await }.boxed();

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use crowd::Crowd;
 use forger::{Tally, forge};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::sync::PoisonError;
 use std::time::Instant;
 use tidings_e2e::{eventually, on_stage, play};
 use tokio::runtime::{Builder, Runtime};
@@ -179,12 +180,12 @@ fn flood(runtime: &Runtime, stage: &Stage) -> Result<std::collections::BTreeMap<
         anyhow::Ok(())
     })?;
     guessers.abort_all();
-    let strangers = strangers.lock().expect("no panic holds it");
+    let strangers = strangers.lock().unwrap_or_else(PoisonError::into_inner);
     ensure!(
         strangers.keys().all(|status| *status == 404),
         "{strangers:?}"
     );
-    let tally = tally.lock().expect("no panic holds it");
+    let tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
     Ok(tally.clone())
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufStream};
 use tokio::net::TcpStream;
 
@@ -28,7 +28,7 @@ pub(super) async fn forge(at: SocketAddr, path: String, requests: u64, tally: Ta
         if stays {
             connection = Some(open);
         }
-        let mut tally = tally.lock().expect("no panic holds it");
+        let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
         *tally.entry(status).or_default() += 1;
     }
     Ok(())
