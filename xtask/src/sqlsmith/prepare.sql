@@ -3,7 +3,7 @@
 -- finds this schema first.
 create schema smith;
 
--- Functions that return sets are nothing to it; as these they are functions as any other.
+-- Functions that return sets or nothing are of no use to it; these are functions as any other.
 do $$
 declare
   f record;
@@ -14,7 +14,8 @@ begin
        from unnest(p.proargtypes) with ordinality a (t, n)) as parameters,
       (select string_agg('$' || n, ', ') from generate_series(1, p.pronargs) n) as arguments
     from pg_catalog.pg_proc p
-    where p.pronamespace = 'tidings'::regnamespace and p.proretset
+    where p.pronamespace = 'tidings'::regnamespace and (p.proretset or p.prorettype = 'void'::regtype)
+      and not 'internal'::regtype = any (p.proargtypes)
   loop
     execute format(
       'create function smith.%I(%s) returns jsonb language plpgsql as
