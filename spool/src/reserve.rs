@@ -12,7 +12,7 @@ use std::{
 pub(crate) const FILE: &str = "reserve";
 /// Several times what deleting a batch takes.
 pub(crate) const BYTES: u64 = 4 << 20;
-const BLOCK: [u8; 1 << 16] = [0; 1 << 16];
+static BLOCK: [u8; 1 << 16] = [0; 1 << 16];
 
 #[derive(Debug)]
 pub(crate) struct Reserve {

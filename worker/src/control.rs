@@ -23,6 +23,7 @@ const RESUME: &str = "select tidings.stream_cursor($1), tidings.stream_secret($1
 const HOLD: &str = "select source, epoch, extract(epoch from wait)::float8 \
      from tidings.hold_streams($1, $2, $3, pg_catalog.make_interval(secs => $4))";
 const RELEASE: &str = "select tidings.release_streams($1)";
+const ACCEPTS: &str = "select case when tidings.verify($1, '', $2) then $1 end";
 const FIND: &str = "select tidings.find_source($1, $2)";
 
 /// For an answer; each takes milliseconds. A connection that has fallen silent is known by
@@ -156,6 +157,18 @@ impl Control {
     pub(crate) async fn release(&self, holder: Uuid) -> Result<(), String> {
         let params: [Param<'_>; 1] = [(&holder, Type::UUID)];
         bounded(self.0.query(RELEASE, &params)).await.map(|_| ())
+    }
+
+    /// The source, if these headers (a JSON object) are what it demands, without regard to
+    /// a body.
+    pub(crate) async fn accepts(
+        &self,
+        source: &str,
+        headers: &str,
+    ) -> Result<Option<String>, String> {
+        let params: [Param<'_>; 2] = [(&source, Type::TEXT), (&Json(headers), Type::JSONB)];
+        let row = bounded(self.0.query_one(ACCEPTS, &params)).await?;
+        row.try_get(0).map_err(|error| describe(&error))
     }
 
     /// The enabled source of `provider` that these headers (a JSON object) belong to.

@@ -82,14 +82,14 @@ impl Push {
     where
         M: Stream<Item = Result<Received, Status>> + Unpin + Send,
     {
-        let open = Open::new(&self.streams)?;
         let pairs = headers.iter();
         let headers = Headers::fold(pairs.map(|(k, v)| (k.as_str(), v.as_bytes())));
         let source = match &target.source {
-            Some(name) => self.named(name).await?,
+            Some(name) => self.named(name, &headers).await?,
             None => self.find(&headers, &target.method).await?,
         };
         let schema = self.schema_of(&source, &target.method)?;
+        let open = Open::new(&self.streams)?;
         let source = source.name;
         debug!(source = source.as_ref(), "a push stream is open");
         let parts = parts(messages, &schema);
@@ -153,8 +153,9 @@ impl Push {
         Ok(schema)
     }
 
-    /// The source that the path names. Its secret is checked with every event.
-    async fn named(&self, name: &str) -> Result<Source, Status> {
+    /// The source that the path names, for who has its authorization: a stream takes a
+    /// place, also before its first event, each of which is verified.
+    async fn named(&self, name: &str, headers: &Headers) -> Result<Source, Status> {
         match self.directory.find(name).await {
             Lookup::Known(source) if source.provider != PROVIDER => {
                 Err(Status::not_found("this source takes no gRPC pushes"))
@@ -162,31 +163,41 @@ impl Push {
             Lookup::Known(source) if !source.enabled => {
                 Err(Status::unavailable("this source is disabled"))
             }
-            Lookup::Known(source) => Ok(source),
+            Lookup::Known(source) => match self.ask(Some(name), headers).await? {
+                Some(_) => Ok(source),
+                None => Err(Status::unauthenticated(
+                    "this source has another authorization",
+                )),
+            },
             Lookup::Unknown => Err(Status::not_found("unknown source")),
             Lookup::Unread => Err(unavailable()),
+        }
+    }
+
+    /// Which source accepts these headers: this one, if it is named.
+    async fn ask(&self, name: Option<&str>, headers: &Headers) -> Result<Option<String>, Status> {
+        let find = FindSource {
+            provider: PROVIDER,
+            name: name.map(str::to_owned),
+            headers: headers.to_json(),
+        };
+        match timeout(self.pipeline.patience(), self.registry.send(find)).await {
+            Ok(Ok(Ok(found))) => Ok(found),
+            Ok(Ok(Err(reason))) => {
+                warn!(reason, "cannot find the source of a push");
+                Err(unavailable())
+            }
+            Ok(Err(_)) | Err(_) => Err(unavailable()),
         }
     }
 
     /// The source that has this authorization, and among several the one whose events
     /// come by this method.
     async fn find(&self, headers: &Headers, method: &str) -> Result<Source, Status> {
-        let find = FindSource {
-            provider: PROVIDER,
-            headers: headers.to_json(),
-        };
-        let name = match timeout(self.pipeline.patience(), self.registry.send(find)).await {
-            Ok(Ok(Ok(Some(name)))) => name,
-            Ok(Ok(Ok(None))) => {
-                return Err(Status::unauthenticated(
-                    "no enabled source has this authorization",
-                ));
-            }
-            Ok(Ok(Err(reason))) => {
-                warn!(reason, "cannot find the source of a push");
-                return Err(unavailable());
-            }
-            Ok(Err(_)) | Err(_) => return Err(unavailable()),
+        let Some(name) = self.ask(None, headers).await? else {
+            return Err(Status::unauthenticated(
+                "no enabled source has this authorization",
+            ));
         };
         let Lookup::Known(found) = self.directory.find(&name).await else {
             return Err(unavailable());

@@ -352,11 +352,13 @@ impl Handler<Report> for Registry {
     }
 }
 
-/// Which source a push without a name belongs to.
+/// Which source a push belongs to: the one that is named, if it accepts these headers, or
+/// else any that does.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Option<String>, String>")]
 pub(crate) struct FindSource {
     pub(crate) provider: &'static str,
+    pub(crate) name: Option<String>,
     /// A JSON object.
     pub(crate) headers: String,
 }
@@ -368,7 +370,10 @@ impl Handler<FindSource> for Registry {
         let control = self.control.clone();
         Box::pin(async move {
             let control = control.ok_or("Postgres is not connected")?;
-            control.find(ask.provider, &ask.headers).await
+            match &ask.name {
+                Some(name) => control.accepts(name, &ask.headers).await,
+                None => control.find(ask.provider, &ask.headers).await,
+            }
         })
     }
 }

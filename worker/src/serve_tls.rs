@@ -119,8 +119,7 @@ impl ServerTls {
             .with_no_client_auth()
             .with_cert_resolver(self.served.clone());
         config.alpn_protocols = match entrance {
-            // actix-web says that it speaks HTTP/1.1.
-            Entrance::Http => Vec::new(),
+            Entrance::Http => vec![b"http/1.1".to_vec()],
             Entrance::Grpc => vec![b"h2".to_vec()],
         };
         Ok(config)

@@ -41,6 +41,9 @@ impl Handler<FindSource> for Finder {
             find.headers
                 .contains(&format!(r#""authorization":"{value}""#))
         };
+        if let Some(name) = find.name {
+            return Ok((has("Bearer good") || has("Bearer own")).then_some(name));
+        }
         let found = [("Bearer good", "found"), ("Bearer own", "own")];
         let found = found.into_iter().find(|(value, _)| has(value));
         Ok(found.map(|(_, name)| name.to_owned()))
@@ -212,9 +215,12 @@ async fn a_path_names_the_source() {
 #[actix::test]
 async fn pushwoosh_grpc_without_authorization_there_is_no_stream() {
     let fixture = fixture().await;
-    let events = tokio_stream::iter([event("a")]);
-    let status = fixture.client("").stream_events(events).await.unwrap_err();
-    assert_eq!(status.code(), Code::Unauthenticated);
+    for prefix in ["", "/named"] {
+        let events = tokio_stream::iter([event("a")]);
+        let mut client = fixture.client(prefix);
+        let status = client.stream_events(events).await.unwrap_err();
+        assert_eq!(status.code(), Code::Unauthenticated, "{prefix}");
+    }
     assert!(fixture.seen.lock().unwrap().is_empty());
 }
 
