@@ -112,8 +112,8 @@ async fn pushwoosh_grpc_unknown_schema() {
     let messages = [batch(&["a", "bad", "c"]), batch(&[]), batch(&["d"])];
     // By its name, and by its authorization.
     for (path, authorization) in [
-        (format!("/hooks/own{METHOD}"), "whatever"),
-        (format!("/own{METHOD}"), "whatever"),
+        (format!("/hooks/own{METHOD}"), "Bearer own"),
+        (format!("/own{METHOD}"), "Bearer own"),
         (METHOD.to_owned(), "Bearer own"),
     ] {
         let lines = fixture.deliver(&path, authorization, &messages).await;
@@ -142,7 +142,10 @@ async fn a_message_with_more_events_than_may_be_in_flight_is_answered_whole() {
     let keys: Vec<_> = (10..50).map(|n| n.to_string()).collect();
     let keys: Vec<_> = keys.iter().map(String::as_str).collect();
     let path = format!("/own{METHOD}");
-    let lines = fixture.deliver(&path, "x", &[batch(&keys)]).await.unwrap();
+    let lines = fixture
+        .deliver(&path, "Bearer own", &[batch(&keys)])
+        .await
+        .unwrap();
     let expected: Vec<_> = keys.iter().map(|key| format!("{key} {OK}")).collect();
     assert_eq!(lines.join(", "), expected.join(", "));
 }
@@ -156,7 +159,10 @@ async fn every_uuid_that_can_be_read_is_answered() {
     let mut short = batch(&["c", "d"]);
     short.extend([0x12, 0x7f, 0x22, 0x01, b'e']); // an event that says it is longer
     let path = format!("/own{METHOD}");
-    let lines = fixture.deliver(&path, "x", &[cut, short]).await.unwrap();
+    let lines = fixture
+        .deliver(&path, "Bearer own", &[cut, short])
+        .await
+        .unwrap();
     let all = lines.join(", ");
     assert_eq!(
         all,
@@ -193,7 +199,7 @@ async fn a_source_has_one_method() {
     assert_eq!(status.code(), Code::FailedPrecondition);
     assert!(status.message().contains(METHOD), "{status}");
     let path = format!("/named{METHOD}");
-    let status = fixture.deliver(&path, "x", &[]).await.unwrap_err();
+    let status = fixture.deliver(&path, "Bearer own", &[]).await.unwrap_err();
     assert_eq!(status.code(), Code::FailedPrecondition);
     assert!(status.message().contains("StreamEvents"), "{status}");
 }
@@ -202,7 +208,7 @@ async fn a_source_has_one_method() {
 async fn a_schema_that_cannot_be_used_is_answered_with_the_reason() {
     let fixture = with(&[own("own", r#"{"nothing": "something"}"#)], 1).await;
     for (path, authorization) in [
-        (format!("/own{METHOD}"), "x"),
+        (format!("/own{METHOD}"), "Bearer own"),
         (METHOD.to_owned(), "Bearer own"),
     ] {
         let status = fixture
@@ -221,7 +227,7 @@ async fn a_schema_that_cannot_be_used_is_answered_with_the_reason() {
 async fn a_schema_is_served_as_soon_as_it_is_known_and_no_longer() {
     let fixture = with(&[source("own", "pushwoosh")], 1).await;
     let path = format!("/own{METHOD}");
-    let attempt = || fixture.deliver(&path, "x", &[]);
+    let attempt = || fixture.deliver(&path, "Bearer own", &[]);
     assert_eq!(attempt().await.unwrap_err().code(), Code::Unimplemented);
     fixture
         .snapshot
