@@ -293,7 +293,9 @@ impl Handler<Hold> for Registry {
     type Result = AtomicResponse<Self, ()>;
 
     fn handle(&mut self, _: Hold, _: &mut Self::Context) -> Self::Result {
-        let (control, epoch) = (self.control.clone(), self.epoch);
+        // What is given back wakes every worker, this one too, and stays given back.
+        let control = self.control.clone().filter(|_| !self.draining);
+        let epoch = self.epoch;
         let (holder, time) = (self.leases.holder, self.leases.time);
         let sources = self.snapshot.borrow().sources.clone();
         let hold = async move {
@@ -308,7 +310,7 @@ impl Handler<Hold> for Registry {
         let hold = hold.into_actor(self).map(move |held, actor, ctx| {
             let current = actor.epoch == epoch && actor.control.is_some();
             match held {
-                Some(Ok(known)) if current && !actor.draining => {
+                Some(Ok(known)) if current => {
                     let pause = actor.leases.learn(known);
                     ctx.cancel_future(actor.next_hold);
                     actor.next_hold = ctx.notify_later(Hold, pause);
