@@ -30,6 +30,8 @@ pub(crate) struct Connector {
 struct Limits {
     statement: Duration,
     lock: Duration,
+    /// Whether a commit waits for standbys, where the server has it so.
+    replicated: bool,
 }
 
 impl std::fmt::Debug for Connector {
@@ -79,6 +81,7 @@ impl Connector {
             limits: Limits {
                 statement: settings.statement_timeout,
                 lock: settings.lock_timeout,
+                replicated: true,
             },
             pooled: settings.pooled,
         })
@@ -88,12 +91,15 @@ impl Connector {
         self.limits.statement
     }
 
-    /// The same for what takes as long as there is to do, and bounds its own locks.
-    pub(crate) fn without_timeouts(&self) -> Self {
+    /// The same for upkeep: it takes as long as there is to do, and bounds its own locks.
+    /// While a standby is away nobody must wait for these, and what a failover undoes is
+    /// done again.
+    pub(crate) fn for_upkeep(&self) -> Self {
         let mut connector = self.clone();
         connector.limits = Limits {
             statement: Duration::ZERO,
             lock: Duration::ZERO,
+            replicated: false,
         };
         connector
     }
@@ -209,12 +215,19 @@ impl Limits {
             Scope::Session => "set default_transaction_isolation = 'read committed'; ",
             Scope::Transaction => "",
         };
-        // `off` would acknowledge what a crash of the server can lose; every other
-        // value keeps what was committed, so it is the operator's choice.
+        let commit = if self.replicated {
+            // `off` would acknowledge what a crash of the server can lose; every other
+            // value keeps what was committed, so it is the operator's choice.
+            format!(
+                "select pg_catalog.set_config('synchronous_commit', 'on', {local}) \
+                    where pg_catalog.current_setting('synchronous_commit') = 'off'"
+            )
+        } else {
+            format!("{set} synchronous_commit = local")
+        };
         format!(
-            "{set} statement_timeout = {statement}; {set} lock_timeout = {lock}; {isolation}\
-             select pg_catalog.set_config('synchronous_commit', 'on', {local}) \
-                where pg_catalog.current_setting('synchronous_commit') = 'off'"
+            "{set} statement_timeout = {statement}; {set} lock_timeout = {lock}; \
+             {isolation}{commit}"
         )
     }
 }

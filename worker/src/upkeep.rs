@@ -83,7 +83,7 @@ async fn maintain(connector: &Connector) -> Result<(), Failed> {
     // It moves and drops as much as there is; its locks have a timeout of their own.
     let session =
         connector
-            .without_timeouts()
+            .for_upkeep()
             .connect(|_| {})
             .await
             .map_err(|error| match error {
