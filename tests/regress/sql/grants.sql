@@ -58,6 +58,12 @@ select verdict, duplicate from tidings.ingest_batch('{sms}', array[:state]::byte
 select tidings.verify('sms', '', '{"url-token": "t0ken"}'), tidings.find_source('arpoone', '{"url-token": "t0ken"}');
 select name, provider from tidings.source order by id;
 select tidings.stream_secret('chat') as chat, tidings.stream_secret('sms') as sms, tidings.stream_cursor('chat') as cursor;
+select source, epoch is not null as held from tidings.hold_streams('aaaaaaaa-0000-4000-8000-000000000000', 'host 1', '{chat}', '10 s');
+select tidings.release_streams('aaaaaaaa-0000-4000-8000-000000000000');
+select * from tidings.stream_lease;
+update tidings.stream_lease set epoch = 1;
+-- By this it keeps headers out of the server's log.
+select has_parameter_privilege('log_parameter_max_length', 'set') as may_set;
 listen tidings_source;
 unlisten tidings_source;
 select * from tidings.source_secret;
