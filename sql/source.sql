@@ -190,11 +190,12 @@ as $$
 declare
   of_source int := (tidings._source(name)).id;
 begin
-  delete from tidings.source_secret where source_id = of_source;
-  delete from tidings.source_schema where source_id = of_source;
+  -- First, as ingest takes them in this order.
+  delete from tidings.stream_lease where source_id = of_source;
   delete from tidings.stream where source_id = of_source;
   delete from tidings.stream_state where source_id = of_source;
-  delete from tidings.stream_lease where source_id = of_source;
+  delete from tidings.source_secret where source_id = of_source;
+  delete from tidings.source_schema where source_id = of_source;
   delete from tidings.rejected where source_id = of_source;
   delete from tidings.source where id = of_source;
 end

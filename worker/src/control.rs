@@ -50,6 +50,15 @@ impl std::fmt::Debug for Resume {
     }
 }
 
+/// Why nothing is known of the leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unheld {
+    /// The connection is of no use any more.
+    Lost(String),
+    /// Postgres refuses this question, and answers others.
+    Refused(String),
+}
+
 impl Control {
     pub(crate) fn new(session: Session) -> Self {
         Self(Arc::new(session))
@@ -123,12 +132,13 @@ impl Control {
     }
 
     /// Takes or keeps the streams of these sources, as far as no other worker has them.
+    /// Also says whether a failure is that of the connection.
     pub(crate) async fn hold(
         &self,
         holder: Uuid,
         sources: &[&str],
         lease: Duration,
-    ) -> Result<HashMap<Arc<str>, Holding>, String> {
+    ) -> Result<HashMap<Arc<str>, Holding>, Unheld> {
         let params: [Param<'_>; 4] = [
             (&holder, Type::UUID),
             (&report::worker(), Type::TEXT),
@@ -136,7 +146,8 @@ impl Control {
             (&lease.as_secs_f64(), Type::FLOAT8),
         ];
         // Later than that, others may have the streams.
-        let rows = within(lease.min(TIMEOUT), self.0.query(HOLD, &params)).await?;
+        let rows = within(lease.min(TIMEOUT), self.0.query(HOLD, &params)).await;
+        let rows = rows.map_err(|reason| self.unheld(reason))?;
         let holding = |row: &tokio_postgres::Row| {
             let source: &str = row.try_get(0)?;
             let wait: f64 = row.try_get(2)?;
@@ -150,7 +161,16 @@ impl Control {
             Ok((Arc::from(source), holding))
         };
         let held: Result<_, tokio_postgres::Error> = rows.iter().map(holding).collect();
-        held.map_err(|error| describe(&error))
+        held.map_err(|error| Unheld::Refused(describe(&error)))
+    }
+
+    fn unheld(&self, failure: Unanswered) -> Unheld {
+        match failure {
+            Unanswered::Refused(error) if error.as_db_error().is_some() && !self.0.is_closed() => {
+                Unheld::Refused(describe(&error))
+            }
+            other => Unheld::Lost(other.to_string()),
+        }
     }
 
     /// Lets others take what this worker held.
@@ -186,16 +206,25 @@ impl Control {
 async fn bounded<T>(
     query: impl Future<Output = Result<T, tokio_postgres::Error>>,
 ) -> Result<T, String> {
-    within(TIMEOUT, query).await
+    let answer = within(TIMEOUT, query).await;
+    answer.map_err(|unanswered| unanswered.to_string())
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Unanswered {
+    #[error("{}", describe(.0))]
+    Refused(tokio_postgres::Error),
+    #[error("Postgres does not answer")]
+    Late,
 }
 
 async fn within<T>(
     limit: Duration,
     query: impl Future<Output = Result<T, tokio_postgres::Error>>,
-) -> Result<T, String> {
+) -> Result<T, Unanswered> {
     match tokio::time::timeout(limit, query).await {
-        Ok(result) => result.map_err(|error| describe(&error)),
-        Err(_) => Err("Postgres does not answer".to_owned()),
+        Ok(result) => result.map_err(Unanswered::Refused),
+        Err(_) => Err(Unanswered::Late),
     }
 }
 

@@ -29,6 +29,7 @@ use tower::Service;
 pub(crate) use self::meter::Bounds;
 use self::meter::{Meter, Metered};
 use crate::{
+    budget::Payer,
     codec::Raw,
     push::{Push, Received, Target},
     serve_tls::{Reception, connections, handshakes},
@@ -208,16 +209,18 @@ impl Service<http::Request<Body>> for Gateway {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let meter = Meter::new(self.push.budget.clone());
         let target = route::target(request.uri().path());
         let Some(target) = target.filter(|target| self.push.takes(&target.method)) else {
             let bounds = Bounds {
                 message: QUESTION,
                 ..self.messages
             };
+            // Anybody may ask these, so they must not have what pushes need.
+            let meter = Meter::new(self.push.budget.clone(), Payer::Strangers);
             let request = request.map(|body| Body::new(Metered::new(body, meter, bounds)));
             return self.others.call(request).boxed();
         };
+        let meter = Meter::new(self.push.budget.clone(), Payer::Wire);
         let call = PushCall {
             target,
             push: self.push.clone(),

@@ -60,7 +60,12 @@ pub(crate) struct Push {
     pub(crate) chunks: ChunkLimits,
     /// Streams that may be open.
     pub(crate) streams: Arc<Semaphore>,
+    /// Those who may ask Postgres at once whose a stream is: anybody can call.
+    pub(crate) questions: Arc<Semaphore>,
 }
+
+/// Enough to keep a connection to Postgres busy, and little enough to leave it to others.
+pub(crate) const QUESTIONS: usize = 32;
 
 /// What a call's path says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,18 +181,24 @@ impl Push {
 
     /// Which source accepts these headers: this one, if it is named.
     async fn ask(&self, name: Option<&str>, headers: &Headers) -> Result<Option<String>, Status> {
-        let find = FindSource {
-            provider: PROVIDER,
-            name: name.map(str::to_owned),
-            headers: headers.to_json(),
+        let asked = async {
+            let turn = self.questions.clone().acquire_owned().await;
+            let find = FindSource {
+                provider: PROVIDER,
+                name: name.map(str::to_owned),
+                headers: headers.to_json(),
+                turn: turn.map_err(|_| unavailable())?,
+            };
+            self.registry.send(find).await.map_err(|_| unavailable())
         };
-        match timeout(self.pipeline.patience(), self.registry.send(find)).await {
+        match timeout(self.pipeline.patience(), asked).await {
             Ok(Ok(Ok(found))) => Ok(found),
             Ok(Ok(Err(reason))) => {
                 warn!(reason, "cannot find the source of a push");
                 Err(unavailable())
             }
-            Ok(Err(_)) | Err(_) => Err(unavailable()),
+            Ok(Err(status)) => Err(status),
+            Err(_) => Err(unavailable()),
         }
     }
 

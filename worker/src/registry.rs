@@ -10,13 +10,13 @@ use std::{
 use actix::prelude::*;
 use metrics::gauge;
 use tidings_core::wire::Schema;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::{info, warn};
 
 use crate::{
     backoff::Backoff,
     batcher::Pipeline,
-    control::{Control, Resume},
+    control::{Control, Resume, Unheld},
     database::{ConnectError, Connector, Event},
     exit::{Code, Exit, Fatal, Vital},
     follow::Plan,
@@ -33,6 +33,8 @@ const MAILBOX: usize = 256;
 /// Between attempts to connect.
 const LEAST_PAUSE: Duration = Duration::from_millis(250);
 const GREATEST_PAUSE: Duration = Duration::from_secs(5);
+/// Until the leases are asked for again, after Postgres has refused to say.
+const REFUSED: Duration = Duration::from_secs(10);
 /// Owns the control connection, the snapshot of the sources, the leases, and the streams.
 ///
 /// Promises:
@@ -162,6 +164,11 @@ impl Registry {
             // Full: it has been told already.
             let _ = running.stream.try_send(Wake);
         }
+    }
+
+    fn hold_after(&mut self, pause: Duration, ctx: &mut Context<Self>) {
+        ctx.cancel_future(self.next_hold);
+        self.next_hold = ctx.notify_later(Hold, pause);
     }
 
     /// Makes the streams that run those that should.
@@ -312,11 +319,20 @@ impl Handler<Hold> for Registry {
             match held {
                 Some(Ok(known)) if current => {
                     let pause = actor.leases.learn(known);
-                    ctx.cancel_future(actor.next_hold);
-                    actor.next_hold = ctx.notify_later(Hold, pause);
+                    actor.hold_after(pause, ctx);
                     actor.reconcile(ctx);
                 }
-                Some(Err(reason)) if current => actor.lose(reason, ctx),
+                Some(Err(Unheld::Lost(reason))) if current => actor.lose(reason, ctx),
+                Some(Err(Unheld::Refused(reason))) if current => {
+                    // Webhooks and pushes have nothing to do with it.
+                    warn!(
+                        reason,
+                        "cannot ask for the leases of streams: they are not followed"
+                    );
+                    let pause = actor.leases.learn(HashMap::new()).max(REFUSED);
+                    actor.hold_after(pause, ctx);
+                    actor.reconcile(ctx);
+                }
                 // The next connection asks first of all.
                 _ => {}
             }
@@ -363,6 +379,8 @@ pub(crate) struct FindSource {
     pub(crate) name: Option<String>,
     /// A JSON object.
     pub(crate) headers: String,
+    /// Held until there is an answer, whether or not somebody still waits for it.
+    pub(crate) turn: OwnedSemaphorePermit,
 }
 
 impl Handler<FindSource> for Registry {
@@ -371,6 +389,7 @@ impl Handler<FindSource> for Registry {
     fn handle(&mut self, ask: FindSource, _: &mut Self::Context) -> Self::Result {
         let control = self.control.clone();
         Box::pin(async move {
+            let _turn = &ask.turn;
             let control = control.ok_or("Postgres is not connected")?;
             match &ask.name {
                 Some(name) => control.accepts(name, &ask.headers).await,

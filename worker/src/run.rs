@@ -26,7 +26,7 @@ use crate::{
     ingest::Lane,
     log, metric,
     process::Room,
-    push::{ChunkLimits, Push},
+    push::{ChunkLimits, Push, QUESTIONS},
     queue::BatchLimits,
     registry::{EndStreams, Registry, Setup},
     serve_tls::{Entrance, ServerTls},
@@ -295,6 +295,7 @@ impl Parts {
                 bytes: GATHERED_BYTES,
             },
             streams: Arc::new(Semaphore::new(push_streams as usize)),
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
         })
     }
 }

@@ -81,15 +81,14 @@ enum Failed {
 
 async fn maintain(connector: &Connector) -> Result<(), Failed> {
     // It moves and drops as much as there is; its locks have a timeout of their own.
-    let session =
-        connector
-            .for_upkeep()
-            .connect(|_| {})
-            .await
-            .map_err(|error| match error {
-                ConnectError::Incompatible(reason) => Failed::Incompatible(reason),
-                error => Failed::ForNow(error.to_string()),
-            })?;
+    let session = connector
+        .for_upkeep()
+        .connect(|_| {})
+        .await
+        .map_err(|error| match error {
+            ConnectError::Incompatible(reason) => Failed::Incompatible(reason),
+            error => Failed::ForNow(error.to_string()),
+        })?;
     let failed = |error: tokio_postgres::Error| Failed::ForNow(describe(&error));
     for row in session.query(MAINTAIN, &[]).await.map_err(failed)? {
         let text = |column| row.try_get::<_, Option<String>>(column).map_err(failed);

@@ -40,13 +40,15 @@ pub(crate) struct Bounds {
 #[derive(Clone, Debug)]
 pub(crate) struct Meter {
     budget: Budget,
+    payer: Payer,
     held: Arc<Mutex<Option<Share>>>,
 }
 
 impl Meter {
-    pub(crate) fn new(budget: Budget) -> Self {
+    pub(crate) fn new(budget: Budget, payer: Payer) -> Self {
         Self {
             budget,
+            payer,
             held: Arc::default(),
         }
     }
@@ -198,7 +200,8 @@ impl http_body::Body for Metered {
                             }
                         }
                         let (budget, size) = (this.meter.budget.clone(), data.len());
-                        let taking = async move { budget.take(Payer::Wire, 0, size).await }.boxed();
+                        let payer = this.meter.payer.clone();
+                        let taking = async move { budget.take(payer, 0, size).await }.boxed();
                         (data, taking)
                     }
                     Err(frame) => return Poll::Ready(Some(Ok(frame))),

@@ -105,6 +105,7 @@ async fn with(sources: &[Source], streams: usize) -> Fixture {
             bytes: 1_000,
         },
         streams: Arc::new(Semaphore::new(streams)),
+        questions: Arc::new(Semaphore::new(1)),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

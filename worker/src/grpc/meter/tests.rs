@@ -29,7 +29,7 @@ fn metered(bytes: u32) -> (mpsc::Sender<Bytes>, Metered, Meter, Budget) {
         bytes,
         share: 100,
     });
-    let meter = Meter::new(budget.clone());
+    let meter = Meter::new(budget.clone(), Payer::Wire);
     let (feed, fed) = mpsc::channel(64);
     let frames = ReceiverStream::new(fed).map(|data| Ok::<_, Status>(Frame::data(data)));
     let body = Metered::new(Body::new(StreamBody::new(frames)), meter.clone(), BOUNDS);
