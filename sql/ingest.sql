@@ -42,7 +42,7 @@ begin
   end if;
 
   -- Before readers wait for this transaction, as this may wait for a stream that changes hands.
-  if exists (select from unnest(headers) h where h ? 'lease-epoch') then
+  if not is_replay and exists (select from unnest(headers) h where h ? 'lease-epoch') then
     fenced := tidings._fenced(sources, headers);
   end if;
 

@@ -45,10 +45,21 @@ begin
       errcode = 'invalid_parameter_value',
       message = 'a lease needs its holder and a time between 100 ms and a day';
   end if;
-  -- Its own, also where the time is over: nobody else has taken it.
+  -- While a standby is away, leases are given all the same: what a failover undoes of them
+  -- fences the one who has taken a stream, who asks again.
+  perform set_config('synchronous_commit', 'local', true);
+  -- Its own, also where the time is over: nobody else has taken it. Who ingests under it
+  -- does not stand in the way; who removes the source, or moves its cursor, does.
+  with own as (
+    select l.source_id from tidings.stream_lease l
+    where l.source_id = any (ids) and l.holder = hold_streams.holder
+    order by l.source_id
+    for no key update skip locked
+  )
   update tidings.stream_lease l
   set expires_at = until, worker = hold_streams.worker
-  where l.source_id = any (ids) and l.holder = hold_streams.holder;
+  from own
+  where l.source_id = own.source_id;
   -- What has expired, unless somebody is still ingesting under it: that is over soon.
   with free as (
     select l.source_id from tidings.stream_lease l
@@ -64,6 +75,7 @@ begin
   insert into tidings.stream_lease (source_id, epoch, holder, worker, taken_at, expires_at)
   select x.id, tidings._clock_ms(), hold_streams.holder, hold_streams.worker, at, until
   from unnest(ids) x (id)
+  where not exists (select from tidings.stream_lease l where l.source_id = x.id)
   order by x.id
   on conflict do nothing;
 
@@ -86,6 +98,7 @@ as $$
 declare
   released int;
 begin
+  perform set_config('synchronous_commit', 'local', true);
   update tidings.stream_lease l
   set expires_at = clock_timestamp()
   where l.holder = release_streams.holder and l.expires_at > clock_timestamp();

@@ -78,7 +78,7 @@ create view stream_status as
       else t.state
     end as state,
     t.since, t.worker, t.connected_at, m.cursor, m.updated_at as last_event_at,
-    t.failures, t.last_error, t.last_error_at, t.next_try_at, t.reported_at, l.expires_at as lease_expires_at
+    t.failures, t.last_error, t.last_error_at, t.next_try_at, t.reported_at, l.worker as lease_worker, l.expires_at as lease_expires_at
   from source s
   left join stream_state t on t.source_id = s.id
   left join stream m on m.source_id = s.id
@@ -88,7 +88,7 @@ comment on view stream_status is 'How each source that the worker dials is doing
 comment on column stream_status.source is 'The source.';
 comment on column stream_status.state is 'connecting; connected; waiting: until next_try_at, after a failure that passes by itself; stopped: last_error says what has to be done, and it is tried again as soon as the source or its secret changes, or at next_try_at; ended: its worker has stopped; disabled: see set_source_enabled; never dialed: no worker has reported it; unknown: none has for two minutes.';
 comment on column stream_status.since is 'Since when the worker has reported this state.';
-comment on column stream_status.worker is 'Which worker: host and process id.';
+comment on column stream_status.worker is 'Which worker has reported it: host and process id.';
 comment on column stream_status.connected_at is 'When it was last connected.';
 comment on column stream_status.cursor is 'Where it goes on: see stream_cursor.';
 comment on column stream_status.last_event_at is 'When events of it were last stored.';
@@ -97,7 +97,22 @@ comment on column stream_status.last_error is 'Why the last attempt failed, or t
 comment on column stream_status.last_error_at is 'When that was.';
 comment on column stream_status.next_try_at is 'When it is dialed again, where it waits or has stopped.';
 comment on column stream_status.reported_at is 'When the worker last said so.';
-comment on column stream_status.lease_expires_at is 'From when on another worker takes it, if this one does not renew its lease.';
+comment on column stream_status.lease_worker is 'Which worker may follow it: host and process id.';
+comment on column stream_status.lease_expires_at is 'From when on another worker takes it, if that one does not renew its lease.';
+
+create function _raise_enabled(source text)
+  returns void
+  language plpgsql
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  raise exception using
+    errcode = 'object_not_in_prerequisite_state',
+    message = format('source "%s" is enabled', source),
+    hint = format('First run SELECT tidings.set_source_enabled(''%s'', false), in a transaction of its own; and with true afterwards.', source);
+end
+$$;
+comment on function _raise_enabled(text) is 'Internal: SQLSTATE 55000.';
 
 create function set_stream_cursor(source text, cursor text)
   returns void
@@ -115,6 +130,9 @@ begin
       message = format('source "%s" has no stream', source),
       detail = format('Its provider, %s, sends to the worker.', s.provider),
       hint = 'SELECT source FROM tidings.stream_status lists the streams.';
+  end if;
+  if s.enabled then
+    perform tidings._raise_enabled(source);  -- before anybody waits for it
   end if;
   -- Batches that are on their way would move it back, and so would a worker that has not
   -- seen that the source was disabled: it must have said that its stream has ended. Each
@@ -143,10 +161,7 @@ begin
   -- itself, also in a subtransaction, nobody else has seen.
   select x.* into s from tidings.source x where x.id = s.id for share;
   if s.enabled or (select age(x.xmin) <= 0 from tidings.source x where x.id = s.id) then
-    raise exception using
-      errcode = 'object_not_in_prerequisite_state',
-      message = format('source "%s" is enabled', source),
-      hint = format('First run SELECT tidings.set_source_enabled(''%s'', false), in a transaction of its own; and with true afterwards.', source);
+    perform tidings._raise_enabled(source);
   end if;
   if cursor = '' then
     raise exception using
@@ -165,5 +180,5 @@ comment on function set_stream_cursor(text, text) is
   'Makes a stopped source''s stream go on behind this event id of its provider, or from its start where it is null. What comes again is stored once. Waits for the worker to end the stream. Events whose time is read otherwise than before, by another schema, are stored once more. SQLSTATE 55000 unless the source was disabled before, in a transaction of its own, and while a worker still follows it; 55P03 where others hold tidings.stream for long, 25001 in REPEATABLE READ and SERIALIZABLE; 22023 for an empty cursor, 42809 where it has no stream, 42704 where there is no such source.';
 
 revoke all on function
-  report_stream(text, text, text, int, text, timestamptz, timestamptz), set_stream_cursor(text, text)
+  report_stream(text, text, text, int, text, timestamptz, timestamptz), _raise_enabled(text), set_stream_cursor(text, text)
 from public;

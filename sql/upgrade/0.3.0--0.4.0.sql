@@ -4,6 +4,7 @@
 -- take drop_source from source.sql
 -- take report_stream from stream.sql
 -- take stream_status from stream.sql
+-- take _raise_enabled from stream.sql
 -- take set_stream_cursor from stream.sql
 -- replace ingest.sql
 -- replace grants.sql

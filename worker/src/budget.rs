@@ -47,6 +47,9 @@ pub(crate) struct Limits {
     pub(crate) bytes: u32,
     /// Of each payer, in percent.
     pub(crate) share: u8,
+    /// Bytes of [`Payer::Wire`], at most: a part that leaves room for what pushes become
+    /// when they are decoded, and for webhooks beside them. Enough for one message.
+    pub(crate) wire: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -71,12 +74,16 @@ struct Taken {
 
 impl Limits {
     /// What one payer may have: never nothing.
-    fn of_one(self) -> Self {
+    fn of(self, payer: &Payer) -> Self {
         let share = |limit: u32| (u64::from(limit) * u64::from(self.share) / 100).max(1);
         let share = |limit| u32::try_from(share(limit)).unwrap_or(limit);
+        let bytes = match payer {
+            Payer::Wire => share(self.bytes).min(self.wire),
+            _ => share(self.bytes),
+        };
         Self {
             requests: share(self.requests),
-            bytes: share(self.bytes),
+            bytes,
             ..self
         }
     }
@@ -93,9 +100,9 @@ impl Budget {
 
     fn pool(&self, payer: Payer) -> Pool {
         let mut payers = self.payers.lock().unwrap_or_else(PoisonError::into_inner);
+        let limits = self.limits.of(&payer);
         let pool = payers.entry(payer);
-        pool.or_insert_with(|| Pool::new(self.limits.of_one()))
-            .clone()
+        pool.or_insert_with(|| Pool::new(limits)).clone()
     }
 
     /// A share for one request of `bytes` so far.
@@ -108,7 +115,7 @@ impl Budget {
     /// A share for several requests, as soon as there is room. What exceeds what is to
     /// be had is let through alone rather than never.
     pub(crate) async fn take(&self, payer: Payer, requests: usize, bytes: usize) -> Option<Share> {
-        let mut most = self.limits.of_one();
+        let mut most = self.limits.of(&payer);
         if matches!(payer, Payer::Source(_)) {
             // Else a chunk could wait for the room that its own bytes take as `Wire`.
             most.bytes = most.bytes.min(self.limits.bytes.div_ceil(2));
@@ -170,9 +177,7 @@ impl Share {
         self.whole.bytes.merge(whole);
         Ok(())
     }
-}
 
-impl Share {
     /// Makes one of two shares of one payer.
     pub(crate) fn join(&mut self, more: Self) {
         self.own.requests.merge(more.own.requests);

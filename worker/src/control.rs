@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     database::{Param, Session},
-    failure::describe,
+    failure::{Failure, Next, describe},
     ingest::Json,
     lease::Holding,
     report::{self, Report},
@@ -166,8 +166,13 @@ impl Control {
 
     fn unheld(&self, failure: Unanswered) -> Unheld {
         match failure {
-            Unanswered::Refused(error) if error.as_db_error().is_some() && !self.0.is_closed() => {
-                Unheld::Refused(describe(&error))
+            Unanswered::Refused(error) if !self.0.is_closed() => {
+                let failure = Failure::from(error);
+                let reason = failure.reason.to_string();
+                match failure.next {
+                    Next::Reconnect => Unheld::Lost(reason),
+                    _ => Unheld::Refused(reason),
+                }
             }
             other => Unheld::Lost(other.to_string()),
         }

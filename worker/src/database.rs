@@ -226,8 +226,8 @@ impl Limits {
             format!("{set} synchronous_commit = local")
         };
         format!(
-            "{set} statement_timeout = {statement}; {set} lock_timeout = {lock}; \
-             {isolation}{commit}"
+            "{set} client_min_messages = warning; {set} statement_timeout = {statement}; \
+             {set} lock_timeout = {lock}; {isolation}{commit}"
         )
     }
 }
@@ -259,6 +259,7 @@ pub(crate) async fn installed(session: &Session) -> Result<Option<String>, tokio
 /// Whether a commit is done here and may be lost with this server: somebody has ended its
 /// wait for a synchronous standby. Postgres says so by a warning alone, and then that all is
 /// well. Without an answer it is tried again, finds its events, and waits once more.
+/// ([`Limits::settings`] sees to it that the warning is sent.)
 fn is_unreplicated(notice: &DbError) -> bool {
     // The only thing about it that is the same in every language.
     notice.routine() == Some("SyncRepWaitForLSN")

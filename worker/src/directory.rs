@@ -85,7 +85,11 @@ impl Directory {
                 return Lookup::Unread;
             }
         }
-        self.peek(name)
+        match self.peek(name) {
+            // Nobody could look.
+            Lookup::Unknown if self.database() != Database::Up => Lookup::Unread,
+            lookup => lookup,
+        }
     }
 
     /// What the sources last read say of a name, without a look.

@@ -49,7 +49,7 @@ const HEADERS: u32 = 16 << 10;
 /// connection ends.
 const RESETS: usize = 32;
 /// Of a message to health and reflection, which are for everybody.
-const QUESTION: usize = 64 << 10;
+const QUESTION: usize = 4 << 10;
 
 /// What those who call may have.
 #[derive(Clone, Copy, Debug)]

@@ -13,8 +13,7 @@
 //! | 408 | the body did not come in time |
 //! | 413 | larger than the limit |
 //! | 415 | compressed: the bytes as received are the evidence |
-//! | 429 | the source has its share of what is pending, with `Retry-After` |
-//! | 503 | busy, unavailable, spool full, disabled or draining, with `Retry-After` |
+//! | 503 | busy, the source alone is busy, unavailable, spool full, disabled or draining, with `Retry-After` |
 
 mod answer;
 

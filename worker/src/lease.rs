@@ -77,8 +77,11 @@ impl Leases {
             Holding::Ours { .. } => None,
             Holding::Others { left } => Some(*left + GRACE),
         });
-        let renewal = self.time / RENEWALS;
-        free.fold(renewal, Duration::min).max(LEAST_PAUSE)
+        free.fold(self.renewal(), Duration::min).max(LEAST_PAUSE)
+    }
+
+    pub(crate) fn renewal(&self) -> Duration {
+        self.time / RENEWALS
     }
 }
 

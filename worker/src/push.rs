@@ -109,8 +109,17 @@ impl Push {
             let (drain, limits) = (sender.push.drain.clone(), sender.push.chunks);
             move |parts| gather(parts, drain.clone(), limits)
         });
+        // A task each, which ends in time also where nobody reads the replies: what it holds
+        // of the budget is the others' too.
+        let settle = move |chunk| {
+            let settled = tokio::spawn(sender.clone().settle(chunk));
+            async move {
+                let failed = |_| vec![Err(Status::internal("a part of the worker failed"))];
+                settled.await.unwrap_or_else(failed)
+            }
+        };
         Ok(chunks
-            .map(move |chunk| sender.clone().settle(chunk))
+            .map(settle)
             .buffered(CHUNKS_IN_FLIGHT)
             .flat_map(stream::iter))
     }

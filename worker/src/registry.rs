@@ -33,8 +33,6 @@ const MAILBOX: usize = 256;
 /// Between attempts to connect.
 const LEAST_PAUSE: Duration = Duration::from_millis(250);
 const GREATEST_PAUSE: Duration = Duration::from_secs(5);
-/// Until the leases are asked for again, after Postgres has refused to say.
-const REFUSED: Duration = Duration::from_secs(10);
 /// Owns the control connection, the snapshot of the sources, the leases, and the streams.
 ///
 /// Promises:
@@ -51,7 +49,7 @@ pub(crate) struct Registry {
     setup: Setup,
     control: Option<Control>,
     /// Which connection is meant: the end of an earlier one is old news.
-    epoch: u64,
+    attempt: u64,
     backoff: Backoff,
     snapshot: watch::Sender<Snapshot>,
     leases: Leases,
@@ -93,7 +91,7 @@ impl Registry {
                 next_hold: SpawnHandle::default(),
                 setup,
                 control: None,
-                epoch: 0,
+                attempt: 0,
                 backoff: Backoff::between(LEAST_PAUSE, GREATEST_PAUSE),
                 snapshot,
                 streams: HashMap::new(),
@@ -103,20 +101,25 @@ impl Registry {
     }
 
     fn connect(&mut self, ctx: &mut Context<Self>) {
-        self.epoch += 1;
-        let epoch = self.epoch;
+        self.attempt += 1;
+        let attempt = self.attempt;
         let connector = self.setup.connector.clone();
         let registry = ctx.address();
-        let attempt = async move {
+        let connecting = async move {
             let client = connector.connect(move |event| {
-                // A full mailbox already holds news that lead to the same look.
-                let _ = registry.try_send(Heard { epoch, event });
+                let heard = Heard { attempt, event };
+                match event {
+                    // A full mailbox already holds news that lead to the same look.
+                    Event::Notified => drop(registry.try_send(heard)),
+                    // It is said once, and so waits for its place.
+                    Event::Closed => drop(tokio::spawn(registry.send(heard))),
+                }
             });
             let control = Control::new(client.await?);
             control.listen().await.map_err(ConnectError::Unreachable)?;
             Ok(control)
         };
-        let attempt = attempt
+        let connecting = connecting
             .into_actor(self)
             .map(|connected, actor, ctx| match connected {
                 Ok(control) => {
@@ -132,7 +135,7 @@ impl Registry {
                 }
                 Err(ConnectError::Unreachable(reason)) => actor.lose(reason, ctx),
             });
-        ctx.spawn(attempt);
+        ctx.spawn(connecting);
     }
 
     /// Forgets the connection and opens another after a pause.
@@ -241,7 +244,7 @@ impl Actor for Registry {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Heard {
-    epoch: u64,
+    attempt: u64,
     event: Event,
 }
 
@@ -250,7 +253,7 @@ impl Handler<Heard> for Registry {
 
     fn handle(&mut self, heard: Heard, ctx: &mut Self::Context) {
         // While a connection is being opened, the attempt itself says how it went.
-        if heard.epoch != self.epoch || self.control.is_none() {
+        if heard.attempt != self.attempt || self.control.is_none() {
             return;
         }
         match heard.event {
@@ -270,7 +273,7 @@ impl Handler<Refresh> for Registry {
     type Result = AtomicResponse<Self, ()>;
 
     fn handle(&mut self, _: Refresh, _: &mut Self::Context) -> Self::Result {
-        let (control, epoch) = (self.control.clone(), self.epoch);
+        let (control, attempt) = (self.control.clone(), self.attempt);
         let known = self.snapshot.borrow().sources.clone();
         let read = async move {
             match control {
@@ -279,7 +282,7 @@ impl Handler<Refresh> for Registry {
             }
         };
         let read = read.into_actor(self).map(move |read, actor, ctx| {
-            let current = actor.epoch == epoch && actor.control.is_some();
+            let current = actor.attempt == attempt && actor.control.is_some();
             match read {
                 Some(Ok(sources)) if current => actor.learn(sources, ctx),
                 Some(Err(reason)) if current => actor.lose(reason, ctx),
@@ -302,7 +305,7 @@ impl Handler<Hold> for Registry {
     fn handle(&mut self, _: Hold, _: &mut Self::Context) -> Self::Result {
         // What is given back wakes every worker, this one too, and stays given back.
         let control = self.control.clone().filter(|_| !self.draining);
-        let epoch = self.epoch;
+        let attempt = self.attempt;
         let (holder, time) = (self.leases.holder, self.leases.time);
         let sources = self.snapshot.borrow().sources.clone();
         let hold = async move {
@@ -315,7 +318,7 @@ impl Handler<Hold> for Registry {
             Some(control.hold(holder, &names, time).await)
         };
         let hold = hold.into_actor(self).map(move |held, actor, ctx| {
-            let current = actor.epoch == epoch && actor.control.is_some();
+            let current = actor.attempt == attempt && actor.control.is_some();
             match held {
                 Some(Ok(known)) if current => {
                     let pause = actor.leases.learn(known);
@@ -327,11 +330,9 @@ impl Handler<Hold> for Registry {
                     // Webhooks and pushes have nothing to do with it.
                     warn!(
                         reason,
-                        "cannot ask for the leases of streams: they are not followed"
+                        "the leases of streams cannot be had: others take them when they expire"
                     );
-                    let pause = actor.leases.learn(HashMap::new()).max(REFUSED);
-                    actor.hold_after(pause, ctx);
-                    actor.reconcile(ctx);
+                    actor.hold_after(actor.leases.renewal(), ctx);
                 }
                 // The next connection asks first of all.
                 _ => {}

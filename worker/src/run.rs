@@ -257,6 +257,7 @@ impl Parts {
                 requests: limits.pending_requests,
                 bytes: limits.pending_bytes.0,
                 share: limits.source_share,
+                wire: limits.wire(),
             }),
             drain: Drain::new(),
             directory: Directory::new(snapshot.clone(), registry.clone().recipient()),

@@ -3,10 +3,15 @@ use futures_util::FutureExt;
 use super::*;
 
 fn budget(share: u8) -> Budget {
+    with_wire(share, 100)
+}
+
+fn with_wire(share: u8, wire: u32) -> Budget {
     Budget::new(Limits {
         requests: 4,
         bytes: 100,
         share,
+        wire,
     })
 }
 
@@ -92,4 +97,18 @@ fn a_chunk_finds_room_beside_its_own_wire_bytes() {
     assert_eq!(budget.taken(), (0, 50));
     let decoded = budget.take(payer("a"), 1, 5_000).now_or_never().flatten();
     assert!(wire.is_some() && decoded.is_some());
+}
+
+#[test]
+fn what_is_on_the_wire_leaves_room_whatever_the_share() {
+    let budget = with_wire(100, 25);
+    let take = |payer, bytes| budget.take(payer, 0, bytes);
+    let mut held: Vec<_> = (0..5)
+        .map(|_| take(Payer::Wire, 5).now_or_never().flatten().unwrap())
+        .collect();
+    let mut next = Box::pin(take(Payer::Wire, 5));
+    assert!((&mut next).now_or_never().is_none());
+    assert!(budget.try_take(payer("a"), 75).is_ok(), "a webhook");
+    held.pop();
+    assert!(next.now_or_never().flatten().is_some());
 }

@@ -67,6 +67,7 @@ const RIGHTS: &[(&str, &str)] = &[
         "hold streams and report on them",
         "select case when has_schema_privilege('tidings', 'usage') then has_function_privilege( \
             to_regprocedure('tidings.hold_streams(uuid,text,text[],interval)'), 'execute') \
+            and has_function_privilege(to_regprocedure('tidings.release_streams(uuid)'), 'execute') \
             and has_function_privilege( \
             to_regprocedure('tidings.report_stream(text,text,text,int,text,timestamptz,timestamptz)'), 'execute') end",
     ),

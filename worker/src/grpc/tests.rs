@@ -92,6 +92,7 @@ async fn with(sources: &[Source], streams: usize) -> Fixture {
         requests: 10,
         bytes: 10_000,
         share: 50,
+        wire: 5_000,
     });
     let push = Push {
         pipeline,

@@ -144,13 +144,10 @@ pub(super) fn unavailable() -> Answer {
 
 /// At a limit of what is pending: the source's own, or everybody's.
 pub(super) fn busy(spent: Spent) -> Answer {
-    let busy = Answer::of(Err(Refusal::Busy));
     match spent {
-        Spent::Budget => busy,
-        Spent::Share => Answer {
-            retry_after: busy.retry_after,
-            ..Answer::error(StatusCode::TOO_MANY_REQUESTS, "source_busy", None)
-        },
+        Spent::Budget => Answer::of(Err(Refusal::Busy)),
+        // Not 429: Pushwoosh sends again after 5xx alone.
+        Spent::Share => Answer::retry("source_busy", None, SOON),
     }
 }
 
@@ -213,12 +210,13 @@ mod tests {
     }
 
     #[test]
-    fn whose_limit_it_is_shows_in_the_status() {
-        for (spent, status) in [(Spent::Share, 429), (Spent::Budget, 503)] {
+    fn at_a_limit_the_answer_says_whose_it_is_and_to_come_again() {
+        for (spent, word) in [(Spent::Share, "source_busy"), (Spent::Budget, "busy")] {
             let answer = busy(spent);
+            assert_eq!(body(&answer)["error"], word);
             assert_eq!(
                 (answer.status.as_u16(), answer.retry_after),
-                (status, Some(SOON))
+                (503, Some(SOON))
             );
         }
     }

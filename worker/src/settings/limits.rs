@@ -6,6 +6,9 @@ use clap::Args;
 
 use crate::units::{Bytes, duration};
 
+/// Room for a request's head.
+const HEAD: u32 = 64 << 10;
+
 /// Every limit, and what happens at it.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Limits")]
@@ -76,7 +79,7 @@ pub(crate) struct LimitArgs {
     )]
     pub(crate) spool_bytes: Bytes,
 
-    /// What one source may have of what is pending, in percent; beyond it 429, pushes wait
+    /// What one source may have of what is pending, in percent; beyond it 503, pushes wait
     ///
     /// All who ask for unknown names have one such share together, and so has what
     /// arrives by gRPC until it is settled.
@@ -89,7 +92,10 @@ pub(crate) struct LimitArgs {
     #[arg(value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) source_share: u8,
 
-    /// Time for a request's head, and for the first word on a gRPC connection; then 408
+    /// Time for a request's head, then 408 or the end of the connection
+    ///
+    /// 408 is said of a connection's first head. Also the time for the first word on a gRPC
+    /// connection.
     #[arg(
         long,
         env = "TIDINGS_HEAD_TIMEOUT",
@@ -177,10 +183,10 @@ impl LimitArgs {
             }
         }
         let share = u64::from(self.pending_bytes.0) * u64::from(self.source_share) / 100;
-        if share < u64::from(self.max_body.0) {
+        if share < u64::from(self.largest()) {
             return Err(format!(
-                "--source-share ({}%) of --pending-bytes ({}) is less than --max-body ({}): \
-                 no such body could be received",
+                "--source-share ({}%) of --pending-bytes ({}) is less than --max-body ({}) and \
+                 its headers: no such body could be received",
                 self.source_share, self.pending_bytes, self.max_body
             ));
         }
@@ -195,6 +201,16 @@ impl LimitArgs {
             }
         }
         Ok(())
+    }
+
+    /// A body with what comes before it.
+    fn largest(&self) -> u32 {
+        self.max_body.0.saturating_add(HEAD)
+    }
+
+    /// What is on the wire may be a quarter of what is pending.
+    pub(crate) fn wire(&self) -> u32 {
+        (self.pending_bytes.0 / 4).max(self.largest())
     }
 
     /// Else a request could be taken that never fits, however empty the spool is.

@@ -28,6 +28,7 @@ fn metered(bytes: u32) -> (mpsc::Sender<Bytes>, Metered, Meter, Budget) {
         requests: 1,
         bytes,
         share: 100,
+        wire: bytes,
     });
     let meter = Meter::new(budget.clone(), Payer::Wire);
     let (feed, fed) = mpsc::channel(64);
