@@ -32,7 +32,7 @@ use crate::{
     budget::Payer,
     codec::Raw,
     push::{Push, Received, Target},
-    serve_tls::{Reception, connections, handshakes},
+    serve_tls::{Calls, Reception, connections, handshakes},
     source::{Database, Snapshot},
 };
 
@@ -59,6 +59,8 @@ pub(crate) struct GrpcLimits {
     pub(crate) streams: u32,
     /// For a connection's first word.
     pub(crate) silence: Duration,
+    /// For a connection without a call.
+    pub(crate) keep_alive: Duration,
     pub(crate) messages: Bounds,
 }
 
@@ -110,7 +112,7 @@ pub(crate) async fn serve(
         .http2_max_pending_accept_reset_streams(Some(RESETS))
         // tonic's default is none at all.
         .http2_max_local_error_reset_streams(Some(RESETS));
-    let reception = Reception::new(limits.connections, limits.silence);
+    let reception = Reception::new(limits.connections, limits.silence, limits.keep_alive);
     match tls {
         Some(config) => {
             let incoming = handshakes(listener, config, reception);
@@ -209,6 +211,7 @@ impl Service<http::Request<Body>> for Gateway {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let open = request.extensions().get::<Calls>().map(Calls::begin);
         let target = route::target(request.uri().path());
         let Some(target) = target.filter(|target| self.push.takes(&target.method)) else {
             let bounds = Bounds {
@@ -217,7 +220,7 @@ impl Service<http::Request<Body>> for Gateway {
             };
             // Anybody may ask these, so they must not have what pushes need.
             let meter = Meter::new(self.push.budget.clone(), Payer::Strangers);
-            let request = request.map(|body| Body::new(Metered::new(body, meter, bounds)));
+            let request = request.map(|body| Body::new(Metered::new(body, meter, bounds, open)));
             return self.others.call(request).boxed();
         };
         let meter = Meter::new(self.push.budget.clone(), Payer::Wire);
@@ -226,7 +229,7 @@ impl Service<http::Request<Body>> for Gateway {
             push: self.push.clone(),
             meter: meter.clone(),
         };
-        let request = request.map(|body| Metered::new(body, meter, self.messages));
+        let request = request.map(|body| Metered::new(body, meter, self.messages, open));
         let mut grpc = Grpc::new(Raw).max_decoding_message_size(self.messages.message);
         async move { Ok(grpc.streaming(call, request).await) }.boxed()
     }

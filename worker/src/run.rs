@@ -130,6 +130,7 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
             connections: room.grpc,
             streams: settings.limits.grpc_streams,
             silence: settings.limits.head_timeout,
+            keep_alive: settings.limits.keep_alive,
             messages: Bounds {
                 message: settings.limits.max_body.get(),
                 time: settings.limits.body_timeout,

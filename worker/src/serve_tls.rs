@@ -27,7 +27,7 @@ use rustls::{
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-pub(crate) use self::accept::{Reception, connections, handshakes};
+pub(crate) use self::accept::{Call, Calls, Reception, connections, handshakes};
 use self::pair::{Contents, Files, Look, PairError, Watch};
 use crate::metric;
 

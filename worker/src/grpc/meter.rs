@@ -20,7 +20,10 @@ use http_body::Frame;
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::{Status, body::Body};
 
-use crate::budget::{Budget, Payer, Share};
+use crate::{
+    budget::{Budget, Payer, Share},
+    serve_tls::Call,
+};
 
 /// A flag and a length stand before each message.
 pub(crate) const PREFIX: usize = 5;
@@ -137,11 +140,14 @@ pub(super) struct Metered {
     waiting: Option<(Bytes, Taking)>,
     /// Why nothing more is read.
     refused: Option<Status>,
+    /// Its connection is in use meanwhile.
+    _open: Option<Call>,
 }
 
 impl Metered {
-    pub(super) fn new(body: Body, meter: Meter, bounds: Bounds) -> Self {
+    pub(super) fn new(body: Body, meter: Meter, bounds: Bounds, open: Option<Call>) -> Self {
         Self {
+            _open: open,
             body,
             meter,
             bounds,

@@ -70,6 +70,11 @@ async fn fixture() -> Fixture {
 
 /// A server of these sources, with room for so many streams.
 async fn with(sources: &[Source], streams: usize) -> Fixture {
+    keeping(sources, streams, Duration::from_secs(60)).await
+}
+
+/// The same, where a connection is kept so long without a call.
+async fn keeping(sources: &[Source], streams: usize, keep_alive: Duration) -> Fixture {
     let answer = |request: &crate::request::Request| -> Outcome {
         let body = std::str::from_utf8(&request.body).unwrap();
         let bad = body.contains("bad");
@@ -115,6 +120,7 @@ async fn with(sources: &[Source], streams: usize) -> Fixture {
         connections: 4,
         streams: 8,
         silence: Duration::from_secs(5),
+        keep_alive,
         messages: Bounds {
             message: 1_000,
             time: Duration::from_secs(5),

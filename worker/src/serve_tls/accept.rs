@@ -3,12 +3,16 @@
 //! They are counted. The next one after the last that may be open is closed at once: a
 //! gRPC client then tries another address, or again later, rather than hang. One that
 //! does not say what every client says first is closed too: pings, which find a peer that
-//! has vanished, begin only after that.
+//! has vanished, begin only after that. So is one without a call for long: places are for
+//! those who use them.
 
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -19,7 +23,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Duration, Sleep, sleep, timeout},
+    time::{Duration, Instant, Sleep, sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tonic::transport::server::Connected;
@@ -41,13 +45,16 @@ pub(crate) struct Reception {
     places: Arc<Semaphore>,
     /// So long a connection may take for its first word.
     patience: Duration,
+    /// So long it may be without a call, and twice as long at most.
+    keep_alive: Duration,
 }
 
 impl Reception {
-    pub(crate) fn new(most: usize, patience: Duration) -> Self {
+    pub(crate) fn new(most: usize, patience: Duration, keep_alive: Duration) -> Self {
         Self {
             places: Arc::new(Semaphore::new(most)),
             patience,
+            keep_alive,
         }
     }
 
@@ -64,8 +71,11 @@ impl Reception {
     fn welcome<C>(&self, connection: C, place: Place) -> Guest<C> {
         Guest {
             connection,
-            silent: Some(Box::pin(sleep(self.patience))),
+            deadline: Box::pin(sleep(self.patience)),
+            keep_alive: self.keep_alive,
             read: 0,
+            calls: Calls::default(),
+            seen: 0,
             _place: place,
         }
     }
@@ -142,20 +152,73 @@ pub(crate) fn handshakes(
         })
 }
 
-/// A connection that has a place, and must speak to keep it.
+/// The calls of a connection.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Calls(Arc<Counts>);
+
+#[derive(Debug, Default)]
+struct Counts {
+    open: AtomicUsize,
+    all: AtomicUsize,
+}
+
+/// A call, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Call(Calls);
+
+impl Calls {
+    pub(crate) fn begin(&self) -> Call {
+        self.0.open.fetch_add(1, Ordering::Relaxed);
+        self.0.all.fetch_add(1, Ordering::Relaxed);
+        Call(self.clone())
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.0.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A connection that has a place, and must speak and call to keep it.
 #[derive(Debug)]
 pub(crate) struct Guest<C> {
     connection: C,
-    /// Until it has spoken.
-    silent: Option<Pin<Box<Sleep>>>,
+    /// When it is looked at whether it does.
+    deadline: Pin<Box<Sleep>>,
+    keep_alive: Duration,
+    /// Bytes of its first word.
     read: usize,
+    calls: Calls,
+    /// How many calls there had been at the last look.
+    seen: usize,
     _place: Place,
 }
 
-impl<C> Connected for Guest<C> {
-    type ConnectInfo = ();
+impl<C> Guest<C> {
+    fn has_spoken(&self) -> bool {
+        self.read >= PREFACE
+    }
 
-    fn connect_info(&self) {}
+    /// Whether there was a call since the last look.
+    fn look(&mut self) -> bool {
+        let all = self.calls.0.all.load(Ordering::Relaxed);
+        let before = std::mem::replace(&mut self.seen, all);
+        all != before || self.calls.0.open.load(Ordering::Relaxed) > 0
+    }
+
+    fn look_later(&mut self) {
+        let later = Instant::now() + self.keep_alive;
+        self.deadline.as_mut().reset(later);
+    }
+}
+
+impl<C> Connected for Guest<C> {
+    type ConnectInfo = Calls;
+
+    fn connect_info(&self) -> Calls {
+        self.calls.clone()
+    }
 }
 
 impl<C: AsyncRead + Unpin> AsyncRead for Guest<C> {
@@ -164,17 +227,20 @@ impl<C: AsyncRead + Unpin> AsyncRead for Guest<C> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Some(silent) = &mut self.silent else {
+        while self.deadline.as_mut().poll(context).is_ready() {
+            if !self.has_spoken() || !self.look() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.look_later();
+        }
+        if self.has_spoken() {
             return Pin::new(&mut self.connection).poll_read(context, buffer);
-        };
-        if silent.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         let before = buffer.filled().len();
         ready!(Pin::new(&mut self.connection).poll_read(context, buffer))?;
         self.read += buffer.filled().len() - before;
-        if self.read >= PREFACE {
-            self.silent = None;
+        if self.has_spoken() {
+            self.look_later();
         }
         Poll::Ready(Ok(()))
     }

@@ -80,7 +80,7 @@ async fn echo(tls: &ServerTls) -> std::net::SocketAddr {
     let config = tls.config(Entrance::Grpc).unwrap();
     tokio::spawn(async move {
         use futures_util::StreamExt;
-        let reception = Reception::new(64, Duration::from_secs(5));
+        let reception = Reception::new(64, Duration::from_secs(5), Duration::from_secs(60));
         let mut incoming = Box::pin(handshakes(listener, config, reception));
         while let Some(Ok(mut connection)) = incoming.next().await {
             tokio::spawn(async move {

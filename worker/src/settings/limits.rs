@@ -115,7 +115,8 @@ pub(crate) struct LimitArgs {
     #[arg(value_parser = duration)]
     pub(crate) body_timeout: Duration,
 
-    /// Close an HTTP connection that has been idle so long after a request
+    /// Close an HTTP connection that has been idle so long after a request, a gRPC one that
+    /// has had no call for so long
     #[arg(
         long,
         env = "TIDINGS_KEEP_ALIVE",

@@ -33,7 +33,12 @@ fn metered(bytes: u32) -> (mpsc::Sender<Bytes>, Metered, Meter, Budget) {
     let meter = Meter::new(budget.clone(), Payer::Wire);
     let (feed, fed) = mpsc::channel(64);
     let frames = ReceiverStream::new(fed).map(|data| Ok::<_, Status>(Frame::data(data)));
-    let body = Metered::new(Body::new(StreamBody::new(frames)), meter.clone(), BOUNDS);
+    let body = Metered::new(
+        Body::new(StreamBody::new(frames)),
+        meter.clone(),
+        BOUNDS,
+        None,
+    );
     (feed, body, meter, budget)
 }
 

@@ -76,6 +76,24 @@ async fn what_is_never_finished_holds_room_until_the_call_ends() {
     until(&fixture.budget, 0).await;
 }
 
+#[actix::test]
+async fn a_connection_is_kept_for_its_calls() {
+    let sources = [source("found", "pushwoosh")];
+    let fixture = keeping(&sources, 1, Duration::from_millis(200)).await;
+    let (sender, events) = mpsc::channel(8);
+    let request = authorized(ReceiverStream::new(events));
+    let replies = fixture.client("").stream_events(request).await.unwrap();
+    let mut replies = replies.into_inner();
+
+    let stream = TcpStream::connect(fixture.address).await.unwrap();
+    let (_send, idle) = h2::client::handshake(stream).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(30), idle).await;
+    ended.expect("an idle connection stays open").ok();
+
+    sender.send(event("a")).await.unwrap();
+    assert_eq!(replies.message().await.unwrap().unwrap().status, "Success");
+}
+
 async fn until(budget: &Budget, bytes: usize) {
     let taken = async {
         while budget.taken().1 != bytes {
