@@ -1,6 +1,8 @@
 //! The registry: which sources there are, as Postgres lists them, and which of the streams
 //! are this worker's.
 
+mod hold;
+
 use std::{
     collections::{HashMap, hash_map::Entry},
     sync::Arc,
@@ -13,10 +15,11 @@ use tidings_core::wire::Schema;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tracing::{info, warn};
 
+use self::hold::Hold;
 use crate::{
     backoff::Backoff,
     batcher::Pipeline,
-    control::{Control, Resume, Unheld},
+    control::{Control, Resume},
     database::{ConnectError, Connector, Event},
     exit::{Code, Exit, Fatal, Vital},
     follow::Plan,
@@ -169,11 +172,6 @@ impl Registry {
         }
     }
 
-    fn hold_after(&mut self, pause: Duration, ctx: &mut Context<Self>) {
-        ctx.cancel_future(self.next_hold);
-        self.next_hold = ctx.notify_later(Hold, pause);
-    }
-
     /// Makes the streams that run those that should.
     fn reconcile(&mut self, ctx: &mut Context<Self>) {
         let Some(sources) = self.snapshot.borrow().sources.clone() else {
@@ -290,55 +288,6 @@ impl Handler<Refresh> for Registry {
             }
         });
         AtomicResponse::new(Box::pin(read))
-    }
-}
-
-/// Ask for the leases again.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-struct Hold;
-
-impl Handler<Hold> for Registry {
-    // Atomic: an older answer never replaces a newer one.
-    type Result = AtomicResponse<Self, ()>;
-
-    fn handle(&mut self, _: Hold, _: &mut Self::Context) -> Self::Result {
-        // What is given back wakes every worker, this one too, and stays given back.
-        let control = self.control.clone().filter(|_| !self.draining);
-        let attempt = self.attempt;
-        let (holder, time) = (self.leases.holder, self.leases.time);
-        let sources = self.snapshot.borrow().sources.clone();
-        let hold = async move {
-            let (control, sources) = control.zip(sources)?;
-            let followed = sources.values().filter(|source| source.is_followed());
-            let names: Vec<&str> = followed.map(|source| source.name.as_ref()).collect();
-            if names.is_empty() {
-                return Some(Ok(HashMap::new()));
-            }
-            Some(control.hold(holder, &names, time).await)
-        };
-        let hold = hold.into_actor(self).map(move |held, actor, ctx| {
-            let current = actor.attempt == attempt && actor.control.is_some();
-            match held {
-                Some(Ok(known)) if current => {
-                    let pause = actor.leases.learn(known);
-                    actor.hold_after(pause, ctx);
-                    actor.reconcile(ctx);
-                }
-                Some(Err(Unheld::Lost(reason))) if current => actor.lose(reason, ctx),
-                Some(Err(Unheld::Refused(reason))) if current => {
-                    // Webhooks and pushes have nothing to do with it.
-                    warn!(
-                        reason,
-                        "the leases of streams cannot be had: others take them when they expire"
-                    );
-                    actor.hold_after(actor.leases.renewal(), ctx);
-                }
-                // The next connection asks first of all.
-                _ => {}
-            }
-        });
-        AtomicResponse::new(Box::pin(hold))
     }
 }
 
