@@ -68,10 +68,9 @@ lacking() {
     return
   }
   bindir=$("$1" --bindir)
-  for program in initdb postgres; do
+  for program in initdb postgres pg_basebackup psql; do
     [ -x "$bindir/$program" ] || echo "$bindir/$program"
   done
-  [ -x "$bindir/psql" ] || echo "$bindir/psql"
   [ -e "$("$1" --includedir-server)/postgres.h" ] || echo "the server's headers"
 }
 
@@ -99,20 +98,36 @@ if [ -n "$packages" ]; then
     stop "as root, run: apt-get install $packages"
   fi
   say "missing here: $packages"
-  # Debian's server package makes and starts a server of its own, which nobody
-  # here needs; it does not while this file says so.
+  # Debian's packages make and start a server and a pooler of their own, which nobody
+  # here needs; they do not while these files say so.
   no_cluster=/etc/postgresql-common/createcluster.d/tidings-setup.conf
+  no_service=/usr/sbin/policy-rc.d
+  made=
+  if [ -z "$dry_run" ]; then
+    trap '[ -z "$made" ] || $root rm -f $made' EXIT
+    trap 'exit 1' HUP INT TERM
+  fi
   if [ -n "$server_packages" ]; then
-    if [ -z "$dry_run" ]; then
-      trap '$root rm -f "$no_cluster"' EXIT
-      trap 'exit 1' HUP INT TERM
-    fi
+    made=$no_cluster
     run $root mkdir -p "${no_cluster%/*}"
     run $root sh -c "echo create_main_cluster = false > $no_cluster"
+  fi
+  pooler=
+  case " $packages " in
+  *" pgbouncer "*) pooler=yes ;;
+  esac
+  # One that is there is the administrator's.
+  if [ -n "$pooler" ] && [ ! -e "$no_service" ]; then
+    made="$made $no_service"
+    run $root sh -c "printf '#!/bin/sh\nexit 101\n' > $no_service && chmod +x $no_service"
   fi
   run $root apt-get update -q
   run $root env DEBIAN_FRONTEND=noninteractive \
     apt-get install -q -y --no-install-recommends $packages
+  # Nor at the next boot.
+  if [ -n "$pooler" ] && have systemctl; then
+    run $root systemctl disable --quiet pgbouncer || say "pgbouncer starts at boot: disable it"
+  fi
 fi
 
 # A test's gRPC peer is in Python. Without one the test is skipped, so that it is no
