@@ -70,21 +70,25 @@ fn share(stage: &mut Stage, second: &mut Worker, pooler: &Pgbouncer) -> Result<(
         let held = (is_holder(&stage.worker)?, is_holder(second)?);
         Ok((held.0 != held.1).then_some(held.1))
     })?;
+    let killed = if second_held {
+        &mut *second
+    } else {
+        &mut stage.worker
+    };
+    killed.kill()?;
+    emulator.listen()?;
+    ensure!(!emulator.is_done(), "the worker was killed too late");
     if second_held {
-        second.kill()?;
         eventually("the first takes it over", || {
             Ok(is_holder(&stage.worker)?.then_some(()))
         })?;
         let log = stage.cluster.folder().join("second.log");
         *second = Worker::spawn(&mut pooled(pooler, second.http, second.grpc)?, &log)?;
     } else {
-        stage.worker.kill()?;
         eventually("the second takes it over", || {
             Ok(is_holder(second)?.then_some(()))
         })?;
     }
-    emulator.listen()?;
-    ensure!(!emulator.is_done(), "the worker was killed too late");
     eventually("all is answered", || {
         emulator.listen()?;
         second.check_running()?;
