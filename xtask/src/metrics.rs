@@ -1,7 +1,7 @@
 //! The worker's Prometheus metrics, as far as the demo shows them, and for reports.
 
 use crate::http;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -51,8 +51,16 @@ pub fn counter(worker: SocketAddr, name: &str, label: &str) -> Result<BTreeMap<S
 /// One of a worker's series, such as `name{label="value"}`; None where it has none.
 pub fn value(worker: SocketAddr, series: &str) -> Result<Option<f64>> {
     let text = http::get(worker, "/metrics")?.body;
-    let value = |line: &str| line.strip_prefix(series)?.trim().parse().ok();
+    let value = |line: &str| {
+        let value = line.strip_prefix(series)?.strip_prefix(' ')?;
+        value.trim().parse().ok()
+    };
     Ok(text.lines().find_map(value))
+}
+
+/// One that it must have.
+pub fn gauge(worker: SocketAddr, series: &str) -> Result<f64> {
+    value(worker, series)?.with_context(|| format!("the worker shows no {series}"))
 }
 
 /// Every counter with its value, one a line, for a failure's report.
@@ -63,16 +71,6 @@ pub fn counters(worker: SocketAddr) -> Result<String> {
         .filter(|line| line.starts_with("tidings_") && line.contains("_total"))
         .collect();
     Ok(counters.join("\n"))
-}
-
-/// A metric without labels; None where it is not shown.
-pub fn gauge(worker: SocketAddr, name: &str) -> Result<Option<f64>> {
-    let text = http::get(worker, "/metrics")?.body;
-    let mut lines = text.lines();
-    Ok(lines.find_map(|line| {
-        let value = line.strip_prefix(name)?.strip_prefix(' ')?;
-        value.trim().parse().ok()
-    }))
 }
 
 fn duplicates(text: &str) -> impl Iterator<Item = (String, u64)> {

@@ -17,7 +17,7 @@ use crate::procfs::Usage;
 use crate::server::Server;
 use crate::stage::Stage;
 use crate::table::number;
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use postgres::Client;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -181,8 +181,7 @@ fn outage(stage: &mut Stage, options: &Options) -> Result<Duration> {
 }
 
 fn depth(http: SocketAddr) -> Result<u64> {
-    let depth = metrics::gauge(http, "tidings_worker_spool_requests")?;
-    Ok(depth.context("the worker shows no depth of its spool")? as u64)
+    Ok(metrics::gauge(http, "tidings_worker_spool_requests")? as u64)
 }
 
 fn drained(http: SocketAddr) -> Result<()> {
@@ -222,7 +221,7 @@ struct Deepest {
 fn watch(http: SocketAddr, file: &PathBuf, over: &AtomicBool) -> Result<Deepest> {
     let mut deepest = Deepest::default();
     while !over.load(Ordering::SeqCst) {
-        let bytes = metrics::gauge(http, "tidings_worker_spool_bytes")?.unwrap_or_default();
+        let bytes = metrics::gauge(http, "tidings_worker_spool_bytes")?;
         deepest.requests = deepest.requests.max(depth(http)?);
         deepest.bytes = deepest.bytes.max(bytes as u64);
         let length = fs::metadata(file).map_or(0, |file| file.len());

@@ -47,9 +47,45 @@ impl Usage {
     }
 }
 
+/// The processes whose parent this one is.
+pub(crate) fn children(parent: u32) -> Result<Vec<u32>> {
+    let mut children = Vec::new();
+    for entry in fs::read_dir("/proc").context("cannot list processes")? {
+        let entry = entry?;
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        // Gone meanwhile.
+        let Ok(stat) = fs::read_to_string(entry.path().join("stat")) else {
+            continue;
+        };
+        if parent_of(&stat) == Some(parent) {
+            children.push(pid);
+        }
+    }
+    Ok(children)
+}
+
+/// `pid (name) state ppid ..`, where the name may hold anything.
+fn parent_of(stat: &str) -> Option<u32> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    rest.split(' ').nth(1)?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parent_is_found_behind_any_name() {
+        assert_eq!(parent_of("12 (postgres) S 34 12 12"), Some(34));
+        assert_eq!(parent_of("12 (a) S 9 (b) T 34 12 12"), Some(34));
+        assert_eq!(parent_of("12"), None);
+    }
 
     #[test]
     fn this_process_is_seen() {

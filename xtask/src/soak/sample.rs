@@ -6,7 +6,7 @@ use crate::metrics;
 use crate::procfs::Usage;
 use crate::soak::consumer::Consumer;
 use crate::stage::{DATABASE, Stage};
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use postgres::Client;
 use std::time::Duration;
 
@@ -78,8 +78,7 @@ impl Sample {
                     .map_or(before.backend, |usage| usage.private),
                 None => 0,
             },
-            spool: metrics::gauge(stage.worker.http, "tidings_worker_spool_requests")?
-                .context("the worker shows no depth of its spool")? as u64,
+            spool: metrics::gauge(stage.worker.http, "tidings_worker_spool_requests")? as u64,
             wal: number(1)?,
             database: number(2)?,
             partitions: aging::partitions(client)?,

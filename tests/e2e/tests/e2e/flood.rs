@@ -4,7 +4,7 @@
 mod crowd;
 mod forger;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use crowd::Crowd;
 use forger::{Tally, forge};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -15,6 +15,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 use xtask::emulator::Play;
 use xtask::http;
+use xtask::metrics;
+use xtask::procfs::Usage;
 use xtask::reconcile::Reconciliation;
 use xtask::stage::Stage;
 
@@ -39,7 +41,7 @@ fn what_is_signed_gets_through_a_flood() -> Result<()> {
         };
         let mut emulator = stage.add_emulator(&play)?;
         keep_some(stage)?;
-        let before = status(stage, "VmRSS")?;
+        let before = Usage::of(stage.worker.id())?.resident >> 10;
 
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -48,11 +50,12 @@ fn what_is_signed_gets_through_a_flood() -> Result<()> {
         let crowd = Crowd::gather(runtime.handle(), stage.worker.http, CONNECTIONS);
         eventually("all are connected", || {
             Ok(
-                (gauge(stage, "tidings_worker_http_connections")? >= CONNECTIONS as f64)
+                (metrics::gauge(stage.worker.http, "tidings_worker_http_connections")?
+                    >= CONNECTIONS as f64)
                     .then_some(()),
             )
         })?;
-        let idle = status(stage, "VmRSS")?;
+        let idle = Usage::of(stage.worker.id())?.resident >> 10;
 
         let started = Instant::now();
         emulator.begin()?;
@@ -68,7 +71,7 @@ fn what_is_signed_gets_through_a_flood() -> Result<()> {
             crowd.closed(),
             started.elapsed()
         );
-        let still = gauge(stage, "tidings_worker_http_connections")?;
+        let still = metrics::gauge(stage.worker.http, "tidings_worker_http_connections")?;
         emulator.finish()?;
 
         ensure!(
@@ -77,7 +80,7 @@ fn what_is_signed_gets_through_a_flood() -> Result<()> {
         );
         let refused = tally.get(&401).copied().unwrap_or_default();
         ensure!(refused == FORGED, "{tally:?}");
-        let peak = status(stage, "VmHWM")?;
+        let peak = Usage::of(stage.worker.id())?.peak >> 10;
         let bound = BASE + CONNECTIONS as u64 * PER_CONNECTION;
         println!("peak {peak} KiB, bound {bound} KiB");
         ensure!(peak < bound, "{peak} KiB, more than {bound}");
@@ -111,7 +114,7 @@ fn a_full_budget_has_its_bound() -> Result<()> {
             })
             .collect();
         let pending = eventually("the budget is nearly full", || {
-            let pending = gauge(stage, "tidings_worker_pending_bytes")?;
+            let pending = metrics::gauge(stage.worker.http, "tidings_worker_pending_bytes")?;
             Ok((pending >= f64::from(8 * (7 << 20))).then_some(pending))
         })?;
         holding.commit()?;
@@ -119,7 +122,7 @@ fn a_full_budget_has_its_bound() -> Result<()> {
             let answer = sender.join().expect("it does not panic")?;
             ensure!(answer.status == 200, "{answer:?}");
         }
-        let (peak, bound) = (status(stage, "VmHWM")?, BASE + PENDING);
+        let (peak, bound) = (Usage::of(stage.worker.id())?.peak >> 10, BASE + PENDING);
         println!("{pending} bytes pending: peak {peak} KiB, bound {bound} KiB");
         ensure!(peak < bound, "{peak} KiB, more than {bound}");
         Ok(())
@@ -221,20 +224,4 @@ fn kept(stage: &Stage) -> Result<()> {
         "another source was pushed out"
     );
     Ok(())
-}
-
-fn gauge(stage: &Stage, name: &str) -> Result<f64> {
-    let metrics = http::get(stage.worker.http, "/metrics")?.body;
-    let mut lines = metrics.lines();
-    let value = lines.find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
-    value.with_context(|| format!("no {name} in the metrics"))
-}
-
-/// Of /proc/PID/status, in KiB.
-fn status(stage: &Stage, name: &str) -> Result<u64> {
-    let path = format!("/proc/{}/status", stage.worker.id());
-    let text = std::fs::read_to_string(path)?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name));
-    let value = line.and_then(|line| line.trim_start_matches(':').split_whitespace().next());
-    Ok(value.with_context(|| format!("no {name}"))?.parse()?)
 }

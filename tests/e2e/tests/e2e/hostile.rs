@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 use tidings_e2e::on_stage;
 use xtask::http;
+use xtask::procfs::Usage;
 use xtask::stage::Stage;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -257,7 +258,7 @@ const HEADERS: &[u8] = b"\x83\x86\x84\x40\x02te\x08trailers";
 fn floods_of_http2_end_with_their_connection() -> Result<()> {
     on_source(|stage| {
         let at = stage.worker.grpc;
-        let before = peak_memory(stage)?;
+        let before = Usage::of(stage.worker.id())?.peak;
         let mut beside = 0;
         let settings = frame(4, 0, 0, &[]);
         let odd = |n: u32| 2 * n + 1;
@@ -326,7 +327,7 @@ fn floods_of_http2_end_with_their_connection() -> Result<()> {
                 flood.join().ok().context("the flood panicked")?
             })?;
             stage.worker.check_running().context(what)?;
-            let growth = peak_memory(stage)?.saturating_sub(before) >> 20;
+            let growth = Usage::of(stage.worker.id())?.peak.saturating_sub(before) >> 20;
             println!("{what}: {sent} bytes, answered by {answer}, grown by {growth} MiB");
             ensure!(
                 growth <= MOST_GROWTH,
@@ -365,14 +366,4 @@ fn exchange_bytes(at: SocketAddr, bytes: &[u8]) -> Result<usize> {
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(std::net::Shutdown::Write);
     reading.join().ok().context("the reader panicked")
-}
-
-/// The most memory that the worker ever had, in bytes.
-fn peak_memory(stage: &Stage) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", stage.worker.id()))?;
-    let kib = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"))
-        .context("no VmHWM in the worker's status")?;
-    Ok(kib.trim().parse::<u64>()? << 10)
 }

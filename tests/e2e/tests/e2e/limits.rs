@@ -5,11 +5,11 @@ mod wire;
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
-use std::net::SocketAddr;
 use tidings_e2e::{eventually, server};
 use wire::{Wire, head, status};
 use xtask::cluster::Durability;
 use xtask::http;
+use xtask::metrics;
 use xtask::stage::{self, DATABASE};
 use xtask::worker::{self, ANY_PORT, Worker};
 
@@ -142,7 +142,7 @@ fn one_source_has_a_share_and_all_have_the_whole() -> Result<()> {
         let pending = |requests: usize| {
             let name = "tidings_worker_pending_requests";
             eventually("so many are pending", || {
-                Ok((gauge(worker.http, name)? == requests as f64).then_some(()))
+                Ok((metrics::gauge(worker.http, name)? == requests as f64).then_some(()))
             })
         };
         // What is pending: a body that has not come yet.
@@ -193,7 +193,7 @@ fn beyond_its_connections_everybody_is_still_answered() -> Result<()> {
         let open = |connections: usize| {
             eventually("so many are open", || {
                 // One more is asking.
-                let open = gauge(worker.http, "tidings_worker_http_connections")?;
+                let open = metrics::gauge(worker.http, "tidings_worker_http_connections")?;
                 Ok((open >= connections as f64 + 1.0).then_some(()))
             })
         };
@@ -223,25 +223,17 @@ fn beyond_its_connections_grpc_is_closed_at_once() -> Result<()> {
         let name = "tidings_worker_grpc_connections";
         let open = |connections: f64| {
             eventually("so many are open", || {
-                Ok((gauge(worker.http, name)? == connections).then_some(()))
+                Ok((metrics::gauge(worker.http, name)? == connections).then_some(()))
             })
         };
         let held = [Wire::to(worker.grpc)?, Wire::to(worker.grpc)?];
         open(2.0)?;
         ensure!(Wire::to(worker.grpc)?.rest()?.is_empty());
-        let refused = gauge(worker.http, "tidings_worker_grpc_connections_refused_total")?;
+        let refused = metrics::gauge(worker.http, "tidings_worker_grpc_connections_refused_total")?;
         ensure!(refused == 1.0, "{refused}");
         drop(held);
         open(0.0)?;
         let _held = Wire::to(worker.grpc)?;
         open(1.0)
     })
-}
-
-fn gauge(at: SocketAddr, name: &str) -> Result<f64> {
-    let metrics = http::get(at, "/metrics")?.body;
-    let prefix = format!("{name} ");
-    let mut lines = metrics.lines();
-    let value = lines.find_map(|line| line.strip_prefix(&prefix)?.trim().parse().ok());
-    Ok(value.unwrap_or_default())
 }
