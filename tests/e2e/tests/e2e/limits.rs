@@ -83,11 +83,11 @@ fn nobody_may_take_for_ever() -> Result<()> {
     const HALF: &str = "POST /hooks/one HTTP/1.1\r\nhost: loc";
     let times = [
         "--head-timeout",
-        "1s",
+        "3s",
         "--body-timeout",
-        "1s",
+        "3s",
         "--keep-alive",
-        "1s",
+        "3s",
     ];
     on_worker(&times, |worker| {
         let slow_body = head("one", "content-length: 10") + "12345";
@@ -154,7 +154,7 @@ fn one_source_has_a_share_and_all_have_the_whole() -> Result<()> {
         let mut ones = (0..4).map(|_| held("one")).collect::<Result<Vec<_>>>()?;
         pending(4)?;
         let answer = post(worker, "one")?;
-        ensure!(answer.status == 429, "{answer:?}");
+        ensure!(answer.status == 503, "{answer:?}");
         ensure!(answer.header("retry-after") == Some("1"), "{answer:?}");
         ensure!(answer.body.contains("source_busy"), "{answer:?}");
         ensure!(post(worker, "two")?.status == 200);
@@ -164,7 +164,7 @@ fn one_source_has_a_share_and_all_have_the_whole() -> Result<()> {
         let answer = post(worker, "three")?;
         ensure!(answer.status == 503, "{answer:?}");
         ensure!(answer.header("retry-after") == Some("1"), "{answer:?}");
-        ensure!(answer.body.contains("busy"), "{answer:?}");
+        ensure!(answer.body.contains(r#""busy""#), "{answer:?}");
         // One of them is finished, and there is room for one.
         let one = ones.first_mut().context("there are four")?;
         one.say(body(0))?;
