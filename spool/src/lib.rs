@@ -3,8 +3,8 @@
 //!
 //! # Layout
 //! - [`entry`]: one request as it lies there
-//! - [`file`]: the file that holds them, which one process has at a time
-//! - [`reserve`]: room for emptying it where the disk is full
+//! - [`mod@file`]: the file that holds them, which one process has at a time
+//! - `reserve`: room for emptying it where the disk is full
 //! - [`error`]: why it cannot be used, and what to do
 
 pub mod entry;

@@ -2,14 +2,14 @@
 //! nothing was lost, doubled or stuck.
 //!
 //! A cycle is a fault, or two that overlap, and the wait until events of every source
-//! are stored again. The [`schedule`] is drawn from the seed alone. What the emulator
+//! are stored again. The `schedule` is drawn from the seed alone. What the emulator
 //! has an acknowledgement of must be stored, as often as it happened; a provider may
 //! have given up what nobody acknowledged.
 //!
-//! - [`draw`], [`fault`], [`schedule`]: what happens
-//! - [`rig`] with [`disk`] and [`pause`]: to what
-//! - [`watch`]: the reader of the log that goes through all of it
-//! - [`drill`]: the cycles; [`verdict`]: the end
+//! - `draw`, `fault`, `schedule`: what happens
+//! - `rig` with `disk` and `pause`: to what
+//! - `watch`: the reader of the log that goes through all of it
+//! - `drill`: the cycles; `verdict`: the end
 
 mod disk;
 mod draw;

@@ -2,7 +2,7 @@
 //! does not yield. Every one must be answered 200, and all of them be in the table once
 //! afterwards; how fast the spool is drained and what it takes is printed.
 //!
-//! - [`webhook`] is what is sent, [`sender`] sends it.
+//! - `webhook` is what is sent, `sender` sends it.
 
 mod sender;
 mod webhook;

@@ -1,8 +1,8 @@
 //! `make soak`: everything at work at a steady rate for a long time, to see that nothing
 //! grows: memory, descriptors, backends, lag. Then the proof that every event is there.
 //!
-//! - [`sample`] is one look at all of it, [`verdict`] what counts as growth.
-//! - [`consumer`] follows the log meanwhile; [`aging`] has partitions made and dropped.
+//! - `sample` is one look at all of it, `verdict` what counts as growth.
+//! - `consumer` follows the log meanwhile; `aging` has partitions made and dropped.
 //!
 //! Every sample is also written to `target/soak/<start>.csv`.
 
