@@ -51,6 +51,12 @@ pub fn show(options: &Options) {
     }
 }
 
+/// Whether a spool can have a disk that is full: a [`Missing`](crate::step::Missing) where
+/// nothing can be mounted.
+pub fn try_small_disk() -> Result<()> {
+    SmallDisk::mount().map(drop)
+}
+
 /// Runs it; an error at anything that was lost, doubled or stuck.
 pub fn run(server: &Server, options: &Options) -> Result<()> {
     let cycles = u64::try_from(options.cycles)?;

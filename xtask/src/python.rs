@@ -6,9 +6,8 @@
 //! tests; that no code can be generated is another error: the schemas are ours.
 
 use crate::paths;
-use crate::step;
+use crate::step::{self, Missing};
 use anyhow::{Context as _, Result};
-use std::fmt;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -31,18 +30,6 @@ pub struct Python {
     program: PathBuf,
     generated: PathBuf,
 }
-
-/// Why there is none, in one line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Missing(String);
-
-impl fmt::Display for Missing {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Missing {}
 
 impl Python {
     /// Makes what is missing of it; does nothing when all is there.
@@ -99,14 +86,14 @@ fn probe(program: &str) -> Result<String, Missing> {
         .stdin(Stdio::null())
         .output()
         .map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Missing(format!("no {program} in PATH")),
-            _ => Missing(format!("{program} cannot be run: {error}")),
+            std::io::ErrorKind::NotFound => Missing::new(format!("no {program} in PATH")),
+            _ => Missing::new(format!("{program} cannot be run: {error}")),
         })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     let said = String::from_utf8_lossy(&output.stderr);
-    Err(Missing(match last_line(&said) {
+    Err(Missing::new(match last_line(&said) {
         Some(reason) => reason.to_owned(),
         None => format!("{program} does not run ({})", output.status),
     }))
@@ -166,7 +153,7 @@ fn attempt(failed: &str, command: &mut Command) -> Result<(), Missing> {
     let output = command
         .stdin(Stdio::null())
         .output()
-        .map_err(|error| Missing(format!("{failed}: {error}")))?;
+        .map_err(|error| Missing::new(format!("{failed}: {error}")))?;
     if output.status.success() {
         return Ok(());
     }
@@ -175,7 +162,7 @@ fn attempt(failed: &str, command: &mut Command) -> Result<(), Missing> {
     let said = String::from_utf8_lossy(&said);
     println!("{said}");
     let reason = last_line(&said).unwrap_or("no reason given");
-    Err(Missing(format!("{failed}: {reason}")))
+    Err(Missing::new(format!("{failed}: {reason}")))
 }
 
 fn last_line(text: &str) -> Option<&str> {

@@ -1,7 +1,26 @@
 //! Running a command: what is run is shown first, and a failure names it.
 
 use anyhow::{Context as _, Result, bail};
+use std::fmt;
 use std::process::{Command, Output, Stdio};
+
+/// What this machine lacks, in one line: who needs it is skipped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Missing(String);
+
+impl Missing {
+    pub(crate) fn new(reason: String) -> Self {
+        Self(reason)
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Missing {}
 
 /// Runs the command with this program's own output, in the workspace's folder.
 pub fn run(command: &mut Command) -> Result<()> {

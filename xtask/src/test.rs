@@ -1,14 +1,15 @@
 //! All of `make test`, in order. What could not run because an earlier step failed
-//! is listed, and fails the whole. One thing may be skipped, and is then listed as
-//! that: the peer of another stack, which needs a Python.
+//! is listed, and fails the whole. Two things may be skipped, and are then listed as
+//! that: the peer of another stack, which needs a Python, and a full disk, which needs
+//! a mount.
 
 use crate::chaos;
 use crate::install;
 use crate::paths::WITHOUT_EXTENSION;
-use crate::python::{Missing, Python};
+use crate::python::Python;
 use crate::regress;
 use crate::server::Server;
-use crate::step;
+use crate::step::{self, Missing};
 use anyhow::{Result, bail};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -144,6 +145,8 @@ pub fn run(server: &Server) -> Result<()> {
     const PYTHON: &str = "Python for the gRPC peer of another stack";
     steps.run(PYTHON, &[], || Python::prepare().map(drop));
     let python = steps.passed(PYTHON);
+    // Those who need it find out by themselves.
+    steps.run("a small disk, to be full", &[], chaos::try_small_disk);
     steps.run(
         "end-to-end tests",
         &["build", "install the extension"],

@@ -2,7 +2,7 @@
 //! is gone however this program ends.
 
 use crate::leash::Leash;
-use crate::step;
+use crate::step::{self, Missing};
 use anyhow::{Context as _, Result};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
@@ -20,7 +20,7 @@ pub(super) struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// An error where mounting is not allowed, as it is to root alone.
+    /// [`Missing`] where mounting is not allowed, as it is to root alone.
     pub(super) fn mount() -> Result<Self> {
         let folder = tempfile::Builder::new()
             .prefix("tidings-disk-")
@@ -29,7 +29,12 @@ impl SmallDisk {
         let leash = Leash::of_mount(folder.path())?;
         let mut mount = Command::new("mount");
         mount.args(["-t", "tmpfs", "-o", SIZE, "tidings-chaos"]);
-        step::output(mount.arg(folder.path()))?;
+        step::output(mount.arg(folder.path())).map_err(|error| {
+            let said = format!("{error:#}");
+            let mut lines = said.lines();
+            let reason = lines.find(|line| line.starts_with("mount: "));
+            Missing::new(reason.unwrap_or("mount: it does not work").to_owned())
+        })?;
         Ok(Self {
             folder,
             _leash: leash,
