@@ -9,8 +9,9 @@
 //! - `draw`, `fault`, `schedule`: what happens
 //! - `rig` with `disk` and `pause`: to what
 //! - `watch`: the reader of the log that goes through all of it
-//! - `drill`: the cycles; `verdict`: the end
+//! - `drill`: the cycles; `verdict`: the end; `counts`: what the worker counted
 
+mod counts;
 mod disk;
 mod draw;
 mod drill;

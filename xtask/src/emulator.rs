@@ -41,6 +41,8 @@ pub struct Sent {
     pub sent: u64,
     pub acknowledged: u64,
     pub retried: u64,
+    /// Answered as if they were not genuine, with repeats.
+    pub refused: u64,
 }
 
 #[derive(Deserialize)]

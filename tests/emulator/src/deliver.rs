@@ -41,8 +41,15 @@ pub(crate) async fn deliver(
                 book.acknowledge(numbers);
                 return true;
             }
-            Outcome::Answered(status) if !(policy.retries)(status) => return false,
-            Outcome::Answered(_) | Outcome::Unanswered => {}
+            Outcome::Answered(status) => {
+                if is_refusal(status) {
+                    book.refuse(numbers);
+                }
+                if !(policy.retries)(status) {
+                    return false;
+                }
+            }
+            Outcome::Unanswered => {}
             Outcome::Unreachable => book.withdraw(numbers, sending),
         }
         failures += 1;
@@ -51,6 +58,16 @@ pub(crate) async fn deliver(
         };
         sleep(delay).await;
     }
+}
+
+/// Whether it says that the call is wrong: not that it is too much, or too slow.
+fn is_refusal(status: StatusCode) -> bool {
+    const LIMITS: [StatusCode; 3] = [
+        StatusCode::REQUEST_TIMEOUT,
+        StatusCode::PAYLOAD_TOO_LARGE,
+        StatusCode::TOO_MANY_REQUESTS,
+    ];
+    status.is_client_error() && !LIMITS.contains(&status)
 }
 
 /// For the providers that document retries but no schedule: 100 ms, doubled up to 2 s,
@@ -121,6 +138,20 @@ mod tests {
         assert!(accepted);
         assert_eq!(at.len(), 4);
         assert_eq!(tally, (4, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_limit_is_no_refusal() {
+        for (status, refused) in [(401, 2), (404, 2), (408, 0), (413, 0), (429, 0), (503, 0)] {
+            let book = Book::new("s");
+            let attempts = RefCell::new(0);
+            let send = async || {
+                *attempts.borrow_mut() += 1;
+                answer(if *attempts.borrow() == 1 { status } else { 200 })
+            };
+            assert!(deliver(&arpoone::POLICY, &book, &[0, 1], send).await);
+            assert_eq!(book.counts().refused, refused, "{status}");
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -55,6 +55,8 @@ pub(crate) struct Counts {
     pub(crate) sent: u64,
     pub(crate) acknowledged: u64,
     pub(crate) retried: u64,
+    /// Answered as if they were not genuine.
+    pub(crate) refused: u64,
 }
 
 #[derive(Debug)]
@@ -140,6 +142,12 @@ impl Book {
             counts.acknowledged += u64::from(row.acknowledged == 0);
             row.acknowledged += 1;
         }
+    }
+
+    /// These were taken for what they are not.
+    pub(crate) fn refuse(&self, numbers: &[u32]) {
+        let refused = u64::try_from(numbers.len()).unwrap_or(u64::MAX);
+        self.pages().counts.refused += refused;
     }
 
     pub(crate) fn counts(&self) -> Counts {

@@ -47,7 +47,7 @@ mod tests {
         book.emit(&[0], Sending::Own);
         assert_eq!(
             progress(&[book]),
-            r#"{"progress":{"arpoone":{"acknowledged":0,"emitted":1,"retried":0,"sent":1}}}"#
+            r#"{"progress":{"arpoone":{"acknowledged":0,"emitted":1,"refused":0,"retried":0,"sent":1}}}"#
         );
         let address = SocketAddr::from(([127, 0, 0, 1], 9));
         assert_eq!(

@@ -4,7 +4,6 @@ use super::fault::Kind;
 use super::rig::Rig;
 use super::schedule::Cycle;
 use super::watch::{Seen, Watch};
-use crate::metrics;
 use crate::sources::SOURCES;
 use crate::stage::DATABASE;
 use crate::table::number;
@@ -17,8 +16,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// So long may events stand still after a fault's end.
 const DEADLINE: Duration = Duration::from_secs(90);
 const TICK: Duration = Duration::from_millis(20);
-
-const SPOOLED: &str = "tidings_worker_spooled_total";
 
 /// How long no event of some source was stored.
 #[derive(Debug, Clone)]
@@ -40,8 +37,8 @@ pub(super) struct Drilled {
     pub(super) cycles: usize,
     pub(super) faults: BTreeMap<&'static str, u64>,
     pub(super) longest: Option<Stall>,
-    /// Requests that came to the spool, by what became of them.
-    pub(super) spooled: BTreeMap<String, u64>,
+    /// How many cycles something must have been spooled in.
+    pub(super) outages: u64,
 }
 
 #[derive(Debug)]
@@ -49,26 +46,7 @@ pub(super) struct Drill {
     watch: Watch,
     faults: BTreeMap<&'static str, u64>,
     longest: Option<Stall>,
-    spooled: Counts,
-}
-
-/// A worker that was started again counts from nought: what it had counted by the end of
-/// a cycle is kept.
-#[derive(Debug, Default)]
-struct Counts {
-    all: BTreeMap<String, u64>,
-    last: BTreeMap<String, u64>,
-}
-
-impl Counts {
-    fn add(&mut self, now: BTreeMap<String, u64>) {
-        for (word, &value) in &now {
-            let last = self.last.get(word).copied().unwrap_or_default();
-            let more = value.checked_sub(last).unwrap_or(value);
-            *self.all.entry(word.clone()).or_default() += more;
-        }
-        self.last = now;
-    }
+    outages: u64,
 }
 
 impl Drill {
@@ -77,7 +55,7 @@ impl Drill {
             watch: Watch::start(rig.cluster.url(DATABASE)),
             faults: BTreeMap::new(),
             longest: None,
-            spooled: Counts::default(),
+            outages: 0,
         }
     }
 
@@ -98,8 +76,8 @@ impl Drill {
                 stall.last,
                 number(self.watch.seen().total)
             );
-            let spooled = metrics::counter(rig.worker.http, SPOOLED, "result")?;
-            self.spooled.add(spooled);
+            rig.count()?;
+            self.outages += u64::from(cycle.must_spool());
             for kind in cycle.kinds() {
                 *self.faults.entry(Kind::word(kind)).or_default() += 1;
             }
@@ -114,7 +92,7 @@ impl Drill {
             cycles: schedule.len(),
             faults: self.faults,
             longest: self.longest,
-            spooled: self.spooled.all,
+            outages: self.outages,
         })
     }
 

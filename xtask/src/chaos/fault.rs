@@ -23,7 +23,7 @@ pub(super) enum Kind {
     KillWorker,
     /// SIGTERM, and another worker once it has drained.
     DrainWorker,
-    /// SIGKILL at the moment when its spool begins to drain after an outage.
+    /// SIGKILL while a batch of its spool is on its way to Postgres, after an outage.
     KillDraining,
     /// SIGKILL of the postmaster, then crash recovery.
     KillPostgres,

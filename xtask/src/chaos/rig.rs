@@ -1,6 +1,9 @@
 //! What the drill breaks: Postgres, a worker with a spool, the emulated providers, and
 //! a proxy on each way between them.
 
+mod draining;
+
+use super::counts::Counts;
 use super::disk::SmallDisk;
 use super::fault::{Kind, Link};
 use super::pause::Pause;
@@ -47,6 +50,8 @@ pub(super) struct Rig {
     stream: Proxy,
     database: Proxy,
     spool: PathBuf,
+    /// Requests that came to the spool, by what became of them.
+    pub(super) spooled: Counts,
     disk: Option<SmallDisk>,
     pub(super) cluster: Cluster,
 }
@@ -99,6 +104,7 @@ impl Rig {
             stream,
             database,
             spool,
+            spooled: Counts::of("tidings_worker_spooled_total", "result"),
             disk,
             cluster,
         };
@@ -138,12 +144,15 @@ impl Rig {
 
     fn begin(&mut self, kind: Kind) -> Result<()> {
         match kind {
-            Kind::KillWorker => self.worker.kill()?,
-            Kind::DrainWorker => self.worker.terminate()?,
+            Kind::KillWorker => self.kill_worker()?,
+            Kind::DrainWorker => {
+                self.count()?;
+                self.worker.terminate()?;
+            }
             Kind::KillPostgres => self.cluster.kill()?,
             Kind::Cut(link) => self.proxy(link).cut(),
             Kind::Lose(link) => self.proxy(link).lose(),
-            Kind::KillDraining => self.begin(Kind::Refuse(Link::Database))?,
+            Kind::KillDraining => self.begin_draining()?,
             Kind::Refuse(link) => {
                 self.proxy(link).conduct(Conduct::Refuse);
                 self.proxy(link).cut();
@@ -186,38 +195,14 @@ impl Rig {
         Ok(())
     }
 
-    /// A drain lasts a moment: its commit is held up, so that the kill comes before it.
-    fn kill_draining(&mut self) -> Result<()> {
-        let mut client = self.connect()?;
-        let mut held = client.transaction()?;
-        held.batch_execute("lock table tidings.event in exclusive mode")?;
-        self.end(Kind::Refuse(Link::Database))?;
-        let started = Instant::now();
-        loop {
-            let waiting = held.query_one(
-                "select count(*) from pg_locks
-                 where not granted and relation = 'tidings.event'::regclass",
-                &[],
-            )?;
-            // What the spool had is on its way once anything is, or a moment later.
-            thread::sleep(TICK);
-            if waiting.try_get::<_, i64>(0)? > 0 {
-                break;
-            }
-            self.worker.check_running()?;
-            if started.elapsed() >= DRAIN {
-                bail!("nothing comes to Postgres {DRAIN:?} after its outage");
-            }
-        }
-        self.worker.kill()?;
-        // Postgres would go on with a statement that it has.
-        held.execute(
-            "select pg_terminate_backend(pid) from pg_locks
-             where not granted and relation = 'tidings.event'::regclass",
-            &[],
-        )?;
-        held.rollback()?;
-        self.start_worker()
+    fn kill_worker(&mut self) -> Result<()> {
+        self.count()?;
+        self.worker.kill()
+    }
+
+    /// Takes over what the worker has counted.
+    pub(super) fn count(&mut self) -> Result<()> {
+        self.spooled.ask(&self.worker)
     }
 
     fn start_worker(&mut self) -> Result<()> {

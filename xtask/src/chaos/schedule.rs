@@ -11,6 +11,9 @@ use std::time::Duration;
 /// One cycle in so many has a second fault.
 const PAIR_EVERY: u64 = 4;
 
+/// Webhooks come within this time, and find Postgres away.
+const OUTAGE: Duration = Duration::from_secs(1);
+
 /// A fault, perhaps with another one that begins before it has ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Cycle {
@@ -43,6 +46,17 @@ impl Cycle {
     pub(super) fn kinds(&self) -> impl Iterator<Item = Kind> {
         let second = self.second.iter().map(|(_, fault)| fault.kind);
         std::iter::once(self.fault.kind).chain(second)
+    }
+
+    /// Whether the spool must have taken something: Postgres is away long enough, and
+    /// nothing else is wrong.
+    pub(super) fn must_spool(&self) -> bool {
+        let away = match self.fault.kind {
+            Kind::KillDraining => true,
+            Kind::KillPostgres | Kind::Refuse(Link::Database) => self.fault.lasts >= OUTAGE,
+            _ => false,
+        };
+        away && self.second.is_none()
     }
 }
 
@@ -238,6 +252,8 @@ mod tests {
                 .flat_map(|cycle| cycle.kinds().map(Kind::word).collect::<Vec<_>>())
                 .collect();
             assert_eq!(words.len(), 14, "seed {seed}: {words:?}");
+            let schedule = draw(DECK.len(), seed, true);
+            assert!(schedule.iter().any(Cycle::must_spool), "seed {seed}");
         }
     }
 

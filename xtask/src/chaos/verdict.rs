@@ -1,6 +1,7 @@
 //! The end of a drill: all is delivered and drained, the ledger is compared with the
 //! database id by id, and the log with what its reader saw.
 
+use super::counts::Counts;
 use super::drill::{Drilled, Stall};
 use super::fault::Kind;
 use super::rig::Rig;
@@ -8,7 +9,6 @@ use crate::ledger::{self, Demand};
 use crate::reconcile::Reconciliation;
 use crate::table::number;
 use anyhow::{Result, bail};
-use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,12 @@ use std::time::{Duration, Instant};
 /// at most 30 s, and its repeat must pass.
 const DEADLINE: Duration = Duration::from_secs(90);
 
-/// What the worker calls a request that its spool could not keep.
+/// What the worker calls a request that its spool has kept, and one that it could not.
+const STORED: &str = "stored";
 const FAILED: &str = "failed";
+/// One event in so many may be given up: Pushwoosh waits 12 s, which a slow machine may
+/// need after a fault. Where the worker is well nobody gives anything up.
+const GIVEN_UP: u64 = 100;
 const TICK: Duration = Duration::from_millis(50);
 
 /// Prints what it came to; an error unless all is there, once.
@@ -36,6 +40,8 @@ pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
     let total = reconciliation.total();
     let emitted: u64 = sent.values().map(|source| source.emitted).sum();
     let acknowledged: u64 = sent.values().map(|source| source.acknowledged).sum();
+    let refused: u64 = sent.values().map(|source| source.refused).sum();
+    let given_up = emitted.saturating_sub(acknowledged);
     let faults: Vec<String> = drilled
         .faults
         .iter()
@@ -50,7 +56,9 @@ pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
         ("faults", faults.join(", ")),
         ("emitted", number(emitted)),
         ("acknowledged", number(acknowledged)),
-        ("spooled", spooled(&drilled.spooled)),
+        ("given up", number(given_up)),
+        ("refused", number(refused)),
+        ("spooled", spooled(&rig.spooled)),
         ("stored", number(total.stored)),
         ("missing", number(total.missing)),
         ("doubled", number(total.doubled)),
@@ -71,13 +79,17 @@ pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
         }
     }
     let full = drilled.faults.contains_key(Kind::FullDisk.word());
-    if full
-        && drilled
-            .spooled
-            .get(FAILED)
-            .is_none_or(|&failed| failed == 0)
-    {
+    if full && rig.spooled.get(FAILED) == 0 {
         bail!("nobody has noticed that the spool's disk was full");
+    }
+    if drilled.outages > 0 && rig.spooled.get(STORED) == 0 {
+        bail!("nothing was spooled in {} outages", drilled.outages);
+    }
+    if refused > 0 {
+        bail!("{refused} times an event was refused as if it were not genuine");
+    }
+    if given_up > emitted / GIVEN_UP {
+        bail!("{given_up} of {emitted} events were given up by their providers");
     }
     reconciliation.check()?;
     follower.check(&mut client)
@@ -118,12 +130,11 @@ fn settle(rig: &mut Rig, drilled: &Drilled) -> Result<()> {
     Ok(())
 }
 
-fn spooled(spooled: &BTreeMap<String, u64>) -> String {
-    let of = |word: &str| number(spooled.get(word).copied().unwrap_or_default());
+fn spooled(spooled: &Counts) -> String {
     format!(
         "{} requests; {} found no room on the disk",
-        of("stored"),
-        of(FAILED)
+        number(spooled.get(STORED)),
+        number(spooled.get(FAILED))
     )
 }
 

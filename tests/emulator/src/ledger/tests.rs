@@ -20,11 +20,13 @@ fn counts_tell_events_from_emissions() {
     book.acknowledge(&[0, 1]);
     book.emit(&[0], Sending::Own);
     book.acknowledge(&[0]);
+    book.refuse(&[0]);
     let counts = Counts {
         emitted: 2,
         sent: 5,
         acknowledged: 2,
         retried: 2,
+        refused: 1,
     };
     assert_eq!(book.counts(), counts);
     let lines = book.lines();

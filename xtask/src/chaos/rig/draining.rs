@@ -1,0 +1,85 @@
+//! SIGKILL while the spool drains: by what is held up, nothing but the drain's own batch is
+//! on its way to Postgres then.
+
+use super::super::fault::{Kind, Link};
+use super::{DRAIN, Rig, TICK};
+use crate::metrics;
+use anyhow::{Result, bail};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Longer than a commit takes.
+const COMMITTED: Duration = Duration::from_millis(200);
+
+/// How events come to the worker.
+const ENTRIES: [Link; 3] = [Link::Webhooks, Link::Pushes, Link::Stream];
+
+impl Rig {
+    /// An outage. What the worker has of the stream is committed before it, and not after.
+    pub(super) fn begin_draining(&mut self) -> Result<()> {
+        self.begin(Kind::Hold(Link::Stream))?;
+        thread::sleep(COMMITTED);
+        self.begin(Kind::Refuse(Link::Database))
+    }
+
+    /// A drain lasts a moment: its commit is held up, so that the kill comes before it.
+    pub(super) fn kill_draining(&mut self) -> Result<()> {
+        for link in ENTRIES {
+            self.begin(Kind::Hold(link))?;
+        }
+        self.wait_spooled()?;
+        // What is active stands still in a transaction.
+        let mut looking = self.connect()?;
+        let mut client = self.connect()?;
+        let mut held = client.transaction()?;
+        held.batch_execute("lock table tidings.event in exclusive mode")?;
+        self.end(Kind::Refuse(Link::Database))?;
+        let started = Instant::now();
+        loop {
+            let waiting = looking.query_one(
+                "select count(*) from pg_locks join pg_stat_activity using (pid)
+                 where not granted and relation = 'tidings.event'::regclass
+                   and query like '%ingest_batch%'",
+                &[],
+            )?;
+            if waiting.try_get::<_, i64>(0)? > 0 {
+                break;
+            }
+            self.worker.check_running()?;
+            if started.elapsed() >= DRAIN {
+                bail!("nothing comes to Postgres {DRAIN:?} after its outage");
+            }
+            thread::sleep(TICK);
+        }
+        self.kill_worker()?;
+        // Postgres would go on with a statement that it has.
+        held.execute(
+            "select pg_terminate_backend(pid) from pg_locks
+             where not granted and relation = 'tidings.event'::regclass",
+            &[],
+        )?;
+        held.rollback()?;
+        self.start_worker()?;
+        for link in ENTRIES {
+            self.end(Kind::Hold(link))?;
+        }
+        Ok(())
+    }
+
+    /// Returns when the spool alone has what Postgres has not.
+    fn wait_spooled(&mut self) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            self.worker.check_running()?;
+            let pending = metrics::gauge(self.worker.http, "tidings_worker_pending_requests")?;
+            let spooled = metrics::gauge(self.worker.http, "tidings_worker_spool_requests")?;
+            if pending == 0.0 && spooled > 0.0 {
+                return Ok(());
+            }
+            if started.elapsed() >= DRAIN {
+                bail!("{spooled} requests are spooled and {pending} wait {DRAIN:?} after the last");
+            }
+            thread::sleep(TICK);
+        }
+    }
+}
