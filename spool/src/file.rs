@@ -85,8 +85,8 @@ impl SpoolFile {
                 }
                 _ => {}
             },
-            Mode::Existing if !path.exists() => return Err(absent()),
-            Mode::Existing => {}
+            Mode::Existing if path.try_exists().map_err(unusable)? => {}
+            Mode::Existing => return Err(absent()),
         }
         let lock = private().truncate(false).open(folder.join(LOCK));
         let lock = lock.map_err(unusable)?;
@@ -115,7 +115,7 @@ impl SpoolFile {
 
     /// Lets go of the database and opens it again: after a failure it refuses to go on.
     pub fn reopen(&mut self) -> Result<(), SpoolError> {
-        self.database = None;
+        let_go(self.database.take());
         self.database = Some(load(&self.path, false)?);
         Ok(())
     }
@@ -299,6 +299,11 @@ impl SpoolFile {
     }
 }
 
+/// A lock that a panic poisoned makes its end panic too, which must not end the keeper.
+fn let_go<T>(old: T) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
+}
+
 fn damaged(path: &Path, reason: impl Into<String>) -> SpoolError {
     SpoolError::Damaged {
         path: path.display().to_string(),
@@ -379,4 +384,20 @@ fn open(path: &Path, thorough: bool) -> Result<(Database, Option<u64>), redb::Er
 fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, SpoolError>) -> Result<T, SpoolError> {
     let done = catch_unwind(AssertUnwindSafe(work));
     done.unwrap_or_else(|_| Err(damaged(path, "its pages contradict each other")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_panics_at_its_end_is_let_go_all_the_same() {
+        struct Poisoned;
+        impl Drop for Poisoned {
+            fn drop(&mut self) {
+                panic!("poisoned");
+            }
+        }
+        let_go(Some(Poisoned));
+    }
 }

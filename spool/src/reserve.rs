@@ -4,7 +4,7 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -21,10 +21,11 @@ pub(crate) struct Reserve {
 }
 
 impl Reserve {
-    /// As it was left.
+    /// As it was left, or not held: a copy of it may be all holes.
     pub(crate) fn find(folder: &Path) -> Self {
         let path = folder.join(FILE);
-        let held = fs::metadata(&path).is_ok_and(|file| file.len() == BYTES);
+        let whole = |file: fs::Metadata| file.len() == BYTES && file.blocks() * 512 >= BYTES;
+        let held = fs::metadata(&path).is_ok_and(whole);
         Self { path, held }
     }
 

@@ -137,9 +137,7 @@ impl Hooks {
             body,
             headers: headers.template().with_receipt(receipt),
         };
-        let answer = self.settle(request).await;
-        drop(share);
-        answer
+        self.settle(request, share).await
     }
 
     /// A name that nobody knows waits for a look, and those who wait share one share.
@@ -159,7 +157,7 @@ impl Hooks {
     }
 
     /// Committed, or in the spool, or neither: then it is refused.
-    async fn settle(&self, request: Request) -> Result<Answer, Answer> {
+    async fn settle(&self, request: Request, share: Share) -> Result<Answer, Answer> {
         let Some(spool) = &self.spool else {
             return Ok(Answer::of(self.commit(request).await));
         };
@@ -176,7 +174,7 @@ impl Hooks {
             }
             spool.set_stalled(true);
         }
-        match spool.put(request).await {
+        match spool.put(request, share).await {
             Ok(()) => Ok(Answer::spooled()),
             Err(Unspooled::Full) => Err(Answer::retry("spool_full", None, LATER)),
             Err(Unspooled::Failed(_)) => Err(unavailable()),

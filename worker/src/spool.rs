@@ -33,6 +33,7 @@ use metrics::{counter, gauge};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
+    budget::Share,
     exit::Vital,
     metric,
     request::Request,
@@ -109,7 +110,8 @@ impl Spool {
     }
 
     /// Keeps the request. It returns after fsync: it is kept, or it certainly is not.
-    pub(crate) async fn put(&self, request: Request) -> Result<(), Unspooled> {
+    /// The share is given back then, and not when its caller stops waiting.
+    pub(crate) async fn put(&self, request: Request, share: Share) -> Result<(), Unspooled> {
         let Request {
             source,
             body,
@@ -121,7 +123,7 @@ impl Spool {
             headers,
             body,
         };
-        let result = self.ask(|reply| Ask::Put(entry, reply)).await;
+        let result = self.ask(|reply| Ask::Put(entry, share, reply)).await;
         let result = result.unwrap_or_else(|| Err(Unspooled::Failed(ended())));
         let word = match &result {
             Ok(()) => "stored",
@@ -191,7 +193,8 @@ impl Spool {
     pub(crate) async fn remember(self, mut snapshot: watch::Receiver<Snapshot>) {
         loop {
             let sources = snapshot.borrow_and_update().sources.clone();
-            if let Some(sources) = sources {
+            // None at all: perhaps those of a restored database are still to come.
+            if let Some(sources) = sources.filter(|sources| !sources.is_empty()) {
                 let taken = |source: &&Source| source.enabled && !source.is_dialed();
                 let names = sources.values().filter(taken);
                 let names = names.map(|source| source.name.to_string()).collect();

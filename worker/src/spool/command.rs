@@ -10,6 +10,7 @@ use tokio_postgres::Config;
 use super::{Depth, Mode, ReadLimits, Spool, drain};
 use crate::{
     batcher::{Batcher, Pipeline},
+    control::Control,
     database::{ConnectError, Connector},
     exit::{Code, Fatal},
     ingest::Lane,
@@ -81,13 +82,22 @@ async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
     let place = place(&database);
     let connector = Connector::new(database, &args.database);
     let connector = connector.map_err(|error| (Code::Usage, error.to_string()))?;
-    connector.connect(|_| ()).await.map_err(|error| {
+    let session = connector.connect(|_| ()).await.map_err(|error| {
         let code = match error {
             ConnectError::Unreachable(_) => Code::Unavailable,
             ConnectError::Incompatible(_) => Code::Incompatible,
         };
         (code, format!("{place}: {error}"))
     })?;
+    let sources = Control::new(session).sources(None).await;
+    let sources = sources.map_err(|reason| (Code::Unavailable, format!("{place}: {reason}")))?;
+    if sources.is_empty() {
+        let reason = format!(
+            "{place} has no sources, without which every request would be given up: \
+             add them, or name the database that has them"
+        );
+        return Err((Code::Findings, reason));
+    }
     let (fatal, _exits) = Fatal::channel();
     let lane = Lane::new(Arc::new(connector), fatal.clone());
     let lane = Store::new(lane, fatal.vital("the connection")).start();

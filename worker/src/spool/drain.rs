@@ -157,16 +157,33 @@ fn tell(word: Done, entry: &Entry, outcome: &Outcome) {
     }
 }
 
+/// Postgres is there and has sources. Where it lists none, they are perhaps still to come,
+/// as in a restore, and every request would be given up for want of its source.
+fn is_ready(snapshot: &Snapshot) -> bool {
+    let sources = snapshot.sources.as_ref();
+    snapshot.database == Database::Up && sources.is_some_and(|sources| !sources.is_empty())
+}
+
 /// Drains whenever there is something to drain and Postgres is there.
 pub(crate) async fn run(
     spool: Spool,
     pipeline: Pipeline,
+    snapshot: watch::Receiver<Snapshot>,
+    limits: ReadLimits,
+) {
+    let rests = Backoff::between(LEAST_REST, GREATEST_REST);
+    rounds(spool, pipeline, snapshot, limits, rests).await;
+}
+
+pub(super) async fn rounds(
+    spool: Spool,
+    pipeline: Pipeline,
     mut snapshot: watch::Receiver<Snapshot>,
     limits: ReadLimits,
+    mut rests: Backoff,
 ) {
     let mut depth = spool.depth.clone();
     let mut pauses = Backoff::between(LEAST_PAUSE, GREATEST_PAUSE);
-    let mut rests = Backoff::between(LEAST_REST, GREATEST_REST);
     // The last key looked at in this round; when what stays is looked at again.
     let (mut after, mut again) = (None, None);
     let (mut blocked, mut drained) = (0, 0);
@@ -180,13 +197,14 @@ pub(crate) async fn run(
             }
         };
         tokio::select! {
+            // A round ends before the next one begins: else what stays could take all of it.
+            biased;
             waited = depth.wait_for(more) => if waited.is_err() {
                 return;
             },
             () = rest => (after, again) = (None, None),
         }
-        let up = snapshot.wait_for(|snapshot| snapshot.database == Database::Up);
-        if up.await.is_err() {
+        if snapshot.wait_for(is_ready).await.is_err() {
             return;
         }
         let went = match batch(&spool, &pipeline, after, limits).await {
@@ -243,15 +261,16 @@ pub(super) async fn once(
     loop {
         match batch(spool, pipeline, after, limits).await? {
             Went::On(last, done, stays) => {
-                after = Some(last);
+                (after, drained.blocked) = (Some(last), false);
                 drained.done += done;
                 drained.stays += stays;
             }
-            Went::Through => return Ok(drained),
-            Went::Blocked(..) => {
-                drained.blocked = true;
-                return Ok(drained);
+            // Perhaps it is these requests, and not Postgres: the next batch tells.
+            Went::Blocked(last, requests) if !drained.blocked => {
+                (after, drained.blocked) = (Some(last), true);
+                drained.stays += requests;
             }
+            Went::Through | Went::Blocked(..) => return Ok(drained),
         }
     }
 }

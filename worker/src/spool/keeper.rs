@@ -1,7 +1,14 @@
 //! The keeper: a thread of its own that owns the file, so that nothing else waits for
 //! the disk, and one fsync serves all who wait for it.
 
-use std::{collections::BTreeSet, sync::Arc};
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tidings_spool::{Change, Entry, ReadLimits, SpoolError, SpoolFile, entry::origin};
 use tokio::sync::{
@@ -11,20 +18,26 @@ use tokio::sync::{
 use tracing::{error, info, warn};
 
 use super::{Depth, Names, Unspooled, bound::Bound};
-use crate::exit::Vital;
+use crate::{budget::Share, exit::Vital};
 
 /// Of one transaction. What waits beyond it is in the next one.
 const GROUP_ASKS: usize = 4096;
 const GROUP_BYTES: usize = 16 << 20;
+/// After a failed one, puts are refused so long without an attempt: each opens the file
+/// anew, and on a full disk the drain would wait behind them.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What the keeper is asked. Every answer comes after fsync.
 #[derive(Debug)]
 pub(super) enum Ask {
-    Put(Entry, oneshot::Sender<Result<(), Unspooled>>),
+    /// With what it takes of the budget until it is answered, also when nobody waits.
+    Put(Entry, Share, PutReply),
     Delete(Vec<u64>, oneshot::Sender<Result<(), SpoolError>>),
     Read(Option<u64>, ReadLimits, oneshot::Sender<Read>),
     Names(BTreeSet<String>),
 }
+
+pub(super) type PutReply = oneshot::Sender<Result<(), Unspooled>>;
 
 /// Entries with their keys, in order.
 pub(super) type Read = Result<Vec<(u64, Entry)>, SpoolError>;
@@ -44,8 +57,10 @@ pub(super) struct Keeper {
     /// Of the next entry.
     next: u64,
     requests: u64,
-    /// A commit failed: what is in the file is to be looked at first.
+    /// The file failed: it is to be opened anew, and what is in it looked at, first.
     doubtful: bool,
+    /// Until when puts are refused, and why.
+    refusing: Option<(Instant, SpoolError)>,
     depth: watch::Sender<Depth>,
     names: watch::Sender<Names>,
     _vital: Option<Vital>,
@@ -64,11 +79,13 @@ impl Keeper {
             next: 0,
             requests: 0,
             doubtful: false,
+            refusing: None,
             depth: watch::Sender::new(Depth::default()),
             names: watch::Sender::new(shared(&names)),
             _vital: vital,
         };
         keeper.count()?;
+        keeper.tell();
         Ok(keeper)
     }
 
@@ -98,20 +115,22 @@ impl Keeper {
     fn take(&mut self, ask: Ask, group: &mut Group) {
         group.asks += 1;
         match ask {
-            Ask::Put(entry, reply) => {
+            Ask::Put(entry, share, reply) => {
                 // Nobody waits for it any more: it was never acknowledged.
                 if reply.is_closed() {
                     return;
                 }
+                if let Some(failure) = self.refusal() {
+                    return answer(share, reply, Err(Unspooled::Failed(failure)));
+                }
                 let value = entry.encode();
                 if !self.bound.admit(&entry.source, value.len() as u64) {
-                    let _ = reply.send(Err(Unspooled::Full));
-                    return;
+                    return answer(share, reply, Err(Unspooled::Full));
                 }
                 let key = self.next + group.change.puts.len() as u64;
                 group.bytes += value.len();
                 group.change.puts.push((key, value));
-                group.stored.push(reply);
+                group.stored.push((share, reply));
             }
             Ask::Delete(keys, reply) => {
                 group.change.deletes.extend(keys);
@@ -130,14 +149,17 @@ impl Keeper {
         let committed = self.commit(&group.change);
         match &committed {
             Ok(()) => {
-                group.stored.into_iter().for_each(|reply| {
-                    let _ = reply.send(Ok(()));
-                });
+                for (share, reply) in group.stored {
+                    answer(share, reply, Ok(()));
+                }
             }
             Err(failure) => {
                 warn!(reason = %failure, "the spool does not take requests");
-                for reply in group.stored {
-                    let _ = reply.send(Err(Unspooled::Failed(failure.clone())));
+                if !group.stored.is_empty() {
+                    self.refusing = Some((Instant::now() + PAUSE, failure.clone()));
+                }
+                for (share, reply) in group.stored {
+                    answer(share, reply, Err(Unspooled::Failed(failure.clone())));
                 }
             }
         }
@@ -145,24 +167,38 @@ impl Keeper {
             Err(_) if !group.deleted.is_empty() => self.delete_alone(group.change.deletes),
             committed => committed,
         };
+        if !group.deleted.is_empty() && deleted.is_ok() {
+            // There may be room now.
+            self.refusing = None;
+        }
         for reply in group.deleted {
             let _ = reply.send(deleted.clone());
         }
         for (after, limits, reply) in group.reads {
-            let _ = reply.send(self.file.read(after, limits));
+            let read = self.file.read(after, limits);
+            self.doubtful |= read.is_err();
+            let _ = reply.send(read);
         }
     }
 
     fn commit(&mut self, change: &Change) -> Result<(), SpoolError> {
         if self.doubtful {
             self.recover()?;
+            // It counted what is in the file, and these are yet to come.
+            for (source, bytes) in sizes(&change.puts) {
+                self.bound.hold(source, bytes);
+            }
         }
         let nothing = change.puts.is_empty() && change.deletes.is_empty() && change.names.is_none();
         if nothing {
             return Ok(());
         }
         if !change.puts.is_empty() {
-            self.file.hold_reserve()?;
+            self.file.hold_reserve().inspect_err(|_| {
+                for (source, bytes) in sizes(&change.puts) {
+                    self.bound.release(source, bytes);
+                }
+            })?;
         }
         let deleted = match self.file.apply(change) {
             Ok(deleted) => deleted,
@@ -190,7 +226,8 @@ impl Keeper {
         if self.requests == 0 && !deleted.is_empty() {
             self.shrink();
         }
-        self.tell()
+        self.tell();
+        Ok(())
     }
 
     /// What is done with goes also where the disk is full: that makes room.
@@ -208,6 +245,7 @@ impl Keeper {
         self.file.cut(self.next)?;
         self.count()?;
         self.doubtful = false;
+        self.tell();
         Ok(())
     }
 
@@ -230,19 +268,40 @@ impl Keeper {
             Some(true)
         })?;
         (self.bound, self.requests, self.next) = (bound, requests, next);
-        self.tell()
+        Ok(())
     }
 
-    fn tell(&self) -> Result<(), SpoolError> {
+    /// What was committed stays so where this cannot be read.
+    fn tell(&mut self) {
+        let oldest = self.file.oldest().unwrap_or_else(|reason| {
+            warn!(%reason, "the spool's oldest request cannot be read");
+            self.doubtful = true;
+            self.depth.borrow().oldest
+        });
         let depth = Depth {
             requests: self.requests,
             bytes: self.bound.taken(),
-            oldest: self.file.oldest()?,
+            oldest,
             next: self.next,
         };
         self.depth.send_replace(depth);
-        Ok(())
     }
+
+    fn refusal(&self) -> Option<SpoolError> {
+        let (until, failure) = self.refusing.as_ref()?;
+        (Instant::now() < *until).then(|| failure.clone())
+    }
+}
+
+/// The share first: who has an answer may send the next request.
+fn answer(share: Share, reply: PutReply, result: Result<(), Unspooled>) {
+    drop(share);
+    let _ = reply.send(result);
+}
+
+fn sizes(puts: &[(u64, Vec<u8>)]) -> impl Iterator<Item = (&str, u64)> {
+    puts.iter()
+        .filter_map(|(_, value)| Some((origin(value)?.1, value.len() as u64)))
 }
 
 fn shared(names: &BTreeSet<String>) -> Names {
@@ -255,7 +314,7 @@ struct Group {
     asks: usize,
     bytes: usize,
     change: Change,
-    stored: Vec<oneshot::Sender<Result<(), Unspooled>>>,
+    stored: Vec<(Share, PutReply)>,
     deleted: Vec<oneshot::Sender<Result<(), SpoolError>>>,
     reads: Vec<(Option<u64>, ReadLimits, oneshot::Sender<Read>)>,
 }

@@ -6,7 +6,10 @@ mod size;
 use std::path::Path;
 
 use super::*;
-use crate::request::fake;
+use crate::{
+    budget::{Budget, Limits, Payer},
+    request::fake,
+};
 
 const LIMIT: u64 = 1 << 30;
 
@@ -18,6 +21,26 @@ pub(crate) fn open(folder: &Path, limit: u64) -> Result<Spool, SpoolError> {
             Err(SpoolError::Held(_)) => std::thread::yield_now(),
             other => return other,
         }
+    }
+}
+
+/// A budget for one request.
+pub(super) fn budget() -> Budget {
+    Budget::new(Limits {
+        requests: 1,
+        bytes: 1 << 10,
+        share: 100,
+    })
+}
+
+pub(super) fn share() -> Share {
+    budget().try_take(Payer::Strangers, 0).unwrap()
+}
+
+impl Spool {
+    /// As [`Spool::put`], of a budget that nobody else takes from.
+    async fn keep(&self, request: Request) -> Result<(), Unspooled> {
+        self.put(request, share()).await
     }
 }
 
@@ -41,7 +64,7 @@ async fn bodies(spool: &Spool) -> Vec<String> {
 async fn what_was_kept_is_there_after_a_restart_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let spool = open(folder.path(), LIMIT).unwrap();
-    let puts = (0..100).map(|number| spool.put(fake::request("s", &format!("{number:03}"))));
+    let puts = (0..100).map(|number| spool.keep(fake::request("s", &format!("{number:03}"))));
     for put in futures_util::future::join_all(puts).await {
         put.unwrap();
     }
@@ -78,11 +101,35 @@ fn a_folder_that_cannot_be_used_is_refused() {
     }
 }
 
+/// Such as a copy that keeps no holes' room.
+#[test]
+fn a_reserve_that_takes_no_room_is_filled() {
+    use std::os::unix::fs::MetadataExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("reserve");
+    drop(open(folder.path(), LIMIT).unwrap());
+    let taken = || std::fs::metadata(&path).unwrap().blocks() * 512;
+    let whole = taken();
+    let file = std::fs::File::create(&path).unwrap();
+    file.set_len(4 << 20).unwrap();
+    assert!(taken() < whole, "it has no holes");
+    drop(open(folder.path(), LIMIT).unwrap());
+    assert_eq!(taken(), whole);
+}
+
+/// A folder that cannot be looked into may hold one.
+#[test]
+fn a_spool_is_absent_only_where_that_is_known() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let error = Spool::open(file.path(), Mode::Existing, 0, None).unwrap_err();
+    assert!(matches!(error, SpoolError::Unusable { .. }), "{error}");
+}
+
 #[tokio::test]
 async fn the_bound_refuses_and_keeps_what_was_taken() {
     let folder = tempfile::tempdir().unwrap();
     let spool = open(folder.path(), 1_000).unwrap();
-    let put = |source: &'static str| spool.put(fake::request(source, &"x".repeat(200)));
+    let put = |source: &'static str| spool.keep(fake::request(source, &"x".repeat(200)));
     assert_eq!(put("a").await, Ok(()));
     assert_eq!(put("a").await, Ok(()));
     assert_eq!(put("a").await, Err(Unspooled::Full), "half of it");
@@ -113,6 +160,8 @@ async fn names_are_remembered() {
     sender.send_replace(crate::directory::fake::snapshot(&sources));
     let mut names = spool.names.clone();
     names.wait_for(|names| !names.is_empty()).await.unwrap();
+    // As a database that is being restored.
+    sender.send_replace(crate::directory::fake::snapshot(&[]));
     drop(sender);
     remember.await.unwrap();
     drop((spool, names));
@@ -129,7 +178,7 @@ async fn nobody_but_its_owner_can_read_it() {
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("spool");
     let spool = open(&folder, LIMIT).unwrap();
-    spool.put(fake::request("s", "body")).await.unwrap();
+    spool.keep(fake::request("s", "body")).await.unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&folder), 0o700);
     let files = std::fs::read_dir(&folder).unwrap();

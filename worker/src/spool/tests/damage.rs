@@ -11,7 +11,7 @@ async fn filled(folder: &Path) -> Vec<u8> {
     for group in 0..10 {
         let puts = (0..REQUESTS / 10).map(|number| {
             let body = format!("{group}-{number}-{}", "x".repeat(300));
-            spool.put(fake::request("s", &body))
+            spool.keep(fake::request("s", &body))
         });
         for put in futures_util::future::join_all(puts).await {
             put.unwrap();

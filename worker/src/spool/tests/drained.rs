@@ -2,6 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
+    backoff::Backoff,
     directory::fake::{snapshot, source},
     request::{Outcome, Refusal, Request, Verdict},
     spool::drain,
@@ -35,7 +36,7 @@ fn away(_: &Request) -> Outcome {
 async fn spool(folder: &Path, requests: &[&str]) -> Spool {
     let spool = open(folder, LIMIT).unwrap();
     for body in requests {
-        spool.put(fake::request("s", body)).await.unwrap();
+        spool.keep(fake::request("s", body)).await.unwrap();
     }
     spool
 }
@@ -70,16 +71,31 @@ async fn what_is_done_goes_in_order_and_what_may_pass_stays() {
 #[actix::test]
 async fn nothing_is_deleted_that_was_not_committed() {
     let folder = tempfile::tempdir().unwrap();
-    let spool = spool(folder.path(), &["a", "b", "c", "d"]).await;
+    let requests = ["a", "b", "c", "d", "e", "f", "g"];
+    let spool = spool(folder.path(), &requests).await;
     let (pipeline, seen) = testing::pipeline(away, Duration::from_secs(5));
     let drained = drain::once(&spool, &pipeline, LIMITS).await.unwrap();
     assert!(drained.blocked);
-    assert_eq!(bodies(&spool).await, ["a", "b", "c", "d"]);
+    assert_eq!(bodies(&spool).await, requests);
     assert_eq!(
         seen.lock().unwrap().len(),
-        3,
-        "no further than the first batch"
+        6,
+        "no further than the second batch"
     );
+}
+
+#[actix::test]
+async fn those_behind_a_batch_that_is_refused_are_drained() {
+    let folder = tempfile::tempdir().unwrap();
+    let requests = ["a", "b", "c", "odd-1", "odd-2", "odd-3", "d"];
+    let spool = spool(folder.path(), &requests).await;
+    let (pipeline, _) = testing::pipeline(as_told, Duration::from_secs(5));
+    let drained = drain::once(&spool, &pipeline, LIMITS).await.unwrap();
+    assert_eq!(
+        (drained.done, drained.stays, drained.blocked),
+        (4, 3, false)
+    );
+    assert_eq!(bodies(&spool).await, ["odd-1", "odd-2", "odd-3"]);
 }
 
 #[actix::test]
@@ -102,15 +118,20 @@ async fn it_waits_for_postgres_and_goes_on_with_what_comes() {
     let (pipeline, seen) = testing::pipeline(as_told, Duration::from_secs(5));
     let (sender, receiver) = watch::channel(Snapshot::default());
     let running = tokio::spawn(drain::run(spool.clone(), pipeline, receiver, LIMITS));
-    spool.put(fake::request("s", "c")).await.unwrap();
+    spool.keep(fake::request("s", "c")).await.unwrap();
     assert!(seen.lock().unwrap().is_empty(), "Postgres is away");
+    sender.send_replace(snapshot(&[]));
+    for _ in 0..20 {
+        bodies(&spool).await;
+    }
+    assert!(seen.lock().unwrap().is_empty(), "it may be restored yet");
 
     sender.send_replace(snapshot(&[source("s", "arpoone")]));
     let mut depth = spool.depth.clone();
     depth.wait_for(|depth| depth.requests == 1).await.unwrap();
     assert_eq!(bodies(&spool).await, ["disabled-1"]);
     assert!(!spool.is_stalled());
-    spool.put(fake::request("s", "d")).await.unwrap();
+    spool.keep(fake::request("s", "d")).await.unwrap();
     depth
         .wait_for(|depth| depth.next == 5 && depth.requests == 1)
         .await
@@ -123,4 +144,37 @@ async fn it_waits_for_postgres_and_goes_on_with_what_comes() {
         .count();
     assert_eq!(tried, 1, "what stays does not go with every batch");
     running.abort();
+}
+
+fn slowly(request: &Request) -> Outcome {
+    std::thread::sleep(Duration::from_millis(3));
+    as_told(request)
+}
+
+/// However long a round takes, and however soon what stays is due again.
+#[actix::test]
+async fn a_round_reaches_its_end_before_the_next_begins() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut requests: Vec<String> = (0..40).map(|n| format!("disabled-{n}")).collect();
+    requests.push("a".to_owned());
+    let expected: Vec<_> = requests.iter().map(String::as_str).collect();
+    let spool = spool(folder.path(), &expected).await;
+    let (pipeline, seen) = testing::pipeline(slowly, Duration::from_secs(5));
+    let (_sender, receiver) = watch::channel(snapshot(&[source("s", "arpoone")]));
+    let one = ReadLimits {
+        requests: 1,
+        ..LIMITS
+    };
+    let rests = Backoff::between(Duration::ZERO, Duration::ZERO);
+    let rounds = drain::rounds(spool.clone(), pipeline, receiver, one, rests);
+    let running = tokio::spawn(rounds);
+    let mut depth = spool.depth.clone();
+    let end = depth.wait_for(|depth| depth.requests == 40);
+    let end = tokio::time::timeout(Duration::from_secs(30), end).await;
+    end.expect("the end is reached").unwrap();
+    running.abort();
+    let seen = seen.lock().unwrap();
+    let seen: Vec<_> = seen.iter().map(|request| &request.body[..]).collect();
+    let expected: Vec<_> = expected.iter().map(|body| body.as_bytes()).collect();
+    assert_eq!(seen[..expected.len()], expected);
 }

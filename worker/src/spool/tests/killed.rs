@@ -24,7 +24,7 @@ async fn writes_until_it_is_killed() {
         let puts = (0..8).map(|lane| {
             let id = format!("{round}-{number}-{lane}");
             let body = format!("{id} {}", "x".repeat(1_000));
-            let put = spool.put(fake::request("s", &body));
+            let put = spool.keep(fake::request("s", &body));
             async move { put.await.map(|()| id) }
         });
         for id in futures_util::future::join_all(puts).await {

@@ -9,7 +9,7 @@ async fn fill(spool: &Spool, body: usize) -> u64 {
     let body = "x".repeat(body);
     for source in ["a", "b"] {
         loop {
-            let puts = (0..64).map(|_| spool.put(fake::request(source, &body)));
+            let puts = (0..64).map(|_| spool.keep(fake::request(source, &body)));
             let answers = futures_util::future::join_all(puts).await;
             if answers.contains(&Err(Unspooled::Full)) {
                 break;
@@ -77,7 +77,7 @@ async fn room_is_used_again_and_given_back_when_nothing_is_left() {
     delete(&spool, 0..spool.depth().next).await;
     let (empty, _) = size(folder.path());
     assert!(empty < 1 << 20, "{empty} bytes of nothing");
-    spool.put(fake::request("a", "again")).await.unwrap();
+    spool.keep(fake::request("a", "again")).await.unwrap();
     drop(spool);
     assert_eq!(bodies(&reopen(folder.path())).await, ["again"]);
 }
