@@ -30,6 +30,7 @@ pub(super) fn budget() -> Budget {
         requests: 1,
         bytes: 1 << 10,
         share: 100,
+        wire: 1 << 10,
     })
 }
 
