@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 /// Longer than a commit takes.
 const COMMITTED: Duration = Duration::from_millis(200);
 
+/// Pushes wait out the worker's patience of 20 s, and what came behind them its own.
+const SETTLED: Duration = Duration::from_secs(90);
+
 /// How events come to the worker.
 const ENTRIES: [Link; 3] = [Link::Webhooks, Link::Pushes, Link::Stream];
 
@@ -76,8 +79,10 @@ impl Rig {
             if pending == 0.0 && spooled > 0.0 {
                 return Ok(());
             }
-            if started.elapsed() >= DRAIN {
-                bail!("{spooled} requests are spooled and {pending} wait {DRAIN:?} after the last");
+            if started.elapsed() >= SETTLED {
+                bail!(
+                    "{spooled} requests are spooled and {pending} wait {SETTLED:?} after the last"
+                );
             }
             thread::sleep(TICK);
         }
