@@ -11,14 +11,9 @@ use super::*;
 const FOLDER: &str = "TIDINGS_TEST_SPOOL";
 const ROUNDS: usize = 6;
 
-/// Not a test: the process that is killed. It prints what it was acknowledged.
-#[tokio::test]
-#[ignore = "started by the test below"]
-async fn writes_until_it_is_killed() {
-    let Some(folder) = std::env::var_os(FOLDER) else {
-        return;
-    };
-    let spool = reopen(Path::new(&folder));
+/// The process that is killed: it prints what it was acknowledged.
+async fn write_until_killed(folder: &Path) {
+    let spool = reopen(folder);
     let round = spool.depth().requests;
     for number in 0.. {
         let puts = (0..8).map(|lane| {
@@ -33,14 +28,18 @@ async fn writes_until_it_is_killed() {
     }
 }
 
+/// Started anew by itself, with a folder, it is the process.
 #[tokio::test]
 async fn what_was_acknowledged_survives_sigkill() {
+    if let Some(folder) = std::env::var_os(FOLDER) {
+        return write_until_killed(Path::new(&folder)).await;
+    }
     let folder = tempfile::tempdir().unwrap();
     let mut acknowledged = HashSet::new();
     for round in 1..=ROUNDS {
         let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["--ignored", "--exact", "--nocapture"])
-            .arg("spool::tests::killed::writes_until_it_is_killed")
+            .args(["--exact", "--nocapture"])
+            .arg("spool::tests::killed::what_was_acknowledged_survives_sigkill")
             .env(FOLDER, folder.path())
             .stdout(Stdio::piped())
             .spawn()
