@@ -58,8 +58,18 @@ pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
         .set_buckets_for_metric(Matcher::Full(BATCH_REQUESTS.to_owned()), &REQUEST_COUNTS)?
         .install_recorder()?;
     describe();
-    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    begin();
     Ok(handle)
+}
+
+/// Series that are moved rather than set are there from the start: whoever reads one
+/// before anything has happened reads zero, and `rate()` sees the first step too.
+fn begin() {
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    for name in [DATABASE_UP, GRPC_CONNECTIONS, PUSH_STREAMS] {
+        gauge!(name).set(0.0);
+    }
+    counter!(GRPC_REFUSED).absolute(0);
 }
 
 fn describe() {

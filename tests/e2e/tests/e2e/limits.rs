@@ -226,11 +226,15 @@ fn beyond_its_connections_grpc_is_closed_at_once() -> Result<()> {
                 Ok((metrics::gauge(worker.http, name)? == connections).then_some(()))
             })
         };
+        let refused =
+            || metrics::gauge(worker.http, "tidings_worker_grpc_connections_refused_total");
+        // Nobody has come yet, and both say so.
+        ensure!(metrics::gauge(worker.http, name)? == 0.0);
+        ensure!(refused()? == 0.0);
         let held = [Wire::to(worker.grpc)?, Wire::to(worker.grpc)?];
         open(2.0)?;
         ensure!(Wire::to(worker.grpc)?.rest()?.is_empty());
-        let refused = metrics::gauge(worker.http, "tidings_worker_grpc_connections_refused_total")?;
-        ensure!(refused == 1.0, "{refused}");
+        ensure!(refused()? == 1.0);
         drop(held);
         open(0.0)?;
         let _held = Wire::to(worker.grpc)?;
