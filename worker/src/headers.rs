@@ -5,7 +5,7 @@
 //! - `receipt-id`, `url-token` and `lease-epoch` are the worker's to say: a client's own
 //!   are dropped.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use uuid::Uuid;
 
@@ -59,26 +59,58 @@ impl Headers {
     /// What is the same for every request of one connection, written once.
     pub(crate) fn template(&self) -> Template {
         let object = self.to_json();
-        Template {
-            members: object
-                .strip_prefix('{')
-                .and_then(|rest| rest.strip_suffix('}'))
-                .unwrap_or_default()
-                .to_owned(),
-        }
+        let rest = match object.strip_prefix('{') {
+            Some(members) if !self.0.is_empty() => format!(",{members}"),
+            _ => "}".to_owned(),
+        };
+        Template { rest: rest.into() }
     }
 }
 
 /// Headers that lack only the receipt id.
 #[derive(Clone, Debug)]
 pub(crate) struct Template {
-    members: String,
+    /// What follows the receipt id.
+    rest: Arc<str>,
 }
 
 impl Template {
-    pub(crate) fn with_receipt(&self, id: Uuid) -> String {
-        let comma = if self.members.is_empty() { "" } else { "," };
-        format!(r#"{{"{RECEIPT_ID}":"{id}"{comma}{}}}"#, self.members)
+    pub(crate) fn with_receipt(&self, id: Uuid) -> HeaderText {
+        HeaderText {
+            own: format!(r#"{{"{RECEIPT_ID}":"{id}""#),
+            shared: self.rest.clone(),
+        }
+    }
+}
+
+/// The headers of one request, a JSON object. Thousands of events of one push stream hold
+/// its headers once.
+#[derive(Clone, Debug)]
+pub(crate) struct HeaderText {
+    own: String,
+    shared: Arc<str>,
+}
+
+impl HeaderText {
+    /// Bytes of it as it is written.
+    pub(crate) fn len(&self) -> usize {
+        self.own.len() + self.shared.len()
+    }
+}
+
+impl fmt::Display for HeaderText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.own)?;
+        f.write_str(&self.shared)
+    }
+}
+
+impl From<String> for HeaderText {
+    fn from(object: String) -> Self {
+        Self {
+            own: object,
+            shared: Arc::default(),
+        }
     }
 }
 
@@ -121,7 +153,7 @@ mod tests {
         assert_eq!(json(&headers), json!({}));
         headers.set_url_token("secret".to_owned());
         let id = Uuid::now_v7();
-        let text = headers.template().with_receipt(id);
+        let text = headers.template().with_receipt(id).to_string();
         assert_eq!(
             serde_json::from_str::<Value>(&text).unwrap(),
             json!({"receipt-id": id.to_string(), "url-token": "secret"})
@@ -129,8 +161,17 @@ mod tests {
     }
 
     #[test]
+    fn the_events_of_a_stream_hold_its_headers_once() {
+        let template = Headers::fold([("authorization", b"secret".as_slice())]).template();
+        let [one, other] = [Uuid::nil(), Uuid::max()].map(|id| template.with_receipt(id));
+        assert!(Arc::ptr_eq(&one.shared, &other.shared));
+        assert_eq!(one.to_string().len(), one.len());
+    }
+
+    #[test]
     fn a_receipt_id_alone_is_an_object_too() {
         let text = Headers::default().template().with_receipt(Uuid::nil());
+        let text = text.to_string();
         assert_eq!(
             serde_json::from_str::<Value>(&text).unwrap(),
             json!({"receipt-id": Uuid::nil().to_string()})

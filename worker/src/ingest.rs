@@ -1,7 +1,12 @@
 //! `tidings.ingest_batch` on one connection, opened when it is first needed and
 //! anew whenever it fails.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    fmt::{self, Write as _},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
@@ -108,7 +113,7 @@ fn limit(statement_timeout: Duration, unanswered: u32) -> Duration {
 async fn ingest_batch(session: &Session, requests: &[Request]) -> Result<Vec<Receipt>, Failure> {
     let sources: Vec<&str> = requests.iter().map(|r| r.source.as_ref()).collect();
     let bodies: Vec<&[u8]> = requests.iter().map(|r| r.body.as_ref()).collect();
-    let headers: Vec<Json<'_>> = requests.iter().map(|r| Json(&r.headers)).collect();
+    let headers: Vec<Json<_>> = requests.iter().map(|r| Json(&r.headers)).collect();
     let params: [Param<'_>; 3] = [
         (&sources, Type::TEXT_ARRAY),
         (&bodies, Type::BYTEA_ARRAY),
@@ -137,14 +142,14 @@ fn receipt(row: &tokio_postgres::Row) -> Result<Receipt, Failure> {
 
 /// JSON text as a `jsonb` parameter, without parsing it here.
 #[derive(Debug)]
-pub(crate) struct Json<'a>(pub(crate) &'a str);
+pub(crate) struct Json<T>(pub(crate) T);
 
-impl ToSql for Json<'_> {
+impl<T: fmt::Display + fmt::Debug> ToSql for Json<T> {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
         /// Of the binary form of `jsonb`: this byte, then the text.
         const VERSION: u8 = 1;
         out.extend_from_slice(&[VERSION]);
-        out.extend_from_slice(self.0.as_bytes());
+        write!(out, "{}", self.0)?;
         Ok(IsNull::No)
     }
 

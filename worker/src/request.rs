@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::headers::HeaderText;
+
 /// One request of a provider, as the extension is to see it.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
@@ -11,7 +13,7 @@ pub(crate) struct Request {
     /// The bytes as received: they are what a signature covers.
     pub(crate) body: Bytes,
     /// A JSON object of header names in lower case, with the receipt id.
-    pub(crate) headers: String,
+    pub(crate) headers: HeaderText,
 }
 
 impl Request {
@@ -107,7 +109,7 @@ pub(crate) mod fake {
         Request {
             source: source.into(),
             body: Bytes::copy_from_slice(body.as_bytes()),
-            headers: "{}".to_owned(),
+            headers: "{}".to_owned().into(),
         }
     }
 

@@ -120,7 +120,7 @@ impl Spool {
         let entry = Entry {
             received: now(),
             source,
-            headers,
+            headers: headers.to_string(),
             body,
         };
         let result = self.ask(|reply| Ask::Put(entry, share, reply)).await;

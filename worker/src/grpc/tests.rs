@@ -192,7 +192,7 @@ async fn pushwoosh_grpc_every_uuid_is_answered() {
         seen.iter()
             .all(|request| request.source.as_ref() == "found")
     );
-    let ids: std::collections::HashSet<_> = seen.iter().map(|r| r.headers.clone()).collect();
+    let ids: std::collections::HashSet<_> = seen.iter().map(|r| r.headers.to_string()).collect();
     assert_eq!(ids.len(), 50, "one receipt an event");
 }
 

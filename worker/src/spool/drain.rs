@@ -139,7 +139,7 @@ fn request(entry: &Entry) -> Request {
     Request {
         source: entry.source.clone(),
         body: entry.body.clone(),
-        headers: entry.headers.clone(),
+        headers: entry.headers.clone().into(),
     }
 }
 

@@ -86,7 +86,7 @@ async fn a_duplicate_is_progress() {
 }
 
 fn fences(request: &Request) -> Outcome {
-    let headers: serde_json::Value = serde_json::from_str(&request.headers).unwrap();
+    let headers: serde_json::Value = serde_json::from_str(&request.headers.to_string()).unwrap();
     assert_eq!(headers["lease-epoch"], EPOCH.to_string());
     Ok(Receipt {
         verdict: Verdict::Fenced,
