@@ -210,10 +210,11 @@ impl Limits {
     fn settings(self, scope: Scope) -> String {
         let (set, local) = (scope.set(), scope.is_local());
         let (statement, lock) = (self.statement.as_millis(), self.lock.as_millis());
-        // A transaction says its isolation when it begins.
-        let isolation = match scope {
+        let of_scope = match scope {
             Scope::Session => "set default_transaction_isolation = 'read committed'; ",
-            Scope::Transaction => "",
+            // It has said its isolation when it began. Its statements and its commit are sent
+            // at once: one that is left open has lost its worker, and holds locks.
+            Scope::Transaction => "set local idle_in_transaction_session_timeout = '10s'; ",
         };
         let commit = if self.replicated {
             // `off` would acknowledge what a crash of the server can lose; every other
@@ -227,7 +228,7 @@ impl Limits {
         };
         format!(
             "{set} client_min_messages = warning; {set} statement_timeout = {statement}; \
-             {set} lock_timeout = {lock}; {isolation}{commit}"
+             {set} lock_timeout = {lock}; {of_scope}{commit}"
         )
     }
 }
