@@ -80,10 +80,10 @@ impl SpoolFile {
         let path = folder.join(FILE);
         match mode {
             Mode::Create => match DirBuilder::new().mode(0o700).create(folder) {
-                Err(error) if error.kind() != ErrorKind::AlreadyExists => {
-                    return Err(unusable(error));
-                }
-                _ => {}
+                // Else the folder may be gone after a power cut, with all that is in it.
+                Ok(()) => sync(parent(folder)).map_err(unusable)?,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(unusable(error)),
             },
             Mode::Existing if path.try_exists().map_err(unusable)? => {}
             Mode::Existing => return Err(absent()),
@@ -346,8 +346,19 @@ fn make(folder: &Path, path: &Path) -> Result<(), SpoolError> {
     };
     fill().map_err(|error| SpoolError::of(path, error))?;
     std::fs::rename(&unfinished, path).map_err(unusable)?;
-    let folder = File::open(folder).map_err(unusable)?;
-    folder.sync_all().map_err(unusable)
+    sync(folder).map_err(unusable)
+}
+
+/// What was made in the folder stays in it.
+fn sync(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
+}
+
+fn parent(folder: &Path) -> &Path {
+    match folder.parent() {
+        Some(parent) if parent != Path::new("") => parent,
+        _ => Path::new("."),
+    }
 }
 
 /// `thorough` reads every page, also where the file was closed in good order.
@@ -389,6 +400,12 @@ fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, SpoolError>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_made_in_one_that_has_no_name() {
+        assert_eq!(parent(Path::new("spool")), Path::new("."));
+        assert_eq!(parent(Path::new("/var/spool")), Path::new("/var"));
+    }
 
     #[test]
     fn what_panics_at_its_end_is_let_go_all_the_same() {
