@@ -19,20 +19,51 @@ use crate::{
     store::Commit,
 };
 
-struct Lane {
-    answer: fn(&Request) -> Outcome,
+/// Where the log of this thread goes meanwhile.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let to = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || to.clone())
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Lane<F> {
+    answer: F,
     seen: Arc<Mutex<Vec<Request>>>,
 }
 
-impl Actor for Lane {
+impl<F: Fn(&[Request]) -> Vec<Outcome> + Unpin + 'static> Actor for Lane<F> {
     type Context = Context<Self>;
 }
 
-impl Handler<Commit> for Lane {
+impl<F: Fn(&[Request]) -> Vec<Outcome> + Unpin + 'static> Handler<Commit> for Lane<F> {
     type Result = Vec<Outcome>;
 
     fn handle(&mut self, commit: Commit, _: &mut Self::Context) -> Self::Result {
-        let outcomes = commit.requests.iter().map(self.answer).collect();
+        let outcomes = (self.answer)(&commit.requests);
         self.seen.lock().unwrap().extend(commit.requests);
         outcomes
     }
@@ -41,6 +72,15 @@ impl Handler<Commit> for Lane {
 /// A pipeline that answers as told, and what it has been given.
 pub(crate) fn pipeline(
     answer: fn(&Request) -> Outcome,
+    patience: Duration,
+) -> (Pipeline, Arc<Mutex<Vec<Request>>>) {
+    let all = move |requests: &[Request]| requests.iter().map(answer).collect();
+    pipeline_of_batches(all, patience)
+}
+
+/// The same, with an answer for each batch.
+pub(crate) fn pipeline_of_batches(
+    answer: impl Fn(&[Request]) -> Vec<Outcome> + Unpin + 'static,
     patience: Duration,
 ) -> (Pipeline, Arc<Mutex<Vec<Request>>>) {
     let seen = Arc::default();

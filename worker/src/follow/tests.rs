@@ -301,30 +301,10 @@ async fn a_server_that_says_nothing_before_the_first_event_is_connected() {
     fixture.until("events", |f| f.events() == [id(1)]).await;
 }
 
-/// Where the log goes meanwhile.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl std::io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[actix::test]
 async fn ppoppo_security_page() {
-    let log = Log::default();
-    let to = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_writer(move || to.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
+    let log = crate::testing::Log::default();
+    let _guard = log.listen();
 
     // Servers that repeat what they are sent.
     let tokens = TokenEndpoint::start(|asked| match asked.number {
@@ -349,7 +329,7 @@ async fn ppoppo_security_page() {
     fixture.until("events", |f| f.events() == [id(1)]).await;
     fixture.stop().await;
 
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     for said in ["UNAUTHENTICATED: Bearer (hidden)", "(hidden) may not"] {
         assert!(log.contains(said), "{log}");
     }

@@ -187,6 +187,7 @@ pub(super) async fn rounds(
     // The last key looked at in this round; when what stays is looked at again.
     let (mut after, mut again) = (None, None);
     let (mut blocked, mut drained) = (0, 0);
+    let mut now = limits;
     loop {
         let more =
             |depth: &Depth| depth.requests > 0 && after.is_none_or(|after| depth.next > after + 1);
@@ -207,7 +208,7 @@ pub(super) async fn rounds(
         if snapshot.wait_for(is_ready).await.is_err() {
             return;
         }
-        let went = match batch(&spool, &pipeline, after, limits).await {
+        let went = match batch(&spool, &pipeline, after, now).await {
             // Perhaps it is these requests, and not Postgres: those behind them are next.
             Ok(Went::Blocked(last, requests)) if blocked >= MOST_BLOCKED => {
                 Went::On(last, 0, requests)
@@ -222,6 +223,7 @@ pub(super) async fn rounds(
             Went::On(last, done, stays) => {
                 pauses.reset();
                 (after, blocked) = (Some(last), 0);
+                now = limits;
                 drained += done;
                 if stays > 0 && again.is_none() {
                     again = Some(Instant::now() + rests.pause());
@@ -233,7 +235,11 @@ pub(super) async fn rounds(
                 }
             }
             Went::Through => after = depth.borrow().next.checked_sub(1),
-            Went::Blocked(..) => {
+            Went::Blocked(_, requests) => {
+                // One that is slow by itself holds up those beside it: the fewer, the better.
+                if requests > 0 {
+                    now.requests = (requests / 2).max(1);
+                }
                 blocked += 1;
                 sleep(pauses.pause()).await;
             }
@@ -248,10 +254,33 @@ pub(super) struct Drained {
     pub(super) stays: usize,
     /// Postgres stopped taking requests before the end.
     pub(super) blocked: bool,
+    /// The largest batch of which nothing passed, though others did.
+    passed_over: usize,
 }
 
-/// Drains once, from the oldest to the newest.
+/// Drains once, from the oldest to the newest; and what was passed over again, by halves,
+/// for one that is slow by itself holds up those beside it.
 pub(super) async fn once(
+    spool: &Spool,
+    pipeline: &Pipeline,
+    limits: ReadLimits,
+) -> Result<Drained, SpoolError> {
+    let mut drained = round(spool, pipeline, limits).await?;
+    let (mut blocked, mut passed_over) = (drained.blocked, drained.passed_over);
+    while passed_over > 1 && !blocked {
+        let half = ReadLimits {
+            requests: passed_over / 2,
+            ..limits
+        };
+        let again = round(spool, pipeline, half).await?;
+        drained.done += again.done;
+        drained.stays = drained.stays.saturating_sub(again.done);
+        (blocked, passed_over) = (again.blocked, again.passed_over);
+    }
+    Ok(drained)
+}
+
+async fn round(
     spool: &Spool,
     pipeline: &Pipeline,
     limits: ReadLimits,
@@ -269,6 +298,7 @@ pub(super) async fn once(
             Went::Blocked(last, requests) if !drained.blocked => {
                 (after, drained.blocked) = (Some(last), true);
                 drained.stays += requests;
+                drained.passed_over = drained.passed_over.max(requests);
             }
             Went::Through | Went::Blocked(..) => return Ok(drained),
         }

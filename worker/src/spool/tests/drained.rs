@@ -178,3 +178,61 @@ async fn a_round_reaches_its_end_before_the_next_begins() {
     let expected: Vec<_> = expected.iter().map(|body| body.as_bytes()).collect();
     assert_eq!(seen[..expected.len()], expected);
 }
+
+/// Nothing of a batch with one that is slow comes in time.
+fn none_beside_a_slow_one(requests: &[Request]) -> Vec<Outcome> {
+    let answer = match requests.iter().any(|request| request.body == "slow") {
+        true => away,
+        false => as_told,
+    };
+    requests.iter().map(answer).collect()
+}
+
+const EIGHT: ReadLimits = ReadLimits {
+    requests: 8,
+    bytes: 1 << 20,
+};
+
+#[actix::test]
+async fn those_beside_one_that_is_slow_are_drained() {
+    tokio::time::pause();
+    let folder = tempfile::tempdir().unwrap();
+    let requests = [&["a", "slow", "b"][..], &["c"; 20]].concat();
+    let spool = spool(folder.path(), &requests).await;
+    let enough = Arc::new(tokio::sync::Notify::new());
+    let (batches, told) = (std::cell::Cell::new(0), Arc::clone(&enough));
+    let answer = move |requests: &[Request]| {
+        batches.set(batches.get() + 1);
+        if batches.get() == 200 {
+            told.notify_one();
+        }
+        none_beside_a_slow_one(requests)
+    };
+    let (pipeline, _) = testing::pipeline_of_batches(answer, Duration::from_secs(5));
+    let (_sender, receiver) = watch::channel(snapshot(&[source("s", "arpoone")]));
+    let rests = Backoff::between(Duration::ZERO, Duration::ZERO);
+    let rounds = drain::rounds(spool.clone(), pipeline, receiver, EIGHT, rests);
+    let running = tokio::spawn(rounds);
+    let mut depth = spool.depth.clone();
+    tokio::select! {
+        end = depth.wait_for(|depth| depth.requests == 1) => drop(end.unwrap()),
+        () = enough.notified() => panic!("the same ones for ever"),
+    }
+    running.abort();
+    assert_eq!(bodies(&spool).await, ["slow"]);
+}
+
+#[actix::test]
+async fn those_beside_one_that_is_slow_are_drained_by_the_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let requests = [&["a", "slow", "b"][..], &["c"; 20]].concat();
+    let spool = spool(folder.path(), &requests).await;
+    let patience = Duration::from_secs(5);
+    let (pipeline, _) = testing::pipeline_of_batches(none_beside_a_slow_one, patience);
+    let drained = drain::once(&spool, &pipeline, EIGHT).await.unwrap();
+    assert_eq!(
+        (drained.done, drained.stays, drained.blocked),
+        (22, 1, false)
+    );
+    assert_eq!(bodies(&spool).await, ["slow"]);
+}
