@@ -1,6 +1,6 @@
 //! The file of a spool, damaged: it is refused with a reason, or read; and what is read
-//! is what was put there, to the byte. The library below may panic at what contradicts
-//! itself: that must not get out.
+//! is what was put there, to the byte; an entry that is not is known as damaged. The
+//! library below may panic at what contradicts itself: that must not get out.
 //!
 //! An input is a list of damages, done to one of several moments of a real file:
 //! bytes overwritten, a page of another moment or place, a page of zeros, an end cut off
@@ -87,11 +87,15 @@ fn read(bytes: &[u8]) -> Result<Entries, String> {
     let file = SpoolFile::open(folder.path(), Mode::Existing).map_err(told)?;
     let mut entries = Vec::new();
     let scanned = file.scan(None, |key, bytes| {
-        entries.push((key, bytes.to_vec()));
-        Entry::decode(bytes).map(|_| true)
+        if Entry::decode(bytes).is_some() {
+            entries.push((key, bytes.to_vec()));
+        }
+        true
     });
     scanned.map_err(told)?;
-    file.oldest().map_err(told)?;
+    let oldest = file.oldest(0).map_err(told)?;
+    let first = entries.first().map(|(key, _)| *key);
+    assert_eq!(oldest.map(|(key, _)| key), first, "the oldest whole one");
     let names = file.names().map_err(told)?;
     assert!(
         names.iter().all(|name| name == "sms" || name == "push"),

@@ -3,7 +3,9 @@
 //! - A commit returns after fsync, in two phases: the second only marks as current what
 //!   the first has brought to the disk. So a torn last write is a commit that was never
 //!   answered, and damage to an earlier one is found rather than stepped over.
-//! - Opening reads every page and its checksum.
+//! - Opening reads every page and its checksum. A page that does not match is damage to
+//!   the file. What is damaged while it is open, or was before its page was last written,
+//!   an entry's own checksum tells: it is stepped over, and stays where it is.
 //! - The file is made under another name and renamed when it is whole: an empty or
 //!   foreign one in its place is damage, never a new spool.
 //! - Nobody but its owner can read it: it holds URL tokens and Authorization values.
@@ -19,7 +21,7 @@ use std::{
 
 use redb::{
     Builder, Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    TableDefinition,
+    TableDefinition, WriteTransaction,
 };
 
 use crate::{
@@ -36,7 +38,10 @@ const REQUESTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("requests
 /// Of the sources whose webhooks are taken.
 const NAMES: TableDefinition<'_, &str, ()> = TableDefinition::new("names");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const FORMAT: (&str, u64) = ("format", 1);
+/// The second one has entries with checksums.
+const FORMAT: (&str, u64) = ("format", 2);
+/// Read as it is; the first put makes it the second.
+const FIRST_FORMAT: u64 = 1;
 const CACHE: usize = 16 << 20;
 /// An empty file that is larger is made smaller.
 const LARGE: u64 = 16 << 20;
@@ -59,7 +64,21 @@ pub struct Change {
     pub names: Option<BTreeSet<String>>,
 }
 
-/// One read's limits; it holds at least one entry, if there is one.
+/// What was deleted: its source, unless it was damaged, and its size.
+pub type Deleted = (Option<String>, u64);
+
+/// What one read found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    /// Those that are whole, with their keys, in order.
+    pub entries: Vec<(u64, Entry)>,
+    /// The keys of those that are not.
+    pub damaged: Vec<u64>,
+    /// The last key that was looked at; `None` where there is nothing.
+    pub last: Option<u64>,
+}
+
+/// One read's limits; it looks at one entry at least, if there is one.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadLimits {
     pub requests: usize,
@@ -141,16 +160,12 @@ impl SpoolFile {
         SpoolError::of(&self.path, error)
     }
 
-    fn damaged(&self) -> SpoolError {
-        damaged(&self.path, "an entry cannot be read")
-    }
-
-    /// Returns after fsync, with the source and size of each entry that was deleted.
-    pub fn apply(&self, change: &Change) -> Result<Vec<(String, u64)>, SpoolError> {
+    /// Returns after fsync, with what was deleted.
+    pub fn apply(&self, change: &Change) -> Result<Vec<Deleted>, SpoolError> {
         guarded(&self.path, || self.write(change))
     }
 
-    fn write(&self, change: &Change) -> Result<Vec<(String, u64)>, SpoolError> {
+    fn write(&self, change: &Change) -> Result<Vec<Deleted>, SpoolError> {
         let mut deleted = Vec::new();
         let transaction = begin(self.database()?).map_err(|e| self.failed(e))?;
         {
@@ -161,12 +176,15 @@ impl SpoolFile {
                 let inserted = requests.insert(key, value.as_slice());
                 inserted.map_err(|e| self.failed(e))?;
             }
+            if !change.puts.is_empty() {
+                renew_format(&transaction).map_err(|e| self.failed(e))?;
+            }
             for key in &change.deletes {
                 let removed = requests.remove(key).map_err(|e| self.failed(e))?;
                 if let Some(removed) = removed {
                     let bytes = removed.value();
-                    let (_, source) = origin(bytes).ok_or_else(|| self.damaged())?;
-                    deleted.push((source.to_owned(), bytes.len() as u64));
+                    let source = origin(bytes).map(|(_, source)| source.to_owned());
+                    deleted.push((source, bytes.len() as u64));
                 }
             }
             if let Some(names) = &change.names {
@@ -189,7 +207,7 @@ impl SpoolFile {
         let mut found = false;
         self.scan(key.checked_sub(1), |_, _| {
             found = true;
-            Some(false)
+            false
         })?;
         if !found {
             return Ok(());
@@ -206,32 +224,32 @@ impl SpoolFile {
         })
     }
 
-    /// The oldest entries whose keys are greater than `after`, in order.
-    pub fn read(
-        &self,
-        after: Option<u64>,
-        limits: ReadLimits,
-    ) -> Result<Vec<(u64, Entry)>, SpoolError> {
-        let mut entries: Vec<(u64, Entry)> = Vec::new();
-        let mut bytes = 0;
+    /// The oldest entries whose keys are greater than `after`.
+    pub fn read(&self, after: Option<u64>, limits: ReadLimits) -> Result<Batch, SpoolError> {
+        let mut batch = Batch::default();
+        let (mut requests, mut bytes) = (0, 0);
         self.scan(after, |key, value| {
+            requests += 1;
             bytes += value.len();
-            let fits = entries.len() < limits.requests && bytes <= limits.bytes;
-            if !fits && !entries.is_empty() {
-                return Some(false);
+            let fits = requests <= limits.requests && bytes <= limits.bytes;
+            if !fits && batch.last.is_some() {
+                return false;
             }
-            entries.push((key, Entry::decode(value)?));
-            Some(true)
+            batch.last = Some(key);
+            match Entry::decode(value) {
+                Some(entry) => batch.entries.push((key, entry)),
+                None => batch.damaged.push(key),
+            }
+            true
         })?;
-        Ok(entries)
+        Ok(batch)
     }
 
-    /// Shows every entry after a key, in order, until `each` has seen enough; `None` of
-    /// it means damage.
+    /// Shows every entry after a key, in order, until `each` has seen enough.
     pub fn scan(
         &self,
         after: Option<u64>,
-        each: impl FnMut(u64, &[u8]) -> Option<bool>,
+        each: impl FnMut(u64, &[u8]) -> bool,
     ) -> Result<(), SpoolError> {
         guarded(&self.path, || self.walk(after, each))
     }
@@ -239,7 +257,7 @@ impl SpoolFile {
     fn walk(
         &self,
         after: Option<u64>,
-        mut each: impl FnMut(u64, &[u8]) -> Option<bool>,
+        mut each: impl FnMut(u64, &[u8]) -> bool,
     ) -> Result<(), SpoolError> {
         let transaction = self.database()?.begin_read().map_err(|e| self.failed(e))?;
         let requests = transaction
@@ -252,19 +270,19 @@ impl SpoolFile {
         };
         for row in requests.range(from..).map_err(|e| self.failed(e))? {
             let (key, value) = row.map_err(|e| self.failed(e))?;
-            if !each(key.value(), value.value()).ok_or_else(|| self.damaged())? {
+            if !each(key.value(), value.value()) {
                 break;
             }
         }
         Ok(())
     }
 
-    /// When the oldest entry came.
-    pub fn oldest(&self) -> Result<Option<u64>, SpoolError> {
+    /// The oldest whole entry of those from a key on: its key, and when it came.
+    pub fn oldest(&self, from: u64) -> Result<Option<(u64, u64)>, SpoolError> {
         let mut oldest = None;
-        self.scan(None, |_, value| {
-            oldest = Some(origin(value)?.0);
-            Some(false)
+        self.scan(from.checked_sub(1), |key, value| {
+            oldest = origin(value).map(|(received, _)| (key, received));
+            oldest.is_none()
         })?;
         Ok(oldest)
     }
@@ -323,7 +341,7 @@ fn builder() -> Builder {
     builder
 }
 
-fn begin(database: &Database) -> Result<redb::WriteTransaction, redb::Error> {
+fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
     let mut transaction = database.begin_write()?;
     transaction.set_durability(Durability::Immediate)?;
     transaction.set_two_phase_commit(true);
@@ -361,6 +379,16 @@ fn parent(folder: &Path) -> &Path {
     }
 }
 
+/// A worker that does not know checksums is not to take such entries for damage.
+fn renew_format(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    let mut meta = transaction.open_table(META)?;
+    let format = meta.get(FORMAT.0)?.map(|format| format.value());
+    if format != Some(FORMAT.1) {
+        meta.insert(FORMAT.0, FORMAT.1)?;
+    }
+    Ok(())
+}
+
 /// `thorough` reads every page, also where the file was closed in good order.
 fn load(path: &Path, thorough: bool) -> Result<Database, SpoolError> {
     let length = std::fs::metadata(path).map_err(|e| SpoolError::unusable(path, e))?;
@@ -370,7 +398,7 @@ fn load(path: &Path, thorough: bool) -> Result<Database, SpoolError> {
     guarded(path, || {
         let opened = open(path, thorough);
         let (database, format) = opened.map_err(|error| SpoolError::of(path, error))?;
-        if format == Some(FORMAT.1) {
+        if [Some(FIRST_FORMAT), Some(FORMAT.1)].contains(&format) {
             return Ok(database);
         }
         let known = FORMAT.1;
@@ -400,6 +428,106 @@ fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, SpoolError>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::entry::first_form;
+
+    const ALL: ReadLimits = ReadLimits {
+        requests: usize::MAX,
+        bytes: usize::MAX,
+    };
+
+    fn entry(body: &'static str) -> Entry {
+        Entry {
+            received: 1_767_225_600_000,
+            source: "sms".into(),
+            headers: "{}".to_owned(),
+            body: body.into(),
+        }
+    }
+
+    fn put(key: u64, value: Vec<u8>) -> Change {
+        Change {
+            puts: vec![(key, value)],
+            ..Change::default()
+        }
+    }
+
+    /// Says of itself what it is told, as another version would; with one entry.
+    fn file_of_format(folder: &Path, format: u64, value: &[u8]) {
+        let file = SpoolFile::open(folder, Mode::Create).unwrap();
+        let transaction = begin(file.database().unwrap()).unwrap();
+        let mut meta = transaction.open_table(META).unwrap();
+        meta.insert(FORMAT.0, format).unwrap();
+        let mut requests = transaction.open_table(REQUESTS).unwrap();
+        requests.insert(0, value).unwrap();
+        drop((meta, requests));
+        transaction.commit().unwrap();
+    }
+
+    fn format(file: &SpoolFile) -> u64 {
+        let transaction = file.database().unwrap().begin_read().unwrap();
+        let meta = transaction.open_table(META).unwrap();
+        meta.get(FORMAT.0).unwrap().unwrap().value()
+    }
+
+    #[test]
+    fn a_file_of_the_first_format_is_read_and_becomes_the_second() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (entry("old"), entry("new"));
+        file_of_format(folder.path(), 1, &first_form(&old));
+        let file = SpoolFile::open(folder.path(), Mode::Existing).unwrap();
+        let batch = file.read(None, ALL).unwrap();
+        assert_eq!(batch.entries, [(0, old.clone())]);
+        assert_eq!(format(&file), 1, "an older one may have it back untouched");
+        file.apply(&put(1, new.encode())).unwrap();
+        assert_eq!(format(&file), 2);
+        drop(file);
+        let file = SpoolFile::open(folder.path(), Mode::Existing).unwrap();
+        let batch = file.read(None, ALL).unwrap();
+        assert_eq!(batch.entries, [(0, old), (1, new)]);
+        let deletes = vec![0, 1];
+        let change = Change {
+            deletes,
+            ..Change::default()
+        };
+        let sources: Vec<_> = file.apply(&change).unwrap();
+        let sources: Vec<_> = sources.into_iter().map(|(source, _)| source).collect();
+        assert_eq!(sources, [Some("sms".to_owned()), Some("sms".to_owned())]);
+    }
+
+    #[test]
+    fn a_file_of_a_later_format_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        file_of_format(folder.path(), 3, b"");
+        let error = SpoolFile::open(folder.path(), Mode::Create).unwrap_err();
+        assert!(error.to_string().contains("format is Some(3)"), "{error}");
+    }
+
+    #[test]
+    fn what_is_damaged_is_stepped_over_and_can_be_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = SpoolFile::open(folder.path(), Mode::Create).unwrap();
+        let mut altered = entry("altered").encode();
+        *altered.last_mut().unwrap() ^= 1;
+        let bytes = altered.len() as u64;
+        for (key, value) in [(0, altered.clone()), (1, entry("whole").encode())] {
+            file.apply(&put(key, value)).unwrap();
+        }
+        file.apply(&put(2, altered)).unwrap();
+        let batch = file.read(None, ALL).unwrap();
+        assert_eq!(batch.entries, [(1, entry("whole"))]);
+        assert_eq!((batch.damaged, batch.last), (vec![0, 2], Some(2)));
+        let one = ReadLimits { requests: 1, ..ALL };
+        let batch = file.read(None, one).unwrap();
+        assert_eq!((batch.entries.len(), batch.last), (0, Some(0)));
+        assert_eq!(file.read(Some(2), ALL).unwrap(), Batch::default());
+        assert_eq!(file.oldest(0).unwrap(), Some((1, 1_767_225_600_000)));
+        assert_eq!(file.oldest(2).unwrap(), None);
+        let deletes = Change {
+            deletes: vec![0],
+            ..Change::default()
+        };
+        assert_eq!(file.apply(&deletes).unwrap(), [(None, bytes)]);
+    }
 
     #[test]
     fn a_folder_is_made_in_one_that_has_no_name() {

@@ -151,6 +151,7 @@ fn ready(hooks: &Hooks, spooling: Option<String>) -> Value {
             "requests": depth.requests,
             "bytes": depth.bytes,
             "oldest_seconds": depth.oldest.map(|_| depth.oldest_seconds()),
+            "damaged": depth.damaged.requests,
         });
         body.insert("spool".to_owned(), depth);
     }

@@ -36,6 +36,7 @@ pub(crate) const CERTIFICATE_RELOADS: &str = "tidings_worker_certificate_reloads
 pub(crate) const SPOOL_REQUESTS: &str = "tidings_worker_spool_requests";
 pub(crate) const SPOOL_BYTES: &str = "tidings_worker_spool_bytes";
 pub(crate) const SPOOL_OLDEST: &str = "tidings_worker_spool_oldest_seconds";
+pub(crate) const SPOOL_DAMAGED: &str = "tidings_worker_spool_damaged_requests";
 pub(crate) const SPOOLED: &str = "tidings_worker_spooled_total";
 pub(crate) const SPOOL_DRAINED: &str = "tidings_worker_spool_drained_total";
 // Of the process: the names that Prometheus's own clients give them.
@@ -156,17 +157,21 @@ fn describe() {
     );
     describe_gauge!(
         SPOOL_REQUESTS,
-        "Requests in the spool: answered 200, not yet in Postgres"
+        "Requests in the spool: answered 200, not yet in Postgres; damaged ones apart"
     );
     describe_gauge!(
         SPOOL_BYTES,
         Unit::Bytes,
-        "Bytes of the requests in the spool"
+        "Bytes of the requests in the spool; damaged ones apart"
     );
     describe_gauge!(
         SPOOL_OLDEST,
         Unit::Seconds,
         "Age of the oldest request in the spool; 0 while it is empty"
+    );
+    describe_gauge!(
+        SPOOL_DAMAGED,
+        "Damaged requests in the spool: answered 200, kept, and not brought to Postgres"
     );
     describe_counter!(
         SPOOLED,

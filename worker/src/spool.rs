@@ -41,7 +41,7 @@ use crate::{
 };
 use keeper::{Ask, Keeper};
 pub(crate) use route::spooled;
-use tidings_spool::SpoolFile;
+use tidings_spool::{Batch, SpoolFile};
 pub(crate) use tidings_spool::{Entry, Mode, ReadLimits, SpoolError};
 
 /// Names of sources whose webhooks are taken.
@@ -50,10 +50,12 @@ pub(crate) type Names = Arc<BTreeSet<Arc<str>>>;
 /// What is in the spool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Depth {
+    /// Those that are whole.
     pub(crate) requests: u64,
     pub(crate) bytes: u64,
     /// When the oldest request came, in milliseconds since 1970.
     pub(crate) oldest: Option<u64>,
+    pub(crate) damaged: Damaged,
     /// The key that the next request gets.
     next: u64,
 }
@@ -62,6 +64,23 @@ impl Depth {
     /// The age of the oldest request.
     pub(crate) fn oldest_seconds(&self) -> f64 {
         self.oldest.map_or(0, |oldest| now().saturating_sub(oldest)) as f64 / 1e3
+    }
+}
+
+/// Entries that are not as they were put. They were acknowledged, so they are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Damaged {
+    pub(crate) requests: u64,
+    pub(crate) bytes: u64,
+    /// When the oldest came, as far as they still say.
+    pub(crate) oldest: Option<u64>,
+}
+
+impl Damaged {
+    fn add(&mut self, bytes: u64, received: Option<u64>) {
+        self.requests += 1;
+        self.bytes += bytes;
+        self.oldest = self.oldest.into_iter().chain(received).min();
     }
 }
 
@@ -135,11 +154,7 @@ impl Spool {
     }
 
     /// The oldest entries after a key, in order.
-    async fn read(
-        &self,
-        after: Option<u64>,
-        limits: ReadLimits,
-    ) -> Result<Vec<(u64, Entry)>, SpoolError> {
+    async fn read(&self, after: Option<u64>, limits: ReadLimits) -> Result<Batch, SpoolError> {
         let read = self.ask(|reply| Ask::Read(after, limits, reply)).await;
         read.unwrap_or_else(|| Err(ended()))
     }
@@ -161,7 +176,8 @@ impl Spool {
 
     /// Whether a request of average size may still be kept.
     pub(crate) fn has_room(&self) -> bool {
-        self.depth().bytes < self.limit
+        let depth = self.depth();
+        depth.bytes + depth.damaged.bytes < self.limit
     }
 
     /// The source of that name, if its webhooks were taken when Postgres was last there.
@@ -187,6 +203,7 @@ impl Spool {
         gauge!(metric::SPOOL_REQUESTS).set(depth.requests as f64);
         gauge!(metric::SPOOL_BYTES).set(depth.bytes as f64);
         gauge!(metric::SPOOL_OLDEST).set(depth.oldest_seconds());
+        gauge!(metric::SPOOL_DAMAGED).set(depth.damaged.requests as f64);
     }
 
     /// Keeps the names of the sources, for a worker that starts while Postgres is away.

@@ -270,7 +270,7 @@ async fn the_spool_keeps_what_would_have_gone_to_the_lane() {
 
 #[actix_web::test]
 async fn a_full_spool_asks_to_come_again() {
-    let (fixture, _folder) = spooling(away(), accept, 700);
+    let (fixture, _folder) = spooling(away(), accept, 720);
     assert_eq!(fixture.call(post("/hooks/sms/token")).await.0, 200);
     let large = || post("/hooks/sms/token").set_payload("x".repeat(MAX_BODY));
     assert_eq!(fixture.call(large()).await.0, 200);

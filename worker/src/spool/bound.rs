@@ -49,6 +49,11 @@ impl Bound {
         }
     }
 
+    /// Takes the room of what is nobody's.
+    pub(super) fn hold_unowned(&mut self, bytes: u64) {
+        self.taken += bytes;
+    }
+
     pub(super) fn release(&mut self, source: &str, bytes: u64) {
         self.taken = self.taken.saturating_sub(bytes);
         if let Some(held) = self.by_source.get_mut(source) {

@@ -54,26 +54,42 @@ fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }
 
-fn shown(depth: Depth, as_json: bool) -> String {
-    let oldest = depth.oldest.and_then(|oldest| {
-        let oldest = i64::try_from(oldest).ok()?;
-        jiff::Timestamp::from_millisecond(oldest).ok()
+fn time(milliseconds: Option<u64>) -> Option<String> {
+    let milliseconds = i64::try_from(milliseconds?).ok()?;
+    let time = jiff::Timestamp::from_millisecond(milliseconds);
+    time.ok().map(|time| time.to_string())
+}
+
+fn many(requests: u64, bytes: u64, oldest: Option<String>) -> String {
+    let oldest = oldest.map_or(String::new(), |oldest| {
+        format!(", the oldest from {oldest}")
     });
+    format!("{requests} requests, {bytes} bytes{oldest}")
+}
+
+fn shown(depth: Depth, as_json: bool) -> String {
+    let (oldest, damaged) = (time(depth.oldest), depth.damaged);
+    let damaged_oldest = time(damaged.oldest);
     if as_json {
         let text = json!({
             "requests": depth.requests,
             "bytes": depth.bytes,
-            "oldest_at": oldest.map(|at| at.to_string()),
+            "oldest_at": oldest,
             "oldest_seconds": depth.oldest.map(|_| depth.oldest_seconds()),
+            "damaged": damaged.requests,
+            "damaged_bytes": damaged.bytes,
+            "damaged_oldest_at": damaged_oldest,
         });
         return text.to_string();
     }
-    match oldest {
-        Some(oldest) => format!(
-            "{} requests, {} bytes, the oldest from {oldest}",
-            depth.requests, depth.bytes
-        ),
-        None => "empty".to_owned(),
+    let whole = many(depth.requests, depth.bytes, oldest);
+    match (depth.requests, damaged.requests) {
+        (0, 0) => "empty".to_owned(),
+        (_, 0) => whole,
+        _ => {
+            let damaged = many(damaged.requests, damaged.bytes, damaged_oldest);
+            format!("{whole}; damaged, and kept: {damaged}")
+        }
     }
 }
 
@@ -116,20 +132,27 @@ async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
         let reason = format!("{place} takes no requests at present");
         return Err((Code::Unavailable, reason));
     }
-    match drained.stays {
-        0 => Ok(Code::Clean),
-        stays => Err((
-            Code::Findings,
-            format!(
-                "{stays} requests stay: their sources are disabled, or Postgres refuses them for now"
-            ),
-        )),
+    match left_behind(drained.stays, spool.depth().damaged.requests) {
+        Some(reason) => Err((Code::Findings, reason)),
+        None => Ok(Code::Clean),
     }
+}
+
+fn left_behind(stays: usize, damaged: u64) -> Option<String> {
+    let stays = (stays > 0).then(|| {
+        format!(
+            "{stays} requests stay: their sources are disabled, or Postgres refuses them for now"
+        )
+    });
+    let damaged = (damaged > 0).then(|| format!("{damaged} requests are damaged, and stay"));
+    let reasons: Vec<String> = stays.into_iter().chain(damaged).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spool::Damaged;
 
     #[test]
     fn it_is_shown_to_people_and_to_programs() {
@@ -138,7 +161,7 @@ mod tests {
             requests: 2,
             bytes: 300,
             oldest: Some(1_767_225_600_000),
-            next: 9,
+            ..Depth::default()
         };
         assert_eq!(
             shown(depth, false),
@@ -150,5 +173,33 @@ mod tests {
         let empty = shown(Depth::default(), true);
         let empty: serde_json::Value = serde_json::from_str(&empty).unwrap();
         assert_eq!(empty["oldest_at"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn what_is_damaged_is_shown_and_is_a_failure() {
+        let damaged = Damaged {
+            requests: 3,
+            bytes: 900,
+            oldest: Some(1_767_225_600_000),
+        };
+        let depth = Depth {
+            damaged,
+            ..Depth::default()
+        };
+        assert_eq!(
+            shown(depth, false),
+            "0 requests, 0 bytes; damaged, and kept: 3 requests, 900 bytes, \
+             the oldest from 2026-01-01T00:00:00Z"
+        );
+        let value: serde_json::Value = serde_json::from_str(&shown(depth, true)).unwrap();
+        assert_eq!(
+            (&value["damaged"], &value["damaged_bytes"]),
+            (&json!(3), &json!(900))
+        );
+        assert_eq!(value["damaged_oldest_at"], "2026-01-01T00:00:00Z");
+        assert_eq!(left_behind(0, 0), None);
+        let said = left_behind(0, 3).unwrap();
+        assert_eq!(said, "3 requests are damaged, and stay");
+        assert!(left_behind(2, 3).unwrap().starts_with("2 requests stay: "));
     }
 }

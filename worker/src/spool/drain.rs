@@ -10,7 +10,7 @@ use tokio::{
 };
 use tracing::{error, info, warn};
 
-use super::{Depth, Entry, ReadLimits, Spool, SpoolError};
+use super::{Batch, Depth, Entry, ReadLimits, Spool, SpoolError};
 use crate::{
     backoff::Backoff,
     batcher::Pipeline,
@@ -96,10 +96,14 @@ async fn batch(
     after: Option<u64>,
     limits: ReadLimits,
 ) -> Result<Went, SpoolError> {
-    let entries = spool.read(after, limits).await?;
-    let Some(&(last, _)) = entries.last() else {
+    let Batch { entries, last, .. } = spool.read(after, limits).await?;
+    let Some(last) = last else {
         return Ok(Went::Through);
     };
+    // What is damaged is stepped over.
+    if entries.is_empty() {
+        return Ok(Went::On(last, 0, 0));
+    }
     let requests = entries.iter().map(|(_, entry)| request(entry));
     let outcomes = pipeline.submit(requests.collect()).await;
     let mut done = Vec::new();
@@ -208,6 +212,8 @@ pub(super) async fn rounds(
         if snapshot.wait_for(is_ready).await.is_err() {
             return;
         }
+        // What comes after the read lies behind this key, also where the read saw nothing.
+        let next = depth.borrow().next;
         let went = match batch(&spool, &pipeline, after, now).await {
             // Perhaps it is these requests, and not Postgres: those behind them are next.
             Ok(Went::Blocked(last, requests)) if blocked >= MOST_BLOCKED => {
@@ -228,13 +234,13 @@ pub(super) async fn rounds(
                 if stays > 0 && again.is_none() {
                     again = Some(Instant::now() + rests.pause());
                 }
-                if depth.borrow().requests == 0 {
+                if depth.borrow().requests == 0 && drained > 0 {
                     info!(requests = drained, "the spool is drained");
                     rests.reset();
                     drained = 0;
                 }
             }
-            Went::Through => after = depth.borrow().next.checked_sub(1),
+            Went::Through => after = next.checked_sub(1),
             Went::Blocked(_, requests) => {
                 // One that is slow by itself holds up those beside it: the fewer, the better.
                 if requests > 0 {
@@ -290,7 +296,8 @@ async fn round(
     loop {
         match batch(spool, pipeline, after, limits).await? {
             Went::On(last, done, stays) => {
-                (after, drained.blocked) = (Some(last), false);
+                after = Some(last);
+                drained.blocked &= done + stays == 0;
                 drained.done += done;
                 drained.stays += stays;
             }

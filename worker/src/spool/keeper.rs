@@ -10,14 +10,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidings_spool::{Change, Entry, ReadLimits, SpoolError, SpoolFile, entry::origin};
+use tidings_spool::{
+    Batch, Change, Entry, ReadLimits, SpoolError, SpoolFile,
+    entry::{claimed_origin, origin},
+};
 use tokio::sync::{
     mpsc::{UnboundedReceiver, error::TryRecvError},
     oneshot, watch,
 };
 use tracing::{error, info, warn};
 
-use super::{Depth, Names, Unspooled, bound::Bound};
+use super::{Damaged, Depth, Names, Unspooled, bound::Bound};
 use crate::{budget::Share, exit::Vital};
 
 /// Of one transaction. What waits beyond it is in the next one.
@@ -39,8 +42,7 @@ pub(super) enum Ask {
 
 pub(super) type PutReply = oneshot::Sender<Result<(), Unspooled>>;
 
-/// Entries with their keys, in order.
-pub(super) type Read = Result<Vec<(u64, Entry)>, SpoolError>;
+pub(super) type Read = Result<Batch, SpoolError>;
 
 /// Owns the file and knows what is in it.
 ///
@@ -50,6 +52,7 @@ pub(super) type Read = Result<Vec<(u64, Entry)>, SpoolError>;
 /// - What was refused is not in the file, also when a commit failed half-way: what such
 ///   a commit has left is deleted before anything else is written.
 /// - Beyond the bound nothing is written; on a full disk it is still emptied.
+/// - What is damaged stays where it is, and holds nothing up: it is counted apart.
 #[derive(Debug)]
 pub(super) struct Keeper {
     file: SpoolFile,
@@ -57,6 +60,11 @@ pub(super) struct Keeper {
     /// Of the next entry.
     next: u64,
     requests: u64,
+    /// No whole entry lies before this key.
+    head: u64,
+    damaged: Damaged,
+    /// The keys of the damaged, each of which was told once.
+    told: BTreeSet<u64>,
     /// The file failed: it is to be opened anew, and what is in it looked at, first.
     doubtful: bool,
     /// Until when puts are refused, and why.
@@ -78,6 +86,9 @@ impl Keeper {
             bound: Bound::new(limit),
             next: 0,
             requests: 0,
+            head: 0,
+            damaged: Damaged::default(),
+            told: BTreeSet::new(),
             doubtful: false,
             refusing: None,
             depth: watch::Sender::new(Depth::default()),
@@ -176,7 +187,12 @@ impl Keeper {
         }
         for (after, limits, reply) in group.reads {
             let read = self.file.read(after, limits);
-            self.doubtful |= read.is_err();
+            match &read {
+                // Since they were counted.
+                Ok(batch) if !self.told.is_superset(&keys(&batch.damaged)) => self.count_anew(),
+                Ok(_) => {}
+                Err(_) => self.doubtful = true,
+            }
             let _ = reply.send(read);
         }
     }
@@ -218,15 +234,23 @@ impl Keeper {
         self.requests += change.puts.len() as u64;
         self.requests = self.requests.saturating_sub(deleted.len() as u64);
         for (source, bytes) in &deleted {
-            self.bound.release(source, *bytes);
+            if let Some(source) = source {
+                self.bound.release(source, *bytes);
+            }
         }
         if let Some(names) = &change.names {
             self.names.send_replace(shared(names));
         }
-        if self.requests == 0 && !deleted.is_empty() {
+        if self.requests == 0 && self.damaged.requests == 0 && !deleted.is_empty() {
             self.shrink();
         }
-        self.tell();
+        let whole = deleted.iter().all(|(source, _)| source.is_some());
+        if whole && self.told.is_disjoint(&keys(&change.deletes)) {
+            self.tell();
+        } else {
+            // It was counted as the other.
+            self.count_anew();
+        }
         Ok(())
     }
 
@@ -259,29 +283,60 @@ impl Keeper {
     /// Counts what is in the file.
     fn count(&mut self) -> Result<(), SpoolError> {
         let mut bound = Bound::new(self.bound.limit());
-        let (mut requests, mut next) = (0, self.next);
+        let mut damaged = Damaged::default();
+        let (mut requests, mut next, mut head) = (0, self.next, None);
+        let (told, names) = (&mut self.told, self.names.borrow());
         self.file.scan(None, |key, value| {
-            let (_, source) = origin(value)?;
-            bound.hold(source, value.len() as u64);
-            requests += 1;
+            let bytes = value.len() as u64;
             next = next.max(key + 1);
-            Some(true)
+            if let Some((_, source)) = origin(value) {
+                bound.hold(source, bytes);
+                requests += 1;
+                head = head.or(Some(key));
+                return true;
+            }
+            let (received, source) = claimed_origin(value).unzip();
+            bound.hold_unowned(bytes);
+            damaged.add(bytes, received);
+            if told.insert(key) {
+                // Of another length it may be anything, such as a secret.
+                let source = source.filter(|source| names.contains(*source));
+                error!(key, bytes, received, source, "a spooled request is damaged: it stays where it is, and does not reach Postgres");
+            }
+            true
         })?;
+        drop(names);
         (self.bound, self.requests, self.next) = (bound, requests, next);
+        (self.damaged, self.head) = (damaged, head.unwrap_or(next));
         Ok(())
+    }
+
+    fn count_anew(&mut self) {
+        if let Err(reason) = self.count() {
+            warn!(%reason, "what is in the spool cannot be counted");
+            self.doubtful = true;
+        }
+        self.tell();
     }
 
     /// What was committed stays so where this cannot be read.
     fn tell(&mut self) {
-        let oldest = self.file.oldest().unwrap_or_else(|reason| {
-            warn!(%reason, "the spool's oldest request cannot be read");
-            self.doubtful = true;
-            self.depth.borrow().oldest
-        });
+        let oldest = match self.file.oldest(self.head) {
+            Ok(oldest) => {
+                self.head = oldest.map_or(self.next, |(key, _)| key);
+                oldest.map(|(_, received)| received)
+            }
+            Err(reason) => {
+                warn!(%reason, "the spool's oldest request cannot be read");
+                self.doubtful = true;
+                self.depth.borrow().oldest
+            }
+        };
         let depth = Depth {
             requests: self.requests,
-            bytes: self.bound.taken(),
+            bytes: self.bound.taken().saturating_sub(self.damaged.bytes),
             oldest,
+            damaged: self.damaged,
             next: self.next,
         };
         self.depth.send_replace(depth);
@@ -301,7 +356,11 @@ fn answer(share: Share, reply: PutReply, result: Result<(), Unspooled>) {
 
 fn sizes(puts: &[(u64, Vec<u8>)]) -> impl Iterator<Item = (&str, u64)> {
     puts.iter()
-        .filter_map(|(_, value)| Some((origin(value)?.1, value.len() as u64)))
+        .filter_map(|(_, value)| Some((claimed_origin(value)?.1, value.len() as u64)))
+}
+
+fn keys(keys: &[u64]) -> BTreeSet<u64> {
+    keys.iter().copied().collect()
 }
 
 fn shared(names: &BTreeSet<String>) -> Names {

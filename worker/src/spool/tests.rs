@@ -55,7 +55,7 @@ async fn bodies(spool: &Spool) -> Vec<String> {
         bytes: usize::MAX,
     };
     let entries = spool.read(None, limits).await.unwrap();
-    let bodies = entries.iter().map(|(_, entry)| &entry.body);
+    let bodies = entries.entries.iter().map(|(_, entry)| &entry.body);
     bodies
         .map(|body| String::from_utf8(body.to_vec()).unwrap())
         .collect()

@@ -13,12 +13,15 @@ use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
+    backoff::Backoff,
     budget::Payer,
-    request::fake,
+    directory::fake::{snapshot, source},
+    request::{Verdict, fake},
     spool::{
-        Spool,
+        Spool, drain,
         tests::{budget, share},
     },
+    testing,
 };
 
 const LIMIT: u64 = 1 << 30;
@@ -29,6 +32,15 @@ const ALL: ReadLimits = ReadLimits {
 
 fn keeper(folder: &Path) -> Keeper {
     Keeper::new(SpoolFile::open(folder, Mode::Create).unwrap(), LIMIT, None).unwrap()
+}
+
+fn entry(source: &str, body: usize) -> Entry {
+    Entry {
+        received: 1,
+        source: source.into(),
+        headers: String::new(),
+        body: vec![b'x'; body].into(),
+    }
 }
 
 impl Keeper {
@@ -42,13 +54,7 @@ impl Keeper {
     }
 
     fn put(&mut self, source: &str, body: usize) -> Result<(), Unspooled> {
-        let entry = Entry {
-            received: 1,
-            source: source.into(),
-            headers: String::new(),
-            body: vec![b'x'; body].into(),
-        };
-        self.serve(|reply| Ask::Put(entry, share(), reply))
+        self.serve(|reply| Ask::Put(entry(source, body), share(), reply))
     }
 
     fn read(&mut self, after: Option<u64>) -> Read {
@@ -64,7 +70,7 @@ impl Keeper {
         let mut bytes = 0;
         let scanned = self.file.scan(None, |_, value| {
             bytes += value.len() as u64;
-            Some(true)
+            true
         });
         scanned.unwrap();
         (self.depth.borrow().bytes, bytes)
@@ -91,34 +97,120 @@ fn a_read_that_failed_is_recovered_from() {
     let failed = keeper.read(None).unwrap_err();
     assert!(matches!(failed, SpoolError::Unusable { .. }), "{failed}");
     file.write_all_at(&whole, 0).unwrap();
-    assert_eq!(keeper.read(None).map(|read| read.len()), Ok(41));
+    assert_eq!(keeper.read(None).map(|read| read.entries.len()), Ok(41));
     assert_eq!(keeper.put("s", 1), Ok(()));
 }
 
+/// Its bytes, and one of them altered.
+fn altered(source: &str) -> Vec<u8> {
+    let mut bytes = entry(source, 100).encode();
+    *bytes.last_mut().unwrap() ^= 1;
+    bytes
+}
+
+/// As the memory of the machine may do, before it was written.
+fn put_damaged(folder: &Path, key: u64, source: &str) {
+    let file = SpoolFile::open(folder, Mode::Create).unwrap();
+    let puts = vec![(key, altered(source))];
+    let change = Change {
+        puts,
+        ..Change::default()
+    };
+    file.apply(&change).unwrap();
+}
+
+/// A byte of the body, on the disk, while the file is open.
 #[test]
-fn what_is_committed_is_acknowledged_though_the_oldest_cannot_be_read() {
+fn what_is_damaged_is_set_aside_and_holds_nothing_up() {
     let folder = tempfile::tempdir().unwrap();
     let (mut keeper, path) = filled(folder.path());
+    let log = testing::Log::default();
+    let _guard = log.listen();
     // So that the oldest is read from the disk.
     keeper.read(Some(0)).unwrap();
     let name = b"the oldest";
     let whole = fs::read(&path).unwrap();
     let copies = whole.windows(name.len()).enumerate();
     let copies = copies.filter(|(_, bytes)| bytes == name);
-    let copies: Vec<u64> = copies.map(|(at, _)| at as u64).collect();
     let file = fs::OpenOptions::new().write(true).open(&path).unwrap();
-    for at in &copies {
-        // The length before it.
-        file.write_all_at(&[0xff; 8], at - 8).unwrap();
+    for (at, _) in copies {
+        file.write_all_at(b"?", at as u64 + 10_000).unwrap();
     }
+    let damaged = |keeper: &Keeper| {
+        let depth = *keeper.depth.borrow();
+        (depth.requests, depth.damaged.requests)
+    };
     assert_eq!(keeper.put("s", 1), Ok(()));
-    assert!(keeper.doubtful, "the oldest was read");
-    for at in &copies {
-        let length = (name.len() as u64).to_be_bytes();
-        file.write_all_at(&length, at - 8).unwrap();
-    }
-    assert_eq!(keeper.read(None).map(|read| read.len()), Ok(42));
-    assert!(!keeper.doubtful);
+    let batch = keeper.read(None).unwrap();
+    assert_eq!((batch.entries.len(), batch.damaged), (41, vec![0]));
+    assert_eq!(damaged(&keeper), (41, 1));
+    assert_eq!(keeper.put("s", 1), Ok(()));
+    assert_eq!(keeper.delete(1), Ok(()));
+    keeper.doubtful = true;
+    assert_eq!(keeper.read(None).unwrap().damaged, [0]);
+    assert_eq!(damaged(&keeper), (41, 1));
+    let (told, counted) = keeper.bytes();
+    let of_it = keeper.depth.borrow().damaged;
+    assert_eq!(told + of_it.bytes, counted);
+    assert_eq!(of_it.oldest, Some(1), "as far as it says");
+    let said = log.text();
+    let lines: Vec<_> = said.lines().filter(|line| line.contains("ERROR")).collect();
+    assert_eq!(lines.len(), 1, "once: {said}");
+    assert!(
+        lines[0].contains("damaged") && lines[0].contains("key=0"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_restart_counts_what_is_damaged_apart_and_the_oldest_is_a_whole_one() {
+    let folder = tempfile::tempdir().unwrap();
+    put_damaged(folder.path(), 0, "s");
+    put_damaged(folder.path(), 1, "s");
+    let mut keeper = keeper(folder.path());
+    let depth = *keeper.depth.borrow();
+    assert_eq!((depth.requests, depth.bytes, depth.oldest), (0, 0, None));
+    let bytes = altered("s").len() as u64;
+    assert_eq!(
+        (depth.damaged.requests, depth.damaged.bytes),
+        (2, 2 * bytes)
+    );
+    assert_eq!(keeper.bound.taken(), 2 * bytes, "it takes room");
+    keeper.put("s", 100).unwrap();
+    let depth = *keeper.depth.borrow();
+    assert_eq!(
+        (depth.requests, depth.bytes, depth.oldest),
+        (1, bytes, Some(1))
+    );
+    keeper.delete(2).unwrap();
+    let depth = *keeper.depth.borrow();
+    assert_eq!((depth.requests, depth.bytes, depth.oldest), (0, 0, None));
+    keeper.delete(0).unwrap();
+    assert_eq!(keeper.depth.borrow().damaged.requests, 1);
+    assert_eq!(keeper.bound.taken(), bytes);
+}
+
+/// What it says is told where it cannot be a secret.
+#[test]
+fn the_source_of_a_damaged_one_is_told_if_it_is_a_name() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(keeper(folder.path()));
+    let file = SpoolFile::open(folder.path(), Mode::Create).unwrap();
+    let names = Some(["sms".to_owned()].into());
+    file.apply(&Change {
+        names,
+        ..Change::default()
+    })
+    .unwrap();
+    drop(file);
+    put_damaged(folder.path(), 0, "sms");
+    put_damaged(folder.path(), 1, "url-token");
+    let log = testing::Log::default();
+    let _guard = log.listen();
+    drop(keeper(folder.path()));
+    let said = log.text();
+    assert!(said.contains("source=\"sms\""), "{said}");
+    assert!(!said.contains("url-token"), "{said}");
 }
 
 /// A folder where the reserve should be: there is no room for it.
@@ -195,4 +287,47 @@ fn what_waits_for_the_keeper_keeps_its_share_though_its_caller_has_gone() {
     keeper.run(asked);
     assert_eq!(budget.taken(), (0, 0));
     assert_eq!(depth.borrow().requests, 0);
+}
+
+/// Between a read that saw nothing and the next wait.
+#[actix::test]
+async fn what_comes_while_the_drain_sees_nothing_is_not_stepped_over() {
+    tokio::time::pause();
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = keeper(folder.path());
+    keeper.put("s", 100).unwrap();
+    keeper.put("s", 100).unwrap();
+    keeper.delete(1).unwrap();
+    let (asks, mut asked) = mpsc::unbounded_channel();
+    let spool = Spool {
+        asks,
+        depth: keeper.depth(),
+        names: keeper.names(),
+        limit: LIMIT,
+        stalled: Arc::default(),
+    };
+    let disabled = |_: &_| Ok(fake::receipt(Verdict::Disabled));
+    let (pipeline, _) = testing::pipeline(disabled, Duration::from_secs(5));
+    let (_sender, snapshot) = watch::channel(snapshot(&[source("s", "arpoone")]));
+    let rest = Duration::from_secs(3600);
+    let rests = Backoff::between(rest, rest);
+    let rounds = drain::rounds(spool, pipeline, snapshot, ALL, rests);
+    let mut rounds = std::pin::pin!(rounds);
+    for expected in [None, Some(0), Some(1)] {
+        let ask = tokio::select! {
+            () = &mut rounds => panic!("it has ended"),
+            ask = asked.recv() => ask.unwrap(),
+            () = tokio::time::sleep(rest / 2) => panic!("nothing was read after {expected:?}"),
+        };
+        assert!(
+            matches!(&ask, Ask::Read(after, ..) if *after == expected),
+            "{ask:?}"
+        );
+        let mut group = Group::default();
+        keeper.take(ask, &mut group);
+        keeper.settle(group);
+        if expected == Some(0) {
+            keeper.put("s", 100).unwrap();
+        }
+    }
 }

@@ -41,9 +41,8 @@ fn whole(folder: &Path, bytes: &[u8]) -> bool {
         Ok(file) => {
             let mut seen = 0;
             file.scan(None, |_, bytes| {
-                Entry::decode(bytes)?;
-                seen += 1;
-                Some(true)
+                seen += usize::from(Entry::decode(bytes).is_some());
+                true
             })
             .unwrap();
             assert_eq!(seen, REQUESTS, "some went silently");

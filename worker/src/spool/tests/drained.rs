@@ -8,6 +8,7 @@ use crate::{
     spool::drain,
     testing,
 };
+use tidings_spool::Change;
 
 const LIMITS: ReadLimits = ReadLimits {
     requests: 3,
@@ -105,7 +106,7 @@ async fn a_batch_is_bounded_in_bytes() {
     let spool = spool(folder.path(), &[&large, &large, "a", "b"]).await;
     for (after, expected) in [(None, 1), (Some(0), 1), (Some(1), 2)] {
         let read = spool.read(after, LIMITS).await.unwrap();
-        assert_eq!(read.len(), expected, "{after:?}");
+        assert_eq!(read.entries.len(), expected, "{after:?}");
     }
 }
 
@@ -177,6 +178,51 @@ async fn a_round_reaches_its_end_before_the_next_begins() {
     let seen: Vec<_> = seen.iter().map(|request| &request.body[..]).collect();
     let expected: Vec<_> = expected.iter().map(|body| body.as_bytes()).collect();
     assert_eq!(seen[..expected.len()], expected);
+}
+
+/// Of the length of two batches, and then one that is whole.
+#[actix::test]
+async fn what_is_damaged_is_stepped_over_and_stays() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = SpoolFile::open(folder.path(), Mode::Create).unwrap();
+    let mut altered = Entry {
+        received: 1,
+        source: "s".into(),
+        headers: "{}".to_owned(),
+        body: "b".into(),
+    }
+    .encode();
+    *altered.last_mut().unwrap() ^= 1;
+    let puts = (0..6).map(|key| (key, altered.clone()));
+    let change = Change {
+        puts: puts.collect(),
+        ..Change::default()
+    };
+    file.apply(&change).unwrap();
+    drop(file);
+    let spool = spool(folder.path(), &["a"]).await;
+    spool.set_stalled(true);
+    let (pipeline, seen) = testing::pipeline(as_told, Duration::from_secs(5));
+    let (_sender, receiver) = watch::channel(snapshot(&[source("s", "arpoone")]));
+    let rounds = drain::run(spool.clone(), pipeline.clone(), receiver, LIMITS);
+    let running = tokio::spawn(rounds);
+    let mut depth = spool.depth.clone();
+    for next in [7, 8] {
+        let end = depth.wait_for(|depth| depth.next == next && depth.requests == 0);
+        let end = tokio::time::timeout(Duration::from_secs(30), end).await;
+        end.expect("what is whole is drained").unwrap();
+        assert!(!spool.is_stalled());
+        spool.keep(fake::request("s", "b")).await.unwrap();
+    }
+    running.abort();
+    let _ = running.await;
+    let drained = drain::once(&spool, &pipeline, LIMITS).await.unwrap();
+    assert_eq!((drained.stays, drained.blocked), (0, false));
+    let depth = spool.depth();
+    assert_eq!((depth.requests, depth.damaged.requests), (0, 6));
+    let seen = seen.lock().unwrap();
+    let seen: Vec<_> = seen.iter().map(|request| &request.body[..]).collect();
+    assert_eq!(seen[..2], [b"a", b"b"]);
 }
 
 /// Nothing of a batch with one that is slow comes in time.
