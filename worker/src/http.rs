@@ -131,7 +131,7 @@ async fn readyz(hooks: web::Data<Hooks>, drain: web::Data<Drain>) -> HttpRespons
 fn can_spool(hooks: &Hooks) -> bool {
     let spool = hooks.spool.as_ref();
     spool.is_some_and(|spool| {
-        spool.has_room() && (hooks.directory.sources().is_some() || spool.knows_any())
+        spool.is_taking() && (hooks.directory.sources().is_some() || spool.knows_any())
     })
 }
 

@@ -26,7 +26,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use metrics::{counter, gauge};
@@ -47,6 +47,10 @@ pub(crate) use tidings_spool::{Entry, Mode, ReadLimits, SpoolError};
 /// Names of sources whose webhooks are taken.
 pub(crate) type Names = Arc<BTreeSet<Arc<str>>>;
 
+/// For so long after a put that failed the spool takes none, as far as is told. Then one
+/// is to come and find out.
+const FAILING: Duration = Duration::from_secs(30);
+
 /// What is in the spool.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Depth {
@@ -56,6 +60,8 @@ pub(crate) struct Depth {
     /// When the oldest request came, in milliseconds since 1970.
     pub(crate) oldest: Option<u64>,
     pub(crate) damaged: Damaged,
+    /// When puts failed, unless one was kept since.
+    failed: Option<Instant>,
     /// The key that the next request gets.
     next: u64,
 }
@@ -175,9 +181,10 @@ impl Spool {
     }
 
     /// Whether a request of average size may still be kept.
-    pub(crate) fn has_room(&self) -> bool {
+    pub(crate) fn is_taking(&self) -> bool {
         let depth = self.depth();
-        depth.bytes + depth.damaged.bytes < self.limit
+        let failing = depth.failed.is_some_and(|at| at.elapsed() < FAILING);
+        !failing && depth.bytes + depth.damaged.bytes < self.limit
     }
 
     /// The source of that name, if its webhooks were taken when Postgres was last there.

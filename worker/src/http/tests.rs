@@ -243,6 +243,23 @@ async fn while_postgres_is_away_a_hook_is_spooled_at_once() {
     assert_eq!(body["reason"], "gone");
 }
 
+/// A folder where the reserve should be: there is no room for it.
+#[actix_web::test]
+async fn a_worker_whose_spool_fails_is_not_ready_without_postgres() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("reserve")).unwrap();
+    let mut fixture = fixture(away(), accept);
+    fixture.hooks.spool = Some(spool::tests::open(folder.path(), 1 << 20).unwrap());
+    let readyz = || TestRequest::get().uri("/readyz");
+    let (status, body, _) = fixture.call(readyz()).await;
+    assert_eq!(
+        (status, &body["spool"]["damaged"]),
+        (StatusCode::OK, &json!(0))
+    );
+    assert_eq!(fixture.call(post("/hooks/sms/token")).await.0, 503);
+    assert_eq!(fixture.call(readyz()).await.0, 503);
+}
+
 #[actix_web::test]
 async fn what_was_not_committed_in_time_is_spooled_and_the_next_not_tried() {
     let refuse = |_: &Request| Err(Refusal::Unavailable("as the test wants".into()));

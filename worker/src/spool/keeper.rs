@@ -67,7 +67,7 @@ pub(super) struct Keeper {
     told: BTreeSet<u64>,
     /// The file failed: it is to be opened anew, and what is in it looked at, first.
     doubtful: bool,
-    /// Until when puts are refused, and why.
+    /// When puts failed, unless they do no more, and why.
     refusing: Option<(Instant, SpoolError)>,
     depth: watch::Sender<Depth>,
     names: watch::Sender<Names>,
@@ -157,6 +157,10 @@ impl Keeper {
     }
 
     fn settle(&mut self, group: Group) {
+        // Refused without an attempt: else each of them would open the file anew.
+        if group.is_idle() {
+            return;
+        }
         let committed = self.commit(&group.change);
         match &committed {
             Ok(()) => {
@@ -165,9 +169,11 @@ impl Keeper {
                 }
             }
             Err(failure) => {
-                warn!(reason = %failure, "the spool does not take requests");
-                if !group.stored.is_empty() {
-                    self.refusing = Some((Instant::now() + PAUSE, failure.clone()));
+                if group.stored.is_empty() {
+                    warn!(reason = %failure, "the spool's file failed; it is opened anew");
+                } else {
+                    warn!(reason = %failure, "the spool does not take requests");
+                    self.refuse(Some(failure.clone()));
                 }
                 for (share, reply) in group.stored {
                     answer(share, reply, Err(Unspooled::Failed(failure.clone())));
@@ -180,7 +186,7 @@ impl Keeper {
         };
         if !group.deleted.is_empty() && deleted.is_ok() {
             // There may be room now.
-            self.refusing = None;
+            self.refuse(None);
         }
         for reply in group.deleted {
             let _ = reply.send(deleted.clone());
@@ -238,6 +244,9 @@ impl Keeper {
                 self.bound.release(source, *bytes);
             }
         }
+        if !change.puts.is_empty() {
+            self.refusing = None;
+        }
         if let Some(names) = &change.names {
             self.names.send_replace(shared(names));
         }
@@ -265,12 +274,24 @@ impl Keeper {
 
     /// Opens the file anew and deletes what a failed commit may have left in it.
     fn recover(&mut self) -> Result<(), SpoolError> {
-        self.file.reopen()?;
-        self.file.cut(self.next)?;
-        self.count()?;
+        let next = self.next;
+        let opened = self.file.reopen().and_then(|()| self.file.cut(next));
+        let counted = opened.and_then(|()| self.count());
+        counted.inspect_err(|failure| self.refuse(Some(failure.clone())))?;
         self.doubtful = false;
         self.tell();
         Ok(())
+    }
+
+    /// Puts fail from now on, or may be tried again.
+    fn refuse(&mut self, failure: Option<SpoolError>) {
+        self.refusing = failure.map(|failure| (Instant::now(), failure));
+        let failed = self.failed();
+        self.depth.send_modify(|depth| depth.failed = failed);
+    }
+
+    fn failed(&self) -> Option<Instant> {
+        self.refusing.as_ref().map(|(since, _)| *since)
     }
 
     fn shrink(&mut self) {
@@ -337,14 +358,15 @@ impl Keeper {
             bytes: self.bound.taken().saturating_sub(self.damaged.bytes),
             oldest,
             damaged: self.damaged,
+            failed: self.failed(),
             next: self.next,
         };
         self.depth.send_replace(depth);
     }
 
     fn refusal(&self) -> Option<SpoolError> {
-        let (until, failure) = self.refusing.as_ref()?;
-        (Instant::now() < *until).then(|| failure.clone())
+        let (since, failure) = self.refusing.as_ref()?;
+        (since.elapsed() < PAUSE).then(|| failure.clone())
     }
 }
 
@@ -376,4 +398,12 @@ struct Group {
     stored: Vec<(Share, PutReply)>,
     deleted: Vec<oneshot::Sender<Result<(), SpoolError>>>,
     reads: Vec<(Option<u64>, ReadLimits, oneshot::Sender<Read>)>,
+}
+
+impl Group {
+    /// All that was asked is answered already.
+    fn is_idle(&self) -> bool {
+        let nothing = self.stored.is_empty() && self.deleted.is_empty() && self.reads.is_empty();
+        nothing && self.change.names.is_none()
+    }
 }

@@ -18,7 +18,7 @@ use crate::{
     directory::fake::{snapshot, source},
     request::{Verdict, fake},
     spool::{
-        Spool, drain,
+        FAILING, Spool, drain,
         tests::{budget, share},
     },
     testing,
@@ -213,6 +213,65 @@ fn the_source_of_a_damaged_one_is_told_if_it_is_a_name() {
     assert!(!said.contains("url-token"), "{said}");
 }
 
+#[test]
+fn what_was_refused_without_an_attempt_opens_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = keeper(folder.path());
+    keeper.refuse(Some(SpoolError::unusable(folder.path(), "as told")));
+    // Now and not a second later.
+    keeper.refusing.as_mut().unwrap().0 += Duration::from_secs(3600);
+    keeper.doubtful = true;
+    assert!(keeper.put("s", 100).is_err());
+    assert!(keeper.doubtful, "it was not opened anew");
+    keeper.read(None).unwrap();
+    assert!(!keeper.doubtful);
+}
+
+#[test]
+fn a_spool_that_fails_says_so_until_one_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let reserve = folder.path().join("reserve");
+    fs::create_dir(&reserve).unwrap();
+    let mut keeper = keeper(folder.path());
+    let (asks, _asked) = mpsc::unbounded_channel();
+    let spool = Spool {
+        asks,
+        depth: keeper.depth(),
+        names: keeper.names(),
+        limit: LIMIT,
+        stalled: Arc::default(),
+    };
+    assert!(spool.is_taking());
+    assert!(keeper.put("s", 100).is_err());
+    assert!(!spool.is_taking());
+    fs::remove_dir(&reserve).unwrap();
+    keeper.refusing.as_mut().unwrap().0 -= PAUSE;
+    keeper.put("s", 100).unwrap();
+    assert!(spool.is_taking());
+
+    // So does one that cannot be opened.
+    keeper.doubtful = true;
+    let path = folder.path().join(tidings_spool::file::FILE);
+    let away = folder.path().join("away");
+    fs::rename(&path, &away).unwrap();
+    let log = testing::Log::default();
+    let guard = log.listen();
+    assert!(keeper.read(None).is_err());
+    drop(guard);
+    assert!(!spool.is_taking());
+    assert!(
+        !log.text().contains("does not take requests"),
+        "{}",
+        log.text()
+    );
+    // Nobody comes while it says so: after a time it lets one try.
+    keeper.depth.send_modify(|depth| {
+        let failed = depth.failed.as_mut().unwrap();
+        *failed = failed.checked_sub(FAILING).unwrap();
+    });
+    assert!(spool.is_taking());
+}
+
 /// A folder where the reserve should be: there is no room for it.
 #[test]
 fn what_is_refused_for_want_of_the_reserve_takes_nothing_of_the_bound() {
@@ -248,13 +307,13 @@ fn after_a_failure_puts_are_refused_without_an_attempt_until_there_may_be_room()
     let mut keeper = keeper(folder.path());
     keeper.put("s", 100).unwrap();
     let why = SpoolError::unusable(folder.path(), "as told");
-    let until = Instant::now() + Duration::from_secs(3600);
-    keeper.refusing = Some((until, why.clone()));
+    let now = Instant::now() + Duration::from_secs(3600);
+    keeper.refusing = Some((now, why.clone()));
     assert_eq!(keeper.put("s", 100), Err(Unspooled::Failed(why.clone())));
     assert_eq!(keeper.depth.borrow().requests, 1);
     keeper.delete(0).unwrap();
     assert_eq!(keeper.put("s", 100), Ok(()));
-    keeper.refusing = Some((Instant::now(), why));
+    keeper.refusing = Some((Instant::now().checked_sub(PAUSE).unwrap(), why));
     assert_eq!(keeper.put("s", 100), Ok(()), "its time has passed");
 
     let reserve = folder.path().join("reserve");
