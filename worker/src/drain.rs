@@ -36,7 +36,7 @@ impl Drain {
         }
     }
 
-    /// Counts one request as in flight until the guard is dropped.
+    /// Counts a request, or a stream of them, as in flight until the guard is dropped.
     pub(crate) fn enter(&self) -> InFlight {
         self.in_flight.send_modify(|count| *count += 1);
         InFlight(self.in_flight.clone())

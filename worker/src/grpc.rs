@@ -1,6 +1,7 @@
 //! The gRPC server: the push service, health and reflection behind one port. Sources
 //! with a schema of their own are served by its method, beside the one that is known.
 
+mod ending;
 mod meter;
 mod route;
 
@@ -14,7 +15,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
 use rustls::ServerConfig;
-use tokio::{net::TcpListener, sync::watch};
+use tokio::{net::TcpListener, sync::watch, time::sleep};
 use tonic::{
     Request, Response, Status, Streaming,
     body::Body,
@@ -27,7 +28,10 @@ use tonic_reflection::server::Builder;
 use tower::Service;
 
 pub(crate) use self::meter::Bounds;
-use self::meter::{Meter, Metered};
+use self::{
+    ending::until_drained,
+    meter::{Meter, Metered},
+};
 use crate::{
     budget::Payer,
     codec::Raw,
@@ -50,6 +54,9 @@ const HEADERS: u32 = 16 << 10;
 const RESETS: usize = 32;
 /// Of a message to health and reflection, which are for everybody.
 const QUESTION: usize = 4 << 10;
+/// For connections to close when nothing is in flight any more: whoever does not close its
+/// own, or has vanished, does not hold up the end.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// What those who call may have.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +73,7 @@ pub(crate) struct GrpcLimits {
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Serves until the drain begins, and then until the open streams have ended.
+/// Serves until the drain begins, and then until what is in flight has ended.
 pub(crate) async fn serve(
     listener: TcpListener,
     tls: Option<ServerConfig>,
@@ -82,7 +89,6 @@ pub(crate) async fn serve(
         told: BTreeSet::new(),
     };
     health_of.tell(&snapshot).await;
-    tokio::spawn(health_of.follow(snapshot, push.drain.begun()));
 
     // The worker also knows the schemas it dials; only what it serves is listed.
     let reflection = || {
@@ -96,7 +102,7 @@ pub(crate) async fn serve(
         .add_service(reflection().build_v1()?)
         .add_service(reflection().build_v1alpha()?)
         .prepare();
-    let stopping = push.drain.begun();
+    let (stopping, drain) = (push.drain.begun(), push.drain.clone());
     let gateway = Gateway {
         push,
         others,
@@ -113,19 +119,32 @@ pub(crate) async fn serve(
         // tonic's default is none at all.
         .http2_max_local_error_reset_streams(Some(RESETS));
     let reception = Reception::new(limits.connections, limits.silence, limits.keep_alive);
-    match tls {
-        Some(config) => {
-            let incoming = handshakes(listener, config, reception);
-            server
-                .serve_with_incoming_shutdown(gateway, incoming, stopping)
-                .await?;
+    let serving = async move {
+        match tls {
+            Some(config) => {
+                let incoming = handshakes(listener, config, reception);
+                server
+                    .serve_with_incoming_shutdown(gateway, incoming, stopping)
+                    .await
+            }
+            None => {
+                let incoming = connections(listener, reception);
+                server
+                    .serve_with_incoming_shutdown(gateway, incoming, stopping)
+                    .await
+            }
         }
-        None => {
-            let incoming = connections(listener, reception);
-            server
-                .serve_with_incoming_shutdown(gateway, incoming, stopping)
-                .await?;
-        }
+    };
+    let settled = async move {
+        health_of.follow(snapshot, drain.begun()).await;
+        // It also ends where nobody knows of Postgres any more.
+        drain.begun().await;
+        drain.finished().await;
+        sleep(GOODBYE).await;
+    };
+    tokio::select! {
+        served = serving => served?,
+        () = settled => {}
     }
     Ok(())
 }
@@ -221,7 +240,8 @@ impl Service<http::Request<Body>> for Gateway {
             // Anybody may ask these, so they must not have what pushes need.
             let meter = Meter::new(self.push.budget.clone(), Payer::Strangers);
             let request = request.map(|body| Body::new(Metered::new(body, meter, bounds, open)));
-            return self.others.call(request).boxed();
+            let answer = self.others.call(request);
+            return until_drained(answer, self.push.drain.clone()).boxed();
         };
         let meter = Meter::new(self.push.budget.clone(), Payer::Wire);
         let call = PushCall {

@@ -34,7 +34,7 @@ use crate::{
     batcher::Pipeline,
     budget::Budget,
     directory::{Directory, Lookup},
-    drain::Drain,
+    drain::{Drain, InFlight},
     headers::Headers,
     metric,
     registry::FindSource,
@@ -94,7 +94,7 @@ impl Push {
             None => self.find(&headers, &target.method).await?,
         };
         let schema = self.schema_of(&source, &target.method)?;
-        let open = Open::new(&self.streams)?;
+        let open = Open::new(&self.streams, &self.drain)?;
         let source = source.name;
         debug!(source = source.as_ref(), "a push stream is open");
         let parts = parts(messages, &schema);
@@ -239,16 +239,22 @@ fn unavailable() -> Status {
     Status::unavailable("the sources cannot be read: try again")
 }
 
-/// Counts a stream as open until it is dropped.
+/// Counts a stream as open, and in flight, until it is dropped.
 #[derive(Debug)]
-struct Open(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
+struct Open {
+    _place: OwnedSemaphorePermit,
+    _in_flight: InFlight,
+}
 
 impl Open {
-    fn new(streams: &Arc<Semaphore>) -> Result<Self, Status> {
+    fn new(streams: &Arc<Semaphore>, drain: &Drain) -> Result<Self, Status> {
         let permit = streams.clone().try_acquire_owned();
         let permit = permit.map_err(|_| Status::resource_exhausted("too many push streams"))?;
         gauge!(metric::PUSH_STREAMS).increment(1.0);
-        Ok(Self(permit))
+        Ok(Self {
+            _place: permit,
+            _in_flight: drain.enter(),
+        })
     }
 }
 

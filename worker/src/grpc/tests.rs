@@ -1,3 +1,4 @@
+mod end;
 mod limits;
 mod own;
 
@@ -5,7 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use actix::{Actor, Handler};
 use tidings_proto::pushwoosh::{Event, event_streaming_client::EventStreamingClient};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, transport::Channel};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
@@ -57,6 +61,8 @@ struct Fixture {
     drain: Drain,
     snapshot: watch::Sender<Snapshot>,
     seen: Arc<Mutex<Vec<crate::request::Request>>>,
+    /// Until the server has ended.
+    serving: JoinHandle<()>,
 }
 
 async fn fixture() -> Fixture {
@@ -126,7 +132,8 @@ async fn keeping(sources: &[Source], streams: usize, keep_alive: Duration) -> Fi
             time: Duration::from_secs(5),
         },
     };
-    tokio::spawn(async move { serve(listener, None, push, limits, known).await.unwrap() });
+    let serving =
+        tokio::spawn(async move { serve(listener, None, push, limits, known).await.unwrap() });
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
     Fixture {
         channel: channel.connect().await.unwrap(),
@@ -135,6 +142,7 @@ async fn keeping(sources: &[Source], streams: usize, keep_alive: Duration) -> Fi
         drain,
         snapshot: watched,
         seen,
+        serving,
     }
 }
 

@@ -2,17 +2,23 @@
 
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use tidings_e2e::{DEADLINE, eventually, on_stage};
+use tonic::transport::Endpoint;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use xtask::http;
 
 const SENDERS: usize = 8;
 /// So many answers are awaited before the worker is told to end.
 const ANSWERS: usize = 400;
+/// What a client of HTTP/2 says first, with no settings.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 #[test]
 fn what_was_answered_before_the_end_is_stored() -> Result<()> {
@@ -43,6 +49,34 @@ fn what_was_answered_before_the_end_is_stored() -> Result<()> {
         let answered = answered.into_inner().ok().context("a sender panicked")?;
         let lost: Vec<_> = answered.difference(&stored).collect();
         ensure!(lost.is_empty(), "answered, but not stored: {lost:?}");
+        Ok(())
+    })
+}
+
+/// An open call of somebody who has no part in what is acknowledged, and a connection whose
+/// peer answers nothing, not even that it has heard of the end.
+#[test]
+fn who_does_not_hang_up_does_not_hold_up_the_end() -> Result<()> {
+    on_stage(|stage| {
+        let at = stage.worker.grpc;
+        let mut silent = TcpStream::connect(at)?;
+        silent.set_read_timeout(Some(DEADLINE))?;
+        silent.write_all(PREFACE)?;
+        silent.read_exact(&mut [0; 9])?;
+        let runtime = tokio::runtime::Runtime::new()?;
+        let mut answers = runtime.block_on(async {
+            let questions = futures_util::stream::pending::<ServerReflectionRequest>();
+            let channel = Endpoint::new(format!("http://{at}"))?.connect().await?;
+            let answers = ServerReflectionClient::new(channel)
+                .server_reflection_info(questions)
+                .await?;
+            anyhow::Ok(answers.into_inner())
+        })?;
+        let status = stage.worker.drain(DEADLINE)?;
+        ensure!(status.code() == Some(0), "{status}");
+        let end = runtime.block_on(answers.message());
+        let code = end.err().map(|status| status.code());
+        ensure!(code == Some(tonic::Code::Unavailable), "{code:?}");
         Ok(())
     })
 }
