@@ -1,7 +1,7 @@
 //! The HTTP server: the hooks, and what an operator's probes ask.
 
-mod guest;
 mod listen;
+mod turn;
 
 use std::net::TcpListener;
 
@@ -22,8 +22,8 @@ use rustls::ServerConfig;
 use serde_json::{Map, Value, json};
 
 pub(crate) use self::{
-    guest::{Guests, Times, Turn},
     listen::SURPLUS,
+    turn::{Connections, Times, Turn},
 };
 use crate::{
     drain::Drain,
@@ -37,7 +37,7 @@ pub(crate) struct HttpSetup {
     pub(crate) hooks: Hooks,
     pub(crate) drain: Drain,
     pub(crate) metrics: PrometheusHandle,
-    pub(crate) guests: Guests,
+    pub(crate) connections: Connections,
     pub(crate) times: Times,
     pub(crate) tls: Option<ServerConfig>,
 }
@@ -45,13 +45,13 @@ pub(crate) struct HttpSetup {
 /// Serves on `listener` until the returned server is stopped.
 pub(crate) fn serve(listener: TcpListener, mut setup: HttpSetup) -> std::io::Result<Server> {
     let tls = setup.tls.take();
-    let reception = (setup.guests.clone(), setup.times);
-    listen::serve(listener, tls, reception, move || {
+    let bounds = (setup.connections.clone(), setup.times);
+    listen::serve(listener, tls, bounds, move || {
         App::new()
             .app_data(web::Data::new(setup.hooks.clone()))
             .app_data(web::Data::new(setup.drain.clone()))
             .app_data(web::Data::new(setup.metrics.clone()))
-            .app_data(web::Data::new(setup.guests.clone()))
+            .app_data(web::Data::new(setup.connections.clone()))
             .wrap(from_fn(count))
             .configure(routes)
     })
@@ -160,10 +160,10 @@ fn ready(hooks: &Hooks, spooling: Option<String>) -> Value {
 
 async fn metrics(
     hooks: web::Data<Hooks>,
-    guests: web::Data<Guests>,
+    connections: web::Data<Connections>,
     metrics: web::Data<PrometheusHandle>,
 ) -> HttpResponse {
-    gauge!(metric::HTTP_CONNECTIONS).set(guests.open() as f64);
+    gauge!(metric::HTTP_CONNECTIONS).set(connections.open() as f64);
     process::count();
     let (requests, bytes) = hooks.budget.taken();
     gauge!(metric::PENDING_REQUESTS).set(requests as f64);

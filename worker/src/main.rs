@@ -10,7 +10,7 @@
 //! |---|---|
 //! | the process | [`settings`], [`units`], [`log`], [`exit`], [`drain`], [`run`] |
 //! | looking | [`check`], [`schema_command`], with [`reach`] and [`reflect`] |
-//! | entrances | [`http`] and [`hooks`], [`grpc`] and [`push`], [`serve_tls`], [`stream`] with [`follow`], [`pump`] and [`gather`] |
+//! | entrances | [`http`] and [`hooks`], [`grpc`] and [`push`], [`serve_tls`], [`gate`], [`stream`] with [`follow`], [`pump`] and [`gather`] |
 //! | dialing | [`plan`], [`dial`], [`connection`], [`token`], [`oauth`], [`resume`], [`status`], [`retry`], [`report`] |
 //! | the pipeline | [`request`], [`headers`], [`budget`], [`queue`], [`batcher`], [`store`], [`ingest`], [`failure`] |
 //! | while Postgres is away | [`spool`] |
@@ -36,6 +36,7 @@ mod drain;
 mod exit;
 mod failure;
 mod follow;
+mod gate;
 mod gather;
 mod grpc;
 mod headers;

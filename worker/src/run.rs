@@ -22,7 +22,7 @@ use crate::{
     exit::{Code, Exit, Fatal},
     grpc::{self, Bounds, GrpcLimits},
     hooks::Hooks,
-    http::{self, Guests, HttpSetup, Times},
+    http::{self, Connections, HttpSetup, Times},
     ingest::Lane,
     log, metric,
     process::Room,
@@ -112,7 +112,7 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
             hooks: parts.hooks(&settings),
             drain: parts.drain.clone(),
             metrics: metrics.clone(),
-            guests: Guests::new(room.http),
+            connections: Connections::new(room.http),
             times: Times {
                 head: settings.limits.head_timeout,
                 keep_alive: settings.limits.keep_alive,

@@ -13,14 +13,13 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use futures_util::{Stream, StreamExt, stream};
 use metrics::{counter, gauge};
 use rustls::ServerConfig;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Duration, Instant, Sleep, sleep, timeout},
@@ -30,7 +29,10 @@ use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
 use super::HANDSHAKE_TIMEOUT;
-use crate::metric;
+use crate::{
+    gate::{Gate, Gated},
+    metric,
+};
 
 /// Handshakes under way at once; the next ones wait to be accepted.
 const HANDSHAKES: usize = 512;
@@ -68,16 +70,16 @@ impl Reception {
         Some(Place(permit))
     }
 
-    fn welcome<C>(&self, connection: C, place: Place) -> Guest<C> {
-        Guest {
-            connection,
+    fn welcome<C>(&self, connection: C, place: Place) -> Gated<C, CallGate> {
+        let gate = CallGate {
             deadline: Box::pin(sleep(self.patience)),
             keep_alive: self.keep_alive,
             read: 0,
             calls: Calls::default(),
             seen: 0,
             _place: place,
-        }
+        };
+        Gated::new(connection, gate)
     }
 }
 
@@ -119,7 +121,7 @@ fn accepted(listener: TcpListener, reception: Reception) -> impl Stream<Item = (
 pub(crate) fn connections(
     listener: TcpListener,
     reception: Reception,
-) -> impl Stream<Item = io::Result<Guest<TcpStream>>> {
+) -> impl Stream<Item = io::Result<Gated<TcpStream, CallGate>>> {
     accepted(listener, reception.clone())
         .map(move |(connection, place)| Ok(reception.welcome(connection, place)))
 }
@@ -130,7 +132,7 @@ pub(crate) fn handshakes(
     listener: TcpListener,
     config: ServerConfig,
     reception: Reception,
-) -> impl Stream<Item = io::Result<Guest<TlsStream<TcpStream>>>> {
+) -> impl Stream<Item = io::Result<Gated<TlsStream<TcpStream>, CallGate>>> {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     accepted(listener, reception.clone())
         .map(move |(connection, place)| {
@@ -180,10 +182,9 @@ impl Drop for Call {
     }
 }
 
-/// A connection that has a place, and must speak and call to keep it.
+/// Lets a connection be read for as long as it keeps its place: it must speak, and call.
 #[derive(Debug)]
-pub(crate) struct Guest<C> {
-    connection: C,
+pub(crate) struct CallGate {
     /// When it is looked at whether it does.
     deadline: Pin<Box<Sleep>>,
     keep_alive: Duration,
@@ -195,7 +196,7 @@ pub(crate) struct Guest<C> {
     _place: Place,
 }
 
-impl<C> Guest<C> {
+impl CallGate {
     fn has_spoken(&self) -> bool {
         self.read >= PREFACE
     }
@@ -213,65 +214,32 @@ impl<C> Guest<C> {
     }
 }
 
-impl<C> Connected for Guest<C> {
-    type ConnectInfo = Calls;
-
-    fn connect_info(&self) -> Calls {
-        self.calls.clone()
-    }
-}
-
-impl<C: AsyncRead + Unpin> AsyncRead for Guest<C> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl Gate for CallGate {
+    fn admit(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.deadline.as_mut().poll(context).is_ready() {
             if !self.has_spoken() || !self.look() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             self.look_later();
         }
+        Poll::Ready(Ok(()))
+    }
+
+    fn note(&mut self, bytes: usize) {
         if self.has_spoken() {
-            return Pin::new(&mut self.connection).poll_read(context, buffer);
+            return;
         }
-        let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.connection).poll_read(context, buffer))?;
-        self.read += buffer.filled().len() - before;
+        self.read += bytes;
         if self.has_spoken() {
             self.look_later();
         }
-        Poll::Ready(Ok(()))
     }
 }
 
-impl<C: AsyncWrite + Unpin> AsyncWrite for Guest<C> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.connection).poll_write(context, bytes)
-    }
+impl<C> Connected for Gated<C, CallGate> {
+    type ConnectInfo = Calls;
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.connection).poll_write_vectored(context, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.connection.is_write_vectored()
+    fn connect_info(&self) -> Calls {
+        self.gate().calls.clone()
     }
 }

@@ -24,10 +24,9 @@ use std::{
     time::Duration,
 };
 
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::gate::{Gate, Gated};
 
 /// Of a request's head, with what comes behind it in one piece; and of one step.
 const HEAD_BYTES: usize = 32 << 10;
@@ -41,12 +40,12 @@ pub(crate) struct Times {
 
 /// The connections that are open, and how many may be kept alive.
 #[derive(Clone, Debug)]
-pub(crate) struct Guests {
+pub(crate) struct Connections {
     open: Arc<AtomicUsize>,
     most: usize,
 }
 
-impl Guests {
+impl Connections {
     pub(crate) fn new(most: usize) -> Self {
         Self {
             open: Arc::default(),
@@ -62,27 +61,28 @@ impl Guests {
         self.most
     }
 
-    pub(super) fn welcome<C>(&self, connection: C, times: Times) -> Guest<C> {
+    /// Counts a connection as open, and bounds the turns of its client.
+    pub(super) fn gated<C>(&self, connection: C, times: Times) -> Gated<C, TurnGate> {
         let before = self.open.fetch_add(1, Ordering::Relaxed);
         let turn = Turn::new(before >= self.most);
         let deadline = Instant::now() + times.keep_alive + times.head;
-        Guest {
-            connection,
+        let gate = TurnGate {
             turn,
             seen: 0,
             read: 0,
             deadline: Box::pin(sleep_until(deadline)),
             times,
-            _place: Place(self.open.clone()),
-        }
+            _counted: Counted(self.open.clone()),
+        };
+        Gated::new(connection, gate)
     }
 }
 
-/// Gives the place back.
+/// Counts a connection as open until it is dropped.
 #[derive(Debug)]
-struct Place(Arc<AtomicUsize>);
+struct Counted(Arc<AtomicUsize>);
 
-impl Drop for Place {
+impl Drop for Counted {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -206,9 +206,9 @@ impl Drop for Held {
     }
 }
 
+/// Lets a connection be read when it is the client's turn to send something.
 #[derive(Debug)]
-pub(super) struct Guest<C> {
-    connection: C,
+pub(super) struct TurnGate {
     turn: Turn,
     /// The turn that what follows is about.
     seen: u64,
@@ -217,15 +217,16 @@ pub(super) struct Guest<C> {
     /// The end of the client's turn.
     deadline: Pin<Box<Sleep>>,
     times: Times,
-    _place: Place,
+    _counted: Counted,
 }
 
-impl<C> Guest<C> {
+impl TurnGate {
     pub(super) fn turn(&self) -> Turn {
         self.turn.clone()
     }
+}
 
-    /// Whether anything may be read now.
+impl Gate for TurnGate {
     fn admit(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let whose = self.turn.0.whose.get();
         let now = self.turn.0.changes.get();
@@ -261,11 +262,7 @@ impl<C> Guest<C> {
         Poll::Pending
     }
 
-    /// Notes what was read.
     fn note(&mut self, bytes: usize) {
-        if bytes == 0 {
-            return;
-        }
         if self.read == 0 && self.turn.0.whose.get().has_deadline() {
             let end = Instant::now() + self.times.head;
             if end < self.deadline.deadline() {
@@ -273,50 +270,5 @@ impl<C> Guest<C> {
             }
         }
         self.read = self.read.saturating_add(bytes);
-    }
-}
-
-impl<C: AsyncRead + Unpin> AsyncRead for Guest<C> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        std::task::ready!(self.admit(context))?;
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.connection).poll_read(context, buffer);
-        let bytes = buffer.filled().len() - before;
-        self.note(bytes);
-        read
-    }
-}
-
-impl<C: AsyncWrite + Unpin> AsyncWrite for Guest<C> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.connection).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.connection).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        parts: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.connection).poll_write_vectored(context, parts)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.connection.is_write_vectored()
     }
 }
