@@ -60,19 +60,31 @@ impl Fatal {
         let _ = self.0.try_send(exit);
     }
 
-    /// A guard for an actor without which the worker must not go on.
+    /// A guard for a part without which the worker must not go on.
     pub(crate) fn vital(&self, name: impl Into<String>) -> Vital {
         Vital {
             name: name.into(),
             fatal: Some(self.clone()),
         }
     }
+
+    /// Runs a part without which the worker must not go on.
+    pub(crate) fn spawn<F>(&self, name: &str, part: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let vital = self.vital(name);
+        tokio::spawn(async move {
+            part.await;
+            drop(vital);
+        });
+    }
 }
 
-/// Ends the process when it is dropped, which is what a panic does to an actor:
-/// its mailbox closes, nothing restarts it, and the rest would limp on.
+/// Ends the process when it is dropped, which is what a panic does to an actor or a
+/// task: nothing restarts it, and the rest would limp on.
 ///
-/// An actor that may end releases it itself, where it ends in good order: not in
+/// A part that may end releases it itself, where it ends in good order: not in
 /// `Actor::stopped`, which also runs while a panic unwinds.
 #[derive(Debug)]
 pub(crate) struct Vital {
@@ -81,7 +93,7 @@ pub(crate) struct Vital {
 }
 
 impl Vital {
-    /// From here on the actor may end.
+    /// From here on the part may end.
     pub(crate) fn release(&mut self) {
         self.fatal = None;
     }
@@ -116,5 +128,17 @@ mod tests {
         assert_eq!(exit.code, Code::Internal);
         assert_eq!(exit.reason, "the batcher stopped unexpectedly");
         assert!(exits.try_recv().is_err(), "only the first reason counts");
+    }
+
+    #[tokio::test]
+    async fn a_part_that_panics_or_ends_ends_the_process() {
+        let ends: [fn(); 2] = [|| panic!("as the test wants"), || {}];
+        for end in ends {
+            let (fatal, mut exits) = Fatal::channel();
+            fatal.spawn("the part", async move { end() });
+            drop(fatal);
+            let exit = exits.recv().await.unwrap();
+            assert_eq!(exit.reason, "the part stopped unexpectedly");
+        }
     }
 }

@@ -138,12 +138,18 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
         },
         parts.snapshot.clone(),
     );
+    let drain = parts.drain.clone();
     let servers = Servers {
         http: http.handle(),
-        grpc: tokio::spawn(watched(grpc, "the gRPC server", fatal.clone())),
+        grpc: tokio::spawn(watched(
+            grpc,
+            "the gRPC server",
+            drain.clone(),
+            fatal.clone(),
+        )),
     };
-    tokio::spawn(watched(http, "the HTTP server", fatal.clone()));
-    tokio::spawn(async move {
+    tokio::spawn(watched(http, "the HTTP server", drain, fatal.clone()));
+    fatal.spawn("the upkeep of the metrics", async move {
         // Histograms are folded now and then, also when nobody reads them.
         loop {
             sleep(Duration::from_secs(10)).await;
@@ -159,7 +165,7 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
         "listening"
     );
     if let Some(tls) = tls {
-        tokio::spawn(tls.follow());
+        fatal.spawn("the renewal of the TLS certificate", tls.follow());
     }
     wait(settings.drain_timeout, signals, exits, parts, servers).await
 }
@@ -180,11 +186,15 @@ fn open_spool(settings: &RunArgs, fatal: &Fatal) -> Result<Option<Spool>, Exit> 
 /// Makes the end of a server that nobody told to end the end of the process.
 async fn watched<E: std::fmt::Display>(
     server: impl Future<Output = Result<(), E>>,
-    name: &str,
+    name: &'static str,
+    drain: Drain,
     fatal: Fatal,
 ) {
-    if let Err(error) = server.await {
-        fatal.exit(Exit::new(Code::System, format!("{name} failed: {error}")));
+    let mut vital = fatal.vital(name);
+    match server.await {
+        Ok(()) if drain.has_begun() => vital.release(),
+        Ok(()) => {}
+        Err(error) => fatal.exit(Exit::new(Code::System, format!("{name} failed: {error}"))),
     }
 }
 
@@ -244,13 +254,10 @@ impl Parts {
                 requests: LIMITS.requests.min(limits.batch_requests as usize),
                 bytes: LIMITS.bytes.min(limits.batch_bytes.get()),
             };
-            tokio::spawn(spool.clone().remember(snapshot.clone()));
-            let (spool, pipeline, snapshot) = (spool.clone(), pipeline.clone(), snapshot.clone());
-            let vital = fatal.vital("the spool's drain");
-            tokio::spawn(async move {
-                drain::run(spool, pipeline, snapshot, limits).await;
-                drop(vital);
-            });
+            let remembering = spool.clone().remember(snapshot.clone());
+            fatal.spawn("the spool's list of sources", remembering);
+            let draining = drain::run(spool.clone(), pipeline.clone(), snapshot.clone(), limits);
+            fatal.spawn("the spool's drain", draining);
         }
         Ok(Self {
             pipeline,
@@ -370,5 +377,30 @@ impl Signals {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::ready;
+
+    use super::*;
+
+    /// Why the process ends, if it does, when a server ends like this.
+    async fn reason(drain: &Drain, end: impl Future<Output = Result<(), &str>>) -> Option<String> {
+        let (fatal, mut exits) = Fatal::channel();
+        watched(end, "the server", drain.clone(), fatal).await;
+        exits.try_recv().ok().map(|exit| exit.reason)
+    }
+
+    #[tokio::test]
+    async fn a_server_that_nobody_told_to_end_ends_the_process() {
+        let drain = Drain::new();
+        let untold = reason(&drain, ready(Ok(()))).await;
+        assert_eq!(untold.unwrap(), "the server stopped unexpectedly");
+        let failed = reason(&drain, ready(Err("x"))).await;
+        assert_eq!(failed.unwrap(), "the server failed: x");
+        drain.begin();
+        assert_eq!(reason(&drain, ready(Ok(()))).await, None);
     }
 }
