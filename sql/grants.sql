@@ -1,4 +1,8 @@
 -- Who may do what. PUBLIC has the type and the pure functions; nothing else.
+--
+-- The end of this file is for an installation alone: in an update it would make initial
+-- rights, which a dump leaves out, of all that roles have been granted. An update takes
+-- functions from here, and revokes those that are new from PUBLIC by name.
 
 create function _require_role(role regrole)
   returns void

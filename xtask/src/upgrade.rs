@@ -8,6 +8,10 @@
 //! - `-- take NAME from FILE.sql`: that function or view of the file, which may be there already
 //! - `-- comments NAME.sql`: the file's comments on objects
 //!
+//! A file that grants or revokes on all functions is neither included nor replaced:
+//! within a script Postgres takes the whole list of an object's rights for the
+//! extension's own, also those that roles have been granted since.
+//!
 //! Released scripts are kept as they were, in `sql/frozen`: from them an installation can
 //! begin, and upgrades are tested. So `sql/upgrade` has the step to the next version alone.
 
@@ -38,9 +42,9 @@ fn expand(script: &str, read: impl Fn(&str) -> Result<String>) -> Result<String>
     let mut whole = String::new();
     for line in script.lines() {
         if let Some(name) = line.strip_prefix("-- include ") {
-            whole.push_str(&read(name)?);
+            whole.push_str(&spares_rights(name, read(name)?)?);
         } else if let Some(name) = line.strip_prefix("-- replace ") {
-            whole.push_str(&replacing(&read(name)?));
+            whole.push_str(&replacing(&spares_rights(name, read(name)?)?));
         } else if let Some((function, name)) = line
             .strip_prefix("-- take ")
             .and_then(|rest| rest.split_once(" from "))
@@ -54,6 +58,15 @@ fn expand(script: &str, read: impl Fn(&str) -> Result<String>) -> Result<String>
         whole.push('\n');
     }
     Ok(whole)
+}
+
+/// The file, unless it touches the rights on what is there already.
+fn spares_rights(name: &str, sql: String) -> Result<String> {
+    anyhow::ensure!(
+        !sql.contains(" on all "),
+        "{name} grants or revokes on all of something: take from it what is new"
+    );
+    Ok(sql)
 }
 
 /// The same statements, for functions and views that exist.
@@ -149,6 +162,19 @@ mod tests {
              comment on function f(int) is\n  'f';\n\n"
         );
         assert!(expand("-- take h from a\n", file).is_err());
+    }
+
+    #[test]
+    fn an_update_leaves_the_rights_alone_that_roles_have() {
+        let file = |_: &str| {
+            Ok(
+                "create function f();\nrevoke all on all functions in schema s from public;\n"
+                    .to_owned(),
+            )
+        };
+        assert!(expand("-- include a\n", file).is_err());
+        assert!(expand("-- replace a\n", file).is_err());
+        assert!(expand("-- take f from a\n", file).is_ok());
     }
 
     #[test]

@@ -4,9 +4,11 @@ mod catalog;
 
 use anyhow::{Context as _, Result, ensure};
 use postgres::Client;
+use postgres::error::SqlState;
 use tidings_e2e::on_cluster;
 use xtask::cluster::Cluster;
 use xtask::stage::DATABASE;
+use xtask::step;
 
 /// Every released version: an upgrade may start at any.
 const RELEASED: [&str; 3] = ["0.1.0", "0.2.0", "0.3.0"];
@@ -61,6 +63,7 @@ const EVENTS: &str = r#"
     end $$;
 "#;
 
+const ROLES: &str = "create role upgrade_reader; create role upgrade_worker";
 const GRANTS: &str = "
     select tidings.grant_reader('upgrade_reader'), tidings.grant_worker('upgrade_worker');
 ";
@@ -84,7 +87,7 @@ const STATE: [&str; 4] = [
 fn an_upgrade_keeps_the_data_and_makes_the_state() -> Result<()> {
     on_cluster(|cluster| {
         let mut fresh = cluster.connect(DATABASE)?;
-        fresh.batch_execute("create role upgrade_reader; create role upgrade_worker")?;
+        fresh.batch_execute(ROLES)?;
         fresh.batch_execute(SOURCES)?;
         fresh.batch_execute(EVENTS)?;
         let expected = rows(&mut fresh, &STATE)?;
@@ -113,25 +116,103 @@ fn an_upgrade_keeps_the_data_and_makes_the_state() -> Result<()> {
 #[test]
 fn an_upgraded_installation_is_what_a_new_one_is() -> Result<()> {
     on_cluster(|cluster| {
-        let new = catalog::read(&mut cluster.connect(DATABASE)?)?;
+        let mut fresh = cluster.connect(DATABASE)?;
+        fresh.batch_execute(ROLES)?;
+        fresh.batch_execute(GRANTS)?;
+        let new = catalog::read(&mut fresh)?;
         for version in RELEASED {
             let mut client = installed(cluster, version)?;
+            client.batch_execute(GRANTS)?;
             let old = catalog::read(&mut client)?;
             client.batch_execute(UPGRADE)?;
-            let upgraded = catalog::read(&mut client)?;
-            let difference = catalog::difference(&new, &upgraded);
-            ensure!(
-                difference.is_empty(),
-                "upgraded from {version}, + is too much and - is missing:\n{difference}"
-            );
+            // What is new.
+            client.batch_execute(GRANTS)?;
+            is_the_same(&new, &mut client).with_context(|| format!("upgraded from {version}"))?;
             ensure!(
                 !catalog::difference(&new, &old).is_empty(),
                 "{version} is no other version"
             );
             every_change_is_seen(&mut client, &new)?;
+            is_the_same(&new, &mut restored(cluster, version)?)
+                .with_context(|| format!("upgraded from {version}, dumped and restored"))?;
         }
         Ok(())
     })
+}
+
+/// Their rights were swallowed by earlier upgrades: a dump then revoked what nobody had.
+#[test]
+fn roles_that_are_gone_leave_no_trace() -> Result<()> {
+    on_cluster(|cluster| {
+        let mut fresh = cluster.connect(DATABASE)?;
+        a_role_comes(&mut fresh, "gone")?;
+        a_role_goes(&mut fresh, "gone")?;
+        let new = catalog::read(&mut fresh)?;
+        let before_this = RELEASED.last().context("nothing was released")?;
+        for version in RELEASED {
+            let mut client = installed(cluster, version)?;
+            a_role_comes(&mut client, "gone_before")?;
+            a_role_comes(&mut client, "gone_after")?;
+            client.batch_execute(&format!("{UPGRADE} to '{before_this}'"))?;
+            a_role_goes(&mut client, "gone_before")?;
+            client.batch_execute(UPGRADE)?;
+            grant_all(&mut client, "gone_after")?;
+            a_role_goes(&mut client, "gone_after")?;
+            is_the_same(&new, &mut client).with_context(|| format!("upgraded from {version}"))?;
+            restored(cluster, version)?;
+        }
+        Ok(())
+    })
+}
+
+fn a_role_comes(client: &mut Client, role: &str) -> Result<()> {
+    client.batch_execute(&format!("create role {role}"))?;
+    grant_all(client, role)
+}
+
+fn grant_all(client: &mut Client, role: &str) -> Result<()> {
+    client.batch_execute(&format!(
+        "select tidings.grant_reader('{role}'), tidings.grant_worker('{role}')"
+    ))?;
+    Ok(())
+}
+
+fn a_role_goes(client: &mut Client, role: &str) -> Result<()> {
+    client.batch_execute(&format!("drop owned by {role}; drop role {role}"))?;
+    Ok(())
+}
+
+/// What it makes would belong to him, and be worth no more than his rights are.
+#[test]
+fn only_the_owner_upgrades() -> Result<()> {
+    on_cluster(|cluster| {
+        let version = RELEASED.last().context("nothing was released")?;
+        let mut client = installed(cluster, version)?;
+        client.batch_execute("create role another superuser; set role another")?;
+        let refused = client.batch_execute(UPGRADE).err();
+        let refused = refused
+            .as_ref()
+            .and_then(postgres::Error::as_db_error)
+            .context("it was not refused")?;
+        ensure!(
+            *refused.code() == SqlState::INSUFFICIENT_PRIVILEGE
+                && refused.message() == "extension tidings belongs to role postgres"
+                && refused.hint() == Some("First run SET ROLE postgres."),
+            "{refused:?}"
+        );
+        client.batch_execute("reset role")?;
+        client.batch_execute(UPGRADE)?;
+        Ok(())
+    })
+}
+
+fn is_the_same(new: &catalog::Catalog, client: &mut Client) -> Result<()> {
+    let difference = catalog::difference(new, &catalog::read(client)?);
+    ensure!(
+        difference.is_empty(),
+        "+ is too much and - is missing:\n{difference}"
+    );
+    Ok(())
 }
 
 /// Otherwise two catalogs that look the same would say little.
@@ -166,6 +247,8 @@ fn every_change_is_seen(client: &mut Client, new: &catalog::Catalog) -> Result<(
         "update pg_extension set extcondition[1] = 'where false' where extname = 'tidings'",
         "update pg_extension set extversion = '0' where extname = 'tidings'",
         "create table tidings.more ()",
+        "update pg_init_privs set initprivs = initprivs || 'upgrade_reader=X/postgres'::aclitem
+         where objoid = 'tidings._count(text)'::regprocedure",
     ] {
         let mut open = client.transaction()?;
         // A change that Postgres refuses is none of this list's.
@@ -215,9 +298,35 @@ fn it_goes_on(client: &mut Client) -> Result<()> {
     Ok(())
 }
 
+/// The database of an installation that began with this version.
+fn database_of(version: &str) -> String {
+    format!("upgraded_from_{}", version.replace('.', "_"))
+}
+
+/// A connection to another database, made from the dump of that one.
+fn restored(cluster: &Cluster, version: &str) -> Result<Client> {
+    let database = database_of(version);
+    let dump = cluster.folder().join(format!("{database}.dump"));
+    step::output(
+        cluster
+            .client_program("pg_dump")
+            .args(["-Fc", "-d", &database, "-f"])
+            .arg(&dump),
+    )?;
+    let database = format!("{database}_restored");
+    cluster.create_database(&database)?;
+    step::output(
+        cluster
+            .client_program("pg_restore")
+            .args(["--exit-on-error", "-d", &database])
+            .arg(&dump),
+    )?;
+    cluster.connect(&database)
+}
+
 /// A connection to a new database with this version.
 fn installed(cluster: &Cluster, version: &str) -> Result<Client> {
-    let database = format!("upgraded_from_{}", version.replace('.', "_"));
+    let database = database_of(version);
     cluster.create_database(&database)?;
     let mut client = cluster.connect(&database)?;
     client
