@@ -154,6 +154,11 @@ begin
       message = 'the overlap is negative or null',
       hint = 'Give the time for which the old secret is still accepted; ''0'' ends it at once.';
   end if;
+  -- One at a time: two would not see each other's secret, and both secrets be current.
+  perform from tidings.source s where s.id = of_source for no key update;
+  if not found then
+    perform tidings._source(name);
+  end if;
   update tidings.source_secret
   set expires_at = least(expires_at, now() + overlap)
   where source_id = of_source and kind = 'secret' and value <> new_secret;

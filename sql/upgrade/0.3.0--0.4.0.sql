@@ -16,6 +16,8 @@ end
 $$;
 
 -- include lease.sql
+-- take _notify_source from source.sql
+-- take rotate_secret from source.sql
 -- take drop_source from source.sql
 -- take report_stream from stream.sql
 -- take stream_status from stream.sql
@@ -25,6 +27,8 @@ $$;
 -- take _require_role from grants.sql
 -- take grant_reader from grants.sql
 -- take grant_worker from grants.sql
+-- comments ulid.sql
+-- comments source.sql
 -- comments receipt.sql
 -- comments stream.sql
 -- comments grants.sql
