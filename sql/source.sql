@@ -27,7 +27,8 @@ create table source_secret (
   value text not null check (value <> ''),
   created_at timestamptz not null default now(),
   expires_at timestamptz,
-  primary key (source_id, kind, value)
+  digest bytea not null,  -- a value may be longer than an index can hold
+  primary key (source_id, kind, digest)
 );
 comment on table source_secret is
   'The secrets of sources. In clear text, for signatures cannot be checked against a hash: readable by the owner of the extension alone.';
@@ -36,6 +37,7 @@ comment on column source_secret.kind is 'secret: of the provider''s own scheme; 
 comment on column source_secret.value is 'The secret.';
 comment on column source_secret.created_at is 'When it was set.';
 comment on column source_secret.expires_at is 'When it stops being accepted; null while it is the current one.';
+comment on column source_secret.digest is 'SHA-256 of the secret, in UTF-8.';
 
 create table stream (
   source_id int primary key,
@@ -46,6 +48,21 @@ comment on table stream is 'How far each resumable stream was read; kept in the 
 comment on column stream.source_id is 'The source.';
 comment on column stream.cursor is 'The provider''s id of the last event that was stored, in the order of arrival.';
 comment on column stream.updated_at is 'When it was stored.';
+
+-- Not a generated column, which logical replication leaves out, and so would lack the key.
+create function _digest_secret() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  new.digest := sha256(convert_to(new.value, 'UTF8'));
+  return new;
+end
+$$;
+comment on function _digest_secret() is 'Internal: gives a secret its digest, also one of an earlier version''s dump.';
+
+create trigger digest before insert or update on source_secret
+  for each row execute function _digest_secret();
 
 create function _notify_source() returns trigger
   language plpgsql
@@ -164,7 +181,7 @@ begin
   where source_id = of_source and kind = 'secret' and value <> new_secret;
   insert into tidings.source_secret (source_id, kind, value)
   values (of_source, 'secret', new_secret)
-  on conflict (source_id, kind, value) do update set expires_at = null, created_at = now();
+  on conflict (source_id, kind, digest) do update set expires_at = null, created_at = now();
   delete from tidings.source_secret where source_id = of_source and expires_at <= now();
 end
 $$;

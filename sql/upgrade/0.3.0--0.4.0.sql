@@ -15,6 +15,14 @@ begin
 end
 $$;
 
+-- The key is the secret no longer, but its digest.
+alter table source_secret drop constraint source_secret_pkey, add column digest bytea;
+-- take _digest_secret from source.sql
+create trigger digest before insert or update on source_secret
+  for each row execute function _digest_secret();
+update source_secret set digest = null;
+alter table source_secret alter column digest set not null, add primary key (source_id, kind, digest);
+
 -- include lease.sql
 -- take _notify_source from source.sql
 -- take rotate_secret from source.sql
@@ -32,7 +40,7 @@ $$;
 -- comments receipt.sql
 -- comments stream.sql
 -- comments grants.sql
-revoke all on function _raise_enabled(text) from public;
+revoke all on function _digest_secret(), _raise_enabled(text) from public;
 
 -- The updates to 0.2.0 and 0.3.0 took the rights that roles had been granted for initial
 -- ones, which a dump leaves out, and does not forget when such a role is dropped. What is

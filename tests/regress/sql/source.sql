@@ -126,6 +126,20 @@ select tidings.rotate_secret('mail', 'x', '-1 second');
 \echo SQLSTATE :LAST_ERROR_SQLSTATE
 select tidings.rotate_secret('mail', 'x', null);
 
+-- A secret may be longer than what an index holds, as a JWT is; also one of another script.
+select string_agg(md5(n::text), '' order by n) || '\x00\é' as long, string_agg(md5((-n)::text), '' order by n) as longer
+from generate_series(1, 300) n \gset
+select tidings.add_source('long', 'pushwoosh', :'long', jsonb_build_object('url_token', :'longer')) is not null as added;
+select tidings.rotate_secret('long', :'longer'), tidings.rotate_secret('long', :'long'), tidings.rotate_secret('long', '\x00');
+-- As the dump of a version brings it that had no digest.
+insert into tidings.source_secret (source_id, kind, value, expires_at)
+select id, 'secret', 'from a dump', now() + interval '1 hour' from tidings.source where name = 'long';
+select kind, length(value), expires_at is null as is_current, digest = sha256(convert_to(value, 'UTF8')) as digested
+from tidings.source_secret x join tidings.source s on s.id = x.source_id where s.name = 'long' order by kind, length;
+select tidings.verify('long', 'x', jsonb_build_object('authorization', :'long'::text, 'url-token', :'longer'::text)) as accepted,
+  tidings.verify('long', 'x', jsonb_build_object('authorization', :'long'::text)) as without;
+select tidings.drop_source('long');
+
 -- Stopped: its requests are told so, and nothing is kept; find_source passes it by.
 select tidings.set_source_enabled('sms.pt', false);
 \set state '[{"MessageId": "m", "Status": "DELIVERED", "ReportDateTime": "2024-10-01T11:34:56Z"}]'
