@@ -180,7 +180,8 @@ begin
   if first_id is not null then
     -- No other transaction has an id between: each takes a run of its own.
     perform tidings._add_to_state(first_id, last_id);
-    if tidings._notifies() then
+    -- Before the server's queue of notifications is full: then nothing could be committed.
+    if tidings._notifies() and pg_notification_queue_usage() < 0.5 then
       notify tidings;
     end if;
   end if;

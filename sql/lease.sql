@@ -103,7 +103,7 @@ begin
   set expires_at = clock_timestamp()
   where l.holder = release_streams.holder and l.expires_at > clock_timestamp();
   get diagnostics released = row_count;
-  if released > 0 then
+  if released > 0 and pg_notification_queue_usage() < 0.5 then
     notify tidings_source;  -- the others look
   end if;
   return released;

@@ -69,7 +69,11 @@ create function _notify_source() returns trigger
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 begin
-  perform pg_notify('tidings_source', '');
+  -- Where somebody who listens stays in one transaction the server's queue fills up, and
+  -- when it is full nobody who notifies can commit. Workers look by themselves too.
+  if pg_notification_queue_usage() < 0.5 then
+    perform pg_notify('tidings_source', '');
+  end if;
   return null;
 end
 $$;

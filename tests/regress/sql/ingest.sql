@@ -141,6 +141,16 @@ select tidings.ingest('sms', pg_temp.new_state('m9'), '{"url-token": "t"}');
 set tidings.notify to off;
 select tidings.ingest('sms', pg_temp.new_state('m10'), '{"url-token": "t"}');
 reset tidings.notify;
+-- Nor does one where the queue of notifications is half full: a full one would let nobody
+-- commit who notifies.
+begin;
+alter function pg_catalog.pg_notification_queue_usage() rename to regress_queue_usage;
+create function pg_catalog.pg_notification_queue_usage() returns float8 language sql as 'select 0.5::float8';
+discard plans;
+select tidings.ingest('sms', pg_temp.new_state('m11'), '{"url-token": "t"}');
+drop function pg_catalog.pg_notification_queue_usage();
+alter function pg_catalog.regress_queue_usage() rename to pg_notification_queue_usage;
+commit;
 unlisten tidings;
 \o
 \! grep -c 'Asynchronous notification "tidings"' results/notified.txt; rm results/notified.txt

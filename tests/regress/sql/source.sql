@@ -179,6 +179,17 @@ select tidings.drop_source('told');
 begin;
 select tidings.add_source('told', 'arpoone');
 rollback;
+-- But where the queue of notifications is half full.
+begin;
+alter function pg_catalog.pg_notification_queue_usage() rename to regress_queue_usage;
+create function pg_catalog.pg_notification_queue_usage() returns float8 language sql as 'select 0.5::float8';
+discard plans;
+select tidings.add_source('told', 'ppoppo');
+select tidings.hold_streams('aaaaaaaa-0000-4000-8000-000000000000', 'host', '{told}', '10 s');
+select tidings.release_streams('aaaaaaaa-0000-4000-8000-000000000000');
+drop function pg_catalog.pg_notification_queue_usage();
+alter function pg_catalog.regress_queue_usage() rename to pg_notification_queue_usage;
+commit;
 unlisten tidings_source;
 \o
 \! grep -c 'Asynchronous notification "tidings_source"' results/told.txt; rm results/told.txt
