@@ -162,7 +162,7 @@ begin
       case r.refused
         when 'unknown_source' then format('no source is named %s', coalesce('"' || r.source || '"', 'null'))
         when 'disabled' then format('source "%s" is disabled', r.source)
-        when 'fenced' then format('another worker follows the stream of source "%s"', r.source)
+        when 'fenced' then format('the lease under which the stream of source "%s" was read is over', r.source)
         when 'unauthorized' then 'the request does not carry what the source demands'
         when 'malformed' then 'the body is null'
         else array_to_string(o.reasons, '; ') || case when o.rejected > 3 then '; ..' else '' end

@@ -13,6 +13,7 @@ create table stream_lease (
   holder uuid not null,
   worker text not null,
   taken_at timestamptz not null,
+  renewed_at timestamptz not null,
   expires_at timestamptz not null,
   -- Makes another epoch another key: to give the stream away conflicts with who ingests
   -- under its lease, to renew the lease does not.
@@ -25,6 +26,7 @@ comment on column stream_lease.epoch is 'The lease''s number: greater each time 
 comment on column stream_lease.holder is 'The process that has it: a UUID that it drew when it started.';
 comment on column stream_lease.worker is 'The same for people: host and process id.';
 comment on column stream_lease.taken_at is 'Since when it has had it.';
+comment on column stream_lease.renewed_at is 'When it was last renewed, or taken.';
 comment on column stream_lease.expires_at is 'From when on another worker may take it, unless it is renewed.';
 
 create function hold_streams(holder uuid, worker text, sources text[], lease interval)
@@ -35,7 +37,7 @@ as $$
 #variable_conflict use_column
 declare
   at constant timestamptz := clock_timestamp();
-  until constant timestamptz := at + lease;
+  until timestamptz;
   ids constant int[] := (
     select array_agg(s.id order by s.id) from tidings.source s
     where s.name = any (sources) and s.enabled and tidings._is_dialed(s.provider));
@@ -43,8 +45,12 @@ begin
   if holder is null or worker is null or lease is null or lease not between '100 ms' and '1 day' then
     raise exception using
       errcode = 'invalid_parameter_value',
-      message = 'a lease needs its holder and a time between 100 ms and a day';
+      message = 'a lease needs its holder, its worker, and a time between 100 ms and a day',
+      detail = format('The holder is %s, the worker %s, the time %s.',
+        coalesce(holder::text, 'null'), coalesce('"' || worker || '"', 'null'), coalesce(lease::text, 'null')),
+      hint = 'The holder is a UUID that the process drew when it started.';
   end if;
+  until := at + lease;
   -- While a standby is away, leases are given all the same: what a failover undoes of them
   -- fences the one who has taken a stream, who asks again.
   perform set_config('synchronous_commit', 'local', true);
@@ -57,23 +63,26 @@ begin
     for no key update skip locked
   )
   update tidings.stream_lease l
-  set expires_at = until, worker = hold_streams.worker
+  set renewed_at = at, expires_at = until, worker = hold_streams.worker
   from own
   where l.source_id = own.source_id;
-  -- What has expired, unless somebody is still ingesting under it: that is over soon.
+  -- What has expired, unless somebody is still ingesting under it: that is over soon. And
+  -- what was renewed in the future, by a clock that was ahead of this one: before it was set
+  -- back, or on the server that this one took over from.
   with free as (
     select l.source_id from tidings.stream_lease l
-    where l.source_id = any (ids) and l.holder <> hold_streams.holder and l.expires_at <= at
+    where l.source_id = any (ids) and l.holder <> hold_streams.holder
+      and (l.expires_at <= at or l.renewed_at > clock_timestamp())
     order by l.source_id
     for update skip locked
   )
   update tidings.stream_lease l
   set epoch = greatest(l.epoch + 1, tidings._clock_ms()), holder = hold_streams.holder, worker = hold_streams.worker,
-    taken_at = at, expires_at = until
+    taken_at = at, renewed_at = at, expires_at = until
   from free
   where l.source_id = free.source_id;
-  insert into tidings.stream_lease (source_id, epoch, holder, worker, taken_at, expires_at)
-  select x.id, tidings._clock_ms(), hold_streams.holder, hold_streams.worker, at, until
+  insert into tidings.stream_lease (source_id, epoch, holder, worker, taken_at, renewed_at, expires_at)
+  select x.id, tidings._clock_ms(), hold_streams.holder, hold_streams.worker, at, at, until
   from unnest(ids) x (id)
   where not exists (select from tidings.stream_lease l where l.source_id = x.id)
   order by x.id

@@ -43,6 +43,14 @@ begin
       message = format('a stream has no state "%s"', coalesce(state, 'null')),
       hint = 'The states are connecting, connected, waiting, stopped and ended.';
   end if;
+  if worker is null or failures is null then
+    raise exception using
+      errcode = 'invalid_parameter_value',
+      message = format('%s is null', case when worker is null then 'the worker' else 'the number of failures' end),
+      hint = 'Pass who reports, and how many attempts have failed since events last came: 0 of none.';
+  end if;
+  -- While a standby is away, as in hold_streams: this comes before the next renewal.
+  perform set_config('synchronous_commit', 'local', true);
   insert into tidings.stream_state as t (
     source_id, state, since, worker, connected_at, failures, last_error, last_error_at, next_try_at, reported_at)
   select s.id, report_stream.state, at, report_stream.worker,
@@ -66,7 +74,7 @@ begin
 end
 $$;
 comment on function report_stream(text, text, text, int, text, timestamptz, timestamptz) is
-  'For the worker: what it is doing with a stream that it dials. Without "last_error" the last one stays; "last_error_at" is when it was, by default now. A source that does not exist any more is no error, nor is a stream that another worker holds: neither changes anything. SQLSTATE 22023 for an unknown state.';
+  'For the worker: what it is doing with a stream that it dials. Without "last_error" the last one stays; "last_error_at" is when it was, by default now. A source that does not exist any more is no error, nor is a stream that another worker holds: neither changes anything. Its transaction commits without waiting for a standby. SQLSTATE 22023 for an unknown state, and where "worker" or "failures" is null.';
 
 create view stream_status as
   select
@@ -124,6 +132,10 @@ declare
   s tidings.source := tidings._source(source);
 begin
   perform tidings._require_log_access();
+  if cursor = '' then
+    raise exception using
+      errcode = 'invalid_parameter_value', message = 'the cursor is empty', hint = 'Pass null to go on from the start.';
+  end if;
   if not tidings._is_dialed(s.provider) then
     raise exception using
       errcode = 'wrong_object_type',
@@ -162,10 +174,6 @@ begin
   select x.* into s from tidings.source x where x.id = s.id for share;
   if s.enabled or (select age(x.xmin) <= 0 from tidings.source x where x.id = s.id) then
     perform tidings._raise_enabled(source);
-  end if;
-  if cursor = '' then
-    raise exception using
-      errcode = 'invalid_parameter_value', message = 'the cursor is empty', hint = 'Pass null to go on from the start.';
   end if;
   if cursor is null then
     delete from tidings.stream where source_id = s.id;

@@ -62,11 +62,25 @@ select tidings.set_source_enabled('chat', true);
 select verdict from tidings.ingest('chat', granted('01JABCDEF00000000000000009'), jsonb_build_object('lease-epoch', :'epoch_a'));
 select tidings.stream_cursor('chat');
 
+-- Its worker has gone, and the clock that it was given by was ahead of this one. A lease
+-- that only has not ended yet is another thing.
+update tidings.stream_lease set taken_at = now() + interval '36 h', renewed_at = now() + interval '36 h', expires_at = now() + interval '36 h 10 s';
+select epoch > :epoch_a as taken, wait <= '10 s' as in_time from tidings.hold_streams(:b, 'host 2', '{chat}', '10 s');
+update tidings.stream_lease set expires_at = now() + interval '1 day';
+select epoch is null as anothers from tidings.hold_streams(:a, 'host 1', '{chat}', '10 s');
+-- To renew it says when.
+select id as chat from tidings.source where name = 'chat' \gset
+select renewed_at as before from tidings.stream_lease where source_id = :chat \gset
+select count(*) from tidings.hold_streams(:b, 'host 2', '{chat}', '10 s');
+select renewed_at > :'before' as renewed, taken_at < renewed_at as not_taken_anew from tidings.stream_lease where source_id = :chat;
+
 -- What makes no sense.
 select * from tidings.hold_streams(null, 'host', '{chat}', '10 s');
 \echo SQLSTATE :LAST_ERROR_SQLSTATE
 select * from tidings.hold_streams(:a, 'host', '{chat}', '-1 s');
 select * from tidings.hold_streams(:a, 'host', '{chat}', '1 month');
+select * from tidings.hold_streams(:a, 'host', '{chat}', '300000 years');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
 select * from tidings.hold_streams(:a, 'host', null, '10 s');
 
 select tidings.drop_source(name) from tidings.source where name in ('chat', 'talk', 'sms') order by name;

@@ -35,9 +35,28 @@ select state from tidings.stream_status;
 select tidings.report_stream('sms', 'connected', 'host:1'), tidings.report_stream('nobody', 'connected', 'host:1');
 select count(*) from tidings.stream_state;
 select tidings.report_stream('chat', 'dreaming', 'host:1');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.report_stream('chat', 'connected', null);
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.report_stream('chat', 'connected', 'host:1', null);
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+-- It waits for no standby, nor do those who hold and release.
+begin;
+select tidings.report_stream('chat', 'connected', 'host:2');
+show synchronous_commit;
+rollback;
+begin;
+select count(*) from tidings.hold_streams('aaaaaaaa-0000-4000-8000-000000000000', 'host:2', '{chat}', '10 s');
+show synchronous_commit;
+rollback;
+begin;
+select tidings.release_streams('aaaaaaaa-0000-4000-8000-000000000000');
+show synchronous_commit;
+rollback;
 
 -- The cursor is moved while nothing can move it back: the source is disabled, and that is committed.
 select tidings.set_stream_cursor('chat', null);
+select tidings.set_stream_cursor('chat', '');
 begin;
 select tidings.set_source_enabled('chat', false);
 select tidings.set_stream_cursor('chat', null);
