@@ -249,6 +249,7 @@ comment on function seek(text, ulid) is
 create function seek(name text, at timestamptz) returns void
   language plpgsql volatile security definer
   set search_path = pg_catalog, tidings, pg_temp
+  set standard_conforming_strings = on  -- for the bytes
 as $$
 begin
   if at is null then

@@ -30,6 +30,7 @@ create function _partitions(out relation regclass, out starts_at timestamptz, ou
   set search_path = pg_catalog, tidings, pg_temp
   set timezone = 'UTC'
   set datestyle = 'ISO, YMD'  -- bounds are read as text
+  set standard_conforming_strings = on  -- by these patterns
 as $$
 begin
   return query
@@ -117,9 +118,17 @@ create function _build_partition(p _partition) returns _partition
   set search_path = pg_catalog, tidings, pg_temp
   set timezone = 'UTC'
   set datestyle = 'ISO, YMD'
+  set default_tablespace = ''  -- of the caller's, who may have no right to it; also for indexes
 as $$
 begin
-  execute format('create table tidings.%I (like tidings.event_default including all excluding comments)', p.name);
+  execute (
+    select format('create table tidings.%I (like tidings.event_default including all excluding comments) using %I', p.name, a.amname)
+      || coalesce(' tablespace ' || quote_ident(t.spcname), '')
+    from pg_class c
+    join pg_am a on a.oid = c.relam
+    left join pg_tablespace t on t.oid = c.reltablespace
+    where c.oid = 'tidings.event_default'::regclass
+  );
   execute format('comment on table tidings.%I is %L', p.name, format('The events from %s to %s.', p.starts_at, p.ends_at));
   -- With this in place it is attached without being read.
   execute format('alter table tidings.%I add constraint event_range check (occurred_at >= %L and occurred_at < %L)',
@@ -135,7 +144,7 @@ begin
 end
 $$;
 comment on function _build_partition(_partition) is
-  'Internal: makes a partition beside the table, as event_default is made, with a copy of the rows that are to move into it.';
+  'Internal: makes a partition beside the table, as event_default is made and where it is, with a copy of the rows that are to move into it.';
 
 create function _lock_event(partitions regclass[]) returns void
   language plpgsql volatile

@@ -175,6 +175,7 @@ comment on column erased.rows is 'How many of its rows.';
 create function _json_pattern(value text) returns text
   language plpgsql immutable
   set search_path = pg_catalog, tidings, pg_temp
+  set standard_conforming_strings = on  -- it is full of backslashes
 as $$
 declare
   pattern text := '';

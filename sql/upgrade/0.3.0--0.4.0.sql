@@ -32,6 +32,10 @@ alter table source_secret alter column digest set not null, add primary key (sou
 -- take _raise_enabled from stream.sql
 -- take set_stream_cursor from stream.sql
 -- replace ingest.sql
+-- take seek from consumer.sql
+-- take _partitions from partition.sql
+-- take _build_partition from partition.sql
+-- take _json_pattern from rejected.sql
 -- take _require_role from grants.sql
 -- take grant_reader from grants.sql
 -- take grant_worker from grants.sql
@@ -39,6 +43,7 @@ alter table source_secret alter column digest set not null, add primary key (sou
 -- comments source.sql
 -- comments receipt.sql
 -- comments stream.sql
+-- comments partition.sql
 -- comments grants.sql
 revoke all on function _digest_secret(), _raise_enabled(text) from public;
 

@@ -66,6 +66,12 @@ from pg_proc p join pg_language l on l.oid = p.prolang
 where p.pronamespace = 'tidings'::regnamespace and l.lanname in ('sql', 'plpgsql')
   and coalesce(p.proconfig::text !~ 'search_path', true);
 
+-- What is written with backslashes says how they are read: a caller may have it otherwise.
+select p.oid::regprocedure as reads_backslashes, coalesce(p.proconfig::text ~ 'standard_conforming_strings=on', false) as as_written
+from pg_proc p join pg_language l on l.oid = p.prolang
+where p.pronamespace = 'tidings'::regnamespace and l.lanname in ('sql', 'plpgsql') and p.prosrc ~ '\\'
+order by p.oid::regprocedure::text;
+
 -- What reads the log is volatile: only then each of its statements has a snapshot of its
 -- own, the second one newer than the locks that the first one saw.
 select p.oid::regprocedure as reads_the_log, p.provolatile

@@ -260,6 +260,17 @@ select tidings.seek('nope', at => '2026-01-01');
 select tidings.drop_consumer('nope');
 \echo SQLSTATE :LAST_ERROR_SQLSTATE
 
+-- However a caller's session reads backslashes. (A function is read once in a session.)
+\c -
+\set SHOW_CONTEXT never
+set standard_conforming_strings = off;
+set escape_string_warning = off;
+select tidings.seek('app', at => '2026-01-01');
+reset standard_conforming_strings;
+reset escape_string_warning;
+select position::timestamptz < '2026-01-01' as before from tidings.consumer where name = 'app';
+select tidings.seek('app', tidings.gen_ulid());
+
 -- With the right to poll and ack alone, a role follows the log: it reads no table.
 create role regress_tidings_follower;
 grant execute on function tidings.poll(text, int), tidings.ack(text, tidings.ulid) to regress_tidings_follower;

@@ -39,6 +39,8 @@ select * from left_of;
 select request_id, first_event_at, last_event_at, completed_at, summary from tidings.request_summary where request_id like 'er-%' order by 1;
 
 begin;
+set local standard_conforming_strings = off; -- of no consequence
+set local escape_string_warning = off;
 select * from tidings.erase_recipient('ana@ex/ample.com');
 rollback;
 select count(*) from tidings.event where recipient = 'ana@ex/ample.com';
