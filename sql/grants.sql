@@ -14,9 +14,15 @@ begin
     raise exception using
       errcode = 'null_value_not_allowed', message = 'the role is null', hint = 'Pass the name of a role.';
   end if;
+  if not exists (select from pg_roles r where r.oid = role) then
+    raise exception using
+      errcode = 'undefined_object',
+      message = format('role with OID %s does not exist', role::oid),
+      hint = 'Pass the name of a role; SELECT rolname FROM pg_roles lists them.';
+  end if;
 end
 $$;
-comment on function _require_role(regrole) is 'Internal: SQLSTATE 22004 where there is no role.';
+comment on function _require_role(regrole) is 'Internal: SQLSTATE 22004 for null, 42704 where there is no such role.';
 
 create function grant_reader(role regrole)
   returns void

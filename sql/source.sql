@@ -13,6 +13,7 @@ create table source (
   created_at timestamptz not null default now()
 );
 alter sequence source_id_seq owned by source.id;
+comment on sequence source_id_seq is 'Gives tidings.source.id.';
 comment on table source is 'An account at a provider that sends events. Made by add_source; shows no secret.';
 comment on column source.id is 'Stands in tidings.event; never used again.';
 comment on column source.name is 'Stands in the URL of its webhooks: 1 to 63 letters, digits, ".", "_" and "-".';
@@ -257,6 +258,10 @@ create view _policy as
     on x.source_id = s.id and (x.expires_at is null or x.expires_at > statement_timestamp())
   group by s.id;
 comment on view _policy is 'Internal: what each source demands now.';
+comment on column _policy.source_id is 'The source.';
+comment on column _policy.secrets is 'The secrets of its provider''s scheme that are accepted; null where it has none.';
+comment on column _policy.url_tokens is 'The URL tokens that are accepted on top; null where none is demanded.';
+comment on column _policy.allow_unauthenticated is 'Whether it takes everything where it has neither.';
 
 create function stream_cursor(source text)
   returns text

@@ -94,6 +94,13 @@ create operator class ulid_minmax_ops default for type ulid using brin as
   function 3 brin_minmax_consistent(internal, internal, internal),
   function 4 brin_minmax_union(internal, internal, internal);
 
+comment on operator family ulid_ops using btree is 'The order of ULIDs, that of time.';
+comment on operator class ulid_ops using btree is 'The order of ULIDs, that of time.';
+comment on operator family ulid_ops using hash is 'The hashes of ULIDs.';
+comment on operator class ulid_ops using hash is 'The hashes of ULIDs.';
+comment on operator family ulid_minmax_ops using brin is 'The smallest and the greatest ULID of a range of blocks.';
+comment on operator class ulid_minmax_ops using brin is 'The smallest and the greatest ULID of a range of blocks.';
+
 -- casts: all explicit, so that no comparison ever picks one by itself
 
 create function ulid_to_bytea(ulid) returns bytea

@@ -20,20 +20,19 @@ with owned as (
 )
 select type, identity
 from owned
-where type not in ('operator class', 'operator family', 'operator of access method', 'function of access method')
-  and type not in ('sequence', 'composite type array')
+where type <> 'composite type array'
   and not (type = 'type' and exists ( -- arrays, and the row types of tables and views
     select from pg_type t left join pg_class c on c.oid = t.typrelid
     where t.oid = owned.objid and (t.typcategory = 'A' or c.relkind <> 'c')))
   and coalesce(obj_description(objid, (classid::regclass)::name), '') = ''
 order by type, identity;
 
--- So has every column of what is not internal.
+-- So has every column.
 select c.relname, a.attname
 from pg_class c
 join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
-where c.relnamespace = 'tidings'::regnamespace and c.relkind in ('r', 'p', 'c')
-  and not c.relispartition and c.relname not like '\_%'
+where c.relnamespace = 'tidings'::regnamespace and c.relkind in ('r', 'p', 'c', 'v')
+  and not c.relispartition and not (c.relkind = 'c' and c.relname like '\_%')
   and col_description(c.oid, a.attnum) is null
 order by c.relname, a.attnum;
 

@@ -119,6 +119,10 @@ select tidings.grant_reader('regress_tidings_absent');
 \echo SQLSTATE :LAST_ERROR_SQLSTATE
 select tidings.grant_worker(null);
 \echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.grant_worker('4294967295');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.grant_reader(0::regrole);
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
 
 -- Nothing that a caller puts in front shadows what runs with the owner's rights.
 grant create on database :"DBNAME" to regress_tidings_worker;
