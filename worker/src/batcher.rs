@@ -22,7 +22,8 @@ use crate::{
 /// - Submissions are answered in whole, after the commit that holds them.
 ///
 /// It does not bound what waits: the [`Budget`](crate::budget::Budget) of the
-/// entrances does, and each stream has one submission at a time.
+/// entrances does, and each stream has one submission at a time. Whoever stops waiting
+/// gives back what it took, and the queue forgets its submission.
 #[derive(Debug)]
 pub(crate) struct Batcher {
     queue: Queue,
@@ -142,6 +143,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use futures_util::future::{join_all, join3};
+    use tokio::time::timeout;
 
     use super::*;
     use crate::{
@@ -248,6 +250,45 @@ mod tests {
             assert_eq!(started.elapsed(), PATIENCE);
             actix::clock::sleep(PATIENCE * 10).await;
             assert_eq!(*fixture.sizes.lock().unwrap(), [1]);
+        });
+    }
+
+    /// A body of 100 KiB, which takes no memory, and counts itself.
+    struct Counted(#[expect(dead_code, reason = "held, not read")] Arc<()>);
+
+    impl AsRef<[u8]> for Counted {
+        fn as_ref(&self) -> &[u8] {
+            &[b' '; 100 << 10]
+        }
+    }
+
+    /// As where a synchronous standby is away: Postgres answers nothing for minutes, and
+    /// nobody waits so long.
+    #[test]
+    fn what_was_given_up_does_not_pile_up_while_no_lane_is_idle() {
+        run(|| async {
+            let fixture = fixture(2, PATIENCE * 60);
+            let held = Arc::new(());
+            let submit = |hold| {
+                let mut request = fake::request("s", "");
+                request.body = bytes::Bytes::from_owner(Counted(held.clone()));
+                timeout(hold, fixture.pipeline.submit(vec![request]))
+            };
+            let most = 64;
+            for round in 0..30 {
+                // A webhook waits for its spool a shorter time.
+                let hold = if round % 3 == 0 {
+                    PATIENCE / 4
+                } else {
+                    PATIENCE * 2
+                };
+                for outcomes in join_all((0..most).map(|_| submit(hold))).await {
+                    let refused = |outcomes: Vec<Outcome>| outcomes.iter().all(Result::is_err);
+                    assert!(outcomes.is_ok_and(refused) || hold < PATIENCE);
+                }
+                let held = Arc::strong_count(&held) - 1;
+                assert!(held <= 2 * most, "{held} in round {round}");
+            }
         });
     }
 

@@ -2,7 +2,9 @@
 //!
 //! - A submission is never divided, so that its caller has one answer for all of it.
 //! - A batch is the longest run of submissions within the limits, and at least one.
-//! - A submission whose caller has gone is not written: it was never acknowledged.
+//! - A submission whose caller has gone is not written: it was never acknowledged. Nor is
+//!   it kept, for its caller's share of the budget has gone with it: also while no lane is
+//!   idle for a long time, the queue holds little more than what the budget knows of.
 
 use std::collections::VecDeque;
 
@@ -19,6 +21,12 @@ pub(crate) struct Submission {
     pub(crate) reply: oneshot::Sender<Vec<Outcome>>,
 }
 
+impl Submission {
+    fn bytes(&self) -> usize {
+        self.requests.iter().map(Request::len).sum()
+    }
+}
+
 /// Limits of one batch, which is one statement and one transaction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BatchLimits {
@@ -30,7 +38,15 @@ pub(crate) struct BatchLimits {
 pub(crate) struct Queue {
     waiting: VecDeque<Submission>,
     limits: BatchLimits,
+    /// Of all that wait.
+    bytes: usize,
+    /// Of those that came since the last look for who has gone.
+    unswept: usize,
 }
+
+/// After so many bytes, or a quarter of what waits if that is more, those who have gone are
+/// looked for: each that comes pays for a few looks, however many wait.
+const SWEEP: usize = 1 << 20;
 
 /// A batch on its way: what to write, and whom to tell.
 #[derive(Debug)]
@@ -48,11 +64,31 @@ impl Queue {
         Self {
             waiting: VecDeque::new(),
             limits,
+            bytes: 0,
+            unswept: 0,
         }
     }
 
     pub(crate) fn push(&mut self, submission: Submission) {
+        let bytes = submission.bytes();
+        self.bytes += bytes;
+        self.unswept += bytes;
         self.waiting.push_back(submission);
+        if self.unswept > SWEEP.max(self.bytes / 4) {
+            self.sweep();
+        }
+    }
+
+    /// Forgets those who have gone. They go in no order: some wait for a shorter time.
+    fn sweep(&mut self) {
+        self.unswept = 0;
+        self.waiting.retain(|waiting| {
+            let gone = waiting.reply.is_closed();
+            if gone {
+                self.bytes -= waiting.bytes();
+            }
+            !gone
+        });
     }
 
     /// The next batch, or `None` when nothing waits.
@@ -62,19 +98,19 @@ impl Queue {
         let mut callers = Callers::default();
         let mut deadline = None;
         while let Some(next) = self.waiting.front() {
-            if next.reply.is_closed() {
-                self.waiting.pop_front();
-                continue;
-            }
-            let size: usize = next.requests.iter().map(Request::len).sum();
+            let (size, gone) = (next.bytes(), next.reply.is_closed());
             let fits = requests.len() + next.requests.len() <= self.limits.requests
                 && bytes + size <= self.limits.bytes;
-            if !fits && !callers.0.is_empty() {
+            if !gone && !fits && !callers.0.is_empty() {
                 break;
             }
             let Some(next) = self.waiting.pop_front() else {
                 break;
             };
+            self.bytes -= size;
+            if gone {
+                continue;
+            }
             bytes += size;
             deadline = deadline.max(Some(next.deadline));
             callers.0.push((next.requests.len(), next.reply));
@@ -176,6 +212,24 @@ mod tests {
         drop(push(&mut queue, &["gone too"]));
         assert_eq!(bodies(&queue.next_batch().unwrap()), [b"stays"]);
         assert!(queue.next_batch().is_none());
+    }
+
+    /// Whoever waits longer may stand before them.
+    #[tokio::test]
+    async fn those_who_have_gone_do_not_pile_up_while_no_batch_is_asked_for() {
+        let mut queue = queue();
+        let body = "x".repeat(100 << 10);
+        let mut stay = Vec::new();
+        for number in 0..1_000 {
+            let replies = push(&mut queue, &[&body]);
+            if number % 200 == 0 {
+                stay.push(replies);
+            }
+            assert!(queue.waiting.len() <= stay.len() + 12, "at {number}");
+        }
+        let batches = std::iter::from_fn(|| queue.next_batch());
+        assert_eq!(batches.count(), stay.len());
+        assert_eq!(queue.bytes, 0);
     }
 
     #[tokio::test]

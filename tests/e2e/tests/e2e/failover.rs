@@ -14,9 +14,10 @@ use tidings_e2e::{DEADLINE, eventually, play, server};
 use xtask::cluster::{Cluster, Durability};
 use xtask::emulator::{Emulator, Play};
 use xtask::http::{self, Answer};
+use xtask::procfs::Usage;
 use xtask::reconcile::Reconciliation;
 use xtask::stage::{self, DATABASE, Stage};
-use xtask::worker::{ANY_PORT, Worker};
+use xtask::worker::{self, ANY_PORT, Worker};
 
 const EVENTS: u64 = 12_000;
 /// More than can have been on its way to the emulator when the standby was lost.
@@ -24,14 +25,19 @@ const ANSWERED: u64 = 1_000;
 const WAITING: &str = "select count(*) from pg_stat_activity
     where application_name = 'tidings-worker' and wait_event = 'SyncRep'";
 
-/// Runs a test on a primary with a synchronous standby, and a worker that knows both.
-fn on_pair(test: impl FnOnce(&mut Stage, &mut Cluster) -> Result<()>) -> Result<()> {
+/// Runs a test on a primary with a synchronous standby, and a worker with these flags that
+/// knows both.
+fn on_pair(
+    flags: &[&str],
+    test: impl FnOnce(&mut Stage, &mut Cluster) -> Result<()>,
+) -> Result<()> {
     let primary = stage::cluster(&server()?, Durability::Fast)?;
     let mut standby = primary.standby()?;
     primary.require_standby()?;
     let url = Cluster::url_of_primary(&[&primary, &standby], DATABASE);
     let log = primary.folder().join("worker.log");
-    let mut worker = Worker::start(&url, ANY_PORT, ANY_PORT, &log)?;
+    let mut command = worker::command(&url, ANY_PORT, ANY_PORT)?;
+    let mut worker = Worker::spawn(command.args(flags), &log)?;
     worker.wait_ready()?;
     let mut stage = Stage {
         worker,
@@ -43,7 +49,7 @@ fn on_pair(test: impl FnOnce(&mut Stage, &mut Cluster) -> Result<()>) -> Result<
 
 #[test]
 fn a_primary_lost_for_its_standby_loses_and_doubles_nothing() -> Result<()> {
-    on_pair(|stage, standby| {
+    on_pair(&[], |stage, standby| {
         let play = Play {
             rate: 4_000,
             ..play(stage, EVENTS, 21)
@@ -145,7 +151,7 @@ fn acknowledged(emulator: &Emulator) -> u64 {
 /// now, would never have been there.
 #[test]
 fn nothing_is_answered_before_the_standby_has_it_duplicates_included() -> Result<()> {
-    on_pair(|stage, standby| {
+    on_pair(&[], |stage, standby| {
         let mut client = stage.connect()?;
         client.batch_execute("select tidings.add_source('sms', 'arpoone', 'token')")?;
         let at = stage.worker.http;
@@ -158,14 +164,7 @@ fn nothing_is_answered_before_the_standby_has_it_duplicates_included() -> Result
             let row = client.query_one(&format!("select count(*) from {of}"), &[])?;
             Ok(row.try_get(0)?)
         };
-        eventually("upkeep is done, whose locks nobody could wait for", || {
-            let partitions = "pg_inherits where inhparent = 'tidings.event'::regclass";
-            Ok((count(partitions)? > 1).then_some(()))
-        })?;
-        standby.kill()?;
-        eventually("the standby is away", || {
-            Ok((count("pg_stat_replication")? == 0).then_some(()))
-        })?;
+        lose(standby, &mut count)?;
 
         let (answered, answer) = mpsc::channel();
         let sender = thread::spawn(move || answered.send(post(at, 2)));
@@ -214,6 +213,69 @@ fn nothing_is_answered_before_the_standby_has_it_duplicates_included() -> Result
             "the standby does not have it"
         );
         Ok(())
+    })
+}
+
+/// Nothing ends a commit's wait for a standby. Those who send have given up long before, and
+/// others come: what nobody waits for is not kept.
+#[test]
+fn what_nobody_waits_for_is_not_kept_while_the_standby_is_away() -> Result<()> {
+    const PENDING: u64 = 8 << 20;
+    /// As the manual has it; a connection takes 64 KiB of it.
+    const MOST: u64 = (64 << 20) + 3 * PENDING + SENDERS * (64 << 10);
+    const SENDERS: u64 = 7;
+    const SENT: u64 = 3 * MOST;
+    let flags = ["--patience", "250ms", "--max-body", "1MiB"];
+    let limits = ["--pending-bytes", "8MiB", "--source-share", "100"];
+    on_pair(&[flags, limits].concat(), |stage, standby| {
+        let mut client = stage.connect()?;
+        client.batch_execute("select tidings.add_source('sms', 'arpoone', 'token')")?;
+        let at = stage.worker.http;
+        eventually("the source is known", || {
+            Ok((post(at, 1)?.status == 200).then_some(()))
+        })?;
+        lose(standby, |of| {
+            let row = client.query_one(&format!("select count(*) from {of}"), &[])?;
+            Ok(row.try_get(0)?)
+        })?;
+
+        let large = vec![b' '; 1_000_000];
+        let rounds = SENT / SENDERS / large.len() as u64;
+        let send = || (0..rounds).try_for_each(|_| refused(at, &large));
+        thread::scope(|scope| {
+            let sending: Vec<_> = (0..SENDERS).map(|_| scope.spawn(send)).collect();
+            sending
+                .into_iter()
+                .try_for_each(|sender| sender.join().ok().context("a sender panicked")?)
+        })?;
+        let waiting: i64 = client.query_one(WAITING, &[])?.try_get(0)?;
+        ensure!(waiting >= 2, "{waiting} commits wait for the standby");
+        let peak = Usage::of(stage.worker.id())?.peak;
+        println!("{} MiB after {} MiB were sent", peak >> 20, SENT >> 20);
+        ensure!(peak < MOST, "the worker has had {} MiB", peak >> 20);
+
+        standby.restart()?;
+        eventually("it goes on", || {
+            Ok((post(at, 2)?.status == 200).then_some(()))
+        })
+    })
+}
+
+fn refused(at: SocketAddr, body: &[u8]) -> Result<()> {
+    let answer = http::post(at, "/hooks/sms/token", &[], body)?;
+    ensure!(answer.status == 503, "{answer:?}");
+    Ok(())
+}
+
+/// Kills the standby, at a moment when nothing but what is sent can wait for it.
+fn lose(standby: &mut Cluster, mut count: impl FnMut(&str) -> Result<i64>) -> Result<()> {
+    eventually("upkeep is done, whose locks nobody could wait for", || {
+        let partitions = "pg_inherits where inhparent = 'tidings.event'::regclass";
+        Ok((count(partitions)? > 1).then_some(()))
+    })?;
+    standby.kill()?;
+    eventually("the standby is away", || {
+        Ok((count("pg_stat_replication")? == 0).then_some(()))
     })
 }
 
