@@ -174,11 +174,16 @@ impl Hooks {
             }
             spool.set_stalled(true);
         }
-        match spool.put(request, share).await {
-            Ok(()) => Ok(Answer::spooled()),
-            Err(Unspooled::Full) => Err(Answer::retry("spool_full", None, LATER)),
-            Err(Unspooled::Failed(_)) => Err(unavailable()),
-        }
+        let Err(unspooled) = spool.put(request, share).await else {
+            return Ok(Answer::spooled());
+        };
+        // It is no way round, and its drain may have nothing to find out with when commits
+        // go on: the next request tries Postgres.
+        spool.set_stalled(false);
+        Err(match unspooled {
+            Unspooled::Full => Answer::retry("spool_full", None, LATER),
+            Unspooled::Failed(_) => unavailable(),
+        })
     }
 
     async fn commit(&self, request: Request) -> Outcome {

@@ -299,6 +299,33 @@ async fn a_full_spool_asks_to_come_again() {
     assert_eq!(body, json!({"error": "spool_full"}));
 }
 
+/// A commit that was late once does not keep what follows from Postgres.
+#[actix_web::test]
+async fn a_spool_that_refuses_is_no_way_round_postgres() {
+    let (full, _folder) = spooling(known(), late_once, 1_000);
+    let mut broken = fixture(known(), late_once);
+    broken.hooks.spool = Some(spool::tests::broken(1));
+    for (fixture, error) in [(full, "spool_full"), (broken, "unavailable")] {
+        let late = || post("/hooks/sms/token").set_payload("late");
+        let refused = loop {
+            match fixture.call(late()).await {
+                (StatusCode::OK, spooled, _) => assert_eq!(spooled, json!({"spooled": true})),
+                (_, body, _) => break body,
+            }
+        };
+        assert_eq!(refused, json!({"error": error}));
+        let (status, body, _) = fixture.call(post("/hooks/sms/token")).await;
+        assert_eq!((status.as_u16(), &body["inserted"]), (200, &json!(1)));
+    }
+}
+
+fn late_once(request: &Request) -> Outcome {
+    match &request.body[..] {
+        b"late" => Err(Refusal::Unavailable("as the test wants".into())),
+        _ => accept(request),
+    }
+}
+
 #[actix_web::test]
 async fn what_was_answered_for_good_is_not_spooled() {
     let refuse = |_: &Request| Ok(fake::receipt(Verdict::Unauthorized));

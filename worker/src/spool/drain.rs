@@ -222,6 +222,8 @@ pub(super) async fn rounds(
             Ok(went) => went,
             Err(reason) => {
                 error!(%reason, "the spool cannot be drained; trying again");
+                // The drain cannot find out when commits go on: the next webhook does.
+                spool.set_stalled(false);
                 Went::Blocked(0, 0)
             }
         };

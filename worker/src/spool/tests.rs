@@ -45,6 +45,22 @@ impl Spool {
     }
 }
 
+/// Its keeper has ended: it takes no request, and gives none of those that it counts.
+pub(crate) fn broken(requests: u64) -> Spool {
+    let depth = Depth {
+        requests,
+        next: requests,
+        ..Depth::default()
+    };
+    Spool {
+        asks: mpsc::unbounded_channel().0,
+        depth: watch::channel(depth).1,
+        names: watch::channel(Names::default()).1,
+        limit: LIMIT,
+        stalled: Arc::default(),
+    }
+}
+
 fn reopen(folder: &Path) -> Spool {
     open(folder, LIMIT).unwrap()
 }

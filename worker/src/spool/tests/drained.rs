@@ -147,6 +147,24 @@ async fn it_waits_for_postgres_and_goes_on_with_what_comes() {
     running.abort();
 }
 
+/// Else every webhook would be kept from Postgres for good.
+#[actix::test]
+async fn a_drain_that_fails_lets_the_next_webhook_find_out() {
+    let spool = broken(1);
+    spool.set_stalled(true);
+    let (pipeline, _) = testing::pipeline(as_told, Duration::from_secs(5));
+    let (_sender, receiver) = watch::channel(snapshot(&[source("s", "arpoone")]));
+    let running = tokio::spawn(drain::run(spool.clone(), pipeline, receiver, LIMITS));
+    let found = async {
+        while spool.is_stalled() {
+            tokio::task::yield_now().await;
+        }
+    };
+    let found = tokio::time::timeout(Duration::from_secs(30), found).await;
+    found.expect("it is not stalled for good");
+    running.abort();
+}
+
 fn slowly(request: &Request) -> Outcome {
     std::thread::sleep(Duration::from_millis(3));
     as_told(request)
