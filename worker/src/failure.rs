@@ -11,11 +11,7 @@ pub(crate) enum Next {
     Retry,
     /// The same batch again on a new connection.
     Reconnect,
-    /// The data of one request is the cause: try the halves, until it stands alone,
-    /// and refuse it for good.
-    Split,
-    /// One request may be the cause: the same, but it may be sent again, since it may
-    /// pass on another day.
+    /// One request may be the cause: try the halves, until it stands alone and is declined.
     Isolate,
     /// No request is the cause, and trying again will not help: an operator must act.
     Refuse,
@@ -26,7 +22,6 @@ impl Next {
         match self {
             Self::Retry => "retry",
             Self::Reconnect => "reconnect",
-            Self::Split => "split",
             Self::Isolate => "isolate",
             Self::Refuse => "refuse",
         }
@@ -54,7 +49,7 @@ impl From<tokio_postgres::Error> for Failure {
         let next = match error.code() {
             Some(code) => classify(code),
             // The parameters could not be encoded: the connection is as it was.
-            None if !error.is_closed() && is_conversion(&error) => Next::Split,
+            None if !error.is_closed() && is_conversion(&error) => Next::Isolate,
             None => Next::Reconnect,
         };
         Self::new(next, describe(&error))
@@ -101,10 +96,8 @@ fn classify(code: &SqlState) -> Next {
             // A mode of the transaction, a missing object or right: the statement
             // is always the same, so it fails for every request alike.
             Some("25" | "28" | "3D" | "3F" | "42") => Next::Refuse,
-            // Data, or more of it than Postgres can hold in one place.
-            Some("22" | "54") => Next::Split,
-            // A constraint or trigger of the operator's, or a bug: whatever it is, it
-            // must not fail the requests beside it.
+            // An index, a constraint or a trigger of the operator's, or a bug: whatever it
+            // is, it must not fail the requests beside it.
             _ => Next::Isolate,
         },
     }
@@ -117,9 +110,9 @@ mod tests {
     #[test]
     fn errors_are_sorted_by_what_happens_next() {
         let cases = [
-            ("22P02", Next::Split),     // invalid text representation
-            ("22P05", Next::Split),     // untranslatable character
-            ("54000", Next::Split),     // program limit exceeded
+            ("22012", Next::Isolate),   // division by zero
+            ("22P05", Next::Isolate),   // untranslatable character
+            ("54000", Next::Isolate),   // program limit exceeded: too long for an index
             ("23514", Next::Isolate),   // check violation
             ("XX000", Next::Isolate),   // internal error
             ("P0001", Next::Isolate),   // raise

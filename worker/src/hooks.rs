@@ -7,7 +7,7 @@
 //! | answer | when |
 //! |---|---|
 //! | 200 | committed, also when items of it were rejected (`detail` says why); or `spooled` |
-//! | 400 | not what the provider documents, or nothing that Postgres can store |
+//! | 400 | not what the provider documents |
 //! | 401 | the source's policy refuses it |
 //! | 404 | no such source, or one that the worker dials |
 //! | 408 | the body did not come in time |
@@ -172,7 +172,11 @@ impl Hooks {
             if !spooled(&self.directory.database(), false, Some(&outcome)) {
                 return Ok(Answer::of(outcome));
             }
-            spool.set_stalled(true);
+            // Only this tells of commits. What is declined is so by itself, and what is busy
+            // takes requests in, whether or not any is committed.
+            if matches!(outcome, Err(Refusal::Unavailable(_))) {
+                spool.set_stalled(true);
+            }
         }
         let Err(unspooled) = spool.put(request, share).await else {
             return Ok(Answer::spooled());

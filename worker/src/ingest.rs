@@ -93,7 +93,7 @@ impl Ingest for Lane {
             &result,
             Ok(_)
                 | Err(Failure {
-                    next: Next::Retry | Next::Split | Next::Isolate,
+                    next: Next::Retry | Next::Isolate,
                     ..
                 })
         ) {

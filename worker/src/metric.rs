@@ -99,7 +99,7 @@ fn describe() {
     describe_histogram!(BATCH_REQUESTS, "Requests in one ingest statement");
     describe_counter!(
         DATABASE_ERRORS,
-        "Failed ingest attempts, by what happens next (retry, reconnect, split, refuse)"
+        "Failed ingest attempts, by what happens next (retry, reconnect, isolate, refuse)"
     );
     describe_gauge!(DATABASE_UP, "1 while Postgres is reachable and fits");
     describe_gauge!(
@@ -179,7 +179,7 @@ fn describe() {
     );
     describe_counter!(
         SPOOL_DRAINED,
-        "Requests that left the spool, by outcome (accepted, unauthorized, malformed, unknown_source, poisonous)"
+        "Requests that left the spool, by outcome (accepted, unauthorized, malformed, unknown_source)"
     );
     describe_gauge!(BUILD_INFO, "1, with the version of the worker");
 }

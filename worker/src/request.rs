@@ -70,7 +70,7 @@ impl Verdict {
 }
 
 /// Why a request has no receipt: nothing of it is known to be stored, and its
-/// sender should send it again (except what Postgres cannot take at all).
+/// sender should send it again.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
     /// A limit of the worker is reached.
@@ -79,9 +79,11 @@ pub(crate) enum Refusal {
     /// Postgres could not be reached, or did not commit, in time.
     #[error("Postgres did not store it: {0}")]
     Unavailable(Arc<str>),
-    /// Postgres refuses this request by itself, whatever stands beside it.
-    #[error("Postgres cannot take this request: {0}")]
-    Poisonous(Arc<str>),
+    /// Postgres refuses this request by itself, whatever stands beside it. What is wrong
+    /// with a request is a verdict; this is the operator's to mend, such as a trigger or an
+    /// index of theirs that does not take it. It says nothing of other requests.
+    #[error("Postgres declines this request: {0}")]
+    Declined(Arc<str>),
     /// The worker is ending.
     #[error("the worker is stopping")]
     Stopping,
@@ -92,7 +94,7 @@ impl Refusal {
         match self {
             Self::Busy => "busy",
             Self::Unavailable(_) => "unavailable",
-            Self::Poisonous(_) => "poisonous",
+            Self::Declined(_) => "declined",
             Self::Stopping => "stopping",
         }
     }

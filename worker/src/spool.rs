@@ -24,7 +24,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -107,6 +107,8 @@ pub(crate) struct Spool {
     limit: u64,
     /// A commit did not come in time, and none has come since.
     stalled: Arc<AtomicBool>,
+    /// Of the requests before this key it was told which of them Postgres declines.
+    told: Arc<AtomicU64>,
 }
 
 impl Spool {
@@ -126,6 +128,7 @@ impl Spool {
             names: keeper.names(),
             limit,
             stalled: Arc::default(),
+            told: Arc::default(),
         };
         std::thread::Builder::new()
             .name("spool".to_owned())
@@ -203,6 +206,11 @@ impl Spool {
 
     pub(crate) fn set_stalled(&self, stalled: bool) {
         self.stalled.store(stalled, Ordering::Relaxed);
+    }
+
+    /// The drain goes from the oldest to the newest, and then over what stays again.
+    fn is_first_told_of(&self, key: u64) -> bool {
+        self.told.fetch_max(key + 1, Ordering::Relaxed) <= key
     }
 
     pub(crate) fn count(&self) {

@@ -71,6 +71,7 @@ impl<I: Ingest> Handler<Commit> for Store<I> {
                 return (None, vec![refused; commit.requests.len()]);
             };
             let outcomes = settle(&mut ingest, &commit.requests, commit.deadline).await;
+            tell_declined(&commit.requests, &outcomes);
             metric::count_outcomes(&commit.requests, &outcomes);
             (Some(ingest), outcomes)
         };
@@ -103,17 +104,12 @@ async fn settle<I: Ingest>(
         counter!(metric::DATABASE_ERRORS, "next" => failure.next.as_str()).increment(1);
         let in_time = Instant::now() < deadline;
         match failure.next {
-            Next::Split | Next::Isolate if part.len() > 1 && in_time => {
+            Next::Isolate if part.len() > 1 && in_time => {
                 let (first, second) = part.split_at(part.len() / 2);
                 parts.extend([second, first]);
             }
-            Next::Split | Next::Isolate if part.len() == 1 => {
-                let source = part.first().map(|r| r.source.as_ref()).unwrap_or_default();
-                warn!(source, reason = %failure.reason, "Postgres does not take a request");
-                outcomes.push(Err(match failure.next {
-                    Next::Split => Refusal::Poisonous(failure.reason),
-                    _ => Refusal::Unavailable(failure.reason),
-                }));
+            Next::Isolate if part.len() == 1 => {
+                outcomes.push(Err(Refusal::Declined(failure.reason)));
             }
             Next::Retry | Next::Reconnect if in_time => {
                 warn!(reason = %failure.reason, requests = part.len(), "a commit failed; trying again");
@@ -134,6 +130,19 @@ async fn settle<I: Ingest>(
         }
     }
     outcomes
+}
+
+/// In a line for all of them: the spool's drain brings those that stay again and again.
+fn tell_declined(requests: &[Request], outcomes: &[Outcome]) {
+    let both = requests.iter().zip(outcomes);
+    let mut declined = both.filter_map(|(request, outcome)| match outcome {
+        Err(Refusal::Declined(reason)) => Some((&request.source, reason)),
+        _ => None,
+    });
+    if let Some((source, reason)) = declined.next() {
+        let others = declined.count();
+        warn!(%source, %reason, others, "Postgres declines a request");
+    }
 }
 
 async fn attempt<I: Ingest>(ingest: &mut I, part: &[Request]) -> Result<Vec<Receipt>, Failure> {
@@ -181,9 +190,6 @@ mod tests {
                 return Err(Failure::new(next, "as planned"));
             }
             if bodies.contains('!') {
-                return Err(Failure::new(Next::Split, "poison"));
-            }
-            if bodies.contains('?') {
                 return Err(Failure::new(Next::Isolate, "odd"));
             }
             Ok(vec![fake::receipt(Verdict::Accepted); requests.len()])
@@ -199,21 +205,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_poisonous_request_fails_alone_and_in_its_place() {
+    async fn one_request_that_is_declined_fails_alone_and_in_its_place() {
         let mut fake = Fake::default();
         let outcomes = settle_all(&mut fake, &["a", "b", "!", "d", "e"]).await;
         let accepted = outcomes.iter().map(Result::is_ok).collect::<Vec<_>>();
         assert_eq!(accepted, [true, true, false, true, true]);
-        assert_eq!(outcomes[2], Err(Refusal::Poisonous("poison".into())));
+        assert_eq!(outcomes[2], Err(Refusal::Declined("odd".into())));
         assert_eq!(fake.attempts, ["ab!de", "ab", "!de", "!", "de"]);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn what_may_not_be_the_requests_fault_may_be_sent_again() {
-        let mut fake = Fake::default();
-        let outcomes = settle_all(&mut fake, &["a", "?", "c"]).await;
-        assert!(outcomes[0].is_ok() && outcomes[2].is_ok());
-        assert_eq!(outcomes[1], Err(Refusal::Unavailable("odd".into())));
     }
 
     #[tokio::test(start_paused = true)]
@@ -258,7 +256,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn what_cannot_pass_is_refused_with_all_that_is_left() {
         let mut fake = Fake {
-            plan: [Next::Split, Next::Refuse].into(),
+            plan: [Next::Isolate, Next::Refuse].into(),
             ..Fake::default()
         };
         let started = Instant::now();

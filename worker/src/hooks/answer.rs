@@ -76,11 +76,8 @@ impl Answer {
         let receipt = match outcome {
             Ok(receipt) => receipt,
             Err(Refusal::Busy) => return Self::retry("busy", None, SOON),
-            Err(Refusal::Poisonous(reason)) => {
-                return Self::error(StatusCode::BAD_REQUEST, "malformed", reason.to_string());
-            }
             // The reason is for the log and /readyz, not for whoever sends requests.
-            Err(Refusal::Unavailable(_)) => return unavailable(),
+            Err(Refusal::Unavailable(_) | Refusal::Declined(_)) => return unavailable(),
             Err(Refusal::Stopping) => return Self::retry("stopping", None, SOON),
         };
         match receipt.verdict {
@@ -200,7 +197,7 @@ mod tests {
             (Err(Refusal::Busy), 503, Some(SOON)),
             (Err(Refusal::Unavailable("x".into())), 503, Some(LATER)),
             (Err(Refusal::Stopping), 503, Some(SOON)),
-            (Err(Refusal::Poisonous("x".into())), 400, None),
+            (Err(Refusal::Declined("x".into())), 503, Some(LATER)),
         ];
         for (outcome, status, retry_after) in cases {
             let answer = Answer::of(outcome.clone());
@@ -223,7 +220,10 @@ mod tests {
 
     #[test]
     fn a_refusal_does_not_tell_strangers_about_the_database() {
-        let answer = Answer::of(Err(Refusal::Unavailable("host db.internal".into())));
-        assert!(!body(&answer).to_string().contains("db.internal"));
+        let reason = || "host db.internal".into();
+        for refusal in [Refusal::Unavailable(reason()), Refusal::Declined(reason())] {
+            let answer = Answer::of(Err(refusal));
+            assert!(!body(&answer).to_string().contains("db.internal"));
+        }
     }
 }

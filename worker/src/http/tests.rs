@@ -299,6 +299,31 @@ async fn a_full_spool_asks_to_come_again() {
     assert_eq!(body, json!({"error": "spool_full"}));
 }
 
+/// Such as by a trigger of the operator's; what else is busy says nothing of commits either.
+#[actix_web::test]
+async fn what_is_refused_by_itself_is_spooled_and_the_next_is_tried() {
+    let answer = |request: &Request| match &request.body[..] {
+        b"odd" => Err(Refusal::Declined("as the test wants".into())),
+        b"busy" => Err(Refusal::Busy),
+        _ => accept(request),
+    };
+    let (spooling, _folder) = spooling(known(), answer, 1 << 20);
+    for body in ["odd", "busy"] {
+        let odd = post("/hooks/sms/token").set_payload(body);
+        let (status, body, _) = spooling.call(odd).await;
+        assert_eq!((status, body), (StatusCode::OK, json!({"spooled": true})));
+        let (_, body, _) = spooling.call(post("/hooks/sms/token")).await;
+        assert_eq!(body["inserted"], 1, "{body}");
+    }
+    let odd = post("/hooks/sms/token").set_payload("odd");
+    let (status, body, retry_after) = fixture(known(), answer).call(odd).await;
+    assert_eq!(
+        (status, retry_after.as_deref()),
+        (StatusCode::SERVICE_UNAVAILABLE, Some("5"))
+    );
+    assert_eq!(body, json!({"error": "unavailable"}));
+}
+
 /// A commit that was late once does not keep what follows from Postgres.
 #[actix_web::test]
 async fn a_spool_that_refuses_is_no_way_round_postgres() {

@@ -113,7 +113,6 @@ fn refused(outcome: Outcome) -> Option<String> {
             Some(detail) => format!("{}: {detail}", receipt.verdict.as_str()),
             None => receipt.verdict.as_str().to_owned(),
         }),
-        Err(Refusal::Poisonous(reason)) => Some(format!("malformed: {reason}")),
         Err(refusal) => Some(refusal.as_str().to_owned()),
     }
 }
@@ -138,11 +137,14 @@ mod tests {
         let refusals = [
             Refusal::Busy,
             Refusal::Unavailable("x".into()),
-            Refusal::Poisonous("x".into()),
+            Refusal::Declined("x".into()),
             Refusal::Stopping,
         ];
         for refusal in refusals {
-            assert!(refused(Err(refusal)).is_some());
+            assert_eq!(
+                refused(Err(refusal.clone())).as_deref(),
+                Some(refusal.as_str())
+            );
         }
     }
 }

@@ -33,7 +33,7 @@ const GREATEST_REST: Duration = Duration::from_secs(60);
 enum Fate {
     /// It is done with: committed, or refused for good.
     Done(Done),
-    /// It may pass later.
+    /// It may pass later: it was acknowledged, so nothing but a verdict ends it.
     Stays,
     /// Postgres takes nothing at present.
     Untried,
@@ -48,8 +48,6 @@ enum Done {
     Malformed,
     /// Its source was dropped: nobody is left to keep it for.
     UnknownSource,
-    /// Postgres cannot store it: its sender would have been answered 400.
-    Poisonous,
 }
 
 impl Done {
@@ -59,7 +57,6 @@ impl Done {
             Self::Unauthorized => "unauthorized",
             Self::Malformed => "malformed",
             Self::UnknownSource => "unknown_source",
-            Self::Poisonous => "poisonous",
         }
     }
 }
@@ -73,7 +70,7 @@ fn fate(outcome: &Outcome) -> Fate {
             Verdict::UnknownSource => Fate::Done(Done::UnknownSource),
             Verdict::Disabled | Verdict::Fenced => Fate::Stays,
         },
-        Err(Refusal::Poisonous(_)) => Fate::Done(Done::Poisonous),
+        Err(Refusal::Declined(_)) => Fate::Stays,
         Err(Refusal::Unavailable(_) | Refusal::Busy | Refusal::Stopping) => Fate::Untried,
     }
 }
@@ -115,9 +112,12 @@ async fn batch(
                 passed = true;
                 done.push(*key);
                 *counts.entry(word).or_default() += 1;
-                tell(word, entry, outcome);
+                tell(word, entry);
             }
-            Fate::Stays => passed = true,
+            Fate::Stays => {
+                passed = true;
+                tell_declined(spool, *key, entry, outcome);
+            }
             Fate::Untried => {}
         }
     }
@@ -148,16 +148,20 @@ fn request(entry: &Entry) -> Request {
 }
 
 /// What nothing else keeps is at least in the log.
-fn tell(word: Done, entry: &Entry, outcome: &Outcome) {
-    let (source, received, bytes) = (&entry.source, entry.received, entry.body.len());
-    match (word, outcome) {
-        (Done::UnknownSource, _) => {
-            warn!(%source, received, bytes, "a spooled request is given up: its source is no longer there");
-        }
-        (Done::Poisonous, Err(reason)) => {
-            error!(%source, received, bytes, %reason, "a spooled request is given up");
-        }
-        _ => {}
+fn tell(word: Done, entry: &Entry) {
+    if word == Done::UnknownSource {
+        let (source, received, bytes) = (&entry.source, entry.received, entry.body.len());
+        warn!(%source, received, bytes, "a spooled request is given up: its source is no longer there");
+    }
+}
+
+/// Once, however often it comes round.
+fn tell_declined(spool: &Spool, key: u64, entry: &Entry, outcome: &Outcome) {
+    if let Err(reason) = outcome
+        && spool.is_first_told_of(key)
+    {
+        let (source, received, bytes) = (&entry.source, entry.received, entry.body.len());
+        error!(%source, received, bytes, %reason, "a spooled request stays until that is mended");
     }
 }
 

@@ -14,9 +14,9 @@ use crate::{
 pub(crate) fn spooled(database: &Database, stalled: bool, outcome: Option<&Outcome>) -> bool {
     match outcome {
         None => stalled || matches!(database, Database::Down(_)),
-        Some(Err(Refusal::Unavailable(_) | Refusal::Busy)) => true,
+        Some(Err(Refusal::Unavailable(_) | Refusal::Declined(_) | Refusal::Busy)) => true,
         // Stopping: nothing of it is stored, and another worker may be there at once.
-        Some(Ok(_) | Err(Refusal::Poisonous(_) | Refusal::Stopping)) => false,
+        Some(Ok(_) | Err(Refusal::Stopping)) => false,
     }
 }
 
@@ -47,9 +47,9 @@ mod tests {
             (receipt(Verdict::Malformed), false),
             (receipt(Verdict::UnknownSource), false),
             (receipt(Verdict::Disabled), false),
-            (Err(Refusal::Poisonous("x".into())), false),
             (Err(Refusal::Stopping), false),
             (Err(Refusal::Unavailable("x".into())), true),
+            (Err(Refusal::Declined("x".into())), true),
             (Err(Refusal::Busy), true),
         ] {
             for database in [Database::Up, Database::Down(String::new())] {

@@ -58,6 +58,7 @@ pub(crate) fn broken(requests: u64) -> Spool {
         names: watch::channel(Names::default()).1,
         limit: LIMIT,
         stalled: Arc::default(),
+        told: Arc::default(),
     }
 }
 

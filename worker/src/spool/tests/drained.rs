@@ -23,7 +23,7 @@ fn as_told(request: &Request) -> Outcome {
         "malformed" => Verdict::Malformed,
         "unknown" => Verdict::UnknownSource,
         "disabled" => Verdict::Disabled,
-        "poison" => return Err(Refusal::Poisonous("as told".into())),
+        "declined" => return Err(Refusal::Declined("as told".into())),
         "odd" => return Err(Refusal::Unavailable("as told".into())),
         _ => Verdict::Accepted,
     };
@@ -52,7 +52,7 @@ async fn what_is_done_goes_in_order_and_what_may_pass_stays() {
         "unauthorized",
         "malformed",
         "unknown",
-        "poison",
+        "declined-1",
         "odd-1",
         "c",
     ];
@@ -61,9 +61,9 @@ async fn what_is_done_goes_in_order_and_what_may_pass_stays() {
     let drained = drain::once(&spool, &pipeline, LIMITS).await.unwrap();
     assert_eq!(
         (drained.done, drained.stays, drained.blocked),
-        (7, 2, false)
+        (6, 3, false)
     );
-    assert_eq!(bodies(&spool).await, ["disabled-1", "odd-1"]);
+    assert_eq!(bodies(&spool).await, ["disabled-1", "declined-1", "odd-1"]);
     let seen = seen.lock().unwrap();
     let seen: Vec<_> = seen.iter().map(|request| &request.body[..]).collect();
     assert_eq!(seen, requests.map(str::as_bytes));
@@ -145,6 +145,27 @@ async fn it_waits_for_postgres_and_goes_on_with_what_comes() {
         .count();
     assert_eq!(tried, 1, "what stays does not go with every batch");
     running.abort();
+}
+
+/// They say nothing of the others, and are told of once.
+#[actix::test]
+async fn a_batch_that_is_declined_is_not_tried_again_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let requests = ["declined-1", "declined-2", "declined-3", "a"];
+    let spool = spool(folder.path(), &requests).await;
+    spool.set_stalled(true);
+    let (pipeline, seen) = testing::pipeline(as_told, Duration::from_secs(5));
+    for done in [1, 0] {
+        let drained = drain::once(&spool, &pipeline, LIMITS).await.unwrap();
+        assert_eq!(
+            (drained.done, drained.stays, drained.blocked),
+            (done, 3, false)
+        );
+    }
+    assert!(!spool.is_stalled());
+    assert_eq!(bodies(&spool).await, requests[..3]);
+    assert_eq!(seen.lock().unwrap().len(), 7);
+    assert!(!spool.is_first_told_of(2) && spool.is_first_told_of(3));
 }
 
 /// Else every webhook would be kept from Postgres for good.
