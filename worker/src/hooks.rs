@@ -9,11 +9,11 @@
 //! | 200 | committed, also when items of it were rejected (`detail` says why); or `spooled` |
 //! | 400 | not what the provider documents |
 //! | 401 | the source's policy refuses it |
-//! | 404 | no such source, or one that the worker dials |
+//! | 404 | no such source among those that are there, or one that the worker dials |
 //! | 408 | the body did not come in time |
 //! | 413 | larger than the limit |
 //! | 415 | compressed: the bytes as received are the evidence |
-//! | 503 | busy, the source alone is busy, unavailable, spool full, disabled or draining, with `Retry-After` |
+//! | 503 | busy, the source alone is busy, unavailable, no source at all, spool full, disabled or draining, with `Retry-After` |
 
 mod answer;
 
@@ -31,7 +31,7 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 pub(crate) use self::answer::draining;
-use self::answer::{Answer, Body, LATER, busy, disabled, slow, unavailable, unknown};
+use self::answer::{Answer, Body, LATER, busy, disabled, no_source, slow, unavailable, unknown};
 use crate::{
     batcher::Pipeline,
     budget::{Budget, Payer, Share},
@@ -107,12 +107,13 @@ impl Hooks {
     ) -> Result<Answer, Answer> {
         let receipt = Uuid::now_v7();
         let size = request_size(request);
-        let source = match self.find(source, size).await? {
+        let (source, is_listed) = match self.find(source, size).await? {
             Lookup::Known(source) if source.is_dialed() => return Err(unknown()),
             Lookup::Known(source) if !source.enabled => return Err(disabled()),
-            Lookup::Known(source) => source.name,
+            Lookup::Known(source) => (source.name, true),
             Lookup::Unknown => return Err(unknown()),
-            Lookup::Unread => self.remembered(source).ok_or_else(unavailable)?,
+            Lookup::Unread => (self.remembered(source).ok_or_else(unavailable)?, false),
+            Lookup::Empty => (self.remembered(source).ok_or_else(no_source)?, false),
         };
         // JSON text in Postgres cannot hold it, so no secret can either.
         if token.as_ref().is_some_and(|token| token.contains('\0')) {
@@ -137,7 +138,7 @@ impl Hooks {
             body,
             headers: headers.template().with_receipt(receipt),
         };
-        self.settle(request, share).await
+        self.settle(request, share, is_listed).await
     }
 
     /// A name that nobody knows waits for a look, and those who wait share one share.
@@ -156,12 +157,18 @@ impl Hooks {
         self.spool.as_ref()?.knows(source)
     }
 
-    /// Committed, or in the spool, or neither: then it is refused.
-    async fn settle(&self, request: Request, share: Share) -> Result<Answer, Answer> {
+    /// Committed, or in the spool, or neither: then it is refused. Postgres is not asked of a
+    /// source that it does not list: it might not know it yet.
+    async fn settle(
+        &self,
+        request: Request,
+        share: Share,
+        is_listed: bool,
+    ) -> Result<Answer, Answer> {
         let Some(spool) = &self.spool else {
             return Ok(Answer::of(self.commit(request).await));
         };
-        if !spooled(&self.directory.database(), spool.is_stalled(), None) {
+        if is_listed && !spooled(&self.directory.database(), spool.is_stalled(), None) {
             let hold = HOLD.min(self.pipeline.patience());
             let given_up = |reason: &str| Err(Refusal::Unavailable(reason.into()));
             let outcome = tokio::select! {

@@ -199,11 +199,14 @@ fn drained(http: SocketAddr) -> Result<()> {
     }
 }
 
-/// Waits until the worker knows the sources: an unknown one is answered 404.
+/// Waits until the worker knows the sources: else the answer is 404, or 503 while it knows
+/// none.
 fn known(worker: SocketAddr) -> Result<()> {
     let deadline = Instant::now() + TIMEOUT;
     for source in ["arpoone", "pushpushgo", "pushwoosh"] {
-        while http::post(worker, &format!("/hooks/{source}"), &[], b"")?.status == 404 {
+        let status =
+            || anyhow::Ok(http::post(worker, &format!("/hooks/{source}"), &[], b"")?.status);
+        while matches!(status()?, 404 | 503) {
             ensure!(Instant::now() < deadline, "the worker knows no {source}");
             thread::sleep(LOOK_EVERY);
         }

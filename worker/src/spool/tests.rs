@@ -62,6 +62,14 @@ pub(crate) fn broken(requests: u64) -> Spool {
     }
 }
 
+/// Waits until it remembers the sources.
+pub(crate) async fn learn(spool: &Spool, sources: &Snapshot) {
+    let (_, receiver) = watch::channel(sources.clone());
+    spool.clone().remember(receiver).await;
+    let mut names = spool.names.clone();
+    names.wait_for(|names| !names.is_empty()).await.unwrap();
+}
+
 fn reopen(folder: &Path) -> Spool {
     open(folder, LIMIT).unwrap()
 }
