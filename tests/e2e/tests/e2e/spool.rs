@@ -199,6 +199,39 @@ fn at_its_bound_it_refuses_and_keeps_what_it_took() -> Result<()> {
     })
 }
 
+/// The operator's own trigger refuses the events of one source, until it is mended.
+#[test]
+fn what_postgres_declines_by_itself_stays_and_holds_nobody_up() -> Result<()> {
+    on_stage(&[], |stage| {
+        let mut client = stage.connect()?;
+        client.batch_execute(
+            "select tidings.add_source('sms', 'arpoone', 'token'),
+                    tidings.add_source('other', 'arpoone', 'token');
+             create function odd() returns trigger language plpgsql as $$
+             begin
+               if new.recipient = '351913462111' and new.message_id like 'sms-%' then
+                 perform 1 / (new.source_id - new.source_id);
+               end if;
+               return null;
+             end $$;
+             create trigger odd after insert on tidings.event for each row execute function odd()",
+        )?;
+        let mut answered = BTreeSet::new();
+        for number in ["1", "2"] {
+            for (source, word) in [("sms", "spooled"), ("other", "inserted")] {
+                let answer = post(stage, source, "token", number)?;
+                ensure!(answer.status == 200, "{answer:?}");
+                ensure!(answer.body.contains(word), "{answer:?}");
+                answered.insert(id(source, number));
+            }
+        }
+        ensure!(depth(stage)? == 2);
+        client.batch_execute("drop trigger odd on tidings.event")?;
+        is_drained(stage)?;
+        stored_once(stage, &answered)
+    })
+}
+
 #[test]
 fn a_spool_has_one_holder_and_is_drained_by_a_command() -> Result<()> {
     on_stage(&[], |stage| {
