@@ -2,8 +2,12 @@
 //! that were asked for.
 
 use std::{
+    collections::VecDeque,
     iter,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use tonic::Code;
@@ -66,6 +70,8 @@ pub(super) struct Ending {
 pub(crate) struct Endings {
     plan: Plan,
     streams: AtomicUsize,
+    /// What was asked for, and dealt to streams that did not get that far.
+    returned: Mutex<VecDeque<Ending>>,
 }
 
 #[derive(Debug)]
@@ -117,10 +123,14 @@ impl Endings {
         Self {
             plan,
             streams: AtomicUsize::new(0),
+            returned: Mutex::default(),
         }
     }
 
     pub(super) fn deal(&self) -> Option<Ending> {
+        if let Some(ending) = self.returned().pop_front() {
+            return Some(ending);
+        }
         let stream = self.streams.fetch_add(1, Ordering::Relaxed);
         match &self.plan {
             Plan::Dealt(endings, then) => endings.get(stream).copied().or(*then),
@@ -130,6 +140,18 @@ impl Endings {
                 Some(drawn(draw, *mean))
             }
         }
+    }
+
+    /// An ending that its stream has not met, for the next one to meet: a caller may leave
+    /// a stream that is silent for too long.
+    pub(super) fn give_back(&self, ending: Ending) {
+        if ending.part.is_some() {
+            self.returned().push_back(ending);
+        }
+    }
+
+    fn returned(&self) -> std::sync::MutexGuard<'_, VecDeque<Ending>> {
+        self.returned.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

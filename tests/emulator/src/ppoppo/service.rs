@@ -117,6 +117,7 @@ impl Service {
             after,
             send_request_id,
             ending: self.deal()?,
+            endings: Arc::clone(&self.endings),
             cord,
             token,
         };

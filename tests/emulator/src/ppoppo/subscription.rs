@@ -12,7 +12,7 @@ use tonic::Status;
 
 use super::{
     cord::Cord,
-    ending::{Ending, How},
+    ending::{Ending, Endings, How},
     log::{Log, Logged},
     quota::Quota,
     token::{Token, Tokens},
@@ -39,9 +39,19 @@ pub(super) struct Subscription {
     pub(super) after: Option<u128>,
     /// Only this send request's events.
     pub(super) send_request_id: Option<String>,
+    /// What is still to come.
     pub(super) ending: Option<Ending>,
+    pub(super) endings: Arc<Endings>,
     pub(super) cord: Option<Cord>,
     pub(super) token: Option<Arc<Token>>,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        if let Some(ending) = self.ending.take() {
+            self.endings.give_back(ending);
+        }
+    }
 }
 
 struct State {
@@ -126,9 +136,9 @@ impl State {
         }
     }
 
-    fn due(&self) -> Option<Ending> {
-        let ending = self.subscription.ending;
-        ending.filter(|ending| self.sent >= ending.after)
+    fn due(&mut self) -> Option<Ending> {
+        let ending = &mut self.subscription.ending;
+        ending.take_if(|ending| self.sent >= ending.after)
     }
 
     /// Ends so after a few more events, unless it is dealt an end that is still to come.
