@@ -85,7 +85,7 @@ async fn relayed(options: serde_json::Value) -> (Fixture, Relay, Chat) {
     let relay = Relay::start(chat.address).await;
     let fixture = Fixture::at(relay.address, options).await;
     fixture
-        .until("events", |f| f.events() == [id(1), id(2)])
+        .until("events", |f| f.events().starts_with(&[id(1), id(2)]))
         .await;
     (fixture, relay, chat)
 }
@@ -99,7 +99,7 @@ async fn ends(fixture: &Fixture) {
 async fn a_half_open_connection_is_noticed_by_pings() {
     let (fixture, relay, _chat) = relayed(json!({"keepalive": 1, "idle_limit": 0})).await;
     relay.mute();
-    fixture.until("failure", |f| f.status().failures == 1).await;
+    fixture.until("failure", |f| f.status().failures >= 1).await;
     relay.unmute();
     ends(&fixture).await;
 }

@@ -79,7 +79,7 @@ async fn what_is_never_finished_holds_room_until_the_call_ends() {
 #[actix::test]
 async fn a_connection_is_kept_for_its_calls() {
     let sources = [source("found", "pushwoosh")];
-    let fixture = keeping(&sources, 1, Duration::from_millis(200)).await;
+    let fixture = keeping(&sources, 1, Duration::from_secs(2)).await;
     let (sender, events) = mpsc::channel(8);
     let request = authorized(ReceiverStream::new(events));
     let replies = fixture.client("").stream_events(request).await.unwrap();

@@ -118,7 +118,10 @@ async fn it_waits_for_postgres_and_goes_on_with_what_comes() {
     assert!(spool.is_stalled());
     let (pipeline, seen) = testing::pipeline(as_told, Duration::from_secs(5));
     let (sender, receiver) = watch::channel(Snapshot::default());
-    let running = tokio::spawn(drain::run(spool.clone(), pipeline, receiver, LIMITS));
+    let long = Duration::from_secs(3600);
+    let rests = Backoff::between(long, long);
+    let rounds = drain::rounds(spool.clone(), pipeline, receiver, LIMITS, rests);
+    let running = tokio::spawn(rounds);
     spool.keep(fake::request("s", "c")).await.unwrap();
     assert!(seen.lock().unwrap().is_empty(), "Postgres is away");
     sender.send_replace(snapshot(&[]));
