@@ -114,10 +114,11 @@ pub fn on(stage: &mut Stage, options: &Options) -> Result<Outage> {
     known(http)?;
     let file = stage.cluster.folder().join("spool").join("requests.redb");
     let over = AtomicBool::new(false);
+    let started = Instant::now();
     let (answers, drain, deepest) = thread::scope(|scope| {
         let watching = scope.spawn(|| watch(http, &file, &over));
-        let sending = scope.spawn(|| sender::send(http, &webhooks, options.rate));
-        let drain = outage(stage, options);
+        let sending = scope.spawn(|| sender::send(http, &webhooks, options.rate, started));
+        let drain = outage(stage, options, started);
         let joined = sending.join();
         over.store(true, Ordering::SeqCst);
         let answers = joined.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -164,9 +165,10 @@ pub fn on(stage: &mut Stage, options: &Options) -> Result<Outage> {
     })
 }
 
-/// Kills Postgres and starts it again; returns how long the drain took.
-fn outage(stage: &mut Stage, options: &Options) -> Result<Duration> {
-    thread::sleep(options.before);
+/// Kills Postgres and starts it again, by the senders' clock; returns how long the drain
+/// took.
+fn outage(stage: &mut Stage, options: &Options, started: Instant) -> Result<Duration> {
+    thread::sleep(options.before.saturating_sub(started.elapsed()));
     stage.cluster.kill()?;
     thread::sleep(options.away);
     stage.worker.check_running()?;

@@ -15,8 +15,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 /// How often the processes are looked at, and how often the database is.
 const TICK: Duration = Duration::from_millis(50);
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// So long may nothing change before the run is given up.
-const STALLED_AFTER: Duration = Duration::from_secs(60);
+/// So long may nothing change before the run is given up: longer than any pause of the
+/// worker's.
+const STALLED_AFTER: Duration = Duration::from_secs(180);
 
 /// One source, as the run goes on.
 #[derive(Debug, Clone, Default)]

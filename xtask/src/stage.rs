@@ -32,21 +32,25 @@ pub fn cluster(server: &Server, durability: Durability) -> Result<Cluster> {
 
 impl Stage {
     pub fn set(server: &Server, durability: Durability) -> Result<Self> {
-        let cluster = cluster(server, durability)?;
-        let log = cluster.folder().join("worker.log");
-        let mut worker = Worker::start(&cluster.url(DATABASE), ANY_PORT, ANY_PORT, &log)?;
-        worker.wait_ready()?;
-        Ok(Self { worker, cluster })
+        Self::set_with(server, durability, &[])
+    }
+
+    /// With these flags of the worker.
+    pub fn set_with(server: &Server, durability: Durability, flags: &[&str]) -> Result<Self> {
+        Self::set_on(cluster(server, durability)?, flags)
     }
 
     /// With a worker that has a spool, in the cluster's folder, and these further flags.
     pub fn set_with_spool(server: &Server, durability: Durability, flags: &[&str]) -> Result<Self> {
         let cluster = cluster(server, durability)?;
+        let folder = cluster.folder().join("spool");
+        let spool = ["--spool-dir", folder.to_str().context("not UTF-8")?];
+        Self::set_on(cluster, &[&spool, flags].concat())
+    }
+
+    fn set_on(cluster: Cluster, flags: &[&str]) -> Result<Self> {
         let mut command = worker::command(&cluster.url(DATABASE), ANY_PORT, ANY_PORT)?;
-        command
-            .arg("--spool-dir")
-            .arg(cluster.folder().join("spool"))
-            .args(flags);
+        command.args(flags);
         let mut worker = Worker::spawn(&mut command, &cluster.folder().join("worker.log"))?;
         worker.wait_ready()?;
         Ok(Self { worker, cluster })

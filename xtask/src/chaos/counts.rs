@@ -5,6 +5,9 @@ use crate::worker::Worker;
 use anyhow::Result;
 use std::collections::BTreeMap;
 
+/// What the worker calls a request that its spool could not keep.
+pub(super) const FAILED: &str = "failed";
+
 /// A counter of the worker's, by one of its labels.
 #[derive(Debug)]
 pub(super) struct Counts {

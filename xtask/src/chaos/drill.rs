@@ -2,7 +2,7 @@
 
 use super::fault::Kind;
 use super::rig::Rig;
-use super::schedule::Cycle;
+use super::schedule::{Cycle, Step};
 use super::watch::{Seen, Watch};
 use crate::sources::SOURCES;
 use crate::stage::DATABASE;
@@ -97,12 +97,16 @@ impl Drill {
     }
 
     fn cycle(&mut self, rig: &mut Rig, nth: usize, cycle: &Cycle) -> Result<Stall> {
-        if cycle.kinds().any(|kind| kind == Kind::FullDisk) {
+        let is_full = cycle.kinds().any(|kind| kind == Kind::FullDisk);
+        if is_full {
             rig.renew_spool()?;
         }
         let began = Instant::now();
         for (at, step) in cycle.steps() {
             thread::sleep(at.saturating_sub(began.elapsed()));
+            if is_full && matches!(step, Step::End(_)) {
+                rig.wait_full()?;
+            }
             rig.take(step)?;
         }
         let ended = Instant::now();

@@ -3,7 +3,7 @@
 
 mod draining;
 
-use super::counts::Counts;
+use super::counts::{Counts, FAILED};
 use super::disk::SmallDisk;
 use super::fault::{Kind, Link};
 use super::pause::Pause;
@@ -29,13 +29,18 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Longer than its own deadline for it.
-const DRAIN: Duration = Duration::from_secs(30);
+/// The worker's own deadline for it: longer than a connection may be silent.
+const DRAIN_TIMEOUT: &str = "60s";
+/// Longer than that.
+const DRAIN: Duration = Duration::from_secs(70);
 /// Shorter than the long pauses.
 const LEASE: &str = "3s";
 /// How soon the worker asks whether a silent stream is still there, in seconds: sooner
 /// than a provider might like, so that the drill need not wait for minutes.
 const KEEPALIVE: u32 = 2;
+
+/// So long may it take until a webhook finds no room.
+const NOTICED: Duration = Duration::from_secs(30);
 
 const TICK: Duration = Duration::from_millis(20);
 
@@ -133,6 +138,23 @@ impl Rig {
         }
         self.start_worker()?;
         self.worker.wait_ready()
+    }
+
+    /// Returns when the worker has noticed that its spool's disk is full. Whether it has is
+    /// judged at the end.
+    pub(super) fn wait_full(&mut self) -> Result<()> {
+        let started = Instant::now();
+        let name = "tidings_worker_spooled_total";
+        while started.elapsed() < NOTICED {
+            self.check_running()?;
+            // Of this worker: it began with the cycle.
+            let counted = metrics::counter(self.worker.http, name, "result")?;
+            if counted.get(FAILED).is_some_and(|&failed| failed > 0) {
+                break;
+            }
+            thread::sleep(TICK);
+        }
+        Ok(())
     }
 
     pub(super) fn take(&mut self, step: Step) -> Result<()> {
@@ -286,7 +308,7 @@ fn start(cluster: &Cluster, database: &Proxy, spool: &PathBuf) -> Result<Worker>
     let url = url(database.address());
     let mut command = worker::command(&url, ANY_PORT, ANY_PORT)?;
     command.arg("--spool-dir").arg(spool);
-    command.args(["--lease-time", LEASE]);
+    command.args(["--lease-time", LEASE, "--drain-timeout", DRAIN_TIMEOUT]);
     Worker::spawn(&mut command, &cluster.folder().join("worker.log"))
         .context("the worker does not start")
 }

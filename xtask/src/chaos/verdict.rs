@@ -1,7 +1,7 @@
 //! The end of a drill: all is delivered and drained, the ledger is compared with the
 //! database id by id, and the log with what its reader saw.
 
-use super::counts::Counts;
+use super::counts::{Counts, FAILED};
 use super::drill::{Drilled, Stall};
 use super::fault::Kind;
 use super::rig::Rig;
@@ -13,12 +13,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// For what is under way when the faults are over: an answer that was lost is waited for
-/// at most 30 s, and its repeat must pass.
-const DEADLINE: Duration = Duration::from_secs(90);
+/// at most 30 s, and its repeat must pass; a spool may rest for two minutes.
+const DEADLINE: Duration = Duration::from_secs(180);
 
-/// What the worker calls a request that its spool has kept, and one that it could not.
+/// What the worker calls a request that its spool has kept.
 const STORED: &str = "stored";
-const FAILED: &str = "failed";
 /// One event in so many may be given up: Pushwoosh waits 12 s, which a slow machine may
 /// need after a fault. Where the worker is well nobody gives anything up.
 const GIVEN_UP: u64 = 100;

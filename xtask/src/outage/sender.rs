@@ -25,9 +25,13 @@ pub(super) struct Answered {
     pub(super) reason: Option<String>,
 }
 
-/// Sends them all, so many a second; the answers are in the order of the webhooks.
-pub(super) fn send(to: SocketAddr, webhooks: &[Webhook], rate: u64) -> Vec<Answered> {
-    let started = Instant::now();
+/// Sends them all, so many a second from then on; the answers are in the order of the webhooks.
+pub(super) fn send(
+    to: SocketAddr,
+    webhooks: &[Webhook],
+    rate: u64,
+    started: Instant,
+) -> Vec<Answered> {
     let each = Duration::from_secs_f64(1.0 / rate as f64);
     let work = |sender: usize| {
         let mut connection = None;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const COMMITTED: Duration = Duration::from_millis(200);
 
 /// Pushes wait out the worker's patience of 20 s, and what came behind them its own.
-const SETTLED: Duration = Duration::from_secs(90);
+const SETTLED: Duration = Duration::from_secs(180);
 
 /// How events come to the worker.
 const ENTRIES: [Link; 3] = [Link::Webhooks, Link::Pushes, Link::Stream];
