@@ -9,7 +9,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-TIMEOUT = 10
+TIMEOUT = 60
 
 
 def at(channel: grpc.Channel) -> dict[str, object]:

@@ -4,15 +4,18 @@
 //! No test sleeps for something to happen: it polls with a deadline
 //! ([`eventually`]).
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use xtask::cluster::{Cluster, Durability};
 use xtask::emulator::Play;
+use xtask::http::{self, Answer};
 use xtask::server::Server;
 use xtask::stage::{self, Stage};
 
-/// So long may anything take that is waited for.
-pub const DEADLINE: Duration = Duration::from_secs(60);
+/// So long may anything take that is waited for: some of the product's own pauses are a
+/// minute, and with jitter two.
+pub const DEADLINE: Duration = Duration::from_secs(180);
 
 /// The Postgres under test: `PG_CONFIG`, else the first in `PATH`.
 pub fn server() -> Result<Server> {
@@ -27,7 +30,12 @@ pub fn on_cluster(test: impl FnOnce(&Cluster) -> Result<()>) -> Result<()> {
 
 /// Runs a test on a database with a worker.
 pub fn on_stage(test: impl FnOnce(&mut Stage) -> Result<()>) -> Result<()> {
-    let mut stage = Stage::set(&server()?, Durability::Fast)?;
+    on_stage_with(&[], test)
+}
+
+/// As [`on_stage`], with these flags of the worker.
+pub fn on_stage_with(flags: &[&str], test: impl FnOnce(&mut Stage) -> Result<()>) -> Result<()> {
+    let mut stage = Stage::set_with(&server()?, Durability::Fast, flags)?;
     test(&mut stage).inspect_err(|_| eprintln!("{}", stage.logs()))
 }
 
@@ -43,6 +51,29 @@ pub fn play(stage: &Stage, events: u64, seed: u64) -> Play<'static> {
         http: stage.worker.http,
         grpc: stage.worker.grpc,
     }
+}
+
+/// Posts a webhook again while it is answered 503: a worker that has to look for the
+/// source's name, and cannot in time, has it come again.
+pub fn post_known(
+    worker: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> Result<Answer> {
+    eventually(&format!("{path} is known, or is not"), || {
+        let answer = http::post(worker, path, headers, body)?;
+        Ok((answer.status != 503).then_some(answer))
+    })
+}
+
+/// Waits until the worker knows a webhook's source, which was added just now.
+pub fn wait_known(worker: SocketAddr, source: &str) -> Result<()> {
+    // Compressed: refused once the source is known, and nothing of it is kept.
+    let compressed = [("content-encoding", "gzip")];
+    let answer = post_known(worker, &format!("/hooks/{source}"), &compressed, b"")?;
+    ensure!(answer.status == 415, "{answer:?}");
+    Ok(())
 }
 
 /// Asks until there is an answer; an error that says what was waited for.

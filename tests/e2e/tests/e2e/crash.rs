@@ -10,11 +10,11 @@ fn a_killed_worker_loses_and_doubles_nothing() -> Result<()> {
     on_stage(|stage| {
         // Slow enough that each kill falls into the middle of it.
         let play = Play {
-            rate: 5_000,
+            rate: 2_000,
             ..play(stage, 10_000, 2)
         };
         let mut emulator = stage.add_emulator(&play)?;
-        let played = play::run(stage, &mut emulator, &[2_000, 4_000, 6_000], &mut |_| {})?;
+        let played = play::run(stage, &mut emulator, &[1_000, 2_500, 4_000], &mut |_| {})?;
         played.reconciliation.check()?;
         ensure!(played.followed == played.reconciliation.total().stored);
         Ok(())

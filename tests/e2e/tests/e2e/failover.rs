@@ -6,7 +6,7 @@ mod readers;
 use self::readers::{Reader, consume, follow};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
@@ -19,9 +19,14 @@ use xtask::reconcile::Reconciliation;
 use xtask::stage::{self, DATABASE, Stage};
 use xtask::worker::{self, ANY_PORT, Worker};
 
-const EVENTS: u64 = 12_000;
+/// More than are sent: the play ends some time after the failover.
+const EVENTS: u64 = 48_000;
+/// So many are sent before it, and after it.
+const SENT: u64 = 4_000;
 /// More than can have been on its way to the emulator when the standby was lost.
 const ANSWERED: u64 = 1_000;
+/// Longer than any standby is away here.
+const PATIENT: [&str; 2] = ["--patience", "5m"];
 const WAITING: &str = "select count(*) from pg_stat_activity
     where application_name = 'tidings-worker' and wait_event = 'SyncRep'";
 
@@ -49,7 +54,7 @@ fn on_pair(
 
 #[test]
 fn a_primary_lost_for_its_standby_loses_and_doubles_nothing() -> Result<()> {
-    on_pair(&[], |stage, standby| {
+    on_pair(&PATIENT, |stage, standby| {
         let play = Play {
             rate: 4_000,
             ..play(stage, EVENTS, 21)
@@ -111,10 +116,7 @@ fn a_primary_lost_for_its_standby_loses_and_doubles_nothing() -> Result<()> {
 fn fail_over(stage: &mut Stage, standby: &mut Cluster, emulator: &mut Emulator) -> Result<()> {
     let mut client = stage.connect()?;
     emulator.begin()?;
-    eventually("a third is emitted", || {
-        emulator.listen()?;
-        Ok((emulator.emitted() >= EVENTS / 3).then_some(()))
-    })?;
+    sends(emulator)?;
     // Without its standby, the primary has commits that nobody may be told of: were they
     // answered, as without the setting, they would be lost with it.
     standby.crash()?;
@@ -128,8 +130,8 @@ fn fail_over(stage: &mut Stage, standby: &mut Cluster, emulator: &mut Emulator) 
     stage.cluster.crash()?;
     standby.restart()?;
     standby.promote()?;
-    emulator.listen()?;
-    ensure!(!emulator.is_done(), "the primary was lost too late");
+    sends(emulator)?;
+    emulator.stop()?;
     eventually("all is answered", || {
         emulator.listen()?;
         stage.worker.check_running()?;
@@ -143,6 +145,17 @@ fn fail_over(stage: &mut Stage, standby: &mut Cluster, emulator: &mut Emulator) 
     })
 }
 
+/// Waits until so many more are sent.
+fn sends(emulator: &mut Emulator) -> Result<()> {
+    emulator.listen()?;
+    let before = emulator.emitted();
+    eventually("events are emitted", || {
+        emulator.listen()?;
+        ensure!(!emulator.is_done(), "the play has come to its end");
+        Ok((emulator.emitted() >= before + SENT).then_some(()))
+    })
+}
+
 fn acknowledged(emulator: &Emulator) -> u64 {
     emulator.sent().values().map(|sent| sent.acknowledged).sum()
 }
@@ -151,7 +164,7 @@ fn acknowledged(emulator: &Emulator) -> u64 {
 /// now, would never have been there.
 #[test]
 fn nothing_is_answered_before_the_standby_has_it_duplicates_included() -> Result<()> {
-    on_pair(&[], |stage, standby| {
+    on_pair(&PATIENT, |stage, standby| {
         let mut client = stage.connect()?;
         client.batch_execute("select tidings.add_source('sms', 'arpoone', 'token')")?;
         let at = stage.worker.http;
@@ -287,5 +300,15 @@ fn post(at: SocketAddr, number: u32) -> Result<Answer> {
         "ReportDateTime": "2026-01-01T00:00:00",
     }]);
     let json = [("content-type", "application/json")];
-    http::post(at, "/hooks/sms/token", &json, event.to_string().as_bytes())
+    // An answer may have to wait for the standby.
+    let mut stream = TcpStream::connect(at)?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    let body = event.to_string();
+    http::exchange(
+        &mut stream,
+        "POST",
+        "/hooks/sms/token",
+        &json,
+        body.as_bytes(),
+    )
 }

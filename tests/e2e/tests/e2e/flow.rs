@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use supply::Supply;
-use tidings_e2e::{DEADLINE, eventually, on_stage};
+use tidings_e2e::{DEADLINE, eventually, on_stage_with};
 use xtask::stage::Stage;
 
 const AUTHORIZATION: &str = "Bearer flow";
@@ -37,7 +37,9 @@ const QUIET: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_slow_postgres_slows_the_senders_and_the_worker_does_not_grow() -> Result<()> {
-    on_stage(|stage| {
+    // Longer than any wait here: what is given up makes room for more.
+    let patient = ["--statement-timeout", "5m", "--patience", "5m"];
+    on_stage_with(&patient, |stage| {
         let runtime = tokio::runtime::Runtime::new()?;
         let streamed = Supply::new("the dialed stream", MOST_STREAMED);
         let ppoppo =

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use tidings_e2e::on_stage;
+use tidings_e2e::{on_stage, post_known, wait_known};
 use xtask::http::{self, Answer};
 use xtask::stage::Stage;
 
@@ -102,8 +102,9 @@ fn what_is_no_hook_is_refused_before_the_database() -> Result<()> {
             r#"{"allow_unauthenticated": true}"#,
         )?;
         let at = stage.worker.http;
-        expect(&post(at, "/hooks/unknown", &[], SMS)?, 404)?;
-        expect(&post(at, "/hooks/unknown/token", &[], SMS)?, 404)?;
+        for path in ["/hooks/unknown", "/hooks/unknown/token"] {
+            expect(&post_known(at, path, &[], SMS)?, 404)?;
+        }
         expect(&post(at, "/elsewhere", &[], SMS)?, 404)?;
         expect(&http::get(at, "/hooks/open")?, 405)?;
         let large = vec![b' '; 64 << 20];
@@ -214,7 +215,7 @@ fn add(
         "select tidings.add_source($1, $2, $3, $4::text::jsonb)",
         &[&name, &provider, &secret, &options],
     )?;
-    Ok(())
+    wait_known(stage.worker.http, name)
 }
 
 fn post(at: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Answer> {

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, ensure};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
-use tidings_e2e::on_stage;
+use tidings_e2e::{on_stage, wait_known};
 use xtask::http;
 use xtask::procfs::Usage;
 use xtask::stage::Stage;
@@ -64,6 +64,7 @@ fn on_source(test: impl FnOnce(&mut Stage) -> Result<()>) -> Result<()> {
         stage
             .connect()?
             .batch_execute("select tidings.add_source('sms', 'arpoone', 'token')")?;
+        wait_known(stage.worker.http, "sms")?;
         let answer = http::post(
             stage.worker.http,
             "/hooks/sms/token",

@@ -14,7 +14,12 @@ use xtask::stage::{self, DATABASE};
 use xtask::worker::{self, ANY_PORT, Worker};
 use xtask::{http, metrics, sources};
 
-const EVENTS: u64 = 9_000;
+/// More than are sent before the stream changes hands, which ends the play.
+const EVENTS: u64 = 90_000;
+/// So many are stored before anything happens to a worker.
+const FIRST: u64 = 1_800;
+/// Shorter than any wait here, and long beside whatever may keep a worker from renewing it.
+const LEASE: &str = "10s";
 const HELD: &str = r#"tidings_worker_stream_lease{source="ppoppo"}"#;
 const OPEN: &str = r#"tidings_worker_stream_connected{source="ppoppo"}"#;
 const FENCED: &str = r#"tidings_worker_requests_total{source="ppoppo",outcome="fenced"}"#;
@@ -38,6 +43,8 @@ impl Pair {
         let start = |url: &str, log: &Path| -> Result<Worker> {
             let mut command = worker::command(url, ANY_PORT, ANY_PORT)?;
             command.args(["--lease-time", lease]);
+            // Longer than any wait here: a batch that is late is the lease's to refuse.
+            command.args(["--statement-timeout", "5m", "--patience", "5m"]);
             let mut worker = Worker::spawn(&mut command, log)?;
             worker.wait_ready()?;
             Ok(worker)
@@ -70,8 +77,7 @@ impl Pair {
         })
     }
 
-    /// Runs a test in which the first worker has the stream, and a fifth of the events
-    /// are sent.
+    /// Runs a test in which the first worker has the stream, and events flow.
     fn play(seed: u64, lease: &str, test: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
         let mut pair = Self::set(seed, lease)?;
         let outcome = pair.begin().and_then(|()| test(&mut pair));
@@ -98,7 +104,7 @@ impl Pair {
         self.emulator.begin()?;
         eventually("the stream is followed", || {
             self.emulator.listen()?;
-            Ok((self.stored()? >= EVENTS / 5).then_some(()))
+            Ok((self.stored()? >= FIRST).then_some(()))
         })?;
         eventually("the second worker knows whose it is", || {
             let held = metrics::value(self.workers[1].http, HELD)?;
@@ -167,6 +173,7 @@ impl Pair {
             let held = metrics::value(self.workers[1].http, HELD)?;
             Ok((held == Some(1.0)).then_some(()))
         })?;
+        self.emulator.stop()?;
         eventually("all is sent", || {
             self.emulator.listen()?;
             Ok(self.emulator.is_done().then_some(()))
@@ -205,7 +212,7 @@ fn a_worker_that_ends_hands_its_stream_over_at_once() -> Result<()> {
 
 #[test]
 fn the_stream_of_a_killed_worker_is_taken_over_after_its_lease() -> Result<()> {
-    Pair::play(42, "1s", |pair| {
+    Pair::play(42, LEASE, |pair| {
         pair.workers[0].kill()?;
         // A renewal that it had sent may still be under way.
         let (mut before, mut expired) = (0, String::new());
@@ -225,7 +232,7 @@ fn the_stream_of_a_killed_worker_is_taken_over_after_its_lease() -> Result<()> {
 
 #[test]
 fn what_a_paused_worker_writes_under_a_lease_that_is_over_is_refused() -> Result<()> {
-    Pair::play(43, "3s", |pair| {
+    Pair::play(43, LEASE, |pair| {
         // Its next batch is under way to Postgres, and does not arrive ..
         pair.hold_a_batch()?;
         pair.workers[0].pause()?;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 use tidings_e2e::{DEADLINE, eventually, on_stage};
 use xtask::ledger::Demand;
 use xtask::process::{Process, Speaks};
@@ -19,6 +20,8 @@ use xtask::stage::Stage;
 
 /// Distinct events of each provider.
 const EVENTS: usize = 10_000;
+/// So long may all of them take: the peer is slow, and its threads take turns.
+const PLAYED: Duration = Duration::from_secs(300);
 /// The authorization that the pushing peer shows.
 const AUTHORIZATION: &str = "Bearer peer-secret";
 const PUSH_SERVICE: &str = "pushwoosh.event_streaming.v1.EventStreaming";
@@ -199,7 +202,7 @@ impl Peer {
 
     /// What it counted, when all was sent and all pushes are acknowledged.
     fn done(&mut self) -> Result<Value> {
-        let said = self.said()?;
+        let said = serde_json::from_str::<Value>(&self.process.line(PLAYED)?)?;
         ensure!(said.get("done").is_some(), "the peer said {said}");
         Ok(said)
     }

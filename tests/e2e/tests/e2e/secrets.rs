@@ -97,8 +97,14 @@ fn tell(cluster: &Cluster, format: &str, statistics: bool) -> Result<()> {
             Ok((failed == 4).then_some(()))
         },
     )?;
-    let first = post(worker.http, "/hooks/sms/sekret-of-the-url", &[], SMS)?;
-    ensure!(first.contains("\"inserted\":1"), "{first}");
+    // The first commit of a lane may meet a time limit that is for the others.
+    eventually("a webhook is stored", || {
+        let answer = post(worker.http, "/hooks/sms/sekret-of-the-url", &[], SMS)?;
+        let stored = ["\"inserted\":1", "\"duplicate\":1"];
+        let stored = stored.iter().any(|count| answer.contains(count));
+        ensure!(stored || answer.contains("status: 503"), "{answer}");
+        Ok(stored.then_some(()))
+    })?;
     ask(&worker, &mut told)?;
     told.keep("/readyz", http::get(worker.http, "/readyz")?.body);
 
@@ -234,7 +240,7 @@ fn command(url: &str, format: &str) -> Result<Command> {
         .args(["--http-listen", &ANY_PORT.to_string()])
         .args(["--grpc-listen", &ANY_PORT.to_string()])
         .args(["--log", "trace", "--log-format", format])
-        .args(["--statement-timeout", "200ms", "--patience", "1s"])
+        .args(["--statement-timeout", "500ms", "--patience", "1s"])
         .env("DATABASE_URL", url)
         .env("A_TOKEN", "sekret-of-the-environment")
         .env_remove("TIDINGS_SPOOL_DIR");

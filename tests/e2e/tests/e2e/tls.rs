@@ -9,7 +9,7 @@ use authority::{Authority, Pair};
 use client::{Spoken, h2, http};
 use std::io::{self, Read as _};
 use std::net::{SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tidings_e2e::{DEADLINE, eventually, on_cluster};
 use tidings_proto::pushwoosh::Event;
@@ -40,8 +40,8 @@ impl Files {
     }
 
     fn write(&self, pair: &Pair) -> Result<()> {
-        std::fs::write(&self.cert, &pair.cert)?;
-        Ok(std::fs::write(&self.key, &pair.key)?)
+        replace(&self.cert, &pair.cert)?;
+        replace(&self.key, &pair.key)
     }
 
     /// A worker that is told of them.
@@ -118,7 +118,7 @@ fn a_renewed_certificate_is_served_without_a_restart() -> Result<()> {
 
         // One that cannot be used is complained about once, and changes nothing.
         let pair = new.issue(&["localhost"])?;
-        std::fs::write(&files.cert, &pair.cert)?;
+        replace(&files.cert, &pair.cert)?;
         let complaints = || -> Result<usize> {
             let log = std::fs::read_to_string(&log)?;
             Ok(log.matches("does not fit the first certificate").count())
@@ -176,6 +176,13 @@ fn a_pair_that_cannot_be_used_is_refused_before_a_port_is_bound() -> Result<()> 
         );
         Ok(())
     })
+}
+
+/// At once: whoever reads it meanwhile has either all of the old or all of the new.
+fn replace(path: &Path, text: &str) -> Result<()> {
+    let next = path.with_extension("next");
+    std::fs::write(&next, text)?;
+    Ok(std::fs::rename(&next, path)?)
 }
 
 /// Its exit code and what it said.

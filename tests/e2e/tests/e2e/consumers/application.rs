@@ -71,7 +71,7 @@ impl<'a> Application<'a> {
 
     /// Until all was written and nothing is left.
     pub(super) fn run(mut self, written: &AtomicBool) -> Result<()> {
-        let deadline = Instant::now() + DEADLINE;
+        let mut deadline = Instant::now() + DEADLINE;
         let mut crashes = 0;
         loop {
             let last_turn = written.load(Ordering::SeqCst);
@@ -85,9 +85,12 @@ impl<'a> Application<'a> {
                     (self.client, self.pid) = connect(self.cluster)?;
                 }
             }
+            if !last_turn {
+                deadline = Instant::now() + DEADLINE;
+            }
             ensure!(
                 Instant::now() < deadline,
-                "{} is not done within {DEADLINE:?}",
+                "{} is not done {DEADLINE:?} after all was written",
                 self.consumer
             );
         }
