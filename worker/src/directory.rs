@@ -34,13 +34,7 @@ pub(crate) enum Lookup {
     Unknown,
     /// The sources have not been read yet; `/readyz` says why.
     Unread,
-    /// There is no source at all: perhaps those of a database that is being restored are
-    /// still to come, so that no name is known to be unknown.
-    Empty,
 }
-
-/// What [`Lookup::Empty`] says to whoever asks.
-pub(crate) const NO_SOURCE: &str = "no source is there yet: tidings.add_source";
 
 impl Directory {
     pub(crate) fn new(snapshot: watch::Receiver<Snapshot>, registry: Recipient<Refresh>) -> Self {
@@ -94,12 +88,12 @@ impl Directory {
         match self.peek(name) {
             // Nobody could look.
             Lookup::Unknown if self.database() != Database::Up => Lookup::Unread,
-            Lookup::Unknown if self.is_empty() => Lookup::Empty,
             lookup => lookup,
         }
     }
 
-    /// Postgres was read, and listed no source.
+    /// Postgres was read, and listed no source: perhaps those of a database that is being
+    /// restored are still to come.
     pub(crate) fn is_empty(&self) -> bool {
         self.sources().is_some_and(|sources| sources.is_empty())
     }
@@ -205,22 +199,13 @@ mod tests {
     #[actix::test]
     async fn looks_are_apart_and_no_answer_is_older_than_its_question() {
         tokio::time::pause();
-        let other = snapshot(&[source("sms", "arpoone")]);
-        let (directory, looks) = directory(other.clone(), other);
+        let (directory, looks) = directory(snapshot(&[]), snapshot(&[]));
         let start = Instant::now();
         for _ in 0..10 {
             assert_eq!(directory.find("absent").await, Lookup::Unknown);
         }
         assert_eq!(*looks.lock().unwrap(), 10);
         assert!(start.elapsed() >= LOOK_EVERY * 9);
-    }
-
-    /// It is looked for all the same: one that was just added is found.
-    #[actix::test]
-    async fn where_no_source_is_listed_no_name_is_unknown() {
-        let (directory, looks) = directory(snapshot(&[]), snapshot(&[]));
-        assert_eq!(directory.find("sms").await, Lookup::Empty);
-        assert_eq!(*looks.lock().unwrap(), 1);
     }
 
     #[actix::test]

@@ -9,11 +9,11 @@
 //! | 200 | committed, also when items of it were rejected (`detail` says why); or `spooled` |
 //! | 400 | not what the provider documents |
 //! | 401 | the source's policy refuses it |
-//! | 404 | no such source among those that are there, or one that the worker dials |
+//! | 404 | no such source, or one that the worker dials |
 //! | 408 | the body did not come in time |
 //! | 413 | larger than the limit |
 //! | 415 | compressed: the bytes as received are the evidence |
-//! | 503 | busy, the source alone is busy, unavailable, no source at all, spool full, disabled or draining, with `Retry-After` |
+//! | 503 | busy, the source alone is busy, unavailable, spool full, disabled or draining, with `Retry-After` |
 
 mod answer;
 
@@ -31,7 +31,7 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 pub(crate) use self::answer::draining;
-use self::answer::{Answer, Body, LATER, busy, disabled, no_source, slow, unavailable, unknown};
+use self::answer::{Answer, Body, LATER, busy, disabled, slow, unavailable, unknown};
 use crate::{
     batcher::Pipeline,
     budget::{Budget, Payer, Share},
@@ -111,9 +111,12 @@ impl Hooks {
             Lookup::Known(source) if source.is_dialed() => return Err(unknown()),
             Lookup::Known(source) if !source.enabled => return Err(disabled()),
             Lookup::Known(source) => (source.name, true),
+            // A source of old may be restored yet: after a 404 nobody sends again.
+            Lookup::Unknown if self.directory.is_empty() => {
+                (self.remembered(source).ok_or_else(unknown)?, false)
+            }
             Lookup::Unknown => return Err(unknown()),
             Lookup::Unread => (self.remembered(source).ok_or_else(unavailable)?, false),
-            Lookup::Empty => (self.remembered(source).ok_or_else(no_source)?, false),
         };
         // JSON text in Postgres cannot hold it, so no secret can either.
         if token.as_ref().is_some_and(|token| token.contains('\0')) {

@@ -33,7 +33,7 @@ pub(crate) use chunk::{ChunkLimits, Received};
 use crate::{
     batcher::Pipeline,
     budget::Budget,
-    directory::{Directory, Lookup, NO_SOURCE},
+    directory::{Directory, Lookup},
     drain::{Drain, InFlight},
     headers::Headers,
     metric,
@@ -185,7 +185,6 @@ impl Push {
             },
             Lookup::Unknown => Err(Status::not_found("unknown source")),
             Lookup::Unread => Err(unavailable()),
-            Lookup::Empty => Err(Status::unavailable(NO_SOURCE)),
         }
     }
 
@@ -216,9 +215,6 @@ impl Push {
     /// come by this method.
     async fn find(&self, headers: &Headers, method: &str) -> Result<Source, Status> {
         let Some(name) = self.ask(None, headers).await? else {
-            if self.directory.is_empty() {
-                return Err(Status::unavailable(NO_SOURCE));
-            }
             return Err(Status::unauthenticated(
                 "no enabled source has this authorization",
             ));

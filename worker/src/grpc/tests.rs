@@ -276,18 +276,3 @@ async fn its_health_follows_postgres() {
     let second = changes.message().await.unwrap().unwrap();
     assert_eq!(second.status, ServingStatus::NotServing as i32);
 }
-
-/// It may be one that is being restored.
-#[actix::test]
-async fn a_database_without_any_source_refuses_nobody_for_good() {
-    let fixture = with(&[], 1).await;
-    for (prefix, authorization) in [("", "Bearer other"), ("/named", "Bearer good")] {
-        let mut events = tonic::Request::new(tokio_stream::iter([event("a")]));
-        let value = authorization.parse().unwrap();
-        events.metadata_mut().insert("authorization", value);
-        let mut client = fixture.client(prefix);
-        let status = client.stream_events(events).await.unwrap_err();
-        assert_eq!(status.code(), Code::Unavailable, "{prefix}");
-        assert!(status.message().contains("tidings.add_source"));
-    }
-}

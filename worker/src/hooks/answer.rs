@@ -10,7 +10,6 @@ use serde::Serialize;
 
 use crate::{
     budget::Spent,
-    directory::NO_SOURCE,
     request::{Outcome, Refusal, Verdict},
 };
 
@@ -138,11 +137,6 @@ pub(crate) fn draining() -> Answer {
 
 pub(super) fn unavailable() -> Answer {
     Answer::retry("unavailable", None, LATER)
-}
-
-/// Not for good: they may be restored yet.
-pub(super) fn no_source() -> Answer {
-    Answer::retry("unavailable", NO_SOURCE.to_owned(), LATER)
 }
 
 /// At a limit of what is pending: the source's own, or everybody's.
