@@ -64,6 +64,9 @@ comment on function _digest_secret() is 'Internal: gives a secret its digest, al
 
 create trigger digest before insert or update on source_secret
   for each row execute function _digest_secret();
+-- Also where it comes from a version without digests by logical replication, or from a
+-- dump that is restored with its triggers disabled.
+alter table source_secret enable always trigger digest;
 
 create function _notify_source() returns trigger
   language plpgsql
@@ -167,19 +170,21 @@ create function rotate_secret(name text, new_secret text, overlap interval defau
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 declare
-  of_source int := (tidings._source(name)).id;
+  of_source int;
 begin
+  -- One at a time: two would not see each other's secret, and both secrets be current. Who
+  -- waited for one that was dropped may find another of its name.
+  loop
+    of_source := (tidings._source(name)).id;
+    perform from tidings.source s where s.id = of_source for no key update;
+    exit when found;
+  end loop;
   perform tidings._require_secret(new_secret, 'the secret');
   if overlap is null or overlap < interval '0' then
     raise exception using
       errcode = 'invalid_parameter_value',
       message = 'the overlap is negative or null',
       hint = 'Give the time for which the old secret is still accepted; ''0'' ends it at once.';
-  end if;
-  -- One at a time: two would not see each other's secret, and both secrets be current.
-  perform from tidings.source s where s.id = of_source for no key update;
-  if not found then
-    perform tidings._source(name);
   end if;
   update tidings.source_secret
   set expires_at = least(expires_at, now() + overlap)
@@ -221,10 +226,11 @@ begin
   delete from tidings.stream_lease where source_id = of_source;
   delete from tidings.stream where source_id = of_source;
   delete from tidings.stream_state where source_id = of_source;
-  delete from tidings.source_secret where source_id = of_source;
   delete from tidings.source_schema where source_id = of_source;
   delete from tidings.rejected where source_id = of_source;
   delete from tidings.source where id = of_source;
+  -- Last, as rotate_secret takes the source first.
+  delete from tidings.source_secret where source_id = of_source;
 end
 $$;
 comment on function drop_source(text) is

@@ -134,6 +134,11 @@ select tidings.rotate_secret('long', :'longer'), tidings.rotate_secret('long', :
 -- As the dump of a version brings it that had no digest.
 insert into tidings.source_secret (source_id, kind, value, expires_at)
 select id, 'secret', 'from a dump', now() + interval '1 hour' from tidings.source where name = 'long';
+-- Or as a subscription to it does.
+set session_replication_role = replica;
+insert into tidings.source_secret (source_id, kind, value, expires_at)
+select id, 'secret', 'from a publication', now() + interval '1 hour' from tidings.source where name = 'long';
+reset session_replication_role;
 select kind, length(value), expires_at is null as is_current, digest = sha256(convert_to(value, 'UTF8')) as digested
 from tidings.source_secret x join tidings.source s on s.id = x.source_id where s.name = 'long' order by kind, length;
 select tidings.verify('long', 'x', jsonb_build_object('authorization', :'long'::text, 'url-token', :'longer'::text)) as accepted,
