@@ -27,7 +27,7 @@ comment on column stream_lease.holder is 'The process that has it: a UUID that i
 comment on column stream_lease.worker is 'The same for people: host and process id.';
 comment on column stream_lease.taken_at is 'Since when it has had it.';
 comment on column stream_lease.renewed_at is 'When it was last renewed, or taken.';
-comment on column stream_lease.expires_at is 'From when on another worker may take it, unless it is renewed.';
+comment on column stream_lease.expires_at is 'From when on another worker may take it, unless it is renewed; at once where renewed_at lies more than a second in the future.';
 
 create function hold_streams(holder uuid, worker text, sources text[], lease interval)
   returns table (source text, epoch bigint, wait interval)
@@ -68,11 +68,12 @@ begin
   where l.source_id = own.source_id;
   -- What has expired, unless somebody is still ingesting under it: that is over soon. And
   -- what was renewed in the future, by a clock that was ahead of this one: before it was set
-  -- back, or on the server that this one took over from.
+  -- back, or on the server that this one took over from. A second of that is none: else a
+  -- small step back would give all streams of workers that live to whoever asks first.
   with free as (
     select l.source_id from tidings.stream_lease l
     where l.source_id = any (ids) and l.holder <> hold_streams.holder
-      and (l.expires_at <= at or l.renewed_at > clock_timestamp())
+      and (l.expires_at <= at or l.renewed_at > clock_timestamp() + interval '1 s')
     order by l.source_id
     for update skip locked
   )
@@ -97,7 +98,7 @@ begin
 end
 $$;
 comment on function hold_streams(uuid, text, text[], interval) is
-  'For the worker: takes the streams of these sources that no other worker holds, and renews the lease of those that it holds itself, until after this time. Returns each enabled one that is dialed: its epoch, or null where another worker holds it; and how long its lease lasts. Waits for nobody. "holder" is a UUID of the process, "worker" its name for people. SQLSTATE 22023 where one is null, or the time is not between 100 ms and a day.';
+  'For the worker: takes the streams of these sources that no other worker holds, and renews the lease of those that it holds itself, until after this time. Returns each enabled one that is dialed: its epoch, or null where another worker holds it; and how long its lease lasts. Waits for nobody; its transaction commits without waiting for a standby. "holder" is a UUID of the process, "worker" its name for people. SQLSTATE 22023 where one is null, or the time is not between 100 ms and a day.';
 
 create function release_streams(holder uuid)
   returns int
@@ -119,7 +120,7 @@ begin
 end
 $$;
 comment on function release_streams(uuid) is
-  'For the worker, when it ends: others may take its streams at once. Returns how many they were.';
+  'For the worker, when it ends: others may take its streams at once. Returns how many they were. Its transaction commits without waiting for a standby.';
 
 create function _fenced(sources text[], headers jsonb[]) returns int[]
   language plpgsql volatile

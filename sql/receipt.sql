@@ -9,7 +9,7 @@ create type receipt as (
   ordinal int
 );
 comment on type receipt is 'What became of a request.';
-comment on column receipt.verdict is 'accepted: every item has its outcome in the counts; unauthorized, malformed: kept in tidings.rejected; unknown_source, disabled, fenced: not kept. Fenced is what a worker read of a stream that another one follows since: see tidings.stream_lease.';
+comment on column receipt.verdict is 'accepted: every item has its outcome in the counts; unauthorized, malformed: kept in tidings.rejected; unknown_source, disabled, fenced: not kept. Fenced is what a worker read of a stream under a lease that is over: see tidings.stream_lease.';
 comment on column receipt.inserted is 'How many items became events.';
 comment on column receipt.duplicate is 'How many items were events that had been stored before.';
 comment on column receipt.rejected is 'How many items were no events, and are kept in tidings.rejected.';

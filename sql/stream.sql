@@ -106,7 +106,7 @@ comment on column stream_status.last_error_at is 'When that was.';
 comment on column stream_status.next_try_at is 'When it is dialed again, where it waits or has stopped.';
 comment on column stream_status.reported_at is 'When the worker last said so.';
 comment on column stream_status.lease_worker is 'Which worker may follow it: host and process id.';
-comment on column stream_status.lease_expires_at is 'From when on another worker takes it, if that one does not renew its lease.';
+comment on column stream_status.lease_expires_at is 'From when on another worker takes it, if that one does not renew its lease; sooner where a clock was ahead: see tidings.stream_lease.';
 
 create function _raise_enabled(source text)
   returns void

@@ -73,6 +73,9 @@ select id as chat from tidings.source where name = 'chat' \gset
 select renewed_at as before from tidings.stream_lease where source_id = :chat \gset
 select count(*) from tidings.hold_streams(:b, 'host 2', '{chat}', '10 s');
 select renewed_at > :'before' as renewed, taken_at < renewed_at as not_taken_anew from tidings.stream_lease where source_id = :chat;
+-- A clock that stepped back by less than a second takes it from nobody.
+update tidings.stream_lease set renewed_at = now() + interval '900 ms', expires_at = now() + interval '1 day';
+select epoch is null as anothers from tidings.hold_streams(:a, 'host 1', '{chat}', '10 s');
 
 -- What makes no sense.
 select * from tidings.hold_streams(null, 'host', '{chat}', '10 s');
