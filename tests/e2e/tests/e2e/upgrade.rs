@@ -124,7 +124,10 @@ fn an_upgraded_installation_is_what_a_new_one_is() -> Result<()> {
             let mut client = installed(cluster, version)?;
             client.batch_execute(GRANTS)?;
             let old = catalog::read(&mut client)?;
+            // Who publishes all tables is refused to update one that has no key.
+            client.batch_execute("create publication everything for all tables")?;
             client.batch_execute(UPGRADE)?;
+            client.batch_execute("drop publication everything")?;
             // What is new.
             client.batch_execute(GRANTS)?;
             is_the_same(&new, &mut client).with_context(|| format!("upgraded from {version}"))?;
@@ -165,6 +168,54 @@ fn roles_that_are_gone_leave_no_trace() -> Result<()> {
     })
 }
 
+/// Rights that a new installation does not give: also none, where the owner or PUBLIC has
+/// one there, and on a function that is not the extension's.
+const RIGHTS: &str = "
+    create function tidings.own() returns int language sql security definer as 'select 1';
+    revoke all on function tidings.own() from public;
+    grant execute on function tidings.own() to upgrade_reader;
+    grant execute on function tidings.add_source(text, text, text, jsonb) to upgrade_reader;
+    revoke all on function tidings.drop_source(text) from postgres;
+    grant execute on function tidings.drop_source(text) to upgrade_reader;
+    grant execute on function tidings.set_source_enabled(text, boolean) to upgrade_worker with grant option;
+    set role upgrade_worker;
+    grant execute on function tidings.set_source_enabled(text, boolean) to public;
+    reset role;
+";
+
+/// Earlier upgrades took them for the extension's own, which a dump leaves out.
+#[test]
+fn a_dump_carries_the_rights_that_were_given_and_taken() -> Result<()> {
+    on_cluster(|cluster| {
+        cluster.connect(DATABASE)?.batch_execute(ROLES)?;
+        for version in RELEASED {
+            let mut client = installed(cluster, version)?;
+            client.batch_execute(RIGHTS)?;
+            client
+                .batch_execute(UPGRADE)
+                .with_context(|| format!("upgrade from {version}"))?;
+            let upgraded = catalog::read(&mut client)?;
+            is_the_same(&upgraded, &mut restored(cluster, version)?)
+                .with_context(|| format!("upgraded from {version}, dumped and restored"))?;
+            let kept = kept_roles(&mut client)?;
+            ensure!(kept.is_empty(), "initial rights of {kept:?}");
+        }
+        Ok(())
+    })
+}
+
+/// The roles, besides the server's own, that Postgres 17 and later keeps from being dropped
+/// for the initial rights that they have, once for each object.
+fn kept_roles(client: &mut Client) -> Result<Vec<String>> {
+    let rows = client.query(
+        "select refobjid::regrole::text || ': ' || pg_describe_object(classid, objid, objsubid)
+         from pg_shdepend s join pg_database d on d.oid = s.dbid
+         where s.deptype = 'i' and d.datname = current_database() order by 1",
+        &[],
+    )?;
+    rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
 fn a_role_comes(client: &mut Client, role: &str) -> Result<()> {
     client.batch_execute(&format!("create role {role}"))?;
     grant_all(client, role)
@@ -189,21 +240,51 @@ fn only_the_owner_upgrades() -> Result<()> {
         let version = RELEASED.last().context("nothing was released")?;
         let mut client = installed(cluster, version)?;
         client.batch_execute("create role another superuser; set role another")?;
-        let refused = client.batch_execute(UPGRADE).err();
-        let refused = refused
-            .as_ref()
-            .and_then(postgres::Error::as_db_error)
-            .context("it was not refused")?;
-        ensure!(
-            *refused.code() == SqlState::INSUFFICIENT_PRIVILEGE
-                && refused.message() == "extension tidings belongs to role postgres"
-                && refused.hint() == Some("First run SET ROLE postgres."),
-            "{refused:?}"
-        );
+        is_refused(&mut client, "postgres", "First run SET ROLE postgres.")?;
         client.batch_execute("reset role")?;
         client.batch_execute(UPGRADE)?;
+
+        // One who may not any more.
+        let database = "of_an_ordinary_role";
+        cluster.create_database(database)?;
+        let mut client = cluster.connect(database)?;
+        client.batch_execute(&format!(
+            "set role another; create extension tidings version '{version}';
+             reset role; alter role another nosuperuser"
+        ))?;
+        is_refused(
+            &mut client,
+            "another",
+            "First run ALTER ROLE another SUPERUSER and SET ROLE another; afterwards ALTER ROLE another NOSUPERUSER.",
+        )?;
+        client.batch_execute("alter role another superuser; set role another")?;
+        client.batch_execute(UPGRADE)?;
+
+        let database = "of_an_ordinary_role_anew";
+        cluster.create_database(database)?;
+        let mut fresh = cluster.connect(database)?;
+        fresh.batch_execute("set role another; create extension tidings")?;
+        let (expected, kept) = (kept_roles(&mut fresh)?, kept_roles(&mut client)?);
+        ensure!(kept == expected, "{kept:#?}\nof {expected:#?}");
+        is_the_same(&catalog::read(&mut fresh)?, &mut client)?;
+        client.batch_execute("alter role another nosuperuser")?;
         Ok(())
     })
+}
+
+fn is_refused(client: &mut Client, owner: &str, hint: &str) -> Result<()> {
+    let refused = client.batch_execute(UPGRADE).err();
+    let refused = refused
+        .as_ref()
+        .and_then(postgres::Error::as_db_error)
+        .context("it was not refused")?;
+    ensure!(
+        *refused.code() == SqlState::INSUFFICIENT_PRIVILEGE
+            && refused.message() == format!("extension tidings belongs to role {owner}")
+            && refused.hint() == Some(hint),
+        "{refused:?}"
+    );
+    Ok(())
 }
 
 fn is_the_same(new: &catalog::Catalog, client: &mut Client) -> Result<()> {
