@@ -8,9 +8,10 @@
 //! - `-- take NAME from FILE.sql`: that function or view of the file, which may be there already
 //! - `-- comments NAME.sql`: the file's comments on objects
 //!
-//! A file that grants or revokes on all functions is neither included nor replaced:
-//! within a script Postgres takes the whole list of an object's rights for the
-//! extension's own, also those that roles have been granted since.
+//! A script grants and revokes on what is new alone, by name: of whatever it touches
+//! Postgres takes the whole list of rights for the extension's own, also those that roles
+//! have been granted since. So a file that is replaced touches none, and no statement those
+//! of the schema, or of all that is in it.
 //!
 //! Released scripts are kept as they were, in `sql/frozen`: from them an installation can
 //! begin, and upgrades are tested. So `sql/upgrade` has the step to the next version alone.
@@ -42,9 +43,14 @@ fn expand(script: &str, read: impl Fn(&str) -> Result<String>) -> Result<String>
     let mut whole = String::new();
     for line in script.lines() {
         if let Some(name) = line.strip_prefix("-- include ") {
-            whole.push_str(&spares_rights(name, read(name)?)?);
+            whole.push_str(&read(name)?);
         } else if let Some(name) = line.strip_prefix("-- replace ") {
-            whole.push_str(&replacing(&spares_rights(name, read(name)?)?));
+            let sql = read(name)?;
+            anyhow::ensure!(
+                on_rights(&sql).next().is_none(),
+                "{name} grants or revokes: take from it what is new"
+            );
+            whole.push_str(&replacing(&sql));
         } else if let Some((function, name)) = line
             .strip_prefix("-- take ")
             .and_then(|rest| rest.split_once(" from "))
@@ -57,16 +63,17 @@ fn expand(script: &str, read: impl Fn(&str) -> Result<String>) -> Result<String>
         }
         whole.push('\n');
     }
+    let broad = on_rights(&whole).find(|it| it.contains(" on all ") || it.contains(" on schema "));
+    if let Some(broad) = broad {
+        anyhow::bail!("name what is new, in place of: {broad}");
+    }
     Ok(whole)
 }
 
-/// The file, unless it touches the rights on what is there already.
-fn spares_rights(name: &str, sql: String) -> Result<String> {
-    anyhow::ensure!(
-        !sql.contains(" on all "),
-        "{name} grants or revokes on all of something: take from it what is new"
-    );
-    Ok(sql)
+/// The first lines of the statements that grant and revoke; not of those in functions.
+fn on_rights(sql: &str) -> impl Iterator<Item = &str> {
+    sql.lines()
+        .filter(|line| line.starts_with("grant ") || line.starts_with("revoke "))
 }
 
 /// The same statements, for functions and views that exist.
@@ -175,6 +182,15 @@ mod tests {
         assert!(expand("-- include a\n", file).is_err());
         assert!(expand("-- replace a\n", file).is_err());
         assert!(expand("-- take f from a\n", file).is_ok());
+        assert!(expand("grant usage on schema s to public;\n", file).is_err());
+
+        let by_name = |_: &str| Ok("revoke all on function f() from public;\n".to_owned());
+        assert!(expand("-- include a\n", by_name).is_ok());
+        assert!(expand("-- replace a\n", by_name).is_err());
+        let inside = |_: &str| {
+            Ok("create function g()\nas $$\n  grant usage on schema s to r;\n$$;\n".to_owned())
+        };
+        assert!(expand("-- replace a\n", inside).is_ok());
     }
 
     #[test]
