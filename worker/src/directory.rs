@@ -92,10 +92,8 @@ impl Directory {
         }
     }
 
-    /// Postgres was read, and listed no source: perhaps those of a database that is being
-    /// restored are still to come.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.sources().is_some_and(|sources| sources.is_empty())
+    pub(crate) fn lists_none(&self) -> bool {
+        self.snapshot.borrow().lists_none()
     }
 
     /// What the sources last read say of a name, without a look.

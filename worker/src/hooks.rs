@@ -111,10 +111,6 @@ impl Hooks {
             Lookup::Known(source) if source.is_dialed() => return Err(unknown()),
             Lookup::Known(source) if !source.enabled => return Err(disabled()),
             Lookup::Known(source) => (source.name, true),
-            // A source of old may be restored yet: after a 404 nobody sends again.
-            Lookup::Unknown if self.directory.is_empty() => {
-                (self.remembered(source).ok_or_else(unknown)?, false)
-            }
             Lookup::Unknown => return Err(unknown()),
             Lookup::Unread => (self.remembered(source).ok_or_else(unavailable)?, false),
         };
@@ -146,6 +142,10 @@ impl Hooks {
 
     /// A name that nobody knows waits for a look, and those who wait share one share.
     async fn find(&self, name: &str, size: usize) -> Result<Lookup, Answer> {
+        // It may be restored yet: after a 404 nobody sends again. And no look tells more.
+        if self.directory.lists_none() && self.remembered(name).is_some() {
+            return Ok(Lookup::Unread);
+        }
         let lookup = self.directory.peek(name);
         if lookup != Lookup::Unknown {
             return Ok(lookup);
@@ -182,8 +182,8 @@ impl Hooks {
             if !spooled(&self.directory.database(), false, Some(&outcome)) {
                 return Ok(Answer::of(outcome));
             }
-            // Only this tells of commits. What is declined is so by itself, and what is busy
-            // takes requests in, whether or not any is committed.
+            // Only this tells of commits: what is declined is so by itself, and busy is a
+            // limit of the worker's own.
             if matches!(outcome, Err(Refusal::Unavailable(_))) {
                 spool.set_stalled(true);
             }

@@ -43,6 +43,16 @@ pub(crate) struct Snapshot {
     pub(crate) sources: Option<Arc<Sources>>,
 }
 
+impl Snapshot {
+    /// They were read, and there is none: perhaps those of a database that is being
+    /// restored are still to come, so it says nothing of what a source's webhooks are worth.
+    pub(crate) fn lists_none(&self) -> bool {
+        self.sources
+            .as_ref()
+            .is_some_and(|sources| sources.is_empty())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Database {
     Up,

@@ -24,7 +24,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -105,10 +105,10 @@ pub(crate) struct Spool {
     depth: watch::Receiver<Depth>,
     names: watch::Receiver<Names>,
     limit: u64,
-    /// A commit did not come in time, and none has come since.
+    /// A commit did not come in time. Nothing has told since that Postgres takes requests:
+    /// the drain by an outcome, also of one that is declined, or the next webhook, which is
+    /// let through where the spool refused one or could not be read.
     stalled: Arc<AtomicBool>,
-    /// Of the requests before this key it was told which of them Postgres declines.
-    told: Arc<AtomicU64>,
 }
 
 impl Spool {
@@ -128,7 +128,6 @@ impl Spool {
             names: keeper.names(),
             limit,
             stalled: Arc::default(),
-            told: Arc::default(),
         };
         std::thread::Builder::new()
             .name("spool".to_owned())
@@ -208,11 +207,6 @@ impl Spool {
         self.stalled.store(stalled, Ordering::Relaxed);
     }
 
-    /// The drain goes from the oldest to the newest, and then over what stays again.
-    fn is_first_told_of(&self, key: u64) -> bool {
-        self.told.fetch_max(key + 1, Ordering::Relaxed) <= key
-    }
-
     pub(crate) fn count(&self) {
         let depth = self.depth();
         gauge!(metric::SPOOL_REQUESTS).set(depth.requests as f64);
@@ -224,9 +218,8 @@ impl Spool {
     /// Keeps the names of the sources, for a worker that starts while Postgres is away.
     pub(crate) async fn remember(self, mut snapshot: watch::Receiver<Snapshot>) {
         loop {
-            let sources = snapshot.borrow_and_update().sources.clone();
-            // None at all: perhaps those of a restored database are still to come.
-            if let Some(sources) = sources.filter(|sources| !sources.is_empty()) {
+            let now = snapshot.borrow_and_update().clone();
+            if let Some(sources) = now.sources.as_ref().filter(|_| !now.lists_none()) {
                 let taken = |source: &&Source| source.enabled && !source.is_dialed();
                 let names = sources.values().filter(taken);
                 let names = names.map(|source| source.name.to_string()).collect();

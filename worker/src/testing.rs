@@ -52,6 +52,7 @@ impl std::io::Write for Log {
 
 struct Lane<F> {
     answer: F,
+    takes: Duration,
     seen: Arc<Mutex<Vec<Request>>>,
 }
 
@@ -60,12 +61,21 @@ impl<F: Fn(&[Request]) -> Vec<Outcome> + Unpin + 'static> Actor for Lane<F> {
 }
 
 impl<F: Fn(&[Request]) -> Vec<Outcome> + Unpin + 'static> Handler<Commit> for Lane<F> {
-    type Result = Vec<Outcome>;
+    type Result = AtomicResponse<Self, Vec<Outcome>>;
 
     fn handle(&mut self, commit: Commit, _: &mut Self::Context) -> Self::Result {
-        let outcomes = (self.answer)(&commit.requests);
-        self.seen.lock().unwrap().extend(commit.requests);
-        outcomes
+        let takes = self.takes;
+        let work = async move {
+            if takes > Duration::ZERO {
+                tokio::time::sleep(takes).await;
+            }
+        };
+        let answer = |(), lane: &mut Self, _: &mut Self::Context| {
+            let outcomes = (lane.answer)(&commit.requests);
+            lane.seen.lock().unwrap().extend(commit.requests);
+            outcomes
+        };
+        AtomicResponse::new(Box::pin(work.into_actor(self).map(answer)))
     }
 }
 
@@ -83,9 +93,19 @@ pub(crate) fn pipeline_of_batches(
     answer: impl Fn(&[Request]) -> Vec<Outcome> + Unpin + 'static,
     patience: Duration,
 ) -> (Pipeline, Arc<Mutex<Vec<Request>>>) {
+    slow_pipeline(answer, Duration::ZERO, patience)
+}
+
+/// The same, where each batch takes so long.
+pub(crate) fn slow_pipeline(
+    answer: impl Fn(&[Request]) -> Vec<Outcome> + Unpin + 'static,
+    takes: Duration,
+    patience: Duration,
+) -> (Pipeline, Arc<Mutex<Vec<Request>>>) {
     let seen = Arc::default();
     let lane = Lane {
         answer,
+        takes,
         seen: Arc::clone(&seen),
     };
     let limits = BatchLimits {

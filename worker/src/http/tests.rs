@@ -144,15 +144,20 @@ async fn at_a_limit_it_asks_to_come_again() {
     assert_eq!(body, json!({"error": "busy"}));
 }
 
-#[actix_web::test]
-async fn at_a_share_it_asks_that_source_alone_to_come_again() {
-    let mut fixture = fixture(known(), accept);
-    fixture.hooks.budget = Budget::new(Limits {
+/// For one request of each of four.
+fn quarters() -> Budget {
+    Budget::new(Limits {
         requests: 4,
         bytes: 1_000,
         share: 25,
         wire: 1_000,
-    });
+    })
+}
+
+#[actix_web::test]
+async fn at_a_share_it_asks_that_source_alone_to_come_again() {
+    let mut fixture = fixture(known(), accept);
+    fixture.hooks.budget = quarters();
     for (payer, path, other, expected) in [
         (Payer::Strangers, "/hooks/absent", "/hooks/sms", 200),
         (
@@ -271,6 +276,19 @@ async fn where_no_source_is_listed_those_that_the_spool_remembers_are_kept() {
     assert_eq!((status, body), (StatusCode::OK, json!({"spooled": true})));
     assert!(fixture.seen.lock().unwrap().is_empty(), "it was not tried");
     assert_eq!(fixture.call(post("/hooks/absent")).await.0, 404);
+}
+
+/// Else whoever guesses names could have it refused.
+#[actix_web::test]
+async fn those_that_the_spool_remembers_do_not_wait_with_the_strangers() {
+    let (mut fixture, _folder) = spooling(snapshot(&[]), accept, 1 << 20);
+    fixture.hooks.budget = quarters();
+    let spool = fixture.hooks.spool.clone().unwrap();
+    spool::tests::learn(&spool, &known()).await;
+    let _taken = fixture.hooks.budget.try_take(Payer::Strangers, 0).unwrap();
+    assert_eq!(fixture.call(post("/hooks/absent")).await.0, 503);
+    let (status, body, _) = fixture.call(post("/hooks/sms/token")).await;
+    assert_eq!((status, body), (StatusCode::OK, json!({"spooled": true})));
 }
 
 #[actix_web::test]

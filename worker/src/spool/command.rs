@@ -141,7 +141,8 @@ async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
 fn left_behind(stays: usize, damaged: u64) -> Option<String> {
     let stays = (stays > 0).then(|| {
         format!(
-            "{stays} requests stay: their sources are disabled, or Postgres refuses them for now"
+            "{stays} requests stay: their sources are disabled, or Postgres declines them or \
+             does not commit them in time"
         )
     });
     let damaged = (damaged > 0).then(|| format!("{damaged} requests are damaged, and stay"));

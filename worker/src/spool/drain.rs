@@ -22,8 +22,6 @@ use crate::{
 /// While nothing passes.
 const LEAST_PAUSE: Duration = Duration::from_millis(250);
 const GREATEST_PAUSE: Duration = Duration::from_secs(5);
-/// Attempts at one batch, before those behind it are tried.
-const MOST_BLOCKED: u32 = 3;
 /// Before what stays is tried again, such as the requests of a disabled source.
 const LEAST_REST: Duration = Duration::from_secs(5);
 const GREATEST_REST: Duration = Duration::from_secs(60);
@@ -35,7 +33,7 @@ enum Fate {
     Done(Done),
     /// It may pass later: it was acknowledged, so nothing but a verdict ends it.
     Stays,
-    /// Postgres takes nothing at present.
+    /// Nothing is known of it: Postgres takes nothing at present, or one beside it is slow.
     Untried,
 }
 
@@ -80,9 +78,9 @@ fn fate(outcome: &Outcome) -> Fate {
 enum Went {
     /// Nothing is left after this key.
     Through,
-    /// The last key that was looked at; how many were done with, and how many stay.
+    /// The last key that was tried; how many were done with, and how many stay.
     On(u64, usize, usize),
-    /// Nothing passed: the same batch again, after a pause. Its last key and length.
+    /// Nothing passed: the first is next again. The last key, and how many there are.
     Blocked(u64, usize),
 }
 
@@ -105,37 +103,32 @@ async fn batch(
     let outcomes = pipeline.submit(requests.collect()).await;
     let mut done = Vec::new();
     let mut counts = BTreeMap::<Done, u64>::new();
-    let mut passed = false;
+    let (mut tried, mut stays) = (None, 0);
     for ((key, entry), outcome) in entries.iter().zip(&outcomes) {
         match fate(outcome) {
             Fate::Done(word) => {
-                passed = true;
                 done.push(*key);
                 *counts.entry(word).or_default() += 1;
                 tell(word, entry);
             }
-            Fate::Stays => {
-                passed = true;
-                tell_declined(spool, *key, entry, outcome);
-            }
-            Fate::Untried => {}
+            Fate::Stays => stays += 1,
+            // It is next. One behind it that was committed meets itself.
+            Fate::Untried => break,
         }
+        tried = Some(*key);
     }
-    if passed {
-        spool.set_stalled(false);
-    }
-    let stays = entries.len() - done.len();
-    if !done.is_empty() {
+    let Some(tried) = tried else {
+        return Ok(Went::Blocked(last, entries.len()));
+    };
+    spool.set_stalled(false);
+    let drained = done.len();
+    if drained > 0 {
         spool.delete(done).await?;
     }
     for (word, count) in counts {
         counter!(metric::SPOOL_DRAINED, "outcome" => word.as_str()).increment(count);
     }
-    if passed {
-        Ok(Went::On(last, entries.len() - stays, stays))
-    } else {
-        Ok(Went::Blocked(last, entries.len()))
-    }
+    Ok(Went::On(tried, drained, stays))
 }
 
 /// As it came.
@@ -155,21 +148,41 @@ fn tell(word: Done, entry: &Entry) {
     }
 }
 
-/// Once, however often it comes round.
-fn tell_declined(spool: &Spool, key: u64, entry: &Entry, outcome: &Outcome) {
-    if let Err(reason) = outcome
-        && spool.is_first_told_of(key)
-    {
-        let (source, received, bytes) = (&entry.source, entry.received, entry.body.len());
-        error!(%source, received, bytes, %reason, "a spooled request stays until that is mended");
-    }
+/// Postgres is there and has sources: else every request would be given up for want of its
+/// own.
+fn is_ready(snapshot: &Snapshot) -> bool {
+    let is_read = snapshot.sources.is_some();
+    snapshot.database == Database::Up && is_read && !snapshot.lists_none()
 }
 
-/// Postgres is there and has sources. Where it lists none, they are perhaps still to come,
-/// as in a restore, and every request would be given up for want of its source.
-fn is_ready(snapshot: &Snapshot) -> bool {
-    let sources = snapshot.sources.as_ref();
-    snapshot.database == Database::Up && sources.is_some_and(|sources| !sources.is_empty())
+/// How many requests go together. After a batch that was blocked they go alone: one that
+/// is slow by itself holds up those beside it. With each that passes it is twice as many.
+#[derive(Clone, Copy, Debug)]
+struct Size {
+    now: usize,
+    limits: ReadLimits,
+}
+
+impl Size {
+    fn new(limits: ReadLimits) -> Self {
+        let now = limits.requests;
+        Self { now, limits }
+    }
+
+    fn limits(self) -> ReadLimits {
+        ReadLimits {
+            requests: self.now,
+            ..self.limits
+        }
+    }
+
+    fn passed(&mut self) {
+        self.now = self.now.saturating_mul(2).min(self.limits.requests);
+    }
+
+    fn blocked(&mut self) {
+        self.now = 1;
+    }
 }
 
 /// Drains whenever there is something to drain and Postgres is there.
@@ -192,13 +205,20 @@ pub(super) async fn rounds(
 ) {
     let mut depth = spool.depth.clone();
     let mut pauses = Backoff::between(LEAST_PAUSE, GREATEST_PAUSE);
+    let mut size = Size::new(limits);
+    let mut drained = 0;
     // The last key looked at in this round; when what stays is looked at again.
     let (mut after, mut again) = (None, None);
-    let (mut blocked, mut drained) = (0, 0);
-    let mut now = limits;
+    // Whether some stay, and the time that was spent on them in this round.
+    let (mut some_stay, mut spent) = (false, Duration::ZERO);
     loop {
         let more =
             |depth: &Depth| depth.requests > 0 && after.is_none_or(|after| depth.next > after + 1);
+        // The rest begins at the round's end. No shorter than what it is for took: else
+        // many that stay would have the lane, and the server's log, to themselves.
+        if some_stay && again.is_none() && !more(&depth.borrow()) {
+            again = Some(Instant::now() + rests.pause().max(spent));
+        }
         let rest = async {
             match again {
                 Some(again) => sleep_until(again).await,
@@ -211,34 +231,36 @@ pub(super) async fn rounds(
             waited = depth.wait_for(more) => if waited.is_err() {
                 return;
             },
-            () = rest => (after, again) = (None, None),
+            () = rest => {
+                (after, again) = (None, None);
+                (some_stay, spent) = (false, Duration::ZERO);
+            }
         }
         if snapshot.wait_for(is_ready).await.is_err() {
             return;
         }
         // What comes after the read lies behind this key, also where the read saw nothing.
         let next = depth.borrow().next;
-        let went = match batch(&spool, &pipeline, after, now).await {
-            // Perhaps it is these requests, and not Postgres: those behind them are next.
-            Ok(Went::Blocked(last, requests)) if blocked >= MOST_BLOCKED => {
-                Went::On(last, 0, requests)
-            }
+        let began = Instant::now();
+        let went = match batch(&spool, &pipeline, after, size.limits()).await {
             Ok(went) => went,
             Err(reason) => {
                 error!(%reason, "the spool cannot be drained; trying again");
                 // The drain cannot find out when commits go on: the next webhook does.
                 spool.set_stalled(false);
-                Went::Blocked(0, 0)
+                sleep(pauses.pause()).await;
+                continue;
             }
         };
         match went {
             Went::On(last, done, stays) => {
                 pauses.reset();
-                (after, blocked) = (Some(last), 0);
-                now = limits;
+                size.passed();
+                after = Some(last);
                 drained += done;
-                if stays > 0 && again.is_none() {
-                    again = Some(Instant::now() + rests.pause());
+                if stays > 0 {
+                    some_stay = true;
+                    spent += began.elapsed();
                 }
                 if depth.borrow().requests == 0 && drained > 0 {
                     info!(requests = drained, "the spool is drained");
@@ -247,73 +269,64 @@ pub(super) async fn rounds(
                 }
             }
             Went::Through => after = next.checked_sub(1),
-            Went::Blocked(_, requests) => {
-                // One that is slow by itself holds up those beside it: the fewer, the better.
-                if requests > 0 {
-                    now.requests = (requests / 2).max(1);
+            Went::Blocked(last, requests) => {
+                size.blocked();
+                spent += began.elapsed();
+                // Perhaps it is this one, and not Postgres: those behind it are next. More
+                // likely it is Postgres, and the time tells nothing of what stays.
+                if requests == 1 {
+                    after = Some(last);
+                    (some_stay, spent) = (true, Duration::ZERO);
                 }
-                blocked += 1;
                 sleep(pauses.pause()).await;
             }
         }
     }
 }
 
-/// What one round has come to.
+/// What draining once has come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Drained {
     pub(super) done: usize,
     pub(super) stays: usize,
-    /// Postgres stopped taking requests before the end.
+    /// Postgres takes no requests.
     pub(super) blocked: bool,
-    /// The largest batch of which nothing passed, though others did.
-    passed_over: usize,
 }
 
-/// Drains once, from the oldest to the newest; and what was passed over again, by halves,
-/// for one that is slow by itself holds up those beside it.
+/// Drains once, from the oldest to the newest.
 pub(super) async fn once(
     spool: &Spool,
     pipeline: &Pipeline,
     limits: ReadLimits,
 ) -> Result<Drained, SpoolError> {
-    let mut drained = round(spool, pipeline, limits).await?;
-    let (mut blocked, mut passed_over) = (drained.blocked, drained.passed_over);
-    while passed_over > 1 && !blocked {
-        let half = ReadLimits {
-            requests: passed_over / 2,
-            ..limits
-        };
-        let again = round(spool, pipeline, half).await?;
-        drained.done += again.done;
-        drained.stays = drained.stays.saturating_sub(again.done);
-        (blocked, passed_over) = (again.blocked, again.passed_over);
-    }
-    Ok(drained)
-}
-
-async fn round(
-    spool: &Spool,
-    pipeline: &Pipeline,
-    limits: ReadLimits,
-) -> Result<Drained, SpoolError> {
     let mut drained = Drained::default();
-    let mut after = None;
+    let mut size = Size::new(limits);
+    let (mut after, mut passed) = (None, false);
     loop {
-        match batch(spool, pipeline, after, limits).await? {
+        match batch(spool, pipeline, after, size.limits()).await? {
             Went::On(last, done, stays) => {
-                after = Some(last);
-                drained.blocked &= done + stays == 0;
+                size.passed();
+                (after, drained.blocked) = (Some(last), false);
                 drained.done += done;
                 drained.stays += stays;
+                passed |= done + stays > 0;
             }
-            // Perhaps it is these requests, and not Postgres: the next batch tells.
-            Went::Blocked(last, requests) if !drained.blocked => {
+            Went::Blocked(last, requests) => {
+                size.blocked();
+                if requests > 1 {
+                    continue;
+                }
+                drained.stays += 1;
+                // Perhaps it is this one, and not Postgres: the next one tells.
+                if drained.blocked {
+                    return Ok(drained);
+                }
                 (after, drained.blocked) = (Some(last), true);
-                drained.stays += requests;
-                drained.passed_over = drained.passed_over.max(requests);
             }
-            Went::Through | Went::Blocked(..) => return Ok(drained),
+            Went::Through => {
+                drained.blocked &= !passed;
+                return Ok(drained);
+            }
         }
     }
 }

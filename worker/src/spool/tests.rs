@@ -58,7 +58,6 @@ pub(crate) fn broken(requests: u64) -> Spool {
         names: watch::channel(Names::default()).1,
         limit: LIMIT,
         stalled: Arc::default(),
-        told: Arc::default(),
     }
 }
 

@@ -240,7 +240,6 @@ fn a_spool_that_fails_says_so_until_one_is_kept() {
         names: keeper.names(),
         limit: LIMIT,
         stalled: Arc::default(),
-        told: Arc::default(),
     };
     assert!(spool.is_taking());
     assert!(keeper.put("s", 100).is_err());
@@ -336,7 +335,6 @@ fn what_waits_for_the_keeper_keeps_its_share_though_its_caller_has_gone() {
         names: keeper.names(),
         limit: LIMIT,
         stalled: Arc::default(),
-        told: Arc::default(),
     };
     let budget = budget();
     let share = budget.try_take(Payer::Strangers, 9).unwrap();
@@ -366,7 +364,6 @@ async fn what_comes_while_the_drain_sees_nothing_is_not_stepped_over() {
         names: keeper.names(),
         limit: LIMIT,
         stalled: Arc::default(),
-        told: Arc::default(),
     };
     let disabled = |_: &_| Ok(fake::receipt(Verdict::Disabled));
     let (pipeline, _) = testing::pipeline(disabled, Duration::from_secs(5));

@@ -5,10 +5,11 @@ use crate::{
     backoff::Backoff,
     directory::fake::{snapshot, source},
     request::{Outcome, Refusal, Request, Verdict},
-    spool::drain,
+    spool::{self, drain},
     testing,
 };
 use tidings_spool::Change;
+use tokio::time::Instant;
 
 const LIMITS: ReadLimits = ReadLimits {
     requests: 3,
@@ -32,6 +33,10 @@ fn as_told(request: &Request) -> Outcome {
 
 fn away(_: &Request) -> Outcome {
     Err(Refusal::Unavailable("as told".into()))
+}
+
+fn declined(_: &Request) -> Outcome {
+    Err(Refusal::Declined("as told".into()))
 }
 
 async fn spool(folder: &Path, requests: &[&str]) -> Spool {
@@ -66,7 +71,16 @@ async fn what_is_done_goes_in_order_and_what_may_pass_stays() {
     assert_eq!(bodies(&spool).await, ["disabled-1", "declined-1", "odd-1"]);
     let seen = seen.lock().unwrap();
     let seen: Vec<_> = seen.iter().map(|request| &request.body[..]).collect();
-    assert_eq!(seen, requests.map(str::as_bytes));
+    // What is not known to have passed goes again with what was behind it, and then alone.
+    let again = ["odd-1", "c", "odd-1", "c"];
+    assert_eq!(
+        seen,
+        [&requests[..], &again]
+            .concat()
+            .iter()
+            .map(|body| body.as_bytes())
+            .collect::<Vec<_>>()
+    );
 }
 
 #[actix::test]
@@ -78,25 +92,55 @@ async fn nothing_is_deleted_that_was_not_committed() {
     let drained = drain::once(&spool, &pipeline, LIMITS).await.unwrap();
     assert!(drained.blocked);
     assert_eq!(bodies(&spool).await, requests);
-    assert_eq!(
-        seen.lock().unwrap().len(),
-        6,
-        "no further than the second batch"
-    );
+    assert_eq!(seen.lock().unwrap().len(), 5, "no further than two alone");
 }
 
 #[actix::test]
-async fn those_behind_a_batch_that_is_refused_are_drained() {
+async fn those_behind_one_that_is_refused_are_drained() {
     let folder = tempfile::tempdir().unwrap();
-    let requests = ["a", "b", "c", "odd-1", "odd-2", "odd-3", "d"];
+    let requests = ["a", "b", "c", "odd-1", "d", "e", "odd-2"];
     let spool = spool(folder.path(), &requests).await;
     let (pipeline, _) = testing::pipeline(as_told, Duration::from_secs(5));
     let drained = drain::once(&spool, &pipeline, LIMITS).await.unwrap();
     assert_eq!(
         (drained.done, drained.stays, drained.blocked),
-        (4, 3, false)
+        (5, 2, false)
     );
-    assert_eq!(bodies(&spool).await, ["odd-1", "odd-2", "odd-3"]);
+    assert_eq!(bodies(&spool).await, ["odd-1", "odd-2"]);
+}
+
+#[actix::test]
+async fn the_only_one_that_is_refused_is_postgres_refusing() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = spool(folder.path(), &["a"]).await;
+    let (pipeline, _) = testing::pipeline(away, Duration::from_secs(5));
+    let drained = drain::once(&spool, &pipeline, LIMITS).await.unwrap();
+    assert_eq!((drained.done, drained.stays, drained.blocked), (0, 1, true));
+}
+
+/// Of each batch two, as where Postgres refuses the rest of one that was halved.
+fn two_of_each(requests: &[Request]) -> Vec<Outcome> {
+    let answer = |(number, request)| match number {
+        0 | 1 => as_told(request),
+        _ => away(request),
+    };
+    requests.iter().enumerate().map(answer).collect()
+}
+
+#[actix::test]
+async fn those_that_are_untried_are_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let declined = ["declined-1", "declined-2", "declined-3", "declined-4"];
+    let requests = [&declined[..], &["a", "b"]].concat();
+    let spool = spool(folder.path(), &requests).await;
+    let patience = Duration::from_secs(5);
+    let (pipeline, _) = testing::pipeline_of_batches(two_of_each, patience);
+    let drained = drain::once(&spool, &pipeline, DEFAULT).await.unwrap();
+    assert_eq!(
+        (drained.done, drained.stays, drained.blocked),
+        (2, 4, false)
+    );
+    assert_eq!(bodies(&spool).await, declined);
 }
 
 #[actix::test]
@@ -150,7 +194,7 @@ async fn it_waits_for_postgres_and_goes_on_with_what_comes() {
     running.abort();
 }
 
-/// They say nothing of the others, and are told of once.
+/// They say nothing of the others.
 #[actix::test]
 async fn a_batch_that_is_declined_is_not_tried_again_at_once() {
     let folder = tempfile::tempdir().unwrap();
@@ -168,7 +212,6 @@ async fn a_batch_that_is_declined_is_not_tried_again_at_once() {
     assert!(!spool.is_stalled());
     assert_eq!(bodies(&spool).await, requests[..3]);
     assert_eq!(seen.lock().unwrap().len(), 7);
-    assert!(!spool.is_first_told_of(2) && spool.is_first_told_of(3));
 }
 
 /// Else every webhook would be kept from Postgres for good.
@@ -276,51 +319,113 @@ fn none_beside_a_slow_one(requests: &[Request]) -> Vec<Outcome> {
     requests.iter().map(answer).collect()
 }
 
-const EIGHT: ReadLimits = ReadLimits {
-    requests: 8,
-    bytes: 1 << 20,
-};
+const DEFAULT: ReadLimits = spool::command::LIMITS;
 
+/// So many that stay lie behind the others: what is left never becomes few.
+const OTHERS: usize = 600;
+
+/// A slow one alone does not come in time either, or is declined for the time it takes.
 #[actix::test]
 async fn those_beside_one_that_is_slow_are_drained() {
     tokio::time::pause();
-    let folder = tempfile::tempdir().unwrap();
-    let requests = [&["a", "slow", "b"][..], &["c"; 20]].concat();
-    let spool = spool(folder.path(), &requests).await;
-    let enough = Arc::new(tokio::sync::Notify::new());
-    let (batches, told) = (std::cell::Cell::new(0), Arc::clone(&enough));
-    let answer = move |requests: &[Request]| {
-        batches.set(batches.get() + 1);
-        if batches.get() == 200 {
-            told.notify_one();
+    for slow in [away, declined] {
+        let folder = tempfile::tempdir().unwrap();
+        let requests = [&["a", "slow"][..], &["b"; 60], &["disabled"; OTHERS]].concat();
+        let spool = spool(folder.path(), &requests).await;
+        let enough = Arc::new(tokio::sync::Notify::new());
+        let (batches, told) = (std::cell::Cell::new(0), Arc::clone(&enough));
+        let answer = move |requests: &[Request]| {
+            batches.set(batches.get() + 1);
+            if batches.get() == 200 {
+                told.notify_one();
+            }
+            match requests {
+                [request] if request.body == "slow" => vec![slow(request)],
+                requests => none_beside_a_slow_one(requests),
+            }
+        };
+        let (pipeline, _) = testing::pipeline_of_batches(answer, Duration::from_secs(5));
+        let (_sender, receiver) = watch::channel(snapshot(&[source("s", "arpoone")]));
+        let rests = Backoff::between(Duration::ZERO, Duration::ZERO);
+        let rounds = drain::rounds(spool.clone(), pipeline, receiver, DEFAULT, rests);
+        let running = tokio::spawn(rounds);
+        let mut depth = spool.depth.clone();
+        let left = 1 + OTHERS as u64;
+        tokio::select! {
+            end = depth.wait_for(|depth| depth.requests == left) => drop(end.unwrap()),
+            () = enough.notified() => panic!("the same ones for ever"),
         }
-        none_beside_a_slow_one(requests)
-    };
-    let (pipeline, _) = testing::pipeline_of_batches(answer, Duration::from_secs(5));
-    let (_sender, receiver) = watch::channel(snapshot(&[source("s", "arpoone")]));
-    let rests = Backoff::between(Duration::ZERO, Duration::ZERO);
-    let rounds = drain::rounds(spool.clone(), pipeline, receiver, EIGHT, rests);
-    let running = tokio::spawn(rounds);
-    let mut depth = spool.depth.clone();
-    tokio::select! {
-        end = depth.wait_for(|depth| depth.requests == 1) => drop(end.unwrap()),
-        () = enough.notified() => panic!("the same ones for ever"),
+        running.abort();
+        let left = [&["slow"][..], &["disabled"; OTHERS]].concat();
+        assert_eq!(bodies(&spool).await, left);
     }
-    running.abort();
-    assert_eq!(bodies(&spool).await, ["slow"]);
 }
 
 #[actix::test]
 async fn those_beside_one_that_is_slow_are_drained_by_the_command() {
+    for place in [0, 1, 11, 22] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut requests = ["a"; 23];
+        requests[place] = "slow";
+        let spool = spool(folder.path(), &requests).await;
+        let patience = Duration::from_secs(5);
+        let (pipeline, _) = testing::pipeline_of_batches(none_beside_a_slow_one, patience);
+        let drained = drain::once(&spool, &pipeline, DEFAULT).await.unwrap();
+        assert_eq!(
+            (drained.done, drained.stays, drained.blocked),
+            (22, 1, false),
+            "{place}"
+        );
+        assert_eq!(bodies(&spool).await, ["slow"]);
+    }
+}
+
+/// When each batch of a drain was answered, as far as the so manieth, where each takes
+/// `takes` and there is no rest but for what that takes.
+async fn answered(
+    requests: &[&str],
+    answer: fn(&Request) -> Outcome,
+    count: usize,
+) -> Vec<Instant> {
     let folder = tempfile::tempdir().unwrap();
-    let requests = [&["a", "slow", "b"][..], &["c"; 20]].concat();
-    let spool = spool(folder.path(), &requests).await;
-    let patience = Duration::from_secs(5);
-    let (pipeline, _) = testing::pipeline_of_batches(none_beside_a_slow_one, patience);
-    let drained = drain::once(&spool, &pipeline, EIGHT).await.unwrap();
-    assert_eq!(
-        (drained.done, drained.stays, drained.blocked),
-        (22, 1, false)
-    );
-    assert_eq!(bodies(&spool).await, ["slow"]);
+    let spool = spool(folder.path(), requests).await;
+    let (times, mut seen) = mpsc::unbounded_channel();
+    let noting = move |requests: &[Request]| {
+        let _ = times.send(Instant::now());
+        requests.iter().map(answer).collect()
+    };
+    let (pipeline, _) = testing::slow_pipeline(noting, TAKES, TAKES * 2);
+    let (_sender, receiver) = watch::channel(snapshot(&[source("s", "arpoone")]));
+    let one = ReadLimits {
+        requests: 1,
+        ..LIMITS
+    };
+    let rests = Backoff::between(Duration::ZERO, Duration::ZERO);
+    let rounds = drain::rounds(spool.clone(), pipeline, receiver, one, rests);
+    let running = tokio::spawn(rounds);
+    let mut answered = Vec::new();
+    while answered.len() < count {
+        answered.push(seen.recv().await.unwrap());
+    }
+    running.abort();
+    answered
+}
+
+const TAKES: Duration = Duration::from_secs(100);
+
+#[actix::test]
+async fn what_stays_has_half_of_the_time_at_most() {
+    tokio::time::pause();
+    let requests = ["declined-1", "declined-2", "declined-3"];
+    let at = answered(&requests, as_told, 4).await;
+    // The first is answered again when it was at rest for as long as all three took.
+    assert!(at[3] - at[2] >= TAKES * 4, "{at:?}");
+}
+
+/// It says nothing of what stays, and is to be found out soon when it is over.
+#[actix::test]
+async fn the_time_that_postgres_is_away_is_not_rested_for() {
+    tokio::time::pause();
+    let at = answered(&["a"], away, 2).await;
+    assert!(at[1] - at[0] < TAKES * 2, "{at:?}");
 }
