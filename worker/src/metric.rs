@@ -63,8 +63,8 @@ pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
     Ok(handle)
 }
 
-/// Series that are moved rather than set are there from the start: whoever reads one
-/// before anything has happened reads zero, and `rate()` sees the first step too.
+/// Series without labels that may be read before anything has happened are there from the
+/// start: whoever reads one then reads zero, and `rate()` sees the first step too.
 fn begin() {
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     for name in [DATABASE_UP, GRPC_CONNECTIONS, PUSH_STREAMS] {

@@ -81,7 +81,8 @@ pub(crate) enum Refusal {
     Unavailable(Arc<str>),
     /// Postgres refuses this request by itself, whatever stands beside it. What is wrong
     /// with a request is a verdict; this is the operator's to mend, such as a trigger or an
-    /// index of theirs that does not take it. It says nothing of other requests.
+    /// index of theirs that does not take it, or one that takes longer than the statement
+    /// timeout. It says nothing of other requests.
     #[error("Postgres declines this request: {0}")]
     Declined(Arc<str>),
     /// The worker is ending.

@@ -8,7 +8,7 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::{Semaphore, mpsc, watch},
     task::JoinHandle,
-    time::{sleep, timeout},
+    time::sleep,
 };
 use tokio_postgres::Config;
 use tracing::{error, info, warn};
@@ -335,28 +335,55 @@ async fn wait(
         warn!(requests, "{reason}: what is in flight was not acknowledged");
         Ok(Code::Unfinished)
     };
+    let cut = async {
+        tokio::select! {
+            () = sleep(drain_timeout) => "the drain did not end in time",
+            _ = signals.next() => "a second signal ended the drain",
+        }
+    };
+    let Servers { http, grpc } = servers;
+    // Entrances first: what they let in before is then finished by the pipeline.
+    let work = async {
+        http.pause().await;
+        parts.drain.begin();
+        let streams = parts.registry.send(EndStreams);
+        // An error means that the part has ended already, which is what is wanted.
+        let _ = tokio::join!(parts.drain.finished(), streams);
+    };
+    let goodbyes = async {
+        let _ = grpc.await;
+        http.stop(true).await;
+    };
     tokio::select! {
-        finished = timeout(drain_timeout, drain(&parts, servers)) => match finished {
+        drained = drained(work, goodbyes, cut) => match drained {
             Ok(()) => {
                 info!("drained");
                 Ok(Code::Clean)
             }
-            Err(_) => unfinished("the drain did not end in time"),
+            Err(reason) => unfinished(reason),
         },
         Some(exit) = exits.recv() => Err(exit),
-        _ = signals.next() => unfinished("a second signal ended the drain"),
     }
 }
 
-/// Entrances first: what they let in before is then finished by the pipeline.
-async fn drain(parts: &Parts, servers: Servers) {
-    servers.http.pause().await;
-    parts.drain.begin();
-    let streams = parts.registry.send(EndStreams);
-    let pushes = servers.grpc;
-    // An error means that the part has ended already, which is what is wanted.
-    let _ = tokio::join!(parts.drain.finished(), streams, pushes);
-    servers.http.stop(true).await;
+/// Whether the work came to its end before it was cut, and if not why. Nothing is lost with
+/// a connection that is cut afterwards, since its other end does not close it.
+async fn drained<Reason>(
+    work: impl Future<Output = ()>,
+    goodbyes: impl Future<Output = ()>,
+    cut: impl Future<Output = Reason>,
+) -> Result<(), Reason> {
+    tokio::pin!(cut);
+    tokio::select! {
+        biased;
+        () = work => {}
+        reason = &mut cut => return Err(reason),
+    }
+    tokio::select! {
+        () = goodbyes => {}
+        _ = cut => {}
+    }
+    Ok(())
 }
 
 struct Signals {
@@ -382,7 +409,7 @@ impl Signals {
 
 #[cfg(test)]
 mod tests {
-    use std::future::ready;
+    use std::future::{pending, ready};
 
     use super::*;
 
@@ -402,5 +429,17 @@ mod tests {
         assert_eq!(failed.unwrap(), "the server failed: x");
         drain.begin();
         assert_eq!(reason(&drain, ready(Ok(()))).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_hang_up_is_no_work_that_is_left() {
+        let late = || async {
+            sleep(Duration::from_secs(2)).await;
+            "late"
+        };
+        let work = || sleep(Duration::from_secs(1));
+        assert_eq!(drained(work(), pending(), late()).await, Ok(()));
+        assert_eq!(drained(work(), ready(()), late()).await, Ok(()));
+        assert_eq!(drained(pending(), ready(()), late()).await, Err("late"));
     }
 }
