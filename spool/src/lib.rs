@@ -14,4 +14,4 @@ mod reserve;
 
 pub use entry::Entry;
 pub use error::SpoolError;
-pub use file::{Batch, Change, Deleted, Mode, ReadLimits, SpoolFile};
+pub use file::{Batch, Change, Mode, ReadLimits, SpoolFile};

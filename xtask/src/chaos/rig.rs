@@ -133,7 +133,9 @@ impl Rig {
         let mut status = Command::new(paths::program("tidings-worker")?);
         status.args(["spool", "status", "--json", "--spool-dir"]);
         let status: Value = serde_json::from_str(&step::output(status.arg(&self.spool))?)?;
-        if status.get("requests") == Some(&Value::from(0)) {
+        // What is damaged stays, and is found in the end.
+        let none = Some(&Value::from(0));
+        if status.get("requests") == none && status.get("damaged") == none {
             fs::remove_dir_all(&self.spool).context("cannot remove the spool")?;
         }
         self.start_worker()?;
@@ -265,13 +267,14 @@ impl Rig {
         http::get(self.worker.http, "/readyz").is_ok_and(|answer| answer.status == 200)
     }
 
-    /// Whether the worker is ready and has nothing in its spool.
+    /// Whether the worker is ready and has nothing in its spool, damaged ones included.
     pub(super) fn is_drained(&self) -> bool {
         let Ok(answer) = http::get(self.worker.http, "/readyz") else {
             return false;
         };
         let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
-        answer.status == 200 && body.pointer("/spool/requests") == Some(&Value::from(0))
+        let none = |name| body.pointer(name) == Some(&Value::from(0));
+        answer.status == 200 && none("/spool/requests") && none("/spool/damaged")
     }
 
     /// Brings the worker to its end, in good order.

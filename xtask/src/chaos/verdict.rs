@@ -124,7 +124,7 @@ fn settle(rig: &mut Rig, drilled: &Drilled) -> Result<()> {
         bail!("the providers are not rid of their events {DEADLINE:?} after the last fault");
     }
     if !rig.is_drained() {
-        bail!("the spool is not empty {DEADLINE:?} after the last fault");
+        bail!("the spool is not empty {DEADLINE:?} after the last fault, or has damaged requests");
     }
     Ok(())
 }

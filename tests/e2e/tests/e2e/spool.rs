@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
-use tidings_e2e::{eventually, play, server};
+use tidings_e2e::{eventually, play, server, wait_known};
 use xtask::cluster::{Cluster, Durability};
 use xtask::emulator::{Emulator, Play};
 use xtask::http::{self, Answer};
@@ -64,17 +64,24 @@ fn spool(cluster: &Cluster, arguments: &[&str]) -> Result<Output> {
 }
 
 fn depth(stage: &Stage) -> Result<u64> {
+    counted(stage, "/spool/requests")
+}
+
+fn counted(stage: &Stage, name: &str) -> Result<u64> {
     let answer = http::get(stage.worker.http, "/readyz")?;
     let body: Value = serde_json::from_str(&answer.body)?;
     // Not ready: it has no depth to show.
-    let requests = body.pointer("/spool/requests").and_then(Value::as_u64);
+    let requests = body.pointer(name).and_then(Value::as_u64);
     Ok(requests.unwrap_or(u64::MAX))
 }
 
 fn is_drained(stage: &Stage) -> Result<()> {
     eventually("the spool is drained", || {
         Ok((depth(stage)? == 0).then_some(()))
-    })
+    })?;
+    let damaged = counted(stage, "/spool/damaged")?;
+    ensure!(damaged == 0, "{damaged} are damaged");
+    Ok(())
 }
 
 /// After [`Cluster::kill`] some backend may still answer what it is asked.
@@ -233,6 +240,9 @@ fn what_postgres_declines_by_itself_stays_and_holds_nobody_up() -> Result<()> {
              end $$;
              create trigger odd after insert on tidings.event for each row execute function odd()",
         )?;
+        for source in ["sms", "other"] {
+            wait_known(stage.worker.http, source)?;
+        }
         let mut answered = BTreeSet::new();
         for number in ["1", "2"] {
             for (source, word) in [("sms", "spooled"), ("other", "inserted")] {
