@@ -28,12 +28,18 @@ impl SpoolError {
         }
     }
 
+    pub(crate) fn damaged(path: &Path, reason: impl std::fmt::Display) -> Self {
+        Self::Damaged {
+            path: path.display().to_string(),
+            reason: reason.to_string(),
+        }
+    }
+
     /// What the database says; damage is told from trouble that may pass.
     pub(crate) fn of(path: &Path, error: impl Into<redb::Error>) -> Self {
-        let path_text = path.display().to_string();
         match error.into() {
             redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {
-                Self::Held(path_text)
+                Self::Held(path.display().to_string())
             }
             redb::Error::Io(error) if error.kind() != std::io::ErrorKind::InvalidData => {
                 Self::unusable(path, error)
@@ -41,10 +47,7 @@ impl SpoolError {
             error @ (redb::Error::PreviousIo | redb::Error::DatabaseClosed) => {
                 Self::unusable(path, error)
             }
-            error => Self::Damaged {
-                path: path_text,
-                reason: error.to_string(),
-            },
+            error => Self::damaged(path, error),
         }
     }
 }

@@ -322,13 +322,6 @@ fn let_go<T>(old: T) {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
 }
 
-fn damaged(path: &Path, reason: impl Into<String>) -> SpoolError {
-    SpoolError::Damaged {
-        path: path.display().to_string(),
-        reason: reason.into(),
-    }
-}
-
 fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).mode(0o600);
@@ -393,7 +386,7 @@ fn renew_format(transaction: &WriteTransaction) -> Result<(), redb::Error> {
 fn load(path: &Path, thorough: bool) -> Result<Database, SpoolError> {
     let length = std::fs::metadata(path).map_err(|e| SpoolError::unusable(path, e))?;
     if length.len() == 0 {
-        return Err(damaged(path, "it is empty"));
+        return Err(SpoolError::damaged(path, "it is empty"));
     }
     guarded(path, || {
         let opened = open(path, thorough);
@@ -422,7 +415,7 @@ fn open(path: &Path, thorough: bool) -> Result<(Database, Option<u64>), redb::Er
 /// that, as after any failure, the database is opened anew before it is used.
 fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, SpoolError>) -> Result<T, SpoolError> {
     let done = catch_unwind(AssertUnwindSafe(work));
-    done.unwrap_or_else(|_| Err(damaged(path, "its pages contradict each other")))
+    done.unwrap_or_else(|_| Err(SpoolError::damaged(path, "its pages contradict each other")))
 }
 
 #[cfg(test)]
