@@ -1,0 +1,96 @@
+//! What lies in the database, and how it is made and opened.
+//!
+//! - Opening reads every page and its checksum. A page that does not match is damage to
+//!   the file. What is damaged while it is open, or was before its page was last written,
+//!   an entry's own checksum tells.
+//! - The file is made under another name and renamed when it is whole: an empty or
+//!   foreign one in its place is damage, never a new spool.
+
+use std::path::Path;
+
+use redb::{
+    Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
+    WriteTransaction,
+};
+
+use super::{
+    folder::{private, sync},
+    guard::guarded,
+    write::begin,
+};
+use crate::error::SpoolError;
+
+/// By the order in which they came.
+pub(super) const REQUESTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("requests");
+/// Of the sources whose webhooks are taken.
+pub(super) const NAMES: TableDefinition<'_, &str, ()> = TableDefinition::new("names");
+pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// The second one has entries with checksums.
+pub(super) const FORMAT: (&str, u64) = ("format", 2);
+/// Read as it is; the first put makes it the second.
+const FIRST_FORMAT: u64 = 1;
+const CACHE: usize = 16 << 20;
+
+pub(super) fn make(folder: &Path, path: &Path) -> Result<(), SpoolError> {
+    let unusable = |error: std::io::Error| SpoolError::unusable(folder, error);
+    let unfinished = path.with_extension("new");
+    let empty = private().truncate(true).open(&unfinished);
+    drop(empty.map_err(unusable)?);
+    let fill = || -> Result<(), redb::Error> {
+        let database = builder().create(&unfinished)?;
+        let transaction = begin(&database)?;
+        transaction.open_table(REQUESTS)?;
+        transaction.open_table(NAMES)?;
+        transaction.open_table(META)?.insert(FORMAT.0, FORMAT.1)?;
+        transaction.commit()?;
+        Ok(database.close()?)
+    };
+    fill().map_err(|error| SpoolError::of(path, error))?;
+    std::fs::rename(&unfinished, path).map_err(unusable)?;
+    sync(folder).map_err(unusable)
+}
+
+/// `thorough` reads every page, also where the file was closed in good order.
+pub(super) fn load(path: &Path, thorough: bool) -> Result<Database, SpoolError> {
+    let length = std::fs::metadata(path).map_err(|e| SpoolError::unusable(path, e))?;
+    if length.len() == 0 {
+        return Err(SpoolError::damaged(path, "it is empty"));
+    }
+    guarded(path, || {
+        let opened = open(path, thorough);
+        let (database, format) = opened.map_err(|error| SpoolError::of(path, error))?;
+        if [Some(FIRST_FORMAT), Some(FORMAT.1)].contains(&format) {
+            return Ok(database);
+        }
+        let known = FORMAT.1;
+        let reason = format!("its format is {format:?}, and this worker knows {known}");
+        Err(SpoolError::unusable(path, reason))
+    })
+}
+
+/// The database and what it says of its format.
+fn open(path: &Path, thorough: bool) -> Result<(Database, Option<u64>), redb::Error> {
+    let database = builder().set_check_integrity_on_open(thorough).open(path)?;
+    let transaction = database.begin_read()?;
+    let format = transaction.open_table(META)?.get(FORMAT.0)?;
+    let format = format.map(|format| format.value());
+    transaction.open_table(REQUESTS)?.len()?;
+    transaction.open_table(NAMES)?.len()?;
+    Ok((database, format))
+}
+
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder.set_cache_size(CACHE);
+    builder
+}
+
+/// A worker that does not know checksums is not to take such entries for damage.
+pub(super) fn renew_format(transaction: &WriteTransaction) -> Result<(), redb::Error> {
+    let mut meta = transaction.open_table(META)?;
+    let format = meta.get(FORMAT.0)?.map(|format| format.value());
+    if format != Some(FORMAT.1) {
+        meta.insert(FORMAT.0, FORMAT.1)?;
+    }
+    Ok(())
+}
