@@ -121,6 +121,16 @@ impl Spool {
     ) -> Result<Self, SpoolError> {
         let file = SpoolFile::open(folder, mode)?;
         let keeper = Keeper::new(file, limit, vital)?;
+        let (spool, asked) = Self::way_to(&keeper, limit);
+        std::thread::Builder::new()
+            .name("spool".to_owned())
+            .spawn(move || keeper.run(asked))
+            .map_err(|error| SpoolError::unusable(folder, error))?;
+        Ok(spool)
+    }
+
+    /// And what the keeper is to serve.
+    fn way_to(keeper: &Keeper, limit: u64) -> (Self, mpsc::UnboundedReceiver<Ask>) {
         let (asks, asked) = mpsc::unbounded_channel();
         let spool = Self {
             asks,
@@ -129,11 +139,7 @@ impl Spool {
             limit,
             stalled: Arc::default(),
         };
-        std::thread::Builder::new()
-            .name("spool".to_owned())
-            .spawn(move || keeper.run(asked))
-            .map_err(|error| SpoolError::unusable(folder, error))?;
-        Ok(spool)
+        (spool, asked)
     }
 
     /// Keeps the request. It returns after fsync: it is kept, or it certainly is not.

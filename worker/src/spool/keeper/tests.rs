@@ -9,7 +9,6 @@ use std::{
 
 use futures_util::FutureExt;
 use tidings_spool::Mode;
-use tokio::sync::mpsc;
 
 use super::*;
 use crate::{
@@ -233,14 +232,7 @@ fn a_spool_that_fails_says_so_until_one_is_kept() {
     let reserve = folder.path().join("reserve");
     fs::create_dir(&reserve).unwrap();
     let mut keeper = keeper(folder.path());
-    let (asks, _asked) = mpsc::unbounded_channel();
-    let spool = Spool {
-        asks,
-        depth: keeper.depth(),
-        names: keeper.names(),
-        limit: LIMIT,
-        stalled: Arc::default(),
-    };
+    let (spool, _asked) = Spool::way_to(&keeper, LIMIT);
     assert!(spool.is_taking());
     assert!(keeper.put("s", 100).is_err());
     assert!(!spool.is_taking());
@@ -328,14 +320,7 @@ fn after_a_failure_puts_are_refused_without_an_attempt_until_there_may_be_room()
 fn what_waits_for_the_keeper_keeps_its_share_though_its_caller_has_gone() {
     let folder = tempfile::tempdir().unwrap();
     let keeper = keeper(folder.path());
-    let (asks, asked) = mpsc::unbounded_channel();
-    let spool = Spool {
-        asks,
-        depth: keeper.depth(),
-        names: keeper.names(),
-        limit: LIMIT,
-        stalled: Arc::default(),
-    };
+    let (spool, asked) = Spool::way_to(&keeper, LIMIT);
     let budget = budget();
     let share = budget.try_take(Payer::Strangers, 9).unwrap();
     let put = spool.put(fake::request("s", "body"), share);
@@ -357,14 +342,7 @@ async fn what_comes_while_the_drain_sees_nothing_is_not_stepped_over() {
     keeper.put("s", 100).unwrap();
     keeper.put("s", 100).unwrap();
     keeper.delete(1).unwrap();
-    let (asks, mut asked) = mpsc::unbounded_channel();
-    let spool = Spool {
-        asks,
-        depth: keeper.depth(),
-        names: keeper.names(),
-        limit: LIMIT,
-        stalled: Arc::default(),
-    };
+    let (spool, mut asked) = Spool::way_to(&keeper, LIMIT);
     let disabled = |_: &_| Ok(fake::receipt(Verdict::Disabled));
     let (pipeline, _) = testing::pipeline(disabled, Duration::from_secs(5));
     let (_sender, snapshot) = watch::channel(snapshot(&[source("s", "arpoone")]));
