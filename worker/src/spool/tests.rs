@@ -10,18 +10,31 @@ use crate::{
     budget::{Budget, Limits, Payer},
     request::fake,
 };
+use tidings_spool::Change;
 
-const LIMIT: u64 = 1 << 30;
+pub(super) const LIMIT: u64 = 1 << 30;
+pub(super) const ALL: ReadLimits = ReadLimits {
+    requests: usize::MAX,
+    bytes: usize::MAX,
+};
 
 /// Opens it once nobody holds it: a keeper lets go some time after its spool was dropped,
 /// and a process that another test starts has its files until it runs its own program.
-pub(crate) fn open(folder: &Path, limit: u64) -> Result<Spool, SpoolError> {
+fn once_free<T>(open: impl Fn() -> Result<T, SpoolError>) -> Result<T, SpoolError> {
     loop {
-        match Spool::open(folder, Mode::Create, limit, None) {
+        match open() {
             Err(SpoolError::Held(_)) => std::thread::yield_now(),
             other => return other,
         }
     }
+}
+
+pub(crate) fn open(folder: &Path, limit: u64) -> Result<Spool, SpoolError> {
+    once_free(|| Spool::open(folder, Mode::Create, limit, None))
+}
+
+pub(super) fn open_file(folder: &Path, mode: Mode) -> Result<SpoolFile, SpoolError> {
+    once_free(|| SpoolFile::open(folder, mode))
 }
 
 /// A budget for one request.
@@ -43,6 +56,33 @@ impl Spool {
     async fn keep(&self, request: Request) -> Result<(), Unspooled> {
         self.put(request, share()).await
     }
+}
+
+pub(super) fn entry(source: &str, body: usize) -> Entry {
+    Entry {
+        received: 1,
+        source: source.into(),
+        headers: String::new(),
+        body: vec![b'x'; body].into(),
+    }
+}
+
+/// Its bytes, and one of them altered.
+pub(super) fn altered(source: &str) -> Vec<u8> {
+    let mut bytes = entry(source, 100).encode();
+    *bytes.last_mut().unwrap() ^= 1;
+    bytes
+}
+
+/// As the memory of the machine may do, before it was written.
+pub(super) fn put_damaged(folder: &Path, keys: impl IntoIterator<Item = u64>, source: &str) {
+    let file = open_file(folder, Mode::Create).unwrap();
+    let puts = keys.into_iter().map(|key| (key, altered(source)));
+    let change = Change {
+        puts: puts.collect(),
+        ..Change::default()
+    };
+    file.apply(&change).unwrap();
 }
 
 /// Its keeper has ended: it takes no request, and gives none of those that it counts.
@@ -74,11 +114,7 @@ fn reopen(folder: &Path) -> Spool {
 }
 
 async fn bodies(spool: &Spool) -> Vec<String> {
-    let limits = ReadLimits {
-        requests: usize::MAX,
-        bytes: usize::MAX,
-    };
-    let entries = spool.read(None, limits).await.unwrap();
+    let entries = spool.read(None, ALL).await.unwrap();
     let bodies = entries.entries.iter().map(|(_, entry)| &entry.body);
     bodies
         .map(|body| String::from_utf8(body.to_vec()).unwrap())

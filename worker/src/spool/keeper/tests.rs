@@ -18,28 +18,13 @@ use crate::{
     request::{Verdict, fake},
     spool::{
         FAILING, Spool, drain,
-        tests::{budget, share},
+        tests::{ALL, LIMIT, altered, budget, entry, open_file, put_damaged, share},
     },
     testing,
 };
 
-const LIMIT: u64 = 1 << 30;
-const ALL: ReadLimits = ReadLimits {
-    requests: usize::MAX,
-    bytes: usize::MAX,
-};
-
 fn keeper(folder: &Path) -> Keeper {
-    Keeper::new(SpoolFile::open(folder, Mode::Create).unwrap(), LIMIT, None).unwrap()
-}
-
-fn entry(source: &str, body: usize) -> Entry {
-    Entry {
-        received: 1,
-        source: source.into(),
-        headers: String::new(),
-        body: vec![b'x'; body].into(),
-    }
+    Keeper::new(open_file(folder, Mode::Create).unwrap(), LIMIT, None).unwrap()
 }
 
 impl Keeper {
@@ -100,24 +85,6 @@ fn a_read_that_failed_is_recovered_from() {
     assert_eq!(keeper.put("s", 1), Ok(()));
 }
 
-/// Its bytes, and one of them altered.
-fn altered(source: &str) -> Vec<u8> {
-    let mut bytes = entry(source, 100).encode();
-    *bytes.last_mut().unwrap() ^= 1;
-    bytes
-}
-
-/// As the memory of the machine may do, before it was written.
-fn put_damaged(folder: &Path, key: u64, source: &str) {
-    let file = SpoolFile::open(folder, Mode::Create).unwrap();
-    let puts = vec![(key, altered(source))];
-    let change = Change {
-        puts,
-        ..Change::default()
-    };
-    file.apply(&change).unwrap();
-}
-
 /// A byte of the body, on the disk, while the file is open.
 #[test]
 fn what_is_damaged_is_set_aside_and_holds_nothing_up() {
@@ -164,8 +131,7 @@ fn what_is_damaged_is_set_aside_and_holds_nothing_up() {
 #[test]
 fn a_restart_counts_what_is_damaged_apart_and_the_oldest_is_a_whole_one() {
     let folder = tempfile::tempdir().unwrap();
-    put_damaged(folder.path(), 0, "s");
-    put_damaged(folder.path(), 1, "s");
+    put_damaged(folder.path(), [0, 1], "s");
     let mut keeper = keeper(folder.path());
     let depth = *keeper.depth.borrow();
     assert_eq!((depth.requests, depth.bytes, depth.oldest), (0, 0, None));
@@ -194,7 +160,7 @@ fn a_restart_counts_what_is_damaged_apart_and_the_oldest_is_a_whole_one() {
 fn the_source_of_a_damaged_one_is_told_if_it_is_a_name() {
     let folder = tempfile::tempdir().unwrap();
     drop(keeper(folder.path()));
-    let file = SpoolFile::open(folder.path(), Mode::Create).unwrap();
+    let file = open_file(folder.path(), Mode::Create).unwrap();
     let names = Some(["sms".to_owned()].into());
     file.apply(&Change {
         names,
@@ -202,8 +168,8 @@ fn the_source_of_a_damaged_one_is_told_if_it_is_a_name() {
     })
     .unwrap();
     drop(file);
-    put_damaged(folder.path(), 0, "sms");
-    put_damaged(folder.path(), 1, "url-token");
+    put_damaged(folder.path(), [0], "sms");
+    put_damaged(folder.path(), [1], "url-token");
     let log = testing::Log::default();
     let _guard = log.listen();
     drop(keeper(folder.path()));

@@ -19,25 +19,14 @@ async fn filled(folder: &Path) -> Vec<u8> {
     }
     drop(spool);
     drop(reopen(folder));
-    loop {
-        match SpoolFile::open(folder, Mode::Existing) {
-            Ok(_) => return std::fs::read(folder.join("requests.redb")).unwrap(),
-            Err(SpoolError::Held(_)) => std::thread::yield_now(),
-            Err(error) => panic!("{error}"),
-        }
-    }
+    drop(open_file(folder, Mode::Existing).unwrap());
+    std::fs::read(folder.join("requests.redb")).unwrap()
 }
 
 /// Everything or an error; says which.
 fn whole(folder: &Path, bytes: &[u8]) -> bool {
     std::fs::write(folder.join("requests.redb"), bytes).unwrap();
-    let opened = loop {
-        match SpoolFile::open(folder, Mode::Create) {
-            Err(SpoolError::Held(_)) => std::thread::yield_now(),
-            other => break other,
-        }
-    };
-    match opened {
+    match open_file(folder, Mode::Create) {
         Ok(file) => {
             let mut seen = 0;
             file.scan(None, |_, bytes| {

@@ -8,7 +8,6 @@ use crate::{
     spool::{self, drain},
     testing,
 };
-use tidings_spool::Change;
 use tokio::time::Instant;
 
 const LIMITS: ReadLimits = ReadLimits {
@@ -269,22 +268,7 @@ async fn a_round_reaches_its_end_before_the_next_begins() {
 #[actix::test]
 async fn what_is_damaged_is_stepped_over_and_stays() {
     let folder = tempfile::tempdir().unwrap();
-    let file = SpoolFile::open(folder.path(), Mode::Create).unwrap();
-    let mut altered = Entry {
-        received: 1,
-        source: "s".into(),
-        headers: "{}".to_owned(),
-        body: "b".into(),
-    }
-    .encode();
-    *altered.last_mut().unwrap() ^= 1;
-    let puts = (0..6).map(|key| (key, altered.clone()));
-    let change = Change {
-        puts: puts.collect(),
-        ..Change::default()
-    };
-    file.apply(&change).unwrap();
-    drop(file);
+    put_damaged(folder.path(), 0..6, "s");
     let spool = spool(folder.path(), &["a"]).await;
     spool.set_stalled(true);
     let (pipeline, seen) = testing::pipeline(as_told, Duration::from_secs(5));
