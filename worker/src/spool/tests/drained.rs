@@ -1,19 +1,26 @@
-use std::time::Duration;
+use std::{sync::Mutex, time::Duration};
 
 use super::*;
 use crate::{
     backoff::Backoff,
+    batcher::Pipeline,
     directory::fake::{snapshot, source},
     request::{Outcome, Refusal, Request, Verdict},
     spool::{self, drain},
     testing,
 };
-use tokio::time::Instant;
+use tokio::{task::JoinHandle, time::Instant};
 
 const LIMITS: ReadLimits = ReadLimits {
     requests: 3,
     bytes: 1_000,
 };
+const ONE: ReadLimits = ReadLimits {
+    requests: 1,
+    ..LIMITS
+};
+const DEFAULT: ReadLimits = spool::command::LIMITS;
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// By what the body says.
 fn as_told(request: &Request) -> Outcome {
@@ -46,6 +53,30 @@ async fn spool(folder: &Path, requests: &[&str]) -> Spool {
     spool
 }
 
+/// Drains once: how many were done with, how many stay, and whether nothing passed.
+async fn once(spool: &Spool, pipeline: &Pipeline, limits: ReadLimits) -> (usize, usize, bool) {
+    let drained = drain::once(spool, pipeline, limits).await.unwrap();
+    (drained.done, drained.stays, drained.blocked)
+}
+
+/// Postgres is there, and has the source.
+fn there() -> watch::Receiver<Snapshot> {
+    watch::channel(snapshot(&[source("s", "arpoone")])).1
+}
+
+/// Drains until it is aborted, with no rest but for what a round took.
+fn draining(spool: &Spool, pipeline: Pipeline, limits: ReadLimits) -> JoinHandle<()> {
+    let rests = Backoff::between(Duration::ZERO, Duration::ZERO);
+    let rounds = drain::rounds(spool.clone(), pipeline, there(), limits, rests);
+    tokio::spawn(rounds)
+}
+
+/// The bodies that Postgres was given, in order.
+fn given(seen: &Mutex<Vec<Request>>) -> Vec<String> {
+    let text = |request: &Request| String::from_utf8(request.body.to_vec()).unwrap();
+    seen.lock().unwrap().iter().map(text).collect()
+}
+
 #[actix::test]
 async fn what_is_done_goes_in_order_and_what_may_pass_stays() {
     let folder = tempfile::tempdir().unwrap();
@@ -61,25 +92,12 @@ async fn what_is_done_goes_in_order_and_what_may_pass_stays() {
         "c",
     ];
     let spool = spool(folder.path(), &requests).await;
-    let (pipeline, seen) = testing::pipeline(as_told, Duration::from_secs(5));
-    let drained = drain::once(&spool, &pipeline, LIMITS).await.unwrap();
-    assert_eq!(
-        (drained.done, drained.stays, drained.blocked),
-        (6, 3, false)
-    );
+    let (pipeline, seen) = testing::pipeline(as_told, PATIENCE);
+    assert_eq!(once(&spool, &pipeline, LIMITS).await, (6, 3, false));
     assert_eq!(bodies(&spool).await, ["disabled-1", "declined-1", "odd-1"]);
-    let seen = seen.lock().unwrap();
-    let seen: Vec<_> = seen.iter().map(|request| &request.body[..]).collect();
     // What is not known to have passed goes again with what was behind it, and then alone.
     let again = ["odd-1", "c", "odd-1", "c"];
-    assert_eq!(
-        seen,
-        [&requests[..], &again]
-            .concat()
-            .iter()
-            .map(|body| body.as_bytes())
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(given(&seen), [&requests[..], &again].concat());
 }
 
 #[actix::test]
@@ -87,9 +105,8 @@ async fn nothing_is_deleted_that_was_not_committed() {
     let folder = tempfile::tempdir().unwrap();
     let requests = ["a", "b", "c", "d", "e", "f", "g"];
     let spool = spool(folder.path(), &requests).await;
-    let (pipeline, seen) = testing::pipeline(away, Duration::from_secs(5));
-    let drained = drain::once(&spool, &pipeline, LIMITS).await.unwrap();
-    assert!(drained.blocked);
+    let (pipeline, seen) = testing::pipeline(away, PATIENCE);
+    assert_eq!(once(&spool, &pipeline, LIMITS).await, (0, 2, true));
     assert_eq!(bodies(&spool).await, requests);
     assert_eq!(seen.lock().unwrap().len(), 5, "no further than two alone");
 }
@@ -99,12 +116,8 @@ async fn those_behind_one_that_is_refused_are_drained() {
     let folder = tempfile::tempdir().unwrap();
     let requests = ["a", "b", "c", "odd-1", "d", "e", "odd-2"];
     let spool = spool(folder.path(), &requests).await;
-    let (pipeline, _) = testing::pipeline(as_told, Duration::from_secs(5));
-    let drained = drain::once(&spool, &pipeline, LIMITS).await.unwrap();
-    assert_eq!(
-        (drained.done, drained.stays, drained.blocked),
-        (5, 2, false)
-    );
+    let (pipeline, _) = testing::pipeline(as_told, PATIENCE);
+    assert_eq!(once(&spool, &pipeline, LIMITS).await, (5, 2, false));
     assert_eq!(bodies(&spool).await, ["odd-1", "odd-2"]);
 }
 
@@ -112,9 +125,8 @@ async fn those_behind_one_that_is_refused_are_drained() {
 async fn the_only_one_that_is_refused_is_postgres_refusing() {
     let folder = tempfile::tempdir().unwrap();
     let spool = spool(folder.path(), &["a"]).await;
-    let (pipeline, _) = testing::pipeline(away, Duration::from_secs(5));
-    let drained = drain::once(&spool, &pipeline, LIMITS).await.unwrap();
-    assert_eq!((drained.done, drained.stays, drained.blocked), (0, 1, true));
+    let (pipeline, _) = testing::pipeline(away, PATIENCE);
+    assert_eq!(once(&spool, &pipeline, LIMITS).await, (0, 1, true));
 }
 
 /// Of each batch two, as where Postgres refuses the rest of one that was halved.
@@ -132,13 +144,8 @@ async fn those_that_are_untried_are_next() {
     let declined = ["declined-1", "declined-2", "declined-3", "declined-4"];
     let requests = [&declined[..], &["a", "b"]].concat();
     let spool = spool(folder.path(), &requests).await;
-    let patience = Duration::from_secs(5);
-    let (pipeline, _) = testing::pipeline_of_batches(two_of_each, patience);
-    let drained = drain::once(&spool, &pipeline, DEFAULT).await.unwrap();
-    assert_eq!(
-        (drained.done, drained.stays, drained.blocked),
-        (2, 4, false)
-    );
+    let (pipeline, _) = testing::pipeline_of_batches(two_of_each, PATIENCE);
+    assert_eq!(once(&spool, &pipeline, DEFAULT).await, (2, 4, false));
     assert_eq!(bodies(&spool).await, declined);
 }
 
@@ -159,7 +166,7 @@ async fn it_waits_for_postgres_and_goes_on_with_what_comes() {
     let spool = spool(folder.path(), &["a", "disabled-1", "b"]).await;
     spool.set_stalled(true);
     assert!(spool.is_stalled());
-    let (pipeline, seen) = testing::pipeline(as_told, Duration::from_secs(5));
+    let (pipeline, seen) = testing::pipeline(as_told, PATIENCE);
     let (sender, receiver) = watch::channel(Snapshot::default());
     let long = Duration::from_secs(3600);
     let rests = Backoff::between(long, long);
@@ -183,13 +190,9 @@ async fn it_waits_for_postgres_and_goes_on_with_what_comes() {
         .wait_for(|depth| depth.next == 5 && depth.requests == 1)
         .await
         .unwrap();
-    let tried = seen
-        .lock()
-        .unwrap()
-        .iter()
-        .filter(|r| r.body == "disabled-1")
-        .count();
-    assert_eq!(tried, 1, "what stays does not go with every batch");
+    let tried = given(&seen);
+    let tried = tried.iter().filter(|body| *body == "disabled-1");
+    assert_eq!(tried.count(), 1, "what stays does not go with every batch");
     running.abort();
 }
 
@@ -200,13 +203,9 @@ async fn a_batch_that_is_declined_is_not_tried_again_at_once() {
     let requests = ["declined-1", "declined-2", "declined-3", "a"];
     let spool = spool(folder.path(), &requests).await;
     spool.set_stalled(true);
-    let (pipeline, seen) = testing::pipeline(as_told, Duration::from_secs(5));
+    let (pipeline, seen) = testing::pipeline(as_told, PATIENCE);
     for done in [1, 0] {
-        let drained = drain::once(&spool, &pipeline, LIMITS).await.unwrap();
-        assert_eq!(
-            (drained.done, drained.stays, drained.blocked),
-            (done, 3, false)
-        );
+        assert_eq!(once(&spool, &pipeline, LIMITS).await, (done, 3, false));
     }
     assert!(!spool.is_stalled());
     assert_eq!(bodies(&spool).await, requests[..3]);
@@ -218,9 +217,8 @@ async fn a_batch_that_is_declined_is_not_tried_again_at_once() {
 async fn a_drain_that_fails_lets_the_next_webhook_find_out() {
     let spool = broken(1);
     spool.set_stalled(true);
-    let (pipeline, _) = testing::pipeline(as_told, Duration::from_secs(5));
-    let (_sender, receiver) = watch::channel(snapshot(&[source("s", "arpoone")]));
-    let running = tokio::spawn(drain::run(spool.clone(), pipeline, receiver, LIMITS));
+    let (pipeline, _) = testing::pipeline(as_told, PATIENCE);
+    let running = tokio::spawn(drain::run(spool.clone(), pipeline, there(), LIMITS));
     let found = async {
         while spool.is_stalled() {
             tokio::task::yield_now().await;
@@ -244,24 +242,14 @@ async fn a_round_reaches_its_end_before_the_next_begins() {
     requests.push("a".to_owned());
     let expected: Vec<_> = requests.iter().map(String::as_str).collect();
     let spool = spool(folder.path(), &expected).await;
-    let (pipeline, seen) = testing::pipeline(slowly, Duration::from_secs(5));
-    let (_sender, receiver) = watch::channel(snapshot(&[source("s", "arpoone")]));
-    let one = ReadLimits {
-        requests: 1,
-        ..LIMITS
-    };
-    let rests = Backoff::between(Duration::ZERO, Duration::ZERO);
-    let rounds = drain::rounds(spool.clone(), pipeline, receiver, one, rests);
-    let running = tokio::spawn(rounds);
+    let (pipeline, seen) = testing::pipeline(slowly, PATIENCE);
+    let running = draining(&spool, pipeline, ONE);
     let mut depth = spool.depth.clone();
     let end = depth.wait_for(|depth| depth.requests == 40);
     let end = tokio::time::timeout(Duration::from_secs(30), end).await;
     end.expect("the end is reached").unwrap();
     running.abort();
-    let seen = seen.lock().unwrap();
-    let seen: Vec<_> = seen.iter().map(|request| &request.body[..]).collect();
-    let expected: Vec<_> = expected.iter().map(|body| body.as_bytes()).collect();
-    assert_eq!(seen[..expected.len()], expected);
+    assert_eq!(given(&seen)[..expected.len()], expected);
 }
 
 /// Of the length of two batches, and then one that is whole.
@@ -271,9 +259,8 @@ async fn what_is_damaged_is_stepped_over_and_stays() {
     put_damaged(folder.path(), 0..6, "s");
     let spool = spool(folder.path(), &["a"]).await;
     spool.set_stalled(true);
-    let (pipeline, seen) = testing::pipeline(as_told, Duration::from_secs(5));
-    let (_sender, receiver) = watch::channel(snapshot(&[source("s", "arpoone")]));
-    let rounds = drain::run(spool.clone(), pipeline.clone(), receiver, LIMITS);
+    let (pipeline, seen) = testing::pipeline(as_told, PATIENCE);
+    let rounds = drain::run(spool.clone(), pipeline.clone(), there(), LIMITS);
     let running = tokio::spawn(rounds);
     let mut depth = spool.depth.clone();
     for next in [7, 8] {
@@ -285,13 +272,11 @@ async fn what_is_damaged_is_stepped_over_and_stays() {
     }
     running.abort();
     let _ = running.await;
-    let drained = drain::once(&spool, &pipeline, LIMITS).await.unwrap();
-    assert_eq!((drained.stays, drained.blocked), (0, false));
+    let (_, stays, blocked) = once(&spool, &pipeline, LIMITS).await;
+    assert_eq!((stays, blocked), (0, false));
     let depth = spool.depth();
     assert_eq!((depth.requests, depth.damaged.requests), (0, 6));
-    let seen = seen.lock().unwrap();
-    let seen: Vec<_> = seen.iter().map(|request| &request.body[..]).collect();
-    assert_eq!(seen[..2], [b"a", b"b"]);
+    assert_eq!(given(&seen)[..2], ["a", "b"]);
 }
 
 /// Nothing of a batch with one that is slow comes in time.
@@ -302,8 +287,6 @@ fn none_beside_a_slow_one(requests: &[Request]) -> Vec<Outcome> {
     };
     requests.iter().map(answer).collect()
 }
-
-const DEFAULT: ReadLimits = spool::command::LIMITS;
 
 /// So many that stay lie behind the others: what is left never becomes few.
 const OTHERS: usize = 600;
@@ -328,11 +311,8 @@ async fn those_beside_one_that_is_slow_are_drained() {
                 requests => none_beside_a_slow_one(requests),
             }
         };
-        let (pipeline, _) = testing::pipeline_of_batches(answer, Duration::from_secs(5));
-        let (_sender, receiver) = watch::channel(snapshot(&[source("s", "arpoone")]));
-        let rests = Backoff::between(Duration::ZERO, Duration::ZERO);
-        let rounds = drain::rounds(spool.clone(), pipeline, receiver, DEFAULT, rests);
-        let running = tokio::spawn(rounds);
+        let (pipeline, _) = testing::pipeline_of_batches(answer, PATIENCE);
+        let running = draining(&spool, pipeline, DEFAULT);
         let mut depth = spool.depth.clone();
         let left = 1 + OTHERS as u64;
         tokio::select! {
@@ -352,11 +332,9 @@ async fn those_beside_one_that_is_slow_are_drained_by_the_command() {
         let mut requests = ["a"; 23];
         requests[place] = "slow";
         let spool = spool(folder.path(), &requests).await;
-        let patience = Duration::from_secs(5);
-        let (pipeline, _) = testing::pipeline_of_batches(none_beside_a_slow_one, patience);
-        let drained = drain::once(&spool, &pipeline, DEFAULT).await.unwrap();
+        let (pipeline, _) = testing::pipeline_of_batches(none_beside_a_slow_one, PATIENCE);
         assert_eq!(
-            (drained.done, drained.stays, drained.blocked),
+            once(&spool, &pipeline, DEFAULT).await,
             (22, 1, false),
             "{place}"
         );
@@ -379,14 +357,7 @@ async fn answered(
         requests.iter().map(answer).collect()
     };
     let (pipeline, _) = testing::slow_pipeline(noting, TAKES, TAKES * 2);
-    let (_sender, receiver) = watch::channel(snapshot(&[source("s", "arpoone")]));
-    let one = ReadLimits {
-        requests: 1,
-        ..LIMITS
-    };
-    let rests = Backoff::between(Duration::ZERO, Duration::ZERO);
-    let rounds = drain::rounds(spool.clone(), pipeline, receiver, one, rests);
-    let running = tokio::spawn(rounds);
+    let running = draining(&spool, pipeline, ONE);
     let mut answered = Vec::new();
     while answered.len() < count {
         answered.push(seen.recv().await.unwrap());
