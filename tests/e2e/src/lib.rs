@@ -8,7 +8,7 @@ use anyhow::{Result, bail, ensure};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use xtask::cluster::{Cluster, Durability};
-use xtask::emulator::Play;
+use xtask::emulator::{Emulator, Play};
 use xtask::http::{self, Answer};
 use xtask::server::Server;
 use xtask::stage::{self, Stage};
@@ -74,6 +74,17 @@ pub fn wait_known(worker: SocketAddr, source: &str) -> Result<()> {
     let answer = post_known(worker, &format!("/hooks/{source}"), &compressed, b"")?;
     ensure!(answer.status == 415, "{answer:?}");
     Ok(())
+}
+
+/// Waits until the emulator has sent so many more events.
+pub fn wait_sent(emulator: &mut Emulator, events: u64) -> Result<()> {
+    emulator.listen()?;
+    let before = emulator.emitted();
+    eventually("events are emitted", || {
+        emulator.listen()?;
+        ensure!(!emulator.is_done(), "the play has come to its end");
+        Ok((emulator.emitted() >= before + events).then_some(()))
+    })
 }
 
 /// Asks until there is an answer; an error that says what was waited for.

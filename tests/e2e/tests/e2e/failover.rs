@@ -5,12 +5,13 @@ mod readers;
 
 use self::readers::{Reader, consume, follow};
 use anyhow::{Context as _, Result, bail, ensure};
+use postgres::Client;
 use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
-use tidings_e2e::{DEADLINE, eventually, play, server};
+use tidings_e2e::{DEADLINE, eventually, play, server, wait_sent};
 use xtask::cluster::{Cluster, Durability};
 use xtask::emulator::{Emulator, Play};
 use xtask::http::{self, Answer};
@@ -87,7 +88,7 @@ fn a_primary_lost_for_its_standby_loses_and_doubles_nothing() -> Result<()> {
         let reconciliation = Reconciliation::of(&mut client, emulator.ledger())?;
         println!("{:?}", reconciliation.total());
         reconciliation.check()?;
-        let ids = |client: &mut postgres::Client, query: &str| -> Result<Vec<String>> {
+        let ids = |client: &mut Client, query: &str| -> Result<Vec<String>> {
             let rows = client.query(query, &[])?;
             rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
         };
@@ -116,7 +117,7 @@ fn a_primary_lost_for_its_standby_loses_and_doubles_nothing() -> Result<()> {
 fn fail_over(stage: &mut Stage, standby: &mut Cluster, emulator: &mut Emulator) -> Result<()> {
     let mut client = stage.connect()?;
     emulator.begin()?;
-    sends(emulator)?;
+    wait_sent(emulator, SENT)?;
     // Without its standby, the primary has commits that nobody may be told of: were they
     // answered, as without the setting, they would be lost with it.
     standby.crash()?;
@@ -130,7 +131,7 @@ fn fail_over(stage: &mut Stage, standby: &mut Cluster, emulator: &mut Emulator) 
     stage.cluster.crash()?;
     standby.restart()?;
     standby.promote()?;
-    sends(emulator)?;
+    wait_sent(emulator, SENT)?;
     emulator.stop()?;
     eventually("all is answered", || {
         emulator.listen()?;
@@ -145,17 +146,6 @@ fn fail_over(stage: &mut Stage, standby: &mut Cluster, emulator: &mut Emulator) 
     })
 }
 
-/// Waits until so many more are sent.
-fn sends(emulator: &mut Emulator) -> Result<()> {
-    emulator.listen()?;
-    let before = emulator.emitted();
-    eventually("events are emitted", || {
-        emulator.listen()?;
-        ensure!(!emulator.is_done(), "the play has come to its end");
-        Ok((emulator.emitted() >= before + SENT).then_some(()))
-    })
-}
-
 fn acknowledged(emulator: &Emulator) -> u64 {
     emulator.sent().values().map(|sent| sent.acknowledged).sum()
 }
@@ -166,18 +156,11 @@ fn acknowledged(emulator: &Emulator) -> u64 {
 fn nothing_is_answered_before_the_standby_has_it_duplicates_included() -> Result<()> {
     on_pair(&PATIENT, |stage, standby| {
         let mut client = stage.connect()?;
-        client.batch_execute("select tidings.add_source('sms', 'arpoone', 'token')")?;
         let at = stage.worker.http;
-        eventually("the source is known", || {
-            Ok((post(at, 1)?.status == 200).then_some(()))
-        })?;
+        first(&mut client, at)?;
         // Whoever waits for more than an answer fails.
         client.batch_execute("set statement_timeout = '30s'")?;
-        let mut count = |of: &str| -> Result<i64> {
-            let row = client.query_one(&format!("select count(*) from {of}"), &[])?;
-            Ok(row.try_get(0)?)
-        };
-        lose(standby, &mut count)?;
+        lose(standby, &mut client)?;
 
         let (answered, answer) = mpsc::channel();
         let sender = thread::spawn(move || answered.send(post(at, 2)));
@@ -198,13 +181,16 @@ fn nothing_is_answered_before_the_standby_has_it_duplicates_included() -> Result
             })
         };
         let mut waited = waiting(0)?;
-        ensure!(count("tidings.event")? == 1, "it is seen too early");
+        ensure!(
+            count(&mut client, "tidings.event")? == 1,
+            "it is seen too early"
+        );
         // It is committed here, and its client is told so by a warning alone, or never.
         for end in ["pg_cancel_backend", "pg_terminate_backend"] {
             let query = format!("select {end}($1)");
             stage.connect()?.execute(&query, &[&waited])?;
             eventually("the event is there, on the primary alone", || {
-                Ok((count("tidings.event")? == 2).then_some(()))
+                Ok((count(&mut client, "tidings.event")? == 2).then_some(()))
             })?;
             waited = waiting(waited).with_context(|| format!("the retry after {end}"))?;
         }
@@ -218,13 +204,9 @@ fn nothing_is_answered_before_the_standby_has_it_duplicates_included() -> Result
             counts["duplicate"] == 1 && counts["inserted"] == 0,
             "{counts}"
         );
-        ensure!(count("tidings.event")? == 2);
-        let mut there = standby.connect(DATABASE)?;
-        let row = there.query_one("select count(*) from tidings.event", &[])?;
-        ensure!(
-            row.try_get::<_, i64>(0)? == 2,
-            "the standby does not have it"
-        );
+        ensure!(count(&mut client, "tidings.event")? == 2);
+        let there = count(&mut standby.connect(DATABASE)?, "tidings.event")?;
+        ensure!(there == 2, "the standby does not have it");
         Ok(())
     })
 }
@@ -242,15 +224,9 @@ fn what_nobody_waits_for_is_not_kept_while_the_standby_is_away() -> Result<()> {
     let limits = ["--pending-bytes", "8MiB", "--source-share", "100"];
     on_pair(&[flags, limits].concat(), |stage, standby| {
         let mut client = stage.connect()?;
-        client.batch_execute("select tidings.add_source('sms', 'arpoone', 'token')")?;
         let at = stage.worker.http;
-        eventually("the source is known", || {
-            Ok((post(at, 1)?.status == 200).then_some(()))
-        })?;
-        lose(standby, |of| {
-            let row = client.query_one(&format!("select count(*) from {of}"), &[])?;
-            Ok(row.try_get(0)?)
-        })?;
+        first(&mut client, at)?;
+        lose(standby, &mut client)?;
 
         let large = vec![b' '; 1_000_000];
         let rounds = SENT / SENDERS / large.len() as u64;
@@ -281,14 +257,27 @@ fn refused(at: SocketAddr, body: &[u8]) -> Result<()> {
 }
 
 /// Kills the standby, at a moment when nothing but what is sent can wait for it.
-fn lose(standby: &mut Cluster, mut count: impl FnMut(&str) -> Result<i64>) -> Result<()> {
+fn lose(standby: &mut Cluster, primary: &mut Client) -> Result<()> {
     eventually("upkeep is done, whose locks nobody could wait for", || {
         let partitions = "pg_inherits where inhparent = 'tidings.event'::regclass";
-        Ok((count(partitions)? > 1).then_some(()))
+        Ok((count(primary, partitions)? > 1).then_some(()))
     })?;
     standby.kill()?;
     eventually("the standby is away", || {
-        Ok((count("pg_stat_replication")? == 0).then_some(()))
+        Ok((count(primary, "pg_stat_replication")? == 0).then_some(()))
+    })
+}
+
+fn count(client: &mut Client, of: &str) -> Result<i64> {
+    let row = client.query_one(&format!("select count(*) from {of}"), &[])?;
+    Ok(row.try_get(0)?)
+}
+
+/// Adds the source, which is known afterwards, with the first event.
+fn first(client: &mut Client, at: SocketAddr) -> Result<()> {
+    client.batch_execute("select tidings.add_source('sms', 'arpoone', 'token')")?;
+    eventually("the source is known", || {
+        Ok((post(at, 1)?.status == 200).then_some(()))
     })
 }
 

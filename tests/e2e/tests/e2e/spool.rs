@@ -10,13 +10,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
-use tidings_e2e::{eventually, play, server, wait_known};
+use tidings_e2e::{eventually, play, server, wait_known, wait_sent};
 use xtask::cluster::{Cluster, Durability};
 use xtask::emulator::{Emulator, Play};
 use xtask::http::{self, Answer};
 use xtask::paths;
 use xtask::reconcile::Reconciliation;
-use xtask::stage::{self, DATABASE, Stage};
+use xtask::stage::{DATABASE, Stage};
 use xtask::worker::{self, ANY_PORT, Worker};
 
 /// More than are sent: the play ends in the outage.
@@ -26,10 +26,7 @@ const SENT: u64 = 3_000;
 
 /// Runs a test on a database with a worker that has a spool.
 fn on_stage(flags: &[&str], test: impl FnOnce(&mut Stage) -> Result<()>) -> Result<()> {
-    let cluster = stage::cluster(&server()?, Durability::Fast)?;
-    let worker = start(&cluster, (ANY_PORT, ANY_PORT), flags)?;
-    let mut stage = Stage { worker, cluster };
-    stage.worker.wait_ready()?;
+    let mut stage = Stage::set_with_spool(&server()?, Durability::Fast, flags)?;
     test(&mut stage).inspect_err(|_| eprintln!("{}", stage.logs()))
 }
 
@@ -37,19 +34,11 @@ fn folder(cluster: &Cluster) -> PathBuf {
     cluster.folder().join("spool")
 }
 
-fn command(
-    cluster: &Cluster,
-    (http, grpc): (SocketAddr, SocketAddr),
-    flags: &[&str],
-) -> Result<Command> {
+/// Of a worker that has that spool.
+fn command(cluster: &Cluster, (http, grpc): (SocketAddr, SocketAddr)) -> Result<Command> {
     let mut command = worker::command(&cluster.url(DATABASE), http, grpc)?;
-    command.arg("--spool-dir").arg(folder(cluster)).args(flags);
+    command.arg("--spool-dir").arg(folder(cluster));
     Ok(command)
-}
-
-fn start(cluster: &Cluster, at: (SocketAddr, SocketAddr), flags: &[&str]) -> Result<Worker> {
-    let log = cluster.folder().join("worker.log");
-    Worker::spawn(&mut command(cluster, at, flags)?, &log)
 }
 
 /// `tidings-worker spool ..` on the cluster's spool.
@@ -92,17 +81,6 @@ fn is_spooling(stage: &Stage) -> Result<Answer> {
     })
 }
 
-/// Waits until so many more are sent.
-fn sends(emulator: &mut Emulator) -> Result<()> {
-    emulator.listen()?;
-    let before = emulator.emitted();
-    eventually("events are emitted", || {
-        emulator.listen()?;
-        ensure!(!emulator.is_done(), "the play has come to its end");
-        Ok((emulator.emitted() >= before + SENT).then_some(()))
-    })
-}
-
 /// Webhooks of all three providers, single and in arrays.
 fn webhooks(stage: &Stage, seed: u64) -> Play<'static> {
     Play {
@@ -120,7 +98,7 @@ fn outage(
 ) -> Result<()> {
     let mut emulator = stage.add_emulator(&webhooks(stage, seed))?;
     emulator.begin()?;
-    sends(&mut emulator)?;
+    wait_sent(&mut emulator, SENT)?;
     stage.cluster.kill()?;
     meanwhile(stage, &mut emulator)?;
     is_answered(&mut emulator)?;
@@ -155,7 +133,7 @@ fn an_outage_is_not_seen_by_those_who_send() -> Result<()> {
         outage(stage, 11, |stage, emulator| {
             let answer = is_spooling(stage)?;
             ensure!(answer.status == 200, "{answer:?}");
-            sends(emulator)?;
+            wait_sent(emulator, SENT)?;
             is_answered(emulator)?;
             before = emulator.sent().values().map(|sent| sent.retried).sum();
             let metrics = http::get(stage.worker.http, "/metrics")?.body;
@@ -177,11 +155,12 @@ fn a_worker_killed_while_it_spools_loses_nothing() -> Result<()> {
     on_stage(&[], |stage| {
         outage(stage, 12, |stage, emulator| {
             for _ in 0..2 {
-                sends(emulator)?;
+                wait_sent(emulator, SENT)?;
                 stage.worker.kill()?;
                 let at = (stage.worker.http, stage.worker.grpc);
                 // Postgres is away: it knows the sources from the spool.
-                stage.worker = start(&stage.cluster, at, &[])?;
+                let log = stage.cluster.folder().join("worker.log");
+                stage.worker = Worker::spawn(&mut command(&stage.cluster, at)?, &log)?;
             }
             Ok(())
         })
@@ -262,13 +241,7 @@ fn what_postgres_declines_by_itself_stays_and_holds_nobody_up() -> Result<()> {
 #[test]
 fn a_spool_has_one_holder_and_is_drained_by_a_command() -> Result<()> {
     on_stage(&[], |stage| {
-        stage
-            .connect()?
-            .batch_execute("select tidings.add_source('sms', 'arpoone', 'token')")?;
-        eventually("the source is known", || {
-            let answer = post(stage, "sms", "token", "0")?;
-            Ok((answer.status == 200).then_some(()))
-        })?;
+        first(stage)?;
         stage.cluster.kill()?;
         is_spooling(stage)?;
         for (token, number) in [
@@ -284,7 +257,7 @@ fn a_spool_has_one_holder_and_is_drained_by_a_command() -> Result<()> {
 
         let cluster = &stage.cluster;
         let url = cluster.url(DATABASE);
-        let second = command(cluster, (ANY_PORT, ANY_PORT), &[])?
+        let second = command(cluster, (ANY_PORT, ANY_PORT))?
             .stdin(Stdio::null())
             .output()?;
         held(&second)?;
@@ -324,6 +297,18 @@ fn held(output: &Output) -> Result<()> {
     ensure!(said.contains("another process holds the spool"), "{said}");
     ensure!(!said.contains("listening"), "{said}");
     Ok(())
+}
+
+/// Adds the source, which is known afterwards, with the first event; notes that.
+fn first(stage: &Stage) -> Result<BTreeSet<String>> {
+    stage
+        .connect()?
+        .batch_execute("select tidings.add_source('sms', 'arpoone', 'token')")?;
+    eventually("the source is known", || {
+        let answer = post(stage, "sms", "token", "first")?;
+        Ok((answer.status == 200).then_some(()))
+    })?;
+    Ok(BTreeSet::from([id("sms", "first")]))
 }
 
 /// Sends until it is refused; notes what was answered 200.

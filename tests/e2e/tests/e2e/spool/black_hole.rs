@@ -1,9 +1,8 @@
 //! The network between the worker and Postgres swallows everything: connections stay
 //! open, and no answer comes.
 
-use super::{folder, id, is_drained, post, post_to, stored_once};
+use super::{first, folder, id, is_drained, post, post_to, stored_once};
 use anyhow::{Result, anyhow, ensure};
-use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::thread;
 use tidings_e2e::{eventually, server};
@@ -41,14 +40,7 @@ fn through_a_black_hole(end: impl FnOnce(&Proxy)) -> Result<()> {
 }
 
 fn swallow(stage: &Stage, proxy: &Proxy, end: impl FnOnce(&Proxy)) -> Result<()> {
-    stage
-        .connect()?
-        .batch_execute("select tidings.add_source('sms', 'arpoone', 'token')")?;
-    eventually("the source is known", || {
-        let answer = post(stage, "sms", "token", "first")?;
-        Ok((answer.status == 200).then_some(()))
-    })?;
-    let mut answered = BTreeSet::from([id("sms", "first")]);
+    let mut answered = first(stage)?;
 
     proxy.conduct(Conduct::Hold);
     // Those that wait for their commits, then those that come when it is known.

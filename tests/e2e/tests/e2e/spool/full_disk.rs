@@ -2,9 +2,8 @@
 //! and when there is room it goes on. Its disk is a file system in memory that only the
 //! worker sees, and that ends with it.
 
-use super::{fill, folder, id, is_drained, post, stored_once};
+use super::{fill, first, folder, id, is_drained, post, stored_once};
 use anyhow::{Result, ensure};
-use std::collections::BTreeSet;
 use std::process::{Command, Stdio};
 use tidings_e2e::{eventually, server};
 use xtask::cluster::Durability;
@@ -54,18 +53,6 @@ fn a_full_disk_is_drained() -> Result<()> {
         is_drained(stage)?;
         stored_once(stage, &answered)
     })
-}
-
-/// Knows the source afterwards.
-fn first(stage: &Stage) -> Result<BTreeSet<String>> {
-    stage
-        .connect()?
-        .batch_execute("select tidings.add_source('sms', 'arpoone', 'token')")?;
-    eventually("the source is known", || {
-        let answer = post(stage, "sms", "token", "first")?;
-        Ok((answer.status == 200).then_some(()))
-    })?;
-    Ok(BTreeSet::from([id("sms", "first")]))
 }
 
 fn on_a_small_disk(test: impl FnOnce(&mut Stage) -> Result<()>) -> Result<()> {
