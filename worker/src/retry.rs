@@ -5,7 +5,7 @@
 //! | a clean end, with events | at once; without: after a pause that grows to 2 s |
 //! | the idle limit | at once |
 //! | a cut connection | at once the first time, then as below |
-//! | what may pass | after a pause that grows to 30 s, and not before the server's hint |
+//! | what may pass, and a stream that somebody has | after a pause that grows to 30 s, and not before the server's hint |
 //! | a refused token | at once the first time, then as above; from the 4th refusal: stopped |
 //! | what lasts | stopped |
 //!
@@ -43,6 +43,8 @@ pub(crate) enum Cause {
     Passing(Option<Duration>),
     /// The token or the client was refused.
     Unauthenticated,
+    /// Somebody has the stream.
+    Occupied,
     /// Something has to be changed first.
     Lasting,
 }
@@ -56,6 +58,7 @@ impl Cause {
             Self::Cut => "cut",
             Self::Passing(_) => "failed",
             Self::Unauthenticated => "unauthenticated",
+            Self::Occupied => "occupied",
             Self::Lasting => "refused",
         }
     }
@@ -133,7 +136,7 @@ impl Retry {
                 state: State::Stopped,
                 pause: STOPPED,
             },
-            Cause::Cut => waiting(self.growing()),
+            Cause::Cut | Cause::Occupied => waiting(self.growing()),
             Cause::Passing(hint) => waiting(self.growing().max(hint.unwrap_or_default())),
         }
     }

@@ -3,7 +3,8 @@
 //! | status | meaning |
 //! |---|---|
 //! | UNAUTHENTICATED | the token is refused: another one, at once |
-//! | PERMISSION_DENIED, NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION, ALREADY_EXISTS, UNIMPLEMENTED, OUT_OF_RANGE | it lasts: somebody has to change something first |
+//! | PERMISSION_DENIED, NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION, UNIMPLEMENTED, OUT_OF_RANGE | it lasts: somebody has to change something first |
+//! | ALREADY_EXISTS | somebody has the stream: it passes when that connection ends |
 //! | RESOURCE_EXHAUSTED | it passes, after `retry-after-ms` if the server says so |
 //! | every other one | it passes |
 //!
@@ -21,6 +22,10 @@ pub(crate) enum Meaning {
     Unauthenticated,
     /// It will be the same again until somebody changes something; what, is said here.
     Lasting(String),
+    /// Somebody has the stream: another client; or the provider has not yet noticed the end of
+    /// a connection of ours, such as that of a worker that was cut off. What to do about the
+    /// first is said here.
+    Occupied(String),
     /// It may pass by itself, not before the time that the server asks for.
     Passing(Option<Duration>),
     /// The connection broke.
@@ -44,7 +49,8 @@ pub(crate) fn meaning(status: &Status, source: &str, resumed: bool) -> Meaning {
         }
         Code::FailedPrecondition => "see what the provider asks of the app before it may stream",
         Code::AlreadyExists => {
-            "another client seems to follow this stream: end it, or give this source an app of its own"
+            let advice = "another client seems to follow this stream: if it goes on, end that one, or give this source an app of its own";
+            return Meaning::Occupied(advice.to_owned());
         }
         Code::Unimplemented => {
             "see whether the option endpoint has the right path, such as /ext, and whether the method has another name there (tidings.set_source_schema)"
@@ -128,13 +134,17 @@ mod tests {
     #[test]
     fn ppoppo_status_table() {
         let passing = Meaning::Passing(None);
+        let occupied = meaning(&Status::already_exists(""), "chat", false);
+        assert!(
+            matches!(&occupied, Meaning::Occupied(advice) if advice.contains("another client"))
+        );
         let table = [
             (Code::Cancelled, Some(passing.clone())),
             (Code::Unknown, Some(passing.clone())),
             (Code::InvalidArgument, None),
             (Code::DeadlineExceeded, Some(passing.clone())),
             (Code::NotFound, None),
-            (Code::AlreadyExists, None),
+            (Code::AlreadyExists, Some(occupied)),
             (Code::PermissionDenied, None),
             (Code::ResourceExhausted, Some(passing.clone())),
             (Code::FailedPrecondition, None),
@@ -174,11 +184,7 @@ mod tests {
             assert!(advice(code, true).contains(named), "{code:?}");
             assert!(!advice(code, false).contains("cursor"), "{code:?}");
         }
-        for code in [
-            Code::PermissionDenied,
-            Code::AlreadyExists,
-            Code::Unimplemented,
-        ] {
+        for code in [Code::PermissionDenied, Code::Unimplemented] {
             assert!(!advice(code, true).contains("cursor"), "{code:?}");
         }
         let large = Status::out_of_range("Error, decoded message length too large: found 9 bytes");

@@ -222,13 +222,15 @@ impl Look<'_> {
                     format!("connected, but the token from {from} is refused: {line}; {advice}");
                 (Word::Fail, text)
             }
-            Meaning::Lasting(_) if status.code() == Code::AlreadyExists && is_followed => {
+            Meaning::Occupied(_) if is_followed => {
                 let text = format!(
                     "connected and authenticated; a worker follows it, and there may be one: {line}"
                 );
                 (Word::Ok, text)
             }
-            Meaning::Lasting(advice) => (Word::Fail, format!("connected, but {line}; {advice}")),
+            Meaning::Lasting(advice) | Meaning::Occupied(advice) => {
+                (Word::Fail, format!("connected, but {line}; {advice}"))
+            }
             Meaning::Passing(hint) => {
                 let hint =
                     hint.map(|hint| format!(", not before {} s from now", hint.as_secs_f64()));

@@ -212,6 +212,7 @@ impl Following<'_> {
                 (Cause::Unauthenticated, format!("{line}; {advice}"))
             }
             Meaning::Lasting(advice) => (Cause::Lasting, format!("{line}; {advice}")),
+            Meaning::Occupied(advice) => (Cause::Occupied, format!("{line}; {advice}")),
             Meaning::Passing(hint) => (Cause::Passing(hint), line),
             Meaning::Cut => {
                 let over = connection.over().await;

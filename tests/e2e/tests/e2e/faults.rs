@@ -287,7 +287,6 @@ impl Mender {
     /// Of the table, these last until somebody does something; the rest passes.
     fn check(&self) -> Result<()> {
         let lasting = [
-            "ALREADY_EXISTS",
             "FAILED_PRECONDITION",
             "INVALID_ARGUMENT",
             "NOT_FOUND",
