@@ -82,6 +82,8 @@ fn classify(code: &SqlState) -> Next {
     match code.code() {
         // A standby answers after a failover: the next connection may find the primary.
         "25006" => Next::Reconnect,
+        // A pooled transaction was left open too long: its connection is gone.
+        "25P03" => Next::Reconnect,
         // A race or a lock: others may be done by the next attempt.
         "40001" | "40P01" | "55P03" => Next::Retry,
         // The statement timeout: half of the batch takes half as long.
@@ -126,6 +128,7 @@ mod tests {
             ("57P03", Next::Reconnect), // starting up
             ("08006", Next::Reconnect), // connection failure
             ("25006", Next::Reconnect), // read-only: a standby
+            ("25P03", Next::Reconnect), // idle in a transaction for too long
             ("0A000", Next::Reconnect), // cached plan
             ("25001", Next::Refuse),    // not READ COMMITTED
             ("28P01", Next::Refuse),    // password
