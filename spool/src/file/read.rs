@@ -34,11 +34,19 @@ pub struct ReadLimits {
 }
 
 impl SpoolFile {
-    /// The oldest entries whose keys are greater than `after`.
-    pub fn read(&self, after: Option<u64>, limits: ReadLimits) -> Result<Batch, SpoolError> {
+    /// The oldest entries whose keys are greater than `after`, and less than `end`.
+    pub fn read(
+        &self,
+        after: Option<u64>,
+        end: u64,
+        limits: ReadLimits,
+    ) -> Result<Batch, SpoolError> {
         let mut batch = Batch::default();
         let (mut requests, mut bytes) = (0, 0);
         self.scan(after, |key, value| {
+            if key >= end {
+                return false;
+            }
             requests += 1;
             bytes += value.len();
             let fits = requests <= limits.requests && bytes <= limits.bytes;

@@ -52,14 +52,14 @@ fn a_file_of_the_first_format_is_read_and_becomes_the_second() {
     let (old, new) = (entry("old"), entry("new"));
     file_of_format(folder.path(), 1, &first_form(&old));
     let file = SpoolFile::open(folder.path(), Mode::Existing).unwrap();
-    let batch = file.read(None, ALL).unwrap();
+    let batch = file.read(None, u64::MAX, ALL).unwrap();
     assert_eq!(batch.entries, [(0, old.clone())]);
     assert_eq!(format(&file), 1, "an older one may have it back untouched");
     file.apply(&put(1, new.encode())).unwrap();
     assert_eq!(format(&file), 2);
     drop(file);
     let file = SpoolFile::open(folder.path(), Mode::Existing).unwrap();
-    let batch = file.read(None, ALL).unwrap();
+    let batch = file.read(None, u64::MAX, ALL).unwrap();
     assert_eq!(batch.entries, [(0, old), (1, new)]);
     let deletes = vec![0, 1];
     let change = Change {
@@ -90,13 +90,13 @@ fn what_is_damaged_is_stepped_over_and_can_be_deleted() {
         file.apply(&put(key, value)).unwrap();
     }
     file.apply(&put(2, altered)).unwrap();
-    let batch = file.read(None, ALL).unwrap();
+    let batch = file.read(None, u64::MAX, ALL).unwrap();
     assert_eq!(batch.entries, [(1, entry("whole"))]);
     assert_eq!((batch.damaged, batch.last), (vec![0, 2], Some(2)));
     let one = ReadLimits { requests: 1, ..ALL };
-    let batch = file.read(None, one).unwrap();
+    let batch = file.read(None, u64::MAX, one).unwrap();
     assert_eq!((batch.entries.len(), batch.last), (0, Some(0)));
-    assert_eq!(file.read(Some(2), ALL).unwrap(), Batch::default());
+    assert_eq!(file.read(Some(2), u64::MAX, ALL).unwrap(), Batch::default());
     assert_eq!(file.oldest(0).unwrap(), Some((1, 1_767_225_600_000)));
     assert_eq!(file.oldest(2).unwrap(), None);
     let deletes = Change {

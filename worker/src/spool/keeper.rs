@@ -148,9 +148,9 @@ impl Keeper {
                 group.deleted.push(reply);
             }
             Ask::Names(names) => {
-                if *self.names.borrow() != shared(&names) {
-                    group.change.names = Some(names);
-                }
+                // The last one counts, also where it is what is stored already.
+                let is_new = *self.names.borrow() != shared(&names);
+                group.change.names = is_new.then_some(names);
             }
             Ask::Read(after, limits, reply) => group.reads.push((after, limits, reply)),
         }
@@ -192,7 +192,9 @@ impl Keeper {
             let _ = reply.send(deleted.clone());
         }
         for (after, limits, reply) in group.reads {
-            let read = self.file.read(after, limits);
+            // What a failed commit has left lies behind what was acknowledged. Its keys are
+            // given again: who read it would delete what is there by then.
+            let read = self.file.read(after, self.next, limits);
             match &read {
                 // Since they were counted.
                 Ok(batch) if !self.told.is_superset(&keys(&batch.damaged)) => self.count_anew(),

@@ -248,6 +248,40 @@ fn what_is_refused_for_want_of_the_reserve_takes_nothing_of_the_bound() {
     assert_eq!(told, counted);
 }
 
+/// Its key is given to what comes next, and who had read it would delete that.
+#[test]
+fn what_a_failed_commit_has_left_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = keeper(folder.path());
+    keeper.put("s", 100).unwrap();
+    let left = Change {
+        puts: vec![(keeper.next, entry("refused", 100).encode())],
+        ..Change::default()
+    };
+    keeper.file.apply(&left).unwrap();
+    let sources = |read: Read| {
+        let entries = read.unwrap().entries.into_iter();
+        let sources = entries.map(|(_, entry)| entry.source.to_string());
+        sources.collect::<Vec<_>>()
+    };
+    assert_eq!(sources(keeper.read(None)), ["s"]);
+    keeper.doubtful = true;
+    keeper.put("next", 100).unwrap();
+    assert_eq!(sources(keeper.read(None)), ["s", "next"]);
+}
+
+#[test]
+fn of_two_lists_of_names_the_last_one_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut keeper = keeper(folder.path());
+    let mut group = Group::default();
+    for names in [["sms".to_owned()].into(), BTreeSet::new()] {
+        keeper.take(Ask::Names(names), &mut group);
+    }
+    keeper.settle(group);
+    assert!(keeper.names.borrow().is_empty());
+}
+
 #[test]
 fn a_recovery_forgets_nothing_that_is_to_be_written() {
     let folder = tempfile::tempdir().unwrap();
