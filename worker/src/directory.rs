@@ -96,6 +96,10 @@ impl Directory {
         self.snapshot.borrow().lists_none()
     }
 
+    pub(crate) fn is_telling(&self) -> bool {
+        self.snapshot.borrow().is_telling()
+    }
+
     /// What the sources last read say of a name, without a look.
     pub(crate) fn peek(&self, name: &str) -> Lookup {
         let snapshot = self.snapshot.borrow();

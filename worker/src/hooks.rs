@@ -10,7 +10,7 @@
 //! | 400 | not what the provider documents |
 //! | 401 | the source's policy refuses it |
 //! | 404 | no such source, or one that the worker dials |
-//! | 408 | the body did not come in time |
+//! | 408 | the body did not come in time; 503 to Pushwoosh, which gives up after any 4xx |
 //! | 413 | larger than the limit |
 //! | 415 | compressed: the bytes as received are the evidence |
 //! | 503 | busy, the source alone is busy, unavailable, spool full, disabled or draining, with `Retry-After` |
@@ -39,7 +39,8 @@ use crate::{
     headers::Headers,
     http::Turn,
     metric,
-    request::{Outcome, Refusal, Request},
+    request::{Outcome, Refusal, Request, Verdict},
+    source::Source,
     spool::{Spool, Unspooled, spooled},
 };
 
@@ -107,12 +108,13 @@ impl Hooks {
     ) -> Result<Answer, Answer> {
         let receipt = Uuid::now_v7();
         let size = request_size(request);
-        let (source, is_listed) = match self.find(source, size).await? {
+        let lookup = self.find(source, size).await?;
+        let (source, listed) = match &lookup {
             Lookup::Known(source) if source.is_dialed() => return Err(unknown()),
             Lookup::Known(source) if !source.enabled => return Err(disabled()),
-            Lookup::Known(source) => (source.name, true),
+            Lookup::Known(source) => (source.name.clone(), Some(source)),
             Lookup::Unknown => return Err(unknown()),
-            Lookup::Unread => (self.remembered(source).ok_or_else(unavailable)?, false),
+            Lookup::Unread => (self.remembered(source).ok_or_else(unavailable)?, None),
         };
         // JSON text in Postgres cannot hold it, so no secret can either.
         if token.as_ref().is_some_and(|token| token.contains('\0')) {
@@ -125,7 +127,8 @@ impl Hooks {
         refuse_compressed(request)?;
         let payer = Payer::Source(source.clone());
         let mut share = self.budget.try_take(payer, size).map_err(busy)?;
-        let body = self.read(request, payload, &mut share).await?;
+        let needs_5xx = listed.is_none_or(Source::needs_5xx);
+        let body = self.read(request, payload, &mut share, needs_5xx).await?;
 
         let pairs = request.headers().iter();
         let mut headers = Headers::fold(pairs.map(|(k, v)| (k.as_str(), v.as_bytes())));
@@ -137,7 +140,7 @@ impl Hooks {
             body,
             headers: headers.template().with_receipt(receipt),
         };
-        self.settle(request, share, is_listed).await
+        self.settle(request, share, listed.is_some()).await
     }
 
     /// A name that nobody knows waits for a look, and those who wait share one share.
@@ -179,7 +182,8 @@ impl Hooks {
                 () = self.directory.down() => given_up("Postgres has gone"),
                 () = sleep(hold) => given_up("no commit in time"),
             };
-            if !spooled(&self.directory.database(), false, Some(&outcome)) {
+            let is_lost = self.may_be_restored(&request, &outcome);
+            if !is_lost && !spooled(&self.directory.database(), false, Some(&outcome)) {
                 return Ok(Answer::of(outcome));
             }
             // Only this tells of commits: what is declined is so by itself, and busy is a
@@ -200,6 +204,15 @@ impl Hooks {
         })
     }
 
+    /// Its source was listed, and was not there at the commit, in a database that is perhaps
+    /// being restored.
+    fn may_be_restored(&self, request: &Request, outcome: &Outcome) -> bool {
+        let verdict = outcome.as_ref().map(|receipt| receipt.verdict);
+        verdict == Ok(Verdict::UnknownSource)
+            && !self.directory.is_telling()
+            && self.remembered(&request.source).is_some()
+    }
+
     async fn commit(&self, request: Request) -> Outcome {
         let outcome = self.pipeline.submit(vec![request]).await.pop();
         outcome.unwrap_or(Err(Refusal::Stopping))
@@ -211,6 +224,7 @@ impl Hooks {
         request: &HttpRequest,
         payload: web::Payload,
         share: &mut Share,
+        needs_5xx: bool,
     ) -> Result<Bytes, Answer> {
         let announced = announced(request).unwrap_or(0);
         if announced > self.max_body as u64 {
@@ -219,7 +233,8 @@ impl Hooks {
         let turn = request.conn_data::<Turn>();
         let _reading = turn.map(Turn::read);
         let reading = timeout(self.body_timeout, self.collect(payload, share));
-        let body = reading.await.map_err(|_| slow(self.body_timeout))??;
+        let body = reading.await;
+        let body = body.map_err(|_| slow(self.body_timeout, needs_5xx))??;
         if let Some(turn) = turn {
             turn.finish();
         }
@@ -244,7 +259,7 @@ impl Hooks {
 
     fn too_large(&self) -> Answer {
         let detail = format!("a body has at most {} bytes", self.max_body);
-        Answer::error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail)
+        Answer::error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).closing()
     }
 }
 

@@ -7,6 +7,8 @@ use tidings_core::wire::{Call, Names, Schema};
 
 /// The only provider that is dialed; every other sends to the worker.
 const PPOPPO: &str = "ppoppo";
+/// After any answer but a 5xx it gives an event up.
+const PUSHWOOSH: &str = "pushwoosh";
 
 /// A row of `tidings.source`.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +28,11 @@ pub(crate) type Sources = HashMap<Arc<str>, Source>;
 impl Source {
     pub(crate) fn is_dialed(&self) -> bool {
         self.provider == PPOPPO
+    }
+
+    /// Whether its provider sends again after a 5xx alone.
+    pub(crate) fn needs_5xx(&self) -> bool {
+        self.provider == PUSHWOOSH
     }
 
     /// Whether some worker follows its stream.
@@ -50,6 +57,12 @@ impl Snapshot {
         self.sources
             .as_ref()
             .is_some_and(|sources| sources.is_empty())
+    }
+
+    /// Postgres is there and has sources: that it does not know one of them is worth
+    /// something.
+    pub(crate) fn is_telling(&self) -> bool {
+        self.database == Database::Up && self.sources.is_some() && !self.lists_none()
     }
 }
 

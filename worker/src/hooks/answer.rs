@@ -20,6 +20,8 @@ pub(crate) struct Answer {
     pub(crate) body: Body,
     /// Seconds.
     pub(crate) retry_after: Option<u64>,
+    /// What is left of the body is not read: it is the connection's last answer.
+    pub(crate) closes: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -57,6 +59,14 @@ impl Answer {
             status,
             body: Body::Error { error, detail },
             retry_after: None,
+            closes: false,
+        }
+    }
+
+    pub(super) fn closing(self) -> Self {
+        Self {
+            closes: true,
+            ..self
         }
     }
 
@@ -90,6 +100,7 @@ impl Answer {
                     detail: receipt.detail.filter(|_| receipt.rejected > 0),
                 },
                 retry_after: None,
+                closes: false,
             },
             Verdict::Unauthorized => Self::error(StatusCode::UNAUTHORIZED, "unauthorized", None),
             Verdict::Malformed => Self::error(StatusCode::BAD_REQUEST, "malformed", receipt.detail),
@@ -106,6 +117,7 @@ impl Answer {
             status: StatusCode::OK,
             body: Body::Spooled { spooled: true },
             retry_after: None,
+            closes: false,
         }
     }
 
@@ -114,9 +126,7 @@ impl Answer {
         if let Some(seconds) = self.retry_after {
             response.insert_header((header::RETRY_AFTER, seconds));
         }
-        // What is left of the body is not read.
-        let unread = [StatusCode::PAYLOAD_TOO_LARGE, StatusCode::REQUEST_TIMEOUT];
-        if unread.contains(&self.status) {
+        if self.closes {
             response.force_close();
         }
         response.json(self.body)
@@ -148,9 +158,16 @@ pub(super) fn busy(spent: Spent) -> Answer {
     }
 }
 
-pub(super) fn slow(patience: Duration) -> Answer {
+/// The body is late: for its sender's sake, the network's, or because this process stood
+/// still. There may be nothing wrong with it, so a provider that gives up after any 4xx is
+/// not told 408.
+pub(super) fn slow(patience: Duration, needs_5xx: bool) -> Answer {
     let detail = format!("the body did not come within {patience:?}");
-    Answer::error(StatusCode::REQUEST_TIMEOUT, "timeout", detail)
+    let answer = match needs_5xx {
+        true => Answer::retry("timeout", detail, SOON),
+        false => Answer::error(StatusCode::REQUEST_TIMEOUT, "timeout", detail),
+    };
+    answer.closing()
 }
 
 #[cfg(test)]

@@ -1,15 +1,20 @@
 use std::{sync::Arc, sync::Mutex, time::Duration};
 
+use actix::Actor;
 use actix_web::{
     http::{Method, StatusCode, header},
     test::{TestRequest, call_service, init_service, read_body},
 };
 use tempfile::TempDir;
+use tokio::sync::watch;
 
 use super::*;
 use crate::{
     budget::{Budget, Limits, Payer},
-    directory::fake::{directory, snapshot, source},
+    directory::{
+        Directory,
+        fake::{self as sources, directory, snapshot, source},
+    },
     request::{Outcome, Refusal, Request, Verdict, fake},
     source::Snapshot,
     spool, testing,
@@ -276,6 +281,30 @@ async fn where_no_source_is_listed_those_that_the_spool_remembers_are_kept() {
     assert_eq!((status, body), (StatusCode::OK, json!({"spooled": true})));
     assert!(fixture.seen.lock().unwrap().is_empty(), "it was not tried");
     assert_eq!(fixture.call(post("/hooks/absent")).await.0, 404);
+}
+
+/// Its source was listed until the database was made anew.
+#[actix_web::test]
+async fn what_was_on_its_way_into_a_database_without_sources_is_kept() {
+    let (mut fixture, _folder) = spooling(known(), accept, 1 << 20);
+    let spool = fixture.hooks.spool.clone().unwrap();
+    spool::tests::learn(&spool, &known()).await;
+    let (database, receiver) = watch::channel(known());
+    let registry = sources::Registry {
+        looks: Arc::default(),
+        later: snapshot(&[]),
+        snapshot: database.clone(),
+    };
+    fixture.hooks.directory = Directory::new(receiver, registry.start().recipient());
+    let restored = move |_: &[Request]| {
+        database.send_replace(snapshot(&[]));
+        vec![Ok(fake::receipt(Verdict::UnknownSource))]
+    };
+    let (pipeline, seen) = testing::pipeline_of_batches(restored, Duration::from_secs(5));
+    fixture.hooks.pipeline = pipeline;
+    let (status, body, _) = fixture.call(post("/hooks/sms/token")).await;
+    assert_eq!((status, body), (StatusCode::OK, json!({"spooled": true})));
+    assert_eq!(seen.lock().unwrap().len(), 1);
 }
 
 /// Else whoever guesses names could have it refused.

@@ -105,7 +105,8 @@ pub(crate) struct LimitArgs {
     #[arg(value_parser = duration)]
     pub(crate) head_timeout: Duration,
 
-    /// Time for a body, then 408; for a message of a push, then DEADLINE_EXCEEDED
+    /// Time for a body, then 408 (503 to Pushwoosh, which gives up after a 4xx); for a message
+    /// of a push, then DEADLINE_EXCEEDED
     #[arg(
         long,
         env = "TIDINGS_BODY_TIMEOUT",

@@ -16,7 +16,7 @@ use crate::{
     batcher::Pipeline,
     metric,
     request::{Outcome, Refusal, Request, Verdict},
-    source::{Database, Snapshot},
+    source::Snapshot,
 };
 
 /// While nothing passes.
@@ -59,13 +59,15 @@ impl Done {
     }
 }
 
-fn fate(outcome: &Outcome) -> Fate {
+/// `is_told`: whether a source that is unknown now is dropped, and not yet restored.
+fn fate(outcome: &Outcome, is_told: bool) -> Fate {
     match outcome {
         Ok(receipt) => match receipt.verdict {
             Verdict::Accepted => Fate::Done(Done::Accepted),
             Verdict::Unauthorized => Fate::Done(Done::Unauthorized),
             Verdict::Malformed => Fate::Done(Done::Malformed),
-            Verdict::UnknownSource => Fate::Done(Done::UnknownSource),
+            Verdict::UnknownSource if is_told => Fate::Done(Done::UnknownSource),
+            Verdict::UnknownSource => Fate::Untried,
             Verdict::Disabled | Verdict::Fenced => Fate::Stays,
         },
         Err(Refusal::Declined(_)) => Fate::Stays,
@@ -90,6 +92,7 @@ async fn batch(
     pipeline: &Pipeline,
     after: Option<u64>,
     limits: ReadLimits,
+    is_told: impl Fn() -> bool,
 ) -> Result<Went, SpoolError> {
     let Batch { entries, last, .. } = spool.read(after, limits).await?;
     let Some(last) = last else {
@@ -101,11 +104,13 @@ async fn batch(
     }
     let requests = entries.iter().map(|(_, entry)| request(entry));
     let outcomes = pipeline.submit(requests.collect()).await;
+    // Now, for it may be another database than the one that it was sent to.
+    let is_told = is_told();
     let mut done = Vec::new();
     let mut counts = BTreeMap::<Done, u64>::new();
     let (mut tried, mut stays) = (None, 0);
     for ((key, entry), outcome) in entries.iter().zip(&outcomes) {
-        match fate(outcome) {
+        match fate(outcome, is_told) {
             Fate::Done(word) => {
                 done.push(*key);
                 *counts.entry(word).or_default() += 1;
@@ -146,13 +151,6 @@ fn tell(word: Done, entry: &Entry) {
         let (source, received, bytes) = (&entry.source, entry.received, entry.body.len());
         warn!(%source, received, bytes, "a spooled request is given up: its source is no longer there");
     }
-}
-
-/// Postgres is there and has sources: else every request would be given up for want of its
-/// own.
-fn is_ready(snapshot: &Snapshot) -> bool {
-    let is_read = snapshot.sources.is_some();
-    snapshot.database == Database::Up && is_read && !snapshot.lists_none()
 }
 
 /// How many requests go together. After a batch that was blocked they go alone: one that
@@ -236,13 +234,15 @@ pub(super) async fn rounds(
                 (some_stay, spent) = (false, Duration::ZERO);
             }
         }
-        if snapshot.wait_for(is_ready).await.is_err() {
+        // Else every request would be given up for want of its source.
+        if snapshot.wait_for(Snapshot::is_telling).await.is_err() {
             return;
         }
         // What comes after the read lies behind this key, also where the read saw nothing.
         let next = depth.borrow().next;
         let began = Instant::now();
-        let went = match batch(&spool, &pipeline, after, size.limits()).await {
+        let is_told = || snapshot.borrow().is_telling();
+        let went = match batch(&spool, &pipeline, after, size.limits(), is_told).await {
             Ok(went) => went,
             Err(reason) => {
                 error!(%reason, "the spool cannot be drained; trying again");
@@ -303,7 +303,7 @@ pub(super) async fn once(
     let mut size = Size::new(limits);
     let (mut after, mut passed) = (None, false);
     loop {
-        match batch(spool, pipeline, after, size.limits()).await? {
+        match batch(spool, pipeline, after, size.limits(), || true).await? {
             Went::On(last, done, stays) => {
                 size.passed();
                 (after, drained.blocked) = (Some(last), false);

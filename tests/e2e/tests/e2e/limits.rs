@@ -13,12 +13,13 @@ use xtask::metrics;
 use xtask::stage::{self, DATABASE};
 use xtask::worker::{self, ANY_PORT, Worker};
 
-/// Runs a test on a worker with these flags, and three sources that let everybody in.
+/// Runs a test on a worker with these flags, and sources that let everybody in.
 fn on_worker(flags: &[&str], test: impl FnOnce(&Worker) -> Result<()>) -> Result<()> {
     let cluster = stage::cluster(&server()?, Durability::Fast)?;
     cluster.connect(DATABASE)?.batch_execute(
         r#"select tidings.add_source(name, 'arpoone', null, '{"allow_unauthenticated": true}')
-           from unnest('{one,two,three}'::text[]) name"#,
+           from unnest('{one,two,three}'::text[]) name;
+           select tidings.add_source('push', 'pushwoosh', null, '{"allow_unauthenticated": true}')"#,
     )?;
     let mut command = worker::command(&cluster.url(DATABASE), ANY_PORT, ANY_PORT)?;
     let log = cluster.folder().join("worker.log");
@@ -92,6 +93,8 @@ fn nobody_may_take_for_ever() -> Result<()> {
     on_worker(&times, |worker| {
         let slow_body = head("one", "content-length: 10") + "12345";
         let slow_chunk = head("one", "transfer-encoding: chunked") + "5\r\n123";
+        // After a 4xx Pushwoosh gives up.
+        let slow_push = head("push", "content-length: 10") + "12345";
         let unread = head("nobody", "content-length: 10") + "12345";
         let half_behind = [WHOLE, HALF].concat();
         let huge = format!("{HALF}{}", "x".repeat(200_000));
@@ -103,6 +106,7 @@ fn nobody_may_take_for_ever() -> Result<()> {
             (&half_behind, "200"),
             (&slow_body, "408"),
             (&slow_chunk, "408"),
+            (&slow_push, "503"),
         ];
         let said = |(sent, expected)| {
             let mut wire = Wire::to(worker.http)?;

@@ -196,6 +196,39 @@ async fn it_waits_for_postgres_and_goes_on_with_what_comes() {
     running.abort();
 }
 
+/// While a batch was on its way the database was made anew.
+#[actix::test]
+async fn what_a_database_without_sources_does_not_know_stays() {
+    tokio::time::pause();
+    let folder = tempfile::tempdir().unwrap();
+    let spool = spool(folder.path(), &["a"]).await;
+    let (sender, receiver) = watch::channel(snapshot(&[source("s", "arpoone")]));
+    let database = sender.clone();
+    let (tried, mut heard) = mpsc::unbounded_channel();
+    let answer = move |requests: &[Request]| {
+        let verdict = match tried.is_closed() {
+            false => Verdict::UnknownSource,
+            true => Verdict::Accepted,
+        };
+        database.send_replace(snapshot(&[]));
+        let _ = tried.send(());
+        requests
+            .iter()
+            .map(|_| Ok(fake::receipt(verdict)))
+            .collect()
+    };
+    let (pipeline, seen) = testing::pipeline_of_batches(answer, PATIENCE);
+    let running = tokio::spawn(drain::run(spool.clone(), pipeline, receiver, LIMITS));
+    heard.recv().await.unwrap();
+    drop(heard);
+    // Restored.
+    sender.send_replace(snapshot(&[source("s", "arpoone")]));
+    let mut depth = spool.depth.clone();
+    depth.wait_for(|depth| depth.requests == 0).await.unwrap();
+    assert_eq!(given(&seen), ["a", "a"]);
+    running.abort();
+}
+
 /// They say nothing of the others.
 #[actix::test]
 async fn a_batch_that_is_declined_is_not_tried_again_at_once() {
