@@ -18,6 +18,8 @@ pub enum SpoolError {
     Damaged { path: String, reason: String },
     #[error("the spool {path} cannot be used: {reason}")]
     Unusable { path: String, reason: String },
+    #[error("the thread that serves the spool has ended")]
+    Ended,
 }
 
 impl SpoolError {

@@ -240,10 +240,7 @@ impl Spool {
 }
 
 fn ended() -> SpoolError {
-    SpoolError::Unusable {
-        path: String::new(),
-        reason: "its keeper has ended".to_owned(),
-    }
+    SpoolError::Ended
 }
 
 fn now() -> u64 {

@@ -112,11 +112,11 @@ impl Drop for Leash {
 
 /// Sends a signal to a child that has not been waited for.
 pub fn signal(pid: u32, signal: Signal) -> Result<()> {
-    let pid = i32::try_from(pid)
+    let process = i32::try_from(pid)
         .ok()
         .and_then(Pid::from_raw)
         .context("not a process id")?;
-    kill_process(pid, signal).with_context(|| format!("cannot signal process {pid:?}"))
+    kill_process(process, signal).with_context(|| format!("cannot signal process {pid}"))
 }
 
 /// Waits for a child's end, or None at the deadline.

@@ -265,14 +265,19 @@ fn count_stored(
 }
 
 impl Outage {
+    /// How many answers had which status.
+    fn answers(&self) -> String {
+        let counted = self.answers.iter();
+        let counted = counted.map(|(status, count)| format!("{} of {status}", number(*count)));
+        counted.collect::<Vec<_>>().join(", ")
+    }
+
     /// An error unless every webhook was answered 200 and every event is there once.
     pub fn check(&self) -> Result<()> {
         if self.answers.keys().any(|status| *status != 200) {
             let reason = self.reason.as_deref().unwrap_or_default();
-            bail!(
-                "not all were answered 200: {:?}, first: {reason}",
-                self.answers
-            );
+            let answers = self.answers();
+            bail!("not all were answered 200: {answers}; the first other answer: {reason}");
         }
         ensure!(self.spooled_requests > 0, "nothing was spooled");
         ensure!(
@@ -293,18 +298,13 @@ impl fmt::Display for Outage {
         let ms = |time: Duration| format!("{:.1} ms", time.as_secs_f64() * 1e3);
         let drain = self.drain.as_secs_f64();
         let a_second = |count: u64| number((count as f64 / drain.max(0.001)) as u64);
-        let answers: Vec<String> = self
-            .answers
-            .iter()
-            .map(|(status, count)| format!("{} of {status}", number(*count)))
-            .collect();
         writeln!(
             f,
             "sent      {} requests, {} events",
             number(self.requests),
             number(self.events)
         )?;
-        writeln!(f, "answers   {}", answers.join(", "))?;
+        writeln!(f, "answers   {}", self.answers())?;
         writeln!(
             f,
             "in        p50 {}, p99 {}, max {}",

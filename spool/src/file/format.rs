@@ -62,10 +62,18 @@ pub(super) fn load(path: &Path, thorough: bool) -> Result<Database, SpoolError> 
         if [Some(FIRST_FORMAT), Some(FORMAT.1)].contains(&format) {
             return Ok(database);
         }
-        let known = FORMAT.1;
-        let reason = format!("its format is {format:?}, and this worker knows {known}");
-        Err(SpoolError::unusable(path, reason))
+        Err(SpoolError::unusable(path, unknown(format)))
     })
+}
+
+fn unknown(format: Option<u64>) -> String {
+    let known = FORMAT.1;
+    match format {
+        Some(format) => {
+            format!("its format is {format}, and this worker knows those up to {known}")
+        }
+        None => "it does not say which format it has".to_owned(),
+    }
 }
 
 /// The database and what it says of its format.

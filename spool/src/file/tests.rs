@@ -76,7 +76,10 @@ fn a_file_of_a_later_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     file_of_format(folder.path(), 3, b"");
     let error = SpoolFile::open(folder.path(), Mode::Create).unwrap_err();
-    assert!(error.to_string().contains("format is Some(3)"), "{error}");
+    assert!(
+        error.to_string().contains("its format is 3, and"),
+        "{error}"
+    );
 }
 
 #[test]
