@@ -22,6 +22,8 @@ pub(crate) struct DatabaseArgs {
     pub(crate) database_ca: Option<PathBuf>,
 
     /// End a statement that takes longer
+    ///
+    /// A connection that has not answered 5 s later is given up, and another one opened.
     #[arg(
         long,
         env = "TIDINGS_STATEMENT_TIMEOUT",
@@ -31,7 +33,7 @@ pub(crate) struct DatabaseArgs {
     #[arg(value_parser = duration)]
     pub(crate) statement_timeout: Duration,
 
-    /// Try a statement again that has waited so long for a lock
+    /// End a statement that has waited this long for a lock, and try it again
     #[arg(
         long,
         env = "TIDINGS_LOCK_TIMEOUT",

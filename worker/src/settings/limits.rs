@@ -70,7 +70,7 @@ pub(crate) struct LimitArgs {
     )]
     pub(crate) pending_bytes: Bytes,
 
-    /// Bytes of the requests in the spool, and half of them of one source; beyond it 503
+    /// Bytes of requests that the spool may hold, half of them of one source; beyond it 503
     #[arg(
         long,
         env = "TIDINGS_SPOOL_BYTES",
@@ -81,8 +81,8 @@ pub(crate) struct LimitArgs {
 
     /// What one source may have of what is pending, in percent; beyond it 503, pushes wait
     ///
-    /// All who ask for unknown names have one such share together, and so has what
-    /// arrives by gRPC until it is settled.
+    /// Requests for unknown sources have one such share together, and so has all that has
+    /// come by gRPC and is not settled, with a quarter of --pending-bytes at most.
     #[arg(
         long,
         env = "TIDINGS_SOURCE_SHARE",
@@ -94,8 +94,8 @@ pub(crate) struct LimitArgs {
 
     /// Time for a request's head, then 408 or the end of the connection
     ///
-    /// 408 is said of a connection's first head. Also the time for the first word on a gRPC
-    /// connection.
+    /// Only the first request of a connection is answered 408. On a gRPC connection it is the
+    /// time for the first bytes.
     #[arg(
         long,
         env = "TIDINGS_HEAD_TIMEOUT",
@@ -116,8 +116,8 @@ pub(crate) struct LimitArgs {
     #[arg(value_parser = duration)]
     pub(crate) body_timeout: Duration,
 
-    /// Close an HTTP connection that has been idle so long after a request, a gRPC one that
-    /// has had no call for so long
+    /// Close an HTTP connection that is idle this long after a request, and a gRPC connection
+    /// that has no call for this long
     #[arg(
         long,
         env = "TIDINGS_KEEP_ALIVE",
@@ -129,8 +129,8 @@ pub(crate) struct LimitArgs {
 
     /// Open HTTP connections; the next ones are closed after one answer
     ///
-    /// So many more as are named in the manual; beyond these they wait to be accepted,
-    /// which --head-timeout and --body-timeout bound.
+    /// That is so for 256 more. Beyond those, connections wait to be accepted until one of
+    /// the 256 is closed, which --head-timeout and --body-timeout see to.
     #[arg(
         long,
         env = "TIDINGS_HTTP_CONNECTIONS",

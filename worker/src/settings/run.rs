@@ -66,9 +66,9 @@ pub(crate) struct RunArgs {
     #[arg(value_parser = duration)]
     source_poll: Option<Duration>,
 
-    /// Another worker takes over a dialed stream when this one has been silent for so long
+    /// Another worker takes over a dialed stream when this one has been silent for this long
     ///
-    /// Each worker on the database may have its own; renewed three times in it.
+    /// The lease is renewed three times within it. Each worker on a database may have another.
     #[arg(
         long,
         env = "TIDINGS_LEASE_TIME",
