@@ -76,7 +76,7 @@ fn begin() {
 fn describe() {
     describe_counter!(
         REQUESTS,
-        "Requests that reached a commit or were refused by it, by source and outcome"
+        "Requests that were brought to Postgres, by source and outcome (accepted, unauthorized, malformed, unknown_source, disabled, fenced, unavailable, declined)"
     );
     describe_counter!(
         EVENTS,
@@ -84,9 +84,12 @@ fn describe() {
     );
     describe_counter!(
         REFUSED_EARLY,
-        "Requests refused before they were queued, by reason"
+        "Webhooks that the worker refused by itself, by the reason that they were answered, such as unknown_source, too_large, busy or spool_full"
     );
-    describe_counter!(UPKEEP, "Calls of tidings.maintain, by result");
+    describe_counter!(
+        UPKEEP,
+        "Calls of tidings.maintain, by result (done, failed)"
+    );
     describe_counter!(
         CERTIFICATE_RELOADS,
         "Changes of the TLS certificate's files, by result (ok, refused)"
@@ -101,7 +104,10 @@ fn describe() {
         DATABASE_ERRORS,
         "Failed ingest attempts, by what happens next (retry, reconnect, isolate, refuse)"
     );
-    describe_gauge!(DATABASE_UP, "1 while Postgres is reachable and fits");
+    describe_gauge!(
+        DATABASE_UP,
+        "1 while Postgres is reachable and its sources can be read"
+    );
     describe_gauge!(
         PENDING_REQUESTS,
         "Requests being received or waiting for their commit"
@@ -111,15 +117,15 @@ fn describe() {
     describe_gauge!(GRPC_CONNECTIONS, "Open gRPC connections");
     describe_counter!(
         GRPC_REFUSED,
-        "gRPC connections that were closed at once: as many were open as may be"
+        "gRPC connections that were closed at once, as --grpc-connections were open"
     );
     describe_gauge!(
         PROCESS_MEMORY,
         Unit::Bytes,
-        "Memory that the process has in RAM"
+        "Resident memory of the process"
     );
     describe_gauge!(PROCESS_FDS, "Open file descriptors");
-    describe_gauge!(PROCESS_MAX_FDS, "File descriptors that may be open");
+    describe_gauge!(PROCESS_MAX_FDS, "File descriptors that may be open at most");
     describe_gauge!(PUSH_STREAMS, "Open gRPC push streams");
     describe_gauge!(
         STREAM_CONNECTED,
@@ -140,12 +146,12 @@ fn describe() {
     describe_gauge!(
         STREAM_NEXT_TRY,
         Unit::Seconds,
-        "When a stream is dialed again, since 1970, by source; 0 while nothing is planned"
+        "When a stream is dialed again, in seconds since 1970, by source; 0 while nothing is planned"
     );
     describe_gauge!(
         STREAM_LAST_EVENT,
         Unit::Seconds,
-        "When an event of a stream was last committed, since 1970, by source"
+        "When an event of a stream was last committed, in seconds since 1970, by source"
     );
     describe_counter!(
         STREAM_ENDS,
@@ -157,12 +163,12 @@ fn describe() {
     );
     describe_gauge!(
         SPOOL_REQUESTS,
-        "Requests in the spool: answered 200, not yet in Postgres; damaged ones apart"
+        "Requests in the spool: answered 200, not yet in Postgres; without damaged ones"
     );
     describe_gauge!(
         SPOOL_BYTES,
         Unit::Bytes,
-        "Bytes of the requests in the spool; damaged ones apart"
+        "Bytes of the requests in the spool; without damaged ones"
     );
     describe_gauge!(
         SPOOL_OLDEST,
