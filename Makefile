@@ -53,7 +53,7 @@ help: ## this list
 	@echo 'CYCLES       faults, one after another ($(CYCLES))'
 	@echo 'SEED         the same seed draws the same faults ($(SEED))'
 	@echo 'For fuzz and sqlsmith:'
-	@echo 'SECONDS      for each target, or of sqlsmith ($(or $(SECONDS),600))'
+	@echo 'SECONDS      how long each target, or sqlsmith, runs ($(or $(SECONDS),600))'
 	@echo 'TARGET       one of fuzz/fuzz_targets (default: all)'
 	@echo 'CORPUS       1 = write what matters of the corpus to core/testdata/corpus'
 

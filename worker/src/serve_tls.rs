@@ -150,8 +150,7 @@ impl ServerTls {
             }
             Look::Bad(error) => {
                 counter!(metric::CERTIFICATE_RELOADS, "result" => "refused").increment(1);
-                warn!(%error, "the TLS certificate's files were changed to what cannot be used: \
-                               the certificate before it stays");
+                warn!(%error, "the changed TLS certificate cannot be used: the previous one stays in use");
             }
         }
     }

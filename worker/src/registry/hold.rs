@@ -53,7 +53,7 @@ impl Handler<Hold> for Registry {
                     // Webhooks and pushes have nothing to do with it.
                     warn!(
                         reason,
-                        "the leases of streams cannot be had: others take them when they expire"
+                        "the leases of streams cannot be taken or renewed: other workers take them when they expire"
                     );
                     actor.hold_after(actor.leases.renewal(), ctx);
                 }

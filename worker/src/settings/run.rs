@@ -124,7 +124,7 @@ impl RunArgs {
 fn lease_time(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
     if time < Duration::from_secs(1) || time > Duration::from_secs(24 * 3600) {
-        return Err("between 1s and 24h".to_owned());
+        return Err("must be between 1s and 24h".to_owned());
     }
     Ok(time)
 }

@@ -141,11 +141,12 @@ async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
 fn left_behind(stays: usize, damaged: u64) -> Option<String> {
     let stays = (stays > 0).then(|| {
         format!(
-            "{stays} requests stay: their sources are disabled, or Postgres declines them or \
+            "{stays} requests stay in the spool: their sources are disabled, or Postgres declines them or \
              does not commit them in time"
         )
     });
-    let damaged = (damaged > 0).then(|| format!("{damaged} requests are damaged, and stay"));
+    let damaged =
+        (damaged > 0).then(|| format!("{damaged} requests are damaged, and stay in the spool"));
     let reasons: Vec<String> = stays.into_iter().chain(damaged).collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
@@ -200,7 +201,11 @@ mod tests {
         assert_eq!(value["damaged_oldest_at"], "2026-01-01T00:00:00Z");
         assert_eq!(left_behind(0, 0), None);
         let said = left_behind(0, 3).unwrap();
-        assert_eq!(said, "3 requests are damaged, and stay");
-        assert!(left_behind(2, 3).unwrap().starts_with("2 requests stay: "));
+        assert_eq!(said, "3 requests are damaged, and stay in the spool");
+        assert!(
+            left_behind(2, 3)
+                .unwrap()
+                .starts_with("2 requests stay in the spool: ")
+        );
     }
 }

@@ -298,7 +298,7 @@ impl Keeper {
 
     fn shrink(&mut self) {
         if let Err(reason) = self.file.shrink() {
-            warn!(%reason, "the spool's file keeps its size");
+            warn!(%reason, "the spool's file cannot be made smaller");
             self.doubtful = true;
         }
     }
