@@ -21,7 +21,8 @@ pub(super) async fn findings(
     let row = session.query_one(query, &[]).await?;
     let (server, role): (&str, &str) = (row.try_get(0)?, row.try_get(1)?);
     if row.try_get(2)? {
-        let advice = "this server is a standby: point DATABASE_URL at the primary";
+        let advice = "this server is a standby: point DATABASE_URL at the primary, or name all \
+                      servers in it, with target_session_attrs=read-write";
         let found = Finding::fail("Postgres", format!("{place}: {advice}"));
         printer.print(&found.code(Code::Unavailable));
         return Ok(());

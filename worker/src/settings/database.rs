@@ -80,9 +80,11 @@ impl DatabaseArgs {
             // The cause may quote the URL, and with it the password.
             let cause = std::error::Error::source(&error).map(ToString::to_string);
             let cause = cause.filter(|cause| !cause.contains(['@', ':']));
-            let cause = cause
-                .unwrap_or_else(|| "write it as postgres://user:password@host/database".to_owned());
-            format!("DATABASE_URL cannot be used: {cause}")
+            let cause = cause.map_or(String::new(), |cause| format!(" ({cause})"));
+            format!(
+                "DATABASE_URL cannot be used{cause}: write it as \
+                 postgres://user:password@host/database"
+            )
         })?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
             return Err(
