@@ -64,7 +64,14 @@ fn many(requests: u64, bytes: u64, oldest: Option<String>) -> String {
     let oldest = oldest.map_or(String::new(), |oldest| {
         format!(", the oldest from {oldest}")
     });
-    format!("{requests} requests, {bytes} bytes{oldest}")
+    format!("{}, {bytes} bytes{oldest}", counted(requests))
+}
+
+fn counted(requests: u64) -> String {
+    match requests {
+        1 => "1 request".to_owned(),
+        _ => format!("{requests} requests"),
+    }
 }
 
 fn shown(depth: Depth, as_json: bool) -> String {
@@ -141,12 +148,13 @@ async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
 fn left_behind(stays: usize, damaged: u64) -> Option<String> {
     let stays = (stays > 0).then(|| {
         format!(
-            "{stays} requests stay in the spool: their sources are disabled, or Postgres declines them or \
-             does not commit them in time"
+            "{} left in the spool: of disabled sources, declined by Postgres, or not \
+             committed in time",
+            counted(stays as u64)
         )
     });
     let damaged =
-        (damaged > 0).then(|| format!("{damaged} requests are damaged, and stay in the spool"));
+        (damaged > 0).then(|| format!("{} damaged, and kept in the spool", counted(damaged)));
     let reasons: Vec<String> = stays.into_iter().chain(damaged).collect();
     (!reasons.is_empty()).then(|| reasons.join("; "))
 }
@@ -159,6 +167,7 @@ mod tests {
     #[test]
     fn it_is_shown_to_people_and_to_programs() {
         assert_eq!(shown(Depth::default(), false), "empty");
+        assert_eq!(many(1, 9, None), "1 request, 9 bytes");
         let depth = Depth {
             requests: 2,
             bytes: 300,
@@ -201,11 +210,11 @@ mod tests {
         assert_eq!(value["damaged_oldest_at"], "2026-01-01T00:00:00Z");
         assert_eq!(left_behind(0, 0), None);
         let said = left_behind(0, 3).unwrap();
-        assert_eq!(said, "3 requests are damaged, and stay in the spool");
+        assert_eq!(said, "3 requests damaged, and kept in the spool");
         assert!(
             left_behind(2, 3)
                 .unwrap()
-                .starts_with("2 requests stay in the spool: ")
+                .starts_with("2 requests left in the spool: ")
         );
     }
 }
