@@ -42,11 +42,10 @@ pub(crate) struct Lane {
 /// What the server's own statement timeout leaves out: the way there and back, and a
 /// commit, which waits for synchronous standbys however long they are away.
 const ANSWER: Duration = Duration::from_secs(5);
-/// So often in a row an answer is given up, each after twice the time. What is given up may
-/// have left a connection behind at the server, with a commit that waits for a standby: one
-/// more each time would be all that the server has. So the next answer is waited for as long
-/// as its connection lives; if the server has vanished, TCP ends that within a minute or so.
-const GIVEN_UP: u32 = 3;
+/// So many times as long the next answer is waited for. What is given up may have left a
+/// connection behind at the server, with a commit that waits for a standby: one more each
+/// time, and with a limit to this that would in the end be all that the server has.
+const LONGER: u32 = 4;
 
 impl Lane {
     pub(crate) fn new(connector: Arc<Connector>, fatal: Fatal) -> Self {
@@ -79,12 +78,12 @@ impl Ingest for Lane {
         };
         // The server bounds the statement; this bounds a server that has vanished.
         let limit = limit(self.connector.statement_timeout(), self.unanswered);
-        let result = match within(limit, ingest_batch(&session, requests)).await {
-            Some(result) => {
+        let result = match tokio::time::timeout(limit, ingest_batch(&session, requests)).await {
+            Ok(result) => {
                 self.unanswered = 0;
                 result
             }
-            None => {
+            Err(_) => {
                 self.unanswered = self.unanswered.saturating_add(1);
                 Err(Failure::new(Next::Reconnect, "Postgres does not answer"))
             }
@@ -105,17 +104,10 @@ impl Ingest for Lane {
     }
 }
 
-/// How long to wait for an answer, after so many that did not come, if not for ever.
-fn limit(statement_timeout: Duration, unanswered: u32) -> Option<Duration> {
+/// How long to wait for an answer, after so many that did not come.
+fn limit(statement_timeout: Duration, unanswered: u32) -> Duration {
     let limit = statement_timeout + ANSWER;
-    (unanswered < GIVEN_UP).then(|| limit.saturating_mul(2_u32.saturating_pow(unanswered)))
-}
-
-async fn within<T>(limit: Option<Duration>, work: impl Future<Output = T>) -> Option<T> {
-    match limit {
-        Some(limit) => tokio::time::timeout(limit, work).await.ok(),
-        None => Some(work.await),
-    }
+    limit.saturating_mul(LONGER.saturating_pow(unanswered))
 }
 
 async fn ingest_batch(session: &Session, requests: &[Request]) -> Result<Vec<Receipt>, Failure> {
@@ -170,13 +162,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_commit_that_waits_is_given_up_a_few_times() {
+    fn in_a_week_a_commit_that_waits_is_given_up_eight_times() {
         let timeout = Duration::from_secs(15);
-        let waits = (0..4).map(|n| limit(timeout, n).map(|limit| limit.as_secs()));
-        assert_eq!(
-            waits.collect::<Vec<_>>(),
-            [Some(20), Some(40), Some(80), None]
-        );
-        assert_eq!(limit(timeout, u32::MAX), None);
+        let waits: Vec<u64> = (0..9).map(|n| limit(timeout, n).as_secs()).collect();
+        assert_eq!(waits[..4], [20, 80, 320, 1280]);
+        let week = 7 * 24 * 3600;
+        assert!(waits[..8].iter().sum::<u64>() < week);
+        assert!(waits.iter().sum::<u64>() > week);
+        assert!(limit(timeout, u32::MAX) > limit(timeout, 8));
     }
 }
