@@ -5,10 +5,12 @@ use super::counts::{Counts, FAILED};
 use super::drill::{Drilled, Stall};
 use super::fault::Kind;
 use super::rig::Rig;
+use crate::emulator::Sent;
 use crate::ledger::{self, Demand};
 use crate::reconcile::Reconciliation;
 use crate::table::number;
 use anyhow::{Result, bail};
+use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -55,7 +57,7 @@ pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
         ("faults", faults.join(", ")),
         ("emitted", number(emitted)),
         ("acknowledged", number(acknowledged)),
-        ("given up", number(given_up)),
+        ("given up", whose(given_up, &sent)),
         ("refused", number(refused)),
         ("spooled", spooled(&rig.spooled)),
         ("stored", number(total.stored)),
@@ -135,6 +137,19 @@ fn spooled(spooled: &Counts) -> String {
         number(spooled.get(STORED)),
         number(spooled.get(FAILED))
     )
+}
+
+/// `126: 126 of pushwoosh`.
+fn whose(given_up: u64, sent: &BTreeMap<String, Sent>) -> String {
+    let by_source = sent.iter().filter_map(|(source, sent)| {
+        let given_up = sent.emitted.saturating_sub(sent.acknowledged);
+        (given_up > 0).then(|| format!("{} of {source}", number(given_up)))
+    });
+    let by_source: Vec<_> = by_source.collect();
+    match by_source.is_empty() {
+        true => number(given_up),
+        false => format!("{}: {}", number(given_up), by_source.join(", ")),
+    }
 }
 
 fn told(stall: &Stall) -> String {
