@@ -39,9 +39,9 @@ use crate::{
     headers::Headers,
     http::Turn,
     metric,
-    request::{Outcome, Refusal, Request, Verdict},
+    request::{Outcome, Refusal, Request},
     source::Source,
-    spool::{Spool, Unspooled, spooled},
+    spool::{Spool, Unspooled, spooled_after, spooled_at_once},
 };
 
 /// What a hook needs.
@@ -145,13 +145,13 @@ impl Hooks {
 
     /// A name that nobody knows waits for a look, and those who wait share one share.
     async fn find(&self, name: &str, size: usize) -> Result<Lookup, Answer> {
-        // It may be restored yet: after a 404 nobody sends again. And no look tells more.
-        if self.directory.lists_none() && self.remembered(name).is_some() {
-            return Ok(Lookup::Unread);
-        }
         let lookup = self.directory.peek(name);
         if lookup != Lookup::Unknown {
             return Ok(lookup);
+        }
+        // It may be restored yet: after a 404 nobody sends again. And no look tells more.
+        if self.directory.lists_none() && self.remembered(name).is_some() {
+            return Ok(Lookup::Unread);
         }
         let share = self.budget.try_take(Payer::Strangers, size);
         let _share = share.map_err(busy)?;
@@ -174,7 +174,7 @@ impl Hooks {
         let Some(spool) = &self.spool else {
             return Ok(Answer::of(self.commit(request).await));
         };
-        if is_listed && !spooled(&self.directory.database(), spool.is_stalled(), None) {
+        if is_listed && !spooled_at_once(&self.directory.database(), spool.is_stalled()) {
             let hold = HOLD.min(self.pipeline.patience());
             let given_up = |reason: &str| Err(Refusal::Unavailable(reason.into()));
             let outcome = tokio::select! {
@@ -182,8 +182,7 @@ impl Hooks {
                 () = self.directory.down() => given_up("Postgres has gone"),
                 () = sleep(hold) => given_up("no commit in time"),
             };
-            let is_lost = self.may_be_restored(&request, &outcome);
-            if !is_lost && !spooled(&self.directory.database(), false, Some(&outcome)) {
+            if !spooled_after(&outcome, self.directory.is_telling()) {
                 return Ok(Answer::of(outcome));
             }
             // Only this tells of commits: what is declined is so by itself, and busy is a
@@ -202,15 +201,6 @@ impl Hooks {
             Unspooled::Full => Answer::retry("spool_full", None, LATER),
             Unspooled::Failed(_) => unavailable(),
         })
-    }
-
-    /// Its source was listed, and was not there at the commit, in a database that is perhaps
-    /// being restored.
-    fn may_be_restored(&self, request: &Request, outcome: &Outcome) -> bool {
-        let verdict = outcome.as_ref().map(|receipt| receipt.verdict);
-        verdict == Ok(Verdict::UnknownSource)
-            && !self.directory.is_telling()
-            && self.remembered(&request.source).is_some()
     }
 
     async fn commit(&self, request: Request) -> Outcome {

@@ -40,7 +40,7 @@ use crate::{
     source::{Snapshot, Source},
 };
 use keeper::{Ask, Keeper};
-pub(crate) use route::spooled;
+pub(crate) use route::{spooled_after, spooled_at_once};
 use tidings_spool::{Batch, SpoolFile};
 pub(crate) use tidings_spool::{Entry, Mode, ReadLimits, SpoolError};
 
