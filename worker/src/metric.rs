@@ -155,7 +155,7 @@ fn describe() {
     );
     describe_counter!(
         STREAM_ENDS,
-        "Ends of dialed streams and failed attempts at them, by source and reason (clean, idle, cut, failed, unauthenticated, refused)"
+        "Ends of dialed streams and failed attempts at them, by source and reason (clean, idle, cut, failed, unauthenticated, occupied, refused)"
     );
     describe_counter!(
         TOKEN_REFRESHES,
