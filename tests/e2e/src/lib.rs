@@ -5,6 +5,7 @@
 //! ([`eventually`]).
 
 use anyhow::{Result, bail, ensure};
+use postgres::Client;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use xtask::cluster::{Cluster, Durability};
@@ -74,6 +75,18 @@ pub fn wait_known(worker: SocketAddr, source: &str) -> Result<()> {
     let answer = post_known(worker, &format!("/hooks/{source}"), &compressed, b"")?;
     ensure!(answer.status == 415, "{answer:?}");
     Ok(())
+}
+
+/// Waits until a worker's first upkeep has made the partitions. It shares locks with others
+/// before it wants them for itself: what changes the table beside it may deadlock with it.
+pub fn wait_upkeep(client: &mut Client) -> Result<()> {
+    eventually("the first upkeep is done", || {
+        let row = client.query_one(
+            "select count(*) > 1 from pg_inherits where inhparent = 'tidings.event'::regclass",
+            &[],
+        )?;
+        Ok(row.try_get::<_, bool>(0)?.then_some(()))
+    })
 }
 
 /// Waits until the emulator has sent so many more events.

@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
-use tidings_e2e::{DEADLINE, eventually, play, server, wait_sent};
+use tidings_e2e::{DEADLINE, eventually, play, server, wait_sent, wait_upkeep};
 use xtask::cluster::{Cluster, Durability};
 use xtask::emulator::{Emulator, Play};
 use xtask::http::{self, Answer};
@@ -258,10 +258,7 @@ fn refused(at: SocketAddr, body: &[u8]) -> Result<()> {
 
 /// Kills the standby, at a moment when nothing but what is sent can wait for it.
 fn lose(standby: &mut Cluster, primary: &mut Client) -> Result<()> {
-    eventually("upkeep is done, whose locks nobody could wait for", || {
-        let partitions = "pg_inherits where inhparent = 'tidings.event'::regclass";
-        Ok((count(primary, partitions)? > 1).then_some(()))
-    })?;
+    wait_upkeep(primary)?;
     standby.kill()?;
     eventually("the standby is away", || {
         Ok((count(primary, "pg_stat_replication")? == 0).then_some(()))

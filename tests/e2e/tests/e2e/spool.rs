@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
-use tidings_e2e::{eventually, play, server, wait_known, wait_sent};
+use tidings_e2e::{eventually, play, server, wait_known, wait_sent, wait_upkeep};
 use xtask::cluster::{Cluster, Durability};
 use xtask::emulator::{Emulator, Play};
 use xtask::http::{self, Answer};
@@ -207,6 +207,7 @@ fn at_its_bound_it_refuses_and_keeps_what_it_took() -> Result<()> {
 fn what_postgres_declines_by_itself_stays_and_holds_nobody_up() -> Result<()> {
     on_stage(&[], |stage| {
         let mut client = stage.connect()?;
+        wait_upkeep(&mut client)?;
         client.batch_execute(
             "select tidings.add_source('sms', 'arpoone', 'token'),
                     tidings.add_source('other', 'arpoone', 'token');
