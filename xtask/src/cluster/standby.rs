@@ -52,7 +52,11 @@ impl Cluster {
         poll("no standby is synchronous", || {
             let ready = self.connect("postgres")?.query_one(ready, &[])?;
             Ok(ready.try_get(0)?)
-        })
+        })?;
+        // Commits wait from when the checkpointer has read the setting, which it does
+        // before what it is asked.
+        client.batch_execute("checkpoint")?;
+        Ok(())
     }
 
     /// Makes a standby the primary; it takes writes on return.
