@@ -144,8 +144,9 @@ impl ServerTls {
         match self.watch.look(found, &self.files) {
             Look::Same => {}
             Look::New(key) => {
-                self.served.replace(key);
+                // Counted before it can be seen.
                 counter!(metric::CERTIFICATE_RELOADS, "result" => "ok").increment(1);
+                self.served.replace(key);
                 info!("the TLS certificate was renewed");
             }
             Look::Bad(error) => {

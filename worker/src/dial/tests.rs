@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use futures_util::FutureExt;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::json;
 use tempfile::NamedTempFile;
@@ -130,10 +131,18 @@ fn ppoppo_auth() {
     assert!(sent.is_sensitive(), "it is in no debug output");
 }
 
-#[tokio::test]
-async fn the_systems_roots_are_read_on_another_thread() {
-    use futures_util::FutureExt;
-    let at_once = tls(None).now_or_never();
-    assert!(at_once.is_none(), "it held up this thread");
-    assert!(tls(None).await.is_ok());
+#[test]
+fn the_systems_roots_are_read_on_another_thread() {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    // One that is not free at first, so that they cannot be there before they are asked for.
+    let runtime = runtime.max_blocking_threads(1).build().unwrap();
+    let (free, taken) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        tokio::task::spawn_blocking(move || taken.recv());
+        let mut reading = std::pin::pin!(tls(None));
+        let at_once = reading.as_mut().now_or_never();
+        assert!(at_once.is_none(), "it held up this thread");
+        drop(free);
+        assert!(reading.await.is_ok());
+    });
 }

@@ -57,7 +57,7 @@ async fn a_file_is_read_anew_and_its_change_is_noticed() {
     let mut tokens = tokens(json!({"token_file": file.path().to_str().unwrap()}));
     assert_eq!(tokens.get(None).await.unwrap(), ("first".to_owned(), true));
     assert_eq!(tokens.get(None).await.unwrap(), ("first".to_owned(), false));
-    let noticed = tokio::time::timeout(Duration::from_secs(20), async {
+    let noticed = tokio::time::timeout(Duration::from_secs(60), async {
         let write = async { std::fs::write(file.path(), "second").unwrap() };
         tokio::join!(tokens.changed(), write);
     });
@@ -72,7 +72,7 @@ async fn a_file_that_comes_later_is_noticed_too() {
     let mut tokens = tokens(json!({"token_file": path.to_str().unwrap()}));
     assert!(tokens.get(None).await.is_err());
     std::fs::write(&path, "late").unwrap();
-    let noticed = tokio::time::timeout(Duration::from_secs(20), tokens.changed());
+    let noticed = tokio::time::timeout(Duration::from_secs(60), tokens.changed());
     noticed.await.unwrap();
 }
 
