@@ -28,7 +28,7 @@ use tempfile::TempDir;
 /// The superuser, whatever the system's user is called.
 pub const SUPERUSER: &str = "postgres";
 const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
-const START_TIMEOUT: Duration = Duration::from_secs(60);
+const START_TIMEOUT: Duration = Duration::from_secs(180);
 /// How often another port is tried when somebody took the one found free.
 const PORT_TRIES: usize = 10;
 

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(180);
 /// It writes its ledger first: millions of lines after a long run.
 const END_TIMEOUT: Duration = Duration::from_secs(120);
 

@@ -201,11 +201,13 @@ fn drained(http: SocketAddr) -> Result<()> {
     }
 }
 
-/// Waits until the worker knows the sources: an unknown one is answered 404.
+/// Waits until the worker knows the sources: an unknown one is answered 404, and 503 where
+/// that cannot be found out in time.
 fn known(worker: SocketAddr) -> Result<()> {
     let deadline = Instant::now() + TIMEOUT;
     for source in ["arpoone", "pushpushgo", "pushwoosh"] {
-        while http::post(worker, &format!("/hooks/{source}"), &[], b"")?.status == 404 {
+        let path = format!("/hooks/{source}");
+        while [404, 503].contains(&http::post(worker, &path, &[], b"")?.status) {
             ensure!(Instant::now() < deadline, "the worker knows no {source}");
             thread::sleep(LOOK_EVERY);
         }

@@ -116,7 +116,8 @@ impl Process {
     /// SIGKILL, and gone on return.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
-        self.ended(Duration::from_secs(10)).map(drop)
+        // It is gone when the disk has answered, where it waits for one.
+        self.ended(Duration::from_secs(180)).map(drop)
     }
 
     pub fn has_ended(&mut self) -> Result<Option<ExitStatus>> {

@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const BUFFER: usize = 1 << 16;
 
 /// What becomes of connections and of their bytes.
@@ -204,6 +204,7 @@ impl Shared {
             _ => false,
         };
         let mut state = self.lock();
+        state.open.get(&id)?;
         if held(state.conduct) {
             state.held.extend_from_slice(bytes);
         }

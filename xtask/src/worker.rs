@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 /// The least that there is.
 const LEASE_TIME: &str = "1s";
-const START_TIMEOUT: Duration = Duration::from_secs(30);
+const START_TIMEOUT: Duration = Duration::from_secs(180);
 /// Port 0 of the loopback: any that is free.
 pub const ANY_PORT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);

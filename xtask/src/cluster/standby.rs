@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// How long a standby may take to be a primary, or to be known as synchronous.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(180);
 
 impl Cluster {
     /// Copies this cluster and starts the copy as its standby; it takes read-only

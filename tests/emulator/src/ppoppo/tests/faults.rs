@@ -54,7 +54,8 @@ async fn a_half_open_connection_is_silent_and_stays_open() {
     // A client that pings finds out; nothing else tells it.
     let channel = endpoint
         .http2_keep_alive_interval(Duration::from_millis(300))
-        .keep_alive_timeout(Duration::from_millis(300))
+        // Until then the provider has to have said what it says before it is silent.
+        .keep_alive_timeout(Duration::from_secs(5))
         .keep_alive_while_idle(true)
         .connect_lazy();
     let call = Call {
