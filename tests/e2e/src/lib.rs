@@ -77,8 +77,8 @@ pub fn wait_known(worker: SocketAddr, source: &str) -> Result<()> {
     Ok(())
 }
 
-/// Waits until a worker's first upkeep has made the partitions. It shares locks with others
-/// before it wants them for itself: what changes the table beside it may deadlock with it.
+/// Waits until a worker's first upkeep has made the partitions: for those who want locks
+/// that it wants too, or that nobody should wait for.
 pub fn wait_upkeep(client: &mut Client) -> Result<()> {
     eventually("the first upkeep is done", || {
         let row = client.query_one(

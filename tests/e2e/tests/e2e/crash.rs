@@ -10,7 +10,7 @@ fn a_killed_worker_loses_and_doubles_nothing() -> Result<()> {
     on_stage(|stage| {
         // Slow enough that each kill falls into the middle of it.
         let play = Play {
-            rate: 2_000,
+            rate: 500,
             ..play(stage, 10_000, 2)
         };
         let mut emulator = stage.add_emulator(&play)?;

@@ -10,7 +10,7 @@ use forger::{Tally, forge};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::PoisonError;
 use std::time::Instant;
-use tidings_e2e::{eventually, on_stage, on_stage_with, play, post_known};
+use tidings_e2e::{eventually, on_stage_with, play, post_known, wait_known};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 use xtask::emulator::Play;
@@ -33,7 +33,9 @@ const PER_CONNECTION: u64 = 16;
 #[test]
 fn what_is_signed_gets_through_a_flood() -> Result<()> {
     raise_descriptors()?;
-    on_stage(|stage| {
+    // Longer than any wait here: each answer is that of Postgres.
+    let patient = ["--statement-timeout", "5m", "--patience", "5m"];
+    on_stage_with(&patient, |stage| {
         let play = Play {
             rate: 500,
             only: Some("pushwoosh,arpoone,pushpushgo"),
@@ -96,6 +98,7 @@ fn what_is_signed_gets_through_a_flood() -> Result<()> {
 fn a_full_budget_has_its_bound() -> Result<()> {
     // Longer than any wait here.
     let patient = ["--statement-timeout", "5m", "--patience", "5m"];
+    let patient = [&patient[..], &["--body-timeout", "5m"]].concat();
     on_stage_with(&patient, |stage| {
         let mut client = stage.connect()?;
         client.batch_execute(
@@ -103,6 +106,9 @@ fn a_full_budget_has_its_bound() -> Result<()> {
                from unnest('{one,two}'::text[]) name"#,
         )?;
         let at = stage.worker.http;
+        for source in ["one", "two"] {
+            wait_known(at, source)?;
+        }
         let body = |number: usize| {
             let report = format!(r#"[{{"MessageId": "{number}", "Status": "DELIVERED"}}]"#);
             report + &" ".repeat(7 << 20)

@@ -39,6 +39,8 @@ const QUIET: Duration = Duration::from_secs(1);
 fn a_slow_postgres_slows_the_senders_and_the_worker_does_not_grow() -> Result<()> {
     // Longer than any wait here: what is given up makes room for more.
     let patient = ["--statement-timeout", "5m", "--patience", "5m"];
+    // What takes longer to ask for costs the connection, and streams are refused meanwhile.
+    let patient = [&patient[..], &["--lease-time", "10m"]].concat();
     on_stage_with(&patient, |stage| {
         let runtime = tokio::runtime::Runtime::new()?;
         let streamed = Supply::new("the dialed stream", MOST_STREAMED);

@@ -130,12 +130,14 @@ fn a_worker_killed_in_mid_stream_loses_and_doubles_nothing() -> Result<()> {
 #[test]
 fn health_and_reflection() -> Result<()> {
     on_stage(|stage| {
-        let seen = look(stage, stage.worker.grpc)?;
+        let seen = eventually("both are said to serve", || {
+            let seen = look(stage, stage.worker.grpc)?;
+            let serve = |service| seen["health"][service] == "SERVING";
+            let both = serve("") && serve(PUSH_SERVICE);
+            Ok(both.then_some(seen))
+        })?;
         ensure!(has(&seen["services"], PUSH_SERVICE), "{seen}");
         ensure!(has(&seen["services"], HEALTH_SERVICE), "{seen}");
-        for service in ["", PUSH_SERVICE] {
-            ensure!(seen["health"][service] == "SERVING", "{service}: {seen}");
-        }
         let method = &seen["methods"][PUSH_SERVICE][0];
         ensure!(method["name"] == "StreamEvents", "{seen}");
         ensure!(has(&method["fields"], "uuid"), "{seen}");

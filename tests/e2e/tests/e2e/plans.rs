@@ -26,7 +26,7 @@ const BATCH: &str = "
           'event_type', 'RECIPIENT_DELIVERED', 'send_request_id', 'r' || $1,
           'recipient', jsonb_build_object('ppnum', '7' || i)))
         from generate_series(1, 5) i)::text, 'UTF8')], '{null,null}')
-    from (select now() - interval '56 days' as start) s";
+    from (select date_trunc('week', now(), 'UTC') - interval '56 days' as start) s";
 
 /// Each must be answered by indexes, in every partition.
 const BY_KEY: [&str; 9] = [

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use postgres::{Client, NoTls};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ pub(super) struct Reader<'a> {
     pub(super) url: &'a str,
     /// Nothing is written any more.
     pub(super) written: &'a AtomicBool,
+    /// So many have read something, or that there is nothing.
+    pub(super) connected: &'a AtomicUsize,
 }
 
 #[derive(Debug, Default)]
@@ -67,7 +69,7 @@ impl Reader<'_> {
         self,
         mut turn: impl FnMut(&mut Client) -> Result<usize, postgres::Error>,
     ) -> Result<usize> {
-        let mut sessions = 0;
+        let (mut sessions, mut turns) = (0, 0);
         let mut client: Option<Client> = None;
         loop {
             // Asked before reading: what comes after is read by the next turn.
@@ -90,6 +92,10 @@ impl Reader<'_> {
             match turn(&mut connected) {
                 Ok(0) if last_turn => return Ok(sessions),
                 Ok(read) => {
+                    turns += 1;
+                    if turns == 1 {
+                        self.connected.fetch_add(1, Ordering::SeqCst);
+                    }
                     if read == 0 {
                         thread::sleep(Duration::from_millis(5));
                     }

@@ -3,10 +3,7 @@
 use anyhow::{Context as _, Result};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
-
-/// Whoever waits longer waits for ever.
-const HANG: Duration = Duration::from_secs(30);
+use tidings_e2e::DEADLINE;
 
 #[derive(Debug)]
 pub(super) struct Wire(TcpStream);
@@ -14,7 +11,7 @@ pub(super) struct Wire(TcpStream);
 impl Wire {
     pub(super) fn to(at: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(at)?;
-        stream.set_read_timeout(Some(HANG))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
         Ok(Self(stream))
     }
 
