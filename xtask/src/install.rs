@@ -16,6 +16,13 @@ pub fn build_env(server: &Server) -> Result<[(&'static str, PathBuf); 3]> {
     let pgrx_home = paths::target().join("pgrx");
     fs::create_dir_all(&pgrx_home)
         .with_context(|| format!("cannot make {}", pgrx_home.display()))?;
+    // Nobody reads it where PGRX_PG_CONFIG_PATH is set. But pgrx names it to cargo, which
+    // compiles the bindings once more each time while it is missing.
+    let config = pgrx_home.join("config.toml");
+    if !config.exists() {
+        fs::write(&config, "[configs]\n")
+            .with_context(|| format!("cannot write {}", config.display()))?;
+    }
     Ok([
         // Makes `cargo pgrx init` unnecessary.
         ("PGRX_PG_CONFIG_PATH", server.pg_config().to_owned()),
