@@ -79,6 +79,9 @@ impl<F: Fn(&[Request]) -> Vec<Outcome> + Unpin + 'static> Handler<Commit> for La
     }
 }
 
+/// Of a pipeline, where time is real and nothing waits for it to be over.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
 /// A pipeline that answers as told, and what it has been given.
 pub(crate) fn pipeline(
     answer: fn(&Request) -> Outcome,

@@ -9,6 +9,7 @@ mod made;
 mod standby;
 
 use self::made::{Owner, data, folder, initdb, log, settings, without_pg_variables};
+use crate::DEADLINE;
 use crate::leash::{self, Leash};
 use crate::server::Server;
 use crate::step;
@@ -28,7 +29,6 @@ use tempfile::TempDir;
 /// The superuser, whatever the system's user is called.
 pub const SUPERUSER: &str = "postgres";
 const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
-const START_TIMEOUT: Duration = Duration::from_secs(180);
 /// How often another port is tried when somebody took the one found free.
 const PORT_TRIES: usize = 10;
 
@@ -120,7 +120,7 @@ impl Cluster {
 
     /// Starts it again where it was, after [`Cluster::kill`]; ready on return.
     pub fn restart(&mut self) -> Result<()> {
-        let deadline = Instant::now() + START_TIMEOUT;
+        let deadline = Instant::now() + DEADLINE;
         let (folder, port) = (self.folder.path(), self.port);
         loop {
             // What an earlier attempt said is not to be taken for this one's.
@@ -294,7 +294,7 @@ enum Ready {
 
 fn ready(postmaster: &mut Child, folder: &Path, port: u16) -> Result<Ready> {
     let log = || fs::read_to_string(log(folder)).unwrap_or_default();
-    let deadline = Instant::now() + START_TIMEOUT;
+    let deadline = Instant::now() + DEADLINE;
     // By the socket in our own folder, since another server may answer at the port.
     let mut by_socket = Config::new();
     by_socket
@@ -315,7 +315,7 @@ fn ready(postmaster: &mut Child, folder: &Path, port: u16) -> Result<Ready> {
         }
         if Instant::now() >= deadline {
             bail!(
-                "the private Postgres is not ready after {START_TIMEOUT:?}\n{}",
+                "the private Postgres is not ready after {DEADLINE:?}\n{}",
                 log()
             );
         }

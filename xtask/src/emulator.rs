@@ -1,5 +1,6 @@
 //! The emulated providers, as a process.
 
+use crate::DEADLINE;
 use crate::paths;
 use crate::process::{Process, Speaks};
 use anyhow::{Context as _, Result, bail};
@@ -10,7 +11,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-const START_TIMEOUT: Duration = Duration::from_secs(180);
 /// It writes its ledger first: millions of lines after a long run.
 const END_TIMEOUT: Duration = Duration::from_secs(120);
 
@@ -90,7 +90,7 @@ impl Emulator {
         command.args(play.flags);
         let log = folder.join("emulator.log");
         let mut process = Process::start("tidings-emulator", &mut command, &log, Speaks::Stdout)?;
-        let first = process.line(START_TIMEOUT)?;
+        let first = process.line(DEADLINE)?;
         let Ok(Said::Listening(addresses)) = serde_json::from_str(&first) else {
             bail!("the emulator's first line is not where it listens: {first}");
         };

@@ -1,13 +1,11 @@
 //! As much of HTTP/1.1 as reading metrics and trying a webhook needs: one
 //! request a connection, over plain TCP, every byte of it the caller's.
 
+use crate::DEADLINE;
 use anyhow::{Context as _, Result};
 use std::fmt::Write as _;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
-
-const TIMEOUT: Duration = Duration::from_secs(180);
 
 /// An answer; header names in lower case.
 #[derive(Debug, Clone)]
@@ -40,10 +38,10 @@ pub fn request(
     headers: &[(&str, &str)],
     body: &[u8],
 ) -> Result<Answer> {
-    let mut stream = TcpStream::connect_timeout(&at, TIMEOUT)
+    let mut stream = TcpStream::connect_timeout(&at, DEADLINE)
         .with_context(|| format!("cannot connect to {at}"))?;
-    stream.set_read_timeout(Some(TIMEOUT))?;
-    stream.set_write_timeout(Some(TIMEOUT))?;
+    stream.set_read_timeout(Some(DEADLINE))?;
+    stream.set_write_timeout(Some(DEADLINE))?;
     exchange(&mut stream, method, path, headers, body)
 }
 

@@ -19,6 +19,12 @@
 //! - [`sqlsmith`]: SQL at random against the extension
 //! - [`http`]: the few HTTP requests that the above need
 
+use std::time::Duration;
+
+/// So long may anything take that is waited for: some of the product's own pauses are a
+/// minute, and with jitter two.
+pub const DEADLINE: Duration = Duration::from_secs(180);
+
 pub mod chaos;
 pub mod cluster;
 pub mod demo;

@@ -2,6 +2,7 @@
 //! clients as come. Its files are in the cluster's folder; it ends when it is dropped, or
 //! this program ends.
 
+use crate::DEADLINE;
 use crate::cluster::{Cluster, SUPERUSER, free_port};
 use crate::process::{Process, Speaks};
 use anyhow::{Context as _, Result, bail};
@@ -9,9 +10,8 @@ use postgres::{Client, NoTls};
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-const START_TIMEOUT: Duration = Duration::from_secs(180);
 const PORT_TRIES: usize = 10;
 /// Where packages put it: Debian's is not in everybody's PATH.
 const PLACES: [&str; 3] = ["/usr/sbin", "/usr/bin", "/usr/local/bin"];
@@ -59,7 +59,7 @@ impl Pgbouncer {
 
     /// Waits until it listens, or has found its port taken.
     fn is_up(&mut self) -> Result<bool> {
-        let deadline = Instant::now() + START_TIMEOUT;
+        let deadline = Instant::now() + DEADLINE;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let line = self.process.line(left)?;

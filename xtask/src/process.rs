@@ -1,5 +1,6 @@
 //! A program under test: started, its output read line by line, ended.
 
+use crate::DEADLINE;
 use crate::leash::{self, Leash};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::Signal;
@@ -117,7 +118,7 @@ impl Process {
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill()?;
         // It is gone when the disk has answered, where it waits for one.
-        self.ended(Duration::from_secs(180)).map(drop)
+        self.ended(DEADLINE).map(drop)
     }
 
     pub fn has_ended(&mut self) -> Result<Option<ExitStatus>> {

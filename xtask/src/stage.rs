@@ -103,3 +103,12 @@ impl Stage {
         )
     }
 }
+
+/// How many partitions of `tidings.event` there are.
+pub fn partitions(client: &mut Client) -> Result<u64> {
+    let row = client.query_one(
+        "select count(*) from pg_inherits where inhparent = 'tidings.event'::regclass",
+        &[],
+    )?;
+    Ok(u64::try_from(row.try_get::<_, i64>(0)?)?)
+}

@@ -1,5 +1,6 @@
 //! The worker, as a process.
 
+use crate::DEADLINE;
 use crate::http;
 use crate::paths;
 use crate::process::{Process, Speaks};
@@ -12,7 +13,6 @@ use std::time::{Duration, Instant};
 
 /// The least that there is.
 const LEASE_TIME: &str = "1s";
-const START_TIMEOUT: Duration = Duration::from_secs(180);
 /// Port 0 of the loopback: any that is free.
 pub const ANY_PORT: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
@@ -84,7 +84,7 @@ impl Worker {
     pub fn spawn(command: &mut Command, log: &Path) -> Result<Self> {
         let mut process = Process::start("tidings-worker", command, log, Speaks::Stderr)?;
         loop {
-            let line = process.line(START_TIMEOUT)?;
+            let line = process.line(DEADLINE)?;
             let Some(listening) = Listening::read(&line) else {
                 continue;
             };
@@ -104,7 +104,7 @@ impl Worker {
 
     /// Waits until it has its database and its sources.
     pub fn wait_ready(&mut self) -> Result<()> {
-        let deadline = Instant::now() + START_TIMEOUT;
+        let deadline = Instant::now() + DEADLINE;
         loop {
             let answer = http::get(self.http, "/readyz")?;
             if answer.status == 200 {

@@ -14,9 +14,7 @@ use xtask::http::{self, Answer};
 use xtask::server::Server;
 use xtask::stage::{self, Stage};
 
-/// So long may anything take that is waited for: some of the product's own pauses are a
-/// minute, and with jitter two.
-pub const DEADLINE: Duration = Duration::from_secs(180);
+pub use xtask::DEADLINE;
 
 /// The Postgres under test: `PG_CONFIG`, else the first in `PATH`.
 pub fn server() -> Result<Server> {
@@ -81,11 +79,7 @@ pub fn wait_known(worker: SocketAddr, source: &str) -> Result<()> {
 /// that it wants too, or that nobody should wait for.
 pub fn wait_upkeep(client: &mut Client) -> Result<()> {
     eventually("the first upkeep is done", || {
-        let row = client.query_one(
-            "select count(*) > 1 from pg_inherits where inhparent = 'tidings.event'::regclass",
-            &[],
-        )?;
-        Ok(row.try_get::<_, bool>(0)?.then_some(()))
+        Ok((stage::partitions(client)? > 1).then_some(()))
     })
 }
 

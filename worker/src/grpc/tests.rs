@@ -90,7 +90,7 @@ async fn keeping(sources: &[Source], streams: usize, keep_alive: Duration) -> Fi
             Verdict::Accepted
         }))
     };
-    let (pipeline, seen) = testing::pipeline(answer, Duration::from_secs(60));
+    let (pipeline, seen) = testing::pipeline(answer, testing::PATIENCE);
     let now = snapshot(sources);
     let watched = watch::Sender::new(now.clone());
     let registry = Registry {

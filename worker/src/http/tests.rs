@@ -30,7 +30,7 @@ struct Fixture {
 }
 
 fn fixture(now: Snapshot, answer: fn(&Request) -> Outcome) -> Fixture {
-    let (pipeline, seen) = testing::pipeline(answer, Duration::from_secs(60));
+    let (pipeline, seen) = testing::pipeline(answer, testing::PATIENCE);
     let (directory, _) = directory(now.clone(), now);
     let limits = Limits {
         requests: 1,

@@ -3,6 +3,7 @@
 
 use super::made::{Owner, data, settings, without_pg_variables};
 use super::{Cluster, Durability, HOST, SUPERUSER};
+use crate::DEADLINE;
 use crate::leash::Leash;
 use crate::step;
 use anyhow::{Context as _, Result, bail};
@@ -10,9 +11,6 @@ use std::fs::OpenOptions;
 use std::io::Write as _;
 use std::process::Command;
 use std::time::{Duration, Instant};
-
-/// How long a standby may take to be a primary, or to be known as synchronous.
-const TIMEOUT: Duration = Duration::from_secs(180);
 
 impl Cluster {
     /// Copies this cluster and starts the copy as its standby; it takes read-only
@@ -83,10 +81,10 @@ impl Cluster {
 }
 
 fn poll(lacking: &str, mut ask: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + TIMEOUT;
+    let deadline = Instant::now() + DEADLINE;
     while !ask()? {
         if Instant::now() >= deadline {
-            bail!("{lacking} after {TIMEOUT:?}");
+            bail!("{lacking} after {DEADLINE:?}");
         }
         std::thread::sleep(Duration::from_millis(20));
     }

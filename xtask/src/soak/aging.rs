@@ -4,6 +4,7 @@
 //! What the emulator plays is of the last hours and is never dropped, so that all of it
 //! can be reconciled. At the end nothing is left of the source that ages.
 
+use crate::stage;
 use anyhow::{Context as _, Result, ensure};
 use postgres::Client;
 use std::time::{Duration, Instant};
@@ -98,20 +99,11 @@ impl Aging {
     }
 }
 
-/// How many partitions of `tidings.event` there are.
-pub(super) fn partitions(client: &mut Client) -> Result<u64> {
-    let row = client.query_one(
-        "select count(*) from pg_inherits where inhparent = 'tidings.event'::regclass",
-        &[],
-    )?;
-    Ok(u64::try_from(row.try_get::<_, i64>(0)?)?)
-}
-
 /// The worker's first round of upkeep makes them, and the default one is there before.
 fn made_ahead(client: &mut Client) -> Result<u64> {
     let deadline = Instant::now() + END_TIMEOUT;
     loop {
-        let found = partitions(client)?;
+        let found = stage::partitions(client)?;
         if found > 1 {
             return Ok(found);
         }

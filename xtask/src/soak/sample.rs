@@ -1,11 +1,10 @@
 //! One look at everything that must not grow.
 
-use super::aging;
 use crate::emulator::Emulator;
 use crate::metrics;
 use crate::procfs::Usage;
 use crate::soak::consumer::Consumer;
-use crate::stage::{DATABASE, Stage};
+use crate::stage::{self, DATABASE, Stage};
 use anyhow::Result;
 use postgres::Client;
 use std::time::Duration;
@@ -81,7 +80,7 @@ impl Sample {
             spool: metrics::gauge(stage.worker.http, "tidings_worker_spool_requests")? as u64,
             wal: number(1)?,
             database: number(2)?,
-            partitions: aging::partitions(client)?,
+            partitions: stage::partitions(client)?,
             rejected: number(3)?,
         })
     }

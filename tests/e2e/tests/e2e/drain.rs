@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use tidings_e2e::{DEADLINE, eventually, on_stage, on_stage_with};
+use tidings_e2e::{DEADLINE, eventually, on_stage};
 use tonic::transport::Endpoint;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
@@ -22,7 +22,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 
 #[test]
 fn what_was_answered_before_the_end_is_stored() -> Result<()> {
-    on_stage_with(&["--drain-timeout", "3m"], |stage| {
+    on_stage(|stage| {
         let mut client = stage.connect()?;
         client.batch_execute("select tidings.add_source('sms', 'arpoone', 'token')")?;
         let at = stage.worker.http;

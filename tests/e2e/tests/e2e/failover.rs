@@ -75,7 +75,7 @@ fn a_primary_lost_for_its_standby_loses_and_doubles_nothing() -> Result<()> {
             };
             let follower = scope.spawn(move || follow(reader));
             let consumer = scope.spawn(move || consume(reader));
-            let outcome = eventually("both read", || {
+            let outcome = eventually("both are connected", || {
                 Ok((connected.load(Ordering::SeqCst) == 2).then_some(()))
             })
             .and_then(|()| fail_over(stage, standby, &mut emulator));

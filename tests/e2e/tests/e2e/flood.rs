@@ -10,7 +10,7 @@ use forger::{Tally, forge};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::sync::PoisonError;
 use std::time::Instant;
-use tidings_e2e::{eventually, on_stage_with, play, post_known, wait_known};
+use tidings_e2e::{eventually, on_stage, on_stage_with, play, post_known, wait_known};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinSet;
 use xtask::emulator::Play;
@@ -33,9 +33,7 @@ const PER_CONNECTION: u64 = 16;
 #[test]
 fn what_is_signed_gets_through_a_flood() -> Result<()> {
     raise_descriptors()?;
-    // Longer than any wait here: each answer is that of Postgres.
-    let patient = ["--statement-timeout", "5m", "--patience", "5m"];
-    on_stage_with(&patient, |stage| {
+    on_stage(|stage| {
         let play = Play {
             rate: 500,
             only: Some("pushwoosh,arpoone,pushpushgo"),

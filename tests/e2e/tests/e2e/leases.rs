@@ -42,7 +42,7 @@ impl Pair {
         let proxy = Proxy::start((cluster.host(), cluster.port()).into())?;
         let start = |url: &str, log: &Path| -> Result<Worker> {
             let mut command = worker::command(url, ANY_PORT, ANY_PORT)?;
-            command.args(["--lease-time", lease, "--drain-timeout", "3m"]);
+            command.args(["--lease-time", lease]);
             // Longer than any wait here: a batch that is late is the lease's to refuse.
             command.args(["--statement-timeout", "5m", "--patience", "5m"]);
             let mut worker = Worker::spawn(&mut command, log)?;

@@ -57,8 +57,6 @@ fn two_workers_behind_a_pooler_lose_and_double_nothing() -> Result<()> {
 fn share(stage: &mut Stage, second: &mut Worker, pooler: &Pgbouncer) -> Result<()> {
     let play = Play {
         rate: 3_000,
-        // Not webhooks of Pushwoosh, which is given up where the second is away for 12 s.
-        only: Some("ppoppo,pushwoosh-grpc,arpoone,pushpushgo"),
         http: second.http,
         grpc: second.grpc,
         ..play(stage, EVENTS, 31)

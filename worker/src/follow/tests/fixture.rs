@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     report::{Report, report},
     request::{Outcome, Request, Verdict, fake},
-    testing::pipeline,
+    testing::{PATIENCE, pipeline},
     wire,
 };
 
@@ -110,7 +110,7 @@ impl Fixture {
         answer: fn(&Request) -> Outcome,
     ) -> Self {
         let resume = resume(Some(SECRET), Some(cursor));
-        let (pipeline, _) = pipeline(answer, Duration::from_secs(60));
+        let (pipeline, _) = pipeline(answer, PATIENCE);
         Self::with(
             plan(chat.address, options),
             resume,
@@ -121,7 +121,7 @@ impl Fixture {
 
     fn new(plan: Result<Plan, String>, resume: Result<Resume, String>) -> Self {
         let accept = |_: &Request| -> Outcome { Ok(fake::receipt(Verdict::Accepted)) };
-        let (pipeline, stored) = pipeline(accept, Duration::from_secs(60));
+        let (pipeline, stored) = pipeline(accept, PATIENCE);
         Self::with(plan, resume, pipeline, stored)
     }
 

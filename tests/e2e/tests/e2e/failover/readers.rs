@@ -14,7 +14,7 @@ pub(super) struct Reader<'a> {
     pub(super) url: &'a str,
     /// Nothing is written any more.
     pub(super) written: &'a AtomicBool,
-    /// So many have read something, or that there is nothing.
+    /// So many of them have had a connection.
     pub(super) connected: &'a AtomicUsize,
 }
 
@@ -69,7 +69,7 @@ impl Reader<'_> {
         self,
         mut turn: impl FnMut(&mut Client) -> Result<usize, postgres::Error>,
     ) -> Result<usize> {
-        let (mut sessions, mut turns) = (0, 0);
+        let mut sessions = 0;
         let mut client: Option<Client> = None;
         loop {
             // Asked before reading: what comes after is read by the next turn.
@@ -79,6 +79,9 @@ impl Reader<'_> {
                 None => match Client::connect(self.url, NoTls) {
                     Ok(client) => {
                         sessions += 1;
+                        if sessions == 1 {
+                            self.connected.fetch_add(1, Ordering::SeqCst);
+                        }
                         client
                     }
                     // Where nothing takes writes any more, the test's error says so.
@@ -92,10 +95,6 @@ impl Reader<'_> {
             match turn(&mut connected) {
                 Ok(0) if last_turn => return Ok(sessions),
                 Ok(read) => {
-                    turns += 1;
-                    if turns == 1 {
-                        self.connected.fetch_add(1, Ordering::SeqCst);
-                    }
                     if read == 0 {
                         thread::sleep(Duration::from_millis(5));
                     }
