@@ -45,11 +45,11 @@ pub(crate) enum Entrance {
 
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct TlsArgs {
-    /// Speak TLS, at both addresses, with the certificate in this PEM file
+    /// Serve TLS on both ports with the certificate in this PEM file
     ///
-    /// The server's certificate first, then those that signed it. A renewed certificate
-    /// is noticed within seconds, without a restart; if it cannot be used, the one
-    /// before it stays.
+    /// The file contains the server's certificate first, then those that signed it. A renewed
+    /// certificate is loaded within seconds, without a restart; if it cannot be used, the
+    /// previous one stays in use.
     #[arg(
         long,
         env = "TIDINGS_TLS_CERT",
@@ -58,7 +58,7 @@ pub(crate) struct TlsArgs {
     )]
     tls_cert: Option<PathBuf>,
 
-    /// The certificate's private key, in PEM and not encrypted
+    /// Private key of the certificate, in PEM and not encrypted
     #[arg(
         long,
         env = "TIDINGS_TLS_KEY",

@@ -20,7 +20,7 @@ pub(crate) use self::{
 /// Receives delivery events from message providers and hands them to Postgres.
 ///
 /// The sidecar of the extension tidings: it answers webhooks and gRPC pushes, follows
-/// event streams, and acknowledges an event only after the transaction that holds it
+/// event streams, and acknowledges an event only after the transaction that contains it
 /// has committed.
 #[derive(Debug, Parser)]
 #[command(name = "tidings-worker", version, max_term_width = 100)]
@@ -36,27 +36,27 @@ pub(crate) enum Command {
     /// Receive events until SIGTERM or SIGINT
     #[command(after_long_help = include_str!("manual.txt"))]
     Run(Box<RunArgs>),
-    /// Say what works, and what to do about the rest
+    /// Report what works and what needs fixing
     #[command(after_long_help = include_str!("manual.txt"))]
     Check(CheckArgs),
-    /// Ask a source's provider for its schema, and print the SQL that takes it over
+    /// Get a source's schema from its provider, and print the SQL that sets it
     #[command(after_long_help = include_str!("manual.txt"))]
     Schema(SchemaArgs),
-    /// Look at a spool, or drain it without a running worker
+    /// Inspect a spool, or drain it without a running worker
     #[command(subcommand, after_long_help = include_str!("manual.txt"))]
     Spool(SpoolCommand),
 }
 
-/// Why there are no settings to go on with.
+/// Why the worker cannot go on with these settings.
 #[derive(Debug)]
 pub(crate) enum Stop {
-    /// Help or version: text for stdout, and a clean exit.
+    /// Help or version was requested: text for stdout, and a clean exit.
     Asked(clap::Error),
     /// Text for stderr.
     Bad(String),
 }
 
-/// Reads and checks everything but the environment's reachability.
+/// Reads and checks all settings, without connecting to anything.
 pub(crate) fn parse(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
 ) -> Result<(Command, Config), Stop> {

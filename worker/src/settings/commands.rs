@@ -1,4 +1,4 @@
-//! The settings of the commands that look: `check`, `schema` and `spool`.
+//! The settings of the commands `check`, `schema` and `spool`.
 
 use std::{path::PathBuf, time::Duration};
 
@@ -28,23 +28,23 @@ pub(crate) struct SchemaArgs {
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
 
-    /// The source, whose endpoint is asked by server reflection
+    /// The source whose endpoint is asked for its schema, by server reflection
     pub(crate) source: String,
 
-    /// The method, where it is not found by itself: /package.Service/Method
+    /// The method, if it is not found automatically: /package.Service/Method
     #[arg(long, value_name = "METHOD")]
     pub(crate) method: Option<String>,
 
-    /// The provider's names and ours, as set_source_schema takes them (default: the source's)
+    /// The provider's names mapped to ours, as for set_source_schema (default: the source's)
     #[arg(long, value_name = "JSON", value_parser = names)]
     pub(crate) names: Option<Names>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum SpoolCommand {
-    /// Say how much is in it, and since when
+    /// Report how much is in the spool, and since when
     Status(SpoolStatusArgs),
-    /// Bring what is in it to Postgres, then exit
+    /// Replay the spool into Postgres, then exit
     Drain(SpoolDrainArgs),
 }
 
@@ -54,7 +54,7 @@ pub(crate) struct SpoolStatusArgs {
     #[arg(long, env = "TIDINGS_SPOOL_DIR", value_name = "DIR")]
     pub(crate) spool_dir: PathBuf,
 
-    /// Print it as a line of JSON
+    /// Print the status as a line of JSON
     #[arg(long)]
     pub(crate) json: bool,
 }

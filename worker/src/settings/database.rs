@@ -1,4 +1,4 @@
-//! Where the database is, and how it is asked.
+//! The settings of the connection to Postgres.
 
 use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 
@@ -11,9 +11,9 @@ use crate::units::duration;
 pub(crate) struct DatabaseArgs {
     /// The database that has the extension: postgres://user:password@host/database
     ///
-    /// As libpq reads it, with the options of tokio-postgres. sslmode=require verifies the
-    /// server's certificate; the default, prefer, encrypts without looking at it. Prefer the
-    /// environment: a flag is shown to every user of the machine, by ps.
+    /// Written as for libpq, with the options of tokio-postgres. sslmode=require verifies the
+    /// server's certificate; the default, prefer, encrypts without verifying it. Set the URL
+    /// in the environment, because ps shows a flag to every user of the machine.
     #[arg(long, env = "DATABASE_URL", value_name = "URL", hide_env_values = true)]
     database_url: Option<Secret>,
 
@@ -21,9 +21,9 @@ pub(crate) struct DatabaseArgs {
     #[arg(long, env = "TIDINGS_DATABASE_CA", value_name = "FILE")]
     pub(crate) database_ca: Option<PathBuf>,
 
-    /// End a statement that takes longer
+    /// Cancel a statement that takes longer
     ///
-    /// A connection that has not answered 5 s later is given up, and another one opened.
+    /// If the connection has not answered 5 s later, it is closed and another one is opened.
     #[arg(
         long,
         env = "TIDINGS_STATEMENT_TIMEOUT",
@@ -33,7 +33,7 @@ pub(crate) struct DatabaseArgs {
     #[arg(value_parser = duration)]
     pub(crate) statement_timeout: Duration,
 
-    /// End a statement that has waited this long for a lock, and try it again
+    /// Cancel a statement that has waited this long for a lock, and retry it
     #[arg(
         long,
         env = "TIDINGS_LOCK_TIMEOUT",
@@ -43,15 +43,16 @@ pub(crate) struct DatabaseArgs {
     #[arg(value_parser = duration)]
     pub(crate) lock_timeout: Duration,
 
-    /// A pooler in transaction mode stands before Postgres
+    /// Connect through a pooler in transaction mode
     ///
-    /// Nothing is then kept in a session: no LISTEN, so that changed sources are seen at the
-    /// next look (--source-poll), no prepared statements, and settings in each transaction.
+    /// The worker then keeps no state in a session: it does not LISTEN, so that it sees changed
+    /// sources at the next poll (--source-poll), prepares no statements, and sends its settings
+    /// in each transaction.
     #[arg(long, env = "TIDINGS_POOLED")]
     pub(crate) pooled: bool,
 }
 
-/// Text that is never shown.
+/// A text that is never shown.
 #[derive(Clone)]
 pub(super) struct Secret(String);
 
@@ -97,7 +98,7 @@ impl DatabaseArgs {
     }
 }
 
-/// Where the database is, without user and password.
+/// The address and name of the database, without user and password.
 pub(crate) fn place(config: &Config) -> String {
     let hosts = config.get_hosts().iter().map(|host| match host {
         Host::Tcp(name) => name.clone(),

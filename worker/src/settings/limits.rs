@@ -6,14 +6,14 @@ use clap::Args;
 
 use crate::units::{Bytes, duration};
 
-/// Room for a request's head.
+/// Allowance for the head of a request, in bytes.
 const HEAD: u32 = 64 << 10;
 
 /// Every limit, and what happens at it.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArgs {
-    /// Connections that commit; each commits one batch at a time
+    /// Connections that store events; each commits one batch at a time
     #[arg(
         long,
         env = "TIDINGS_CONNECTIONS",
@@ -23,7 +23,7 @@ pub(crate) struct LimitArgs {
     #[arg(value_parser = clap::value_parser!(u8).range(1..=64))]
     pub(crate) connections: u8,
 
-    /// The largest body or message; beyond it 413 or RESOURCE_EXHAUSTED
+    /// Size of the largest body or message; a larger one gets 413 or RESOURCE_EXHAUSTED
     #[arg(
         long,
         env = "TIDINGS_MAX_BODY",
@@ -32,7 +32,7 @@ pub(crate) struct LimitArgs {
     )]
     pub(crate) max_body: Bytes,
 
-    /// Requests in one batch; the next ones go into the next batch
+    /// Requests in one batch; further ones go into the next batch
     #[arg(
         long,
         env = "TIDINGS_BATCH_REQUESTS",
@@ -42,7 +42,7 @@ pub(crate) struct LimitArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) batch_requests: u32,
 
-    /// Bytes in one batch, unless one request alone has more
+    /// Bytes in one batch, unless a single request has more
     #[arg(
         long,
         env = "TIDINGS_BATCH_BYTES",
@@ -51,7 +51,7 @@ pub(crate) struct LimitArgs {
     )]
     pub(crate) batch_bytes: Bytes,
 
-    /// Requests pending in the process; beyond it webhooks get 503, pushes wait
+    /// Requests pending in the process; beyond this, webhooks get 503 and pushes wait
     #[arg(
         long,
         env = "TIDINGS_PENDING_REQUESTS",
@@ -61,7 +61,7 @@ pub(crate) struct LimitArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) pending_requests: u32,
 
-    /// Bytes pending in the process; beyond it webhooks get 503, pushes wait
+    /// Bytes pending in the process; beyond this, webhooks get 503 and pushes wait
     #[arg(
         long,
         env = "TIDINGS_PENDING_BYTES",
@@ -70,7 +70,7 @@ pub(crate) struct LimitArgs {
     )]
     pub(crate) pending_bytes: Bytes,
 
-    /// Bytes of requests that the spool may hold, half of them of one source; beyond it 503
+    /// Bytes of requests in the spool, at most half of them of one source; beyond this, 503
     #[arg(
         long,
         env = "TIDINGS_SPOOL_BYTES",
@@ -79,10 +79,11 @@ pub(crate) struct LimitArgs {
     )]
     pub(crate) spool_bytes: Bytes,
 
-    /// What one source may have of what is pending, in percent; beyond it 503, pushes wait
+    /// Share of the pending requests that one source may use, in percent; beyond it, webhooks
+    /// get 503 and pushes wait
     ///
-    /// Requests for unknown sources have one such share together, and so has all that has
-    /// come by gRPC and is not settled, with a quarter of --pending-bytes at most.
+    /// All requests for unknown sources use one such share together. So do all events that
+    /// arrived by gRPC and are not yet answered, with a quarter of --pending-bytes at most.
     #[arg(
         long,
         env = "TIDINGS_SOURCE_SHARE",
@@ -92,9 +93,9 @@ pub(crate) struct LimitArgs {
     #[arg(value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) source_share: u8,
 
-    /// Time for a request's head, then 408 or the end of the connection
+    /// Time for the head of a request; after it, 408 or the end of the connection
     ///
-    /// Only the first request of a connection is answered 408. On a gRPC connection it is the
+    /// Only the first request of a connection is answered 408. On a gRPC connection this is the
     /// time for the first bytes.
     #[arg(
         long,
@@ -105,8 +106,8 @@ pub(crate) struct LimitArgs {
     #[arg(value_parser = duration)]
     pub(crate) head_timeout: Duration,
 
-    /// Time for a body, then 408 (503 to Pushwoosh, which gives up after a 4xx); for a message
-    /// of a push, then DEADLINE_EXCEEDED
+    /// Time for a body; after it, 408 (503 for Pushwoosh, which gives up after a 4xx). For a
+    /// message of a push; after it, DEADLINE_EXCEEDED
     #[arg(
         long,
         env = "TIDINGS_BODY_TIMEOUT",
@@ -127,10 +128,10 @@ pub(crate) struct LimitArgs {
     #[arg(value_parser = duration)]
     pub(crate) keep_alive: Duration,
 
-    /// Open HTTP connections; the next ones are closed after one answer
+    /// Open HTTP connections; 256 more are closed after one answer
     ///
-    /// That is so for 256 more. Beyond those, connections wait to be accepted until one of
-    /// the 256 is closed, which --head-timeout and --body-timeout see to.
+    /// Connections beyond those wait to be accepted until one of the 256 is closed, at the
+    /// latest after --head-timeout and --body-timeout.
     #[arg(
         long,
         env = "TIDINGS_HTTP_CONNECTIONS",
@@ -140,7 +141,7 @@ pub(crate) struct LimitArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) http_connections: u32,
 
-    /// Open gRPC connections; the next ones are closed at once
+    /// Open gRPC connections; further ones are closed at once
     #[arg(
         long,
         env = "TIDINGS_GRPC_CONNECTIONS",
@@ -150,7 +151,7 @@ pub(crate) struct LimitArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(crate) grpc_connections: u32,
 
-    /// Open calls on one gRPC connection; the next ones wait in their client
+    /// Open calls on one gRPC connection; further ones wait in their client
     #[arg(
         long,
         env = "TIDINGS_GRPC_STREAMS",
@@ -160,7 +161,7 @@ pub(crate) struct LimitArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) grpc_streams: u32,
 
-    /// Open gRPC push streams; the next ones get RESOURCE_EXHAUSTED
+    /// Open gRPC push streams; further ones get RESOURCE_EXHAUSTED
     #[arg(
         long,
         env = "TIDINGS_PUSH_STREAMS",
@@ -172,7 +173,7 @@ pub(crate) struct LimitArgs {
 }
 
 impl LimitArgs {
-    /// Limits that contradict each other would only show under load.
+    /// Refuses limits that contradict each other, which would show only under load.
     pub(super) fn check(&self) -> Result<(), String> {
         let least = Bytes(1024);
         for (name, size) in [
@@ -188,11 +189,11 @@ impl LimitArgs {
         if share < u64::from(self.largest()) {
             return Err(format!(
                 "--source-share ({}%) of --pending-bytes ({}) is less than --max-body ({}) and \
-                 its headers: no such body could be received",
+                 its headers: a body of that size could never be received",
                 self.source_share, self.pending_bytes, self.max_body
             ));
         }
-        // A value of Postgres has at most 1 GiB, and so has the whole statement.
+        // A value in Postgres has at most 1 GiB, and so has a whole statement.
         let greatest = Bytes(512 << 20);
         for (name, size) in [
             ("--max-body", self.max_body),
@@ -205,23 +206,24 @@ impl LimitArgs {
         Ok(())
     }
 
-    /// A body with what comes before it.
+    /// Size of the largest body with its head.
     fn largest(&self) -> u32 {
         self.max_body.0.saturating_add(HEAD)
     }
 
-    /// What is on the wire may be a quarter of what is pending.
+    /// Limit on the bytes of events that arrived over gRPC and are not yet answered: a quarter
+    /// of the pending bytes, and enough for the largest message.
     pub(crate) fn wire(&self) -> u32 {
         (self.pending_bytes.0 / 4).max(self.largest())
     }
 
-    /// Else a request could be taken that never fits, however empty the spool is.
+    /// Refuses a spool that is too small for the largest request even when it is empty.
     pub(super) fn check_spool(&self) -> Result<(), String> {
         let least = u64::from(self.max_body.0).saturating_mul(4);
         if u64::from(self.spool_bytes.0) < least {
             return Err(format!(
                 "--spool-bytes ({}) is less than four times --max-body ({}): \
-                 a source has half of it, and a body comes with headers",
+                 a source may use half of the spool, and a body comes with headers",
                 self.spool_bytes, self.max_body
             ));
         }

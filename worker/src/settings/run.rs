@@ -12,7 +12,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
 
-    /// Where webhooks, probes and metrics are answered; port 0 is any free port
+    /// Address for webhooks, probes and metrics; port 0 is any free port
     #[arg(
         long,
         env = "TIDINGS_HTTP_LISTEN",
@@ -21,7 +21,7 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) http_listen: SocketAddr,
 
-    /// Where gRPC pushes are answered; port 0 is any free port
+    /// Address for gRPC pushes; port 0 is any free port
     #[arg(
         long,
         env = "TIDINGS_GRPC_LISTEN",
@@ -43,13 +43,14 @@ pub(crate) struct RunArgs {
     #[arg(value_parser = duration)]
     pub(crate) patience: Duration,
 
-    /// Keep webhooks in this folder while Postgres is away; without it they get 503
+    /// Spool webhooks in this folder while Postgres is down; without it they get 503
     ///
-    /// Made if it is missing, on a disk that keeps what is synced. Each worker needs its own.
+    /// The folder is created if it is missing. Its disk must keep what is fsynced, and each
+    /// worker needs a folder of its own.
     #[arg(long, env = "TIDINGS_SPOOL_DIR", value_name = "DIR")]
     pub(crate) spool_dir: Option<PathBuf>,
 
-    /// How long a drain may take
+    /// How long a drain may take before the worker exits with 75
     #[arg(
         long,
         env = "TIDINGS_DRAIN_TIMEOUT",
@@ -59,16 +60,18 @@ pub(crate) struct RunArgs {
     #[arg(value_parser = duration)]
     pub(crate) drain_timeout: Duration,
 
-    /// Read the sources this often, in case a notification is lost
+    /// Poll the sources this often, in case a notification is lost
     ///
-    /// 30s by default; 5s with --pooled, where there are no notifications.
+    /// 30s by default; 5s with --pooled, because there are no notifications then.
     #[arg(long, env = "TIDINGS_SOURCE_POLL", value_name = "TIME")]
     #[arg(value_parser = duration)]
     source_poll: Option<Duration>,
 
-    /// Another worker takes over a dialed stream when this one has been silent for this long
+    /// Time after which another worker takes over a dialed stream if this one does not renew
+    /// its lease
     ///
-    /// The lease is renewed three times within it. Each worker on a database may have another.
+    /// The lease is renewed three times within this time. The workers on a database may have
+    /// different lease times.
     #[arg(
         long,
         env = "TIDINGS_LEASE_TIME",
@@ -78,7 +81,7 @@ pub(crate) struct RunArgs {
     #[arg(value_parser = lease_time)]
     pub(crate) lease_time: Duration,
 
-    /// Call tidings.maintain this often: partitions, retention
+    /// Call tidings.maintain this often, for partitions and retention
     #[arg(
         long,
         env = "TIDINGS_MAINTAIN_EVERY",
@@ -108,7 +111,7 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) log_format: log::Format,
 
-    // Last, as its heading holds for every flag after it.
+    // Last, because its heading applies to every flag after it.
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
 }
@@ -120,7 +123,7 @@ impl RunArgs {
     }
 }
 
-/// What `tidings.hold_streams` takes, and can be renewed in time.
+/// A time that `tidings.hold_streams` accepts, and within which a lease can be renewed.
 fn lease_time(text: &str) -> Result<Duration, String> {
     let time = duration(text)?;
     if time < Duration::from_secs(1) || time > Duration::from_secs(24 * 3600) {
