@@ -1,9 +1,10 @@
 //! The id of an event whose provider gives none.
 //!
-//! A derived id is a ULID: the 48 bits of the event's own time, so that inserts stay
-//! near the right edge of an index, 0 where it has none, then 80 bits of SHA-256 over the provider, the
-//! source and the fields that make the event what it is. Each part is preceded by its
-//! length: joined plainly, ("ab","c") and ("a","bc") would be one event.
+//! A derived id is a ULID. Its first 48 bits are the event's own time, so that inserts
+//! stay near the right edge of an index, or 0 if the event has no time. The other 80 bits
+//! are of SHA-256 over the provider, the source and the fields that identify the event.
+//! Each part is preceded by its length, because otherwise ("ab","c") and ("a","bc") would
+//! be one event.
 
 use sha2::{Digest, Sha256};
 
@@ -68,7 +69,8 @@ mod tests {
         assert_ne!(id("s", &[None]), id("s", &[Some(b"")]));
     }
 
-    /// Stored ids must never change: an upgrade would store every retried event again.
+    /// Stored ids must never change, because an upgrade would then store every retried
+    /// event again.
     #[test]
     fn it_is_what_it_always_was() {
         assert_eq!(

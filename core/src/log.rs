@@ -1,17 +1,18 @@
-//! The ids that place events in the log.
+//! The ids that give events their positions in the log.
 //!
 //! A transaction takes a run of ids: consecutive ULIDs from the millisecond in which
 //! it holds the log's lock. Two rules make the log free of gaps whatever the clocks do:
 //!
-//! - no id lies below the millisecond that the transaction's lock announces, so a
-//!   reader that stops short of the lock passes none of them;
-//! - no id lies at or below one that was committed before the lock was taken, so a
-//!   clock that stepped back (or a standby with a slower one) goes on above it.
+//! - no id lies below the millisecond that the transaction's lock announces, so that a
+//!   reader which stops below the lock skips none of them;
+//! - no id lies at or below an id that was committed before the lock was taken, so that
+//!   ids continue above it even if the clock stepped back (or a standby has a slower
+//!   clock).
 
 use crate::ulid::{Exhausted, Ulid};
 
-/// Leaves the top bit of the 80 clear, so that a run has room to count up without
-/// leaving its millisecond.
+/// Clears the top bit of the 80, so that a run can count up without leaving its
+/// millisecond.
 const START_MASK: u8 = 0x7f;
 
 /// The ids of one backend's transactions, one run after another.
@@ -25,12 +26,12 @@ impl Sequence {
         Self { last: None }
     }
 
-    /// Starts a run at `ms`, the clock as read under the lock. `newest` is the greatest
-    /// id committed so far.
+    /// Starts a run at `ms`, the time that was read under the lock. `newest` is the
+    /// greatest id that is committed so far.
     ///
-    /// Runs of concurrent transactions must not overlap, for ids are positions: each
-    /// starts at a random place of 79 bits, or, above a `newest` that the clock is
-    /// behind, up to 64 random bits further on.
+    /// Runs of concurrent transactions must not overlap, because ids are positions. A run
+    /// therefore starts at 79 random bits, or, if the clock is behind `newest`, up to 64
+    /// random bits above `newest`.
     pub fn start(
         &mut self,
         ms: u64,

@@ -1,9 +1,9 @@
 //! Whether a request carries what its source demands.
 //!
-//! It fails closed: a source with secrets refuses what carries none of them, and a
-//! webhook source with neither a secret nor a URL token refuses everything unless it
-//! says `allow_unauthenticated`. Several secrets are live at once while one replaces
-//! another; any of them will do.
+//! The policy fails closed. A source with secrets refuses a request that carries none of
+//! them, and a webhook source with neither a secret nor a URL token refuses everything
+//! unless `allow_unauthenticated` is set. During the overlap of a rotation several
+//! secrets are accepted.
 
 use std::borrow::Cow;
 
@@ -15,14 +15,14 @@ use crate::{
 /// What a source demands.
 #[derive(Clone, Debug, Default)]
 pub struct Demands<'a> {
-    /// Live secrets of the provider's own scheme.
+    /// Accepted secrets of the provider's own scheme.
     pub secrets: Vec<&'a str>,
-    /// Live URL tokens, demanded on top of the scheme.
+    /// Accepted URL tokens, one of which is demanded in addition to the scheme.
     pub url_tokens: Vec<&'a str>,
     pub allow_unauthenticated: bool,
 }
 
-/// The header that carries the token of the URL, put there by whoever received the request.
+/// The header that carries the token of the URL; the receiver of the request sets it.
 pub const URL_TOKEN_HEADER: &str = "url-token";
 
 /// Whether a request with this body and these headers (names in lower case) meets the
@@ -41,7 +41,7 @@ pub fn verify<'h>(
         })
     };
 
-    // Where the URL token is the provider's own scheme, its secrets are URL tokens too.
+    // If the URL token is the provider's own scheme, its secrets are URL tokens too.
     let mut url_tokens = demands.url_tokens.clone();
     let mut secrets = demands.secrets.as_slice();
     if matches!(provider.scheme, Scheme::UrlToken) {
@@ -53,7 +53,8 @@ pub fn verify<'h>(
         return false;
     }
     match provider.scheme {
-        // We opened the connection ourselves: what arrives on it is the provider's.
+        // The worker opened the connection, so that whatever arrives on it is the
+        // provider's.
         Scheme::Dialed => true,
         _ if secrets.is_empty() => !url_tokens.is_empty() || demands.allow_unauthenticated,
         Scheme::Authorization => carries(secrets, header("authorization")),

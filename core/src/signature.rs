@@ -27,12 +27,12 @@ pub fn hmac_sha1(body: &[u8], key: &[u8]) -> Tag {
     mac.finalize().into_bytes().into()
 }
 
-/// Whether `signature` is the whole HMAC-SHA1 tag of `body` under `key`.
+/// Whether `signature` is the full HMAC-SHA1 tag of `body` under `key`.
 ///
-/// Read strictly: 40 hexadecimal digits of either case, or base64 (standard or
-/// URL-safe alphabet, padded or not), with an optional `sha1=` before it. Anything
-/// else, a truncated tag and an empty key among it, is false. The comparison takes
-/// the same time wherever the tags differ.
+/// A signature is 40 hexadecimal digits of either case, or base64 (standard or URL-safe
+/// alphabet, padded or not), with an optional prefix `sha1=`. The result is false for
+/// anything else, including a truncated tag and an empty key. The comparison takes the
+/// same time wherever the tags differ.
 pub fn verify_hmac_sha1(body: &[u8], key: &[u8], signature: &str) -> bool {
     !key.is_empty()
         && decode_tag(signature).is_some_and(|tag| hmac_sha1(body, key).ct_eq(&tag).into())
@@ -52,8 +52,8 @@ pub fn decode_tag(signature: &str) -> Option<Tag> {
     bytes.try_into().ok()
 }
 
-/// Whether two secrets are equal, in a time that tells neither where they differ nor
-/// how long the expected one is. An empty secret equals nothing.
+/// Whether two secrets are equal. The time of the comparison reveals neither where they
+/// differ nor how long the expected one is. An empty secret equals nothing.
 pub fn same_secret(expected: &str, presented: &str) -> bool {
     let digests = [expected, presented].map(|secret| Sha256::digest(secret.as_bytes()));
     let [expected_digest, presented_digest] = digests;

@@ -1,10 +1,10 @@
 //! ULID: 48 bits of milliseconds, 80 bits of randomness, written in 26 characters
 //! of Crockford's base32 (github.com/ulid/spec).
 //!
-//! Reading is strict, because a cursor that was mistyped must not become another
-//! cursor: no I, L, O or U, no hyphens, exactly 26 characters, and nothing above
-//! `7ZZZZZZZZZZZZZZZZZZZZZZZZZ`, which would not fit into 128 bits. Both cases are
-//! read; upper case is written.
+//! Parsing is strict, because a mistyped cursor must not become another cursor: no I, L,
+//! O or U, no hyphens, exactly 26 characters, and nothing above
+//! `7ZZZZZZZZZZZZZZZZZZZZZZZZZ`, which would not fit into 128 bits. Input may be in
+//! either case; output is in upper case.
 
 use std::{fmt, str::FromStr};
 
@@ -33,18 +33,18 @@ pub enum ParseError {
     Overflow,
 }
 
-/// The 80 random bits of a millisecond are used up, or its time does not fit.
+/// The 80 random bits of a millisecond overflow, or the time does not fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no ULID is left in this millisecond")]
 pub struct Exhausted;
 
 impl Ulid {
-    /// `00000000000000000000000000`, below every ULID that was ever made.
+    /// `00000000000000000000000000`, which is below every generated ULID.
     pub const MIN: Self = Self(0);
     /// `7ZZZZZZZZZZZZZZZZZZZZZZZZZ`.
     pub const MAX: Self = Self(u128::MAX);
 
-    /// A ULID of this millisecond; none where `ms` needs more than 48 bits.
+    /// A ULID of this millisecond; `None` if `ms` needs more than 48 bits.
     pub fn new(ms: u64, random: [u8; 10]) -> Option<Self> {
         let mut low = [0; 16];
         low.iter_mut()
@@ -54,7 +54,7 @@ impl Ulid {
         (ms <= MAX_MS).then(|| Self(u128::from(ms) << RANDOM_BITS | u128::from_be_bytes(low)))
     }
 
-    /// The smallest ULID of this millisecond; none where `ms` needs more than 48 bits.
+    /// The smallest ULID of this millisecond; `None` if `ms` needs more than 48 bits.
     pub fn at(ms: u64) -> Option<Self> {
         Self::new(ms, [0; 10])
     }
@@ -72,8 +72,8 @@ impl Ulid {
         (self.0 >> RANDOM_BITS) as u64
     }
 
-    /// The next ULID of the same millisecond. The time is never carried into: the
-    /// specification lets generation fail instead.
+    /// The next ULID of the same millisecond. A carry into the time never happens,
+    /// because the specification demands that generation fails instead.
     pub const fn increment(self) -> Result<Self, Exhausted> {
         if self.0 & RANDOM_MASK == RANDOM_MASK {
             return Err(Exhausted);
@@ -81,7 +81,8 @@ impl Ulid {
         Ok(Self(self.0 + 1))
     }
 
-    /// The ULID `steps` further on, across milliseconds if need be; none past [`Ulid::MAX`].
+    /// The ULID that is `steps` greater, across milliseconds if necessary; `None` beyond
+    /// [`Ulid::MAX`].
     pub(crate) const fn advance(self, steps: u128) -> Option<Self> {
         match self.0.checked_add(steps) {
             Some(sum) => Some(Self(sum)),
@@ -155,8 +156,9 @@ impl fmt::Debug for Ulid {
     }
 }
 
-/// Makes ULIDs that only ever grow, by the specification's monotonic rule: within a
-/// millisecond, and while the clock is behind the last one made, the last plus one.
+/// Generates ULIDs that always increase, by the specification's monotonic rule: within a
+/// millisecond, and while the clock is behind the last ULID, the next ULID is the last
+/// one plus one.
 #[derive(Debug, Default)]
 pub struct Generator {
     last: Option<Ulid>,

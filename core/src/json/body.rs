@@ -8,18 +8,18 @@ use serde_json::value::RawValue;
 use super::{Object, describe};
 use crate::event::Malformed;
 
-/// The largest body that is read, in bytes. Postgres could take a gigabyte as bytea,
-/// but no `jsonb` string above 256 MB.
+/// Limit on a body, in bytes. Postgres accepts up to a gigabyte as bytea, but no `jsonb`
+/// string above 256 MB.
 pub const MAX_BODY: usize = 64 << 20;
 
-/// The most items of a body that are read. Providers document at most 1000.
+/// Limit on the items of a body. Providers document at most 1000.
 pub const MAX_ITEMS: usize = 100_000;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// How a provider may wrap its items: in an object that has none of the fields `unless`,
-/// one of which every item has, and whose only array of objects they are, whatever its
-/// name.
+/// How a provider may wrap its items: in an object whose only array of objects contains
+/// the items, whatever the array's name. A wrapper has none of the fields `unless`, and
+/// every item has one of them.
 #[derive(Debug)]
 pub struct Wrapper {
     pub unless: &'static [&'static str],
@@ -29,15 +29,15 @@ pub struct Wrapper {
 /// another (newline-delimited or concatenated). An object that wraps an array counts
 /// as that array.
 ///
-/// What is wrong behind the first value costs no value before it: a scalar is an item,
-/// and so is the rest of a body from the first thing on that is not JSON.
+/// An error after the first value does not affect the values before it: a scalar counts
+/// as an item, and so does the rest of a body from the first text that is not JSON.
 pub fn items<'a>(body: &'a [u8], wrapper: Option<&Wrapper>) -> Result<Vec<&'a str>, Malformed> {
     if body.len() > MAX_BODY {
         return Err(Malformed::TooLarge(body.len()));
     }
     let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     let mut items = Vec::new();
-    // Where the last value ended, once there was one.
+    // Where the last value ended, if there was one.
     let mut end = None;
     let mut values = serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>();
     while let Some(value) = values.next() {
@@ -70,13 +70,13 @@ pub fn items<'a>(body: &'a [u8], wrapper: Option<&Wrapper>) -> Result<Vec<&'a st
     }
 }
 
-/// What is no JSON, as one item.
+/// Text that is not JSON, as one item.
 fn rest(bytes: &[u8]) -> Option<&str> {
     let text = str::from_utf8(bytes).ok()?;
     Some(text.trim_matches([' ', '\t', '\r', '\n']))
 }
 
-/// Adds the elements of an array, up to one more than may be.
+/// Adds the elements of an array, up to one more than the limit.
 fn elements<'a>(array: &'a str, items: &mut Vec<&'a str>) -> Result<(), Malformed> {
     struct Elements<'i, 'a>(&'i mut Vec<&'a str>);
     impl<'a> Visitor<'a> for Elements<'_, 'a> {
@@ -96,14 +96,14 @@ fn elements<'a>(array: &'a str, items: &mut Vec<&'a str>) -> Result<(), Malforme
     serde_json::Deserializer::from_str(array)
         .deserialize_seq(Elements(items))
         .or_else(|error| match items.len() {
-            // Cut off: the deserializer misses the end of the array.
+            // The array was cut off: the deserializer misses its end.
             count if count > MAX_ITEMS => Ok(()),
             _ => Err(Malformed::NotJson(error.to_string())),
         })
 }
 
-/// The array of a wrapper. Where two arrays could be meant there is none, so that no item
-/// is left out unsaid; an empty array counts where nothing else is said.
+/// The array of a wrapper. If two arrays could be meant there is none, so that no item is
+/// dropped silently. An empty array counts if it is the only array.
 fn wrapped<'a>(object: &'a str, wrapper: Option<&Wrapper>) -> Option<&'a str> {
     let unless = wrapper?.unless;
     let object = Object::parse(object).ok()?;

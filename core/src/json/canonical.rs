@@ -1,4 +1,4 @@
-//! A value in one form, however it was written.
+//! The canonical form of a value.
 
 use std::{borrow::Cow, fmt::Write};
 
@@ -6,11 +6,11 @@ use serde_json::value::RawValue;
 
 use super::{Object, text};
 
-/// A value as [`text`], but an object or an array without blanks, the members of each
-/// object by their names, and strings with no escapes that need not be. Numbers stay as
-/// they are written, for no digit may be lost.
+/// A value as [`text`], but an object or an array without blanks, with the members of
+/// each object sorted by name, and with strings that escape nothing unnecessarily.
+/// Numbers stay as they are written, because no digit may be lost.
 ///
-/// Identities are made of it: it must never change.
+/// Identities are derived from this form, so it must never change.
 pub fn canonical(value: &str) -> Option<Cow<'_, str>> {
     if !value.starts_with(['{', '[']) {
         return text(value);
@@ -20,13 +20,14 @@ pub fn canonical(value: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(out))
 }
 
-/// None where it is no JSON, which a value of an item never is.
+/// `None` if the text is not JSON, which never happens for a value of an item.
 fn write(value: &str, out: &mut String) -> Option<()> {
     match value.as_bytes().first()? {
         b'{' => {
             let object = Object::parse(value).ok()?;
             let mut members: Vec<_> = object.members().collect();
-            // Stable: of members with one name, the last stays the last.
+            // The sort is stable, so that of several members with one name the last stays
+            // the last.
             members.sort_by_key(|(name, _)| *name);
             out.push('{');
             for (index, (name, value)) in members.into_iter().enumerate() {

@@ -1,8 +1,7 @@
-//! JSON as it arrives: a body cut into items, an item's fields, and what of it Postgres
-//! can store.
+//! JSON as it arrives: a body cut into items, the fields of an item, and whether Postgres
+//! can store them.
 //!
-//! Nothing is copied until a provider asks for a field: an item stays the slice of the
-//! body that it was.
+//! Nothing is copied until a provider asks for a field: an item is a slice of the body.
 
 mod body;
 mod canonical;
@@ -14,7 +13,7 @@ pub use canonical::canonical;
 pub use object::{Object, required, text};
 pub use storable::storable;
 
-/// What a value is, for an error message.
+/// The type of a value, for an error message.
 pub fn describe(value: &str) -> &'static str {
     match value.as_bytes().first() {
         Some(b'{') => "an object",

@@ -1,4 +1,4 @@
-//! An item's fields, each still the text that it was.
+//! The fields of an item, each as the text that was received.
 
 use std::{borrow::Cow, fmt};
 
@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::describe;
 use crate::event::ItemError;
 
-/// An item's fields, each still the text that it was.
+/// The fields of an item, each as the text that was received.
 #[derive(Debug)]
 pub struct Object<'a> {
     fields: Vec<(Cow<'a, str>, &'a RawValue)>,
@@ -19,13 +19,14 @@ impl<'a> Object<'a> {
         serde_json::from_str(item).map_err(|_| ItemError::NotAnObject(describe(item)))
     }
 
-    /// The value of a field, as JSON; none where it is absent or null. Of a field that
-    /// stands twice the last that is not null counts.
+    /// The value of a field, as JSON; `None` if the field is absent or null. If a field
+    /// occurs twice, the last value that is not null counts.
     pub fn get(&self, name: &str) -> Option<&'a str> {
         self.find(|field| field == name)
     }
 
-    /// The same, whatever the case of the field's name; the exact case goes first.
+    /// The same, whatever the case of the field's name; a field in the exact case takes
+    /// precedence.
     pub fn get_any_case(&self, name: &str) -> Option<&'a str> {
         self.get(name)
             .or_else(|| self.find(|field| field.eq_ignore_ascii_case(name)))
@@ -49,17 +50,17 @@ impl<'a> Object<'a> {
             .find(|value| *value != "null")
     }
 
-    /// A field that is a string; any other value counts as absent.
+    /// The value of a field that is a string; a field of any other type counts as absent.
     pub fn string(&self, name: &str) -> Option<Cow<'a, str>> {
         self.get(name).and_then(unquote)
     }
 
-    /// A field as text: see [`text`].
+    /// The value of a field as text: see [`text`].
     pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
         self.get(name).and_then(text)
     }
 
-    /// A field without which the item is no event.
+    /// The value of a field without which the item is not an event.
     pub fn required_text(&self, name: &'static str) -> Result<Cow<'a, str>, ItemError> {
         required(name, self.get(name))
     }
@@ -68,14 +69,15 @@ impl<'a> Object<'a> {
 /// A value as text: a string without its quotes, anything else as it is written. An
 /// empty string counts as absent.
 ///
-/// No form is refused, because a field that only informs must not cost its event.
+/// No form is refused, because a merely informative field must not cause its event to be
+/// rejected.
 pub fn text(value: &str) -> Option<Cow<'_, str>> {
     unquote(value)
         .or(Some(Cow::Borrowed(value)))
         .filter(|text| !text.is_empty())
 }
 
-/// The value of a field that makes an event what it is: a string, a number or a boolean.
+/// The value of a field that identifies an event: a string, a number or a boolean.
 pub fn required<'a>(
     field: &'static str,
     value: Option<&'a str>,
@@ -90,7 +92,7 @@ pub fn required<'a>(
     text(value).ok_or(ItemError::Missing(field))
 }
 
-/// The text of a JSON string: borrowed where it has no escapes.
+/// The text of a JSON string, borrowed if it has no escapes.
 fn unquote(literal: &str) -> Option<Cow<'_, str>> {
     let inner = literal.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
@@ -120,7 +122,7 @@ impl<'de> Deserialize<'de> for Object<'de> {
     }
 }
 
-/// A field's name, borrowed where it has no escapes.
+/// The name of a field, borrowed if it has no escapes.
 struct Name<'a>(Cow<'a, str>);
 
 impl<'de> Deserialize<'de> for Name<'de> {

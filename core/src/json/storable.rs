@@ -1,4 +1,4 @@
-//! What of JSON `jsonb` can hold.
+//! Whether `jsonb` can represent a JSON text.
 
 use std::{cell::Cell, fmt};
 
@@ -6,20 +6,20 @@ use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visit
 
 use crate::event::ItemError;
 
-/// The longest number, in characters, and the largest exponent that are stored:
-/// `numeric` has limits of its own (131072 digits before the point, 16383 after it),
-/// and `1e100000` would take kilobytes.
+/// Limits on the characters of a number and on its exponent. `numeric` has limits of its
+/// own (131072 digits before the point, 16383 after it), and `1e100000` would take
+/// kilobytes.
 const MAX_NUMBER: u32 = 1000;
 
-/// The most elements of arrays and members of objects, all together. Postgres parses a
-/// value into an array that may have no gigabyte.
+/// Limit on the elements of arrays and members of objects, all together. Postgres parses
+/// a value into an array of less than a gigabyte.
 const MAX_PARTS: usize = 1_000_000;
 
-/// Whether Postgres can store this JSON text as `jsonb`, and why not.
+/// Whether Postgres can store this JSON text as `jsonb`, and the reason if it cannot.
 ///
 /// `jsonb` is narrower than JSON: it has no U+0000 and no lone surrogates, its numbers
 /// have limits, and its parser recurses. An error raised there would fail the whole
-/// batch, so it is found here, for the one item that it concerns.
+/// batch, so that the check is made here, for each item.
 pub fn storable(item: &str) -> Result<(), ItemError> {
     let refuse = |reason: String| Err(ItemError::NotStorable(reason));
     let parts = Cell::new(0);
@@ -34,13 +34,13 @@ pub fn storable(item: &str) -> Result<(), ItemError> {
     }
 }
 
-/// Reads any value and keeps nothing. The deserializer refuses lone surrogates, and
+/// Parses any value and keeps nothing. The deserializer refuses lone surrogates, and
 /// nesting beyond 128 levels.
 #[derive(Clone, Copy)]
 struct Storable<'c>(&'c Cell<usize>);
 
 impl Storable<'_> {
-    /// One more element or member.
+    /// Counts one more element or member.
     fn part<E: de::Error>(self) -> Result<(), E> {
         self.0.set(self.0.get() + 1);
         if self.0.get() > MAX_PARTS {

@@ -1,12 +1,12 @@
-//! Dates written in digits alone.
+//! Dates that are written in digits only.
 
 use std::ops::Range;
 
 use jiff::civil;
 
 /// Whether these digits are a date of 1900 to 2099, with or without a time of day
-/// (`20241001`, `202410011134`, `20241001113456`): as a number of seconds or milliseconds
-/// they would be a time long before or after what was meant.
+/// (`20241001`, `202410011134`, `20241001113456`). Read as a number of seconds or
+/// milliseconds, they would be a time long before or after the one that was meant.
 pub fn is_date(text: &str) -> bool {
     let part = |range: Range<usize>| text.get(range)?.parse::<i8>().ok();
     let below = |range, end| part(range).is_some_and(|part| part < end);
@@ -20,7 +20,7 @@ pub fn is_date(text: &str) -> bool {
         && match text.len() {
             8 => true,
             12 => below(8..10, 24) && below(10..12, 60),
-            // A leap second is a second.
+            // A leap second counts as a second.
             14 => below(8..10, 24) && below(10..12, 60) && below(12..14, 61),
             _ => false,
         }

@@ -1,28 +1,32 @@
-//! Times that are numbers, told apart by their size.
+//! Times that are numbers, whose unit is recognized by their size.
 
 use std::iter;
 
 use super::Micros;
 
-/// Above this a number of seconds would lie in the year 5138: it is milliseconds.
+/// Above this, a number of seconds would lie in the year 5138, so that the unit is
+/// milliseconds.
 const SECONDS_AT_MOST: u128 = 100_000_000_000;
 
-/// Above this a number of milliseconds would lie in the year 5138: it is microseconds.
+/// Above this, a number of milliseconds would lie in the year 5138, so that the unit is
+/// microseconds.
 const MILLISECONDS_AT_MOST: u128 = 100_000_000_000_000;
 
-/// 1970 in ticks of .NET: units of 100 ns since the year 1. No number of microseconds
-/// before the year 9999 is as large.
+/// The year 1970 in ticks of .NET, which are units of 100 ns since the year 1. No number
+/// of microseconds before the year 9999 is as large.
 const TICKS_OF_1970: u128 = 621_355_968_000_000_000;
 
-/// From here on it is nanoseconds (2001-09-09); as ticks it would be the year 3169.
+/// From here on the unit is nanoseconds (2001-09-09); in ticks the number would be the
+/// year 3169.
 const NANOSECONDS_FROM: u128 = 1_000_000_000_000_000_000;
 
 impl Micros {
-    /// A decimal number of units since 1970, the unit told by its size: seconds up to
-    /// 1e11, milliseconds up to 1e14, then microseconds, ticks of .NET from
+    /// A decimal number of units since 1970. The size of the number decides the unit:
+    /// seconds up to 1e11, milliseconds up to 1e14, then microseconds, ticks of .NET from
     /// 621355968000000000 on, nanoseconds from 1e18 on.
     ///
-    /// It may have a fraction, and an exponent as Java prints one (`1.723799271E9`).
+    /// The number may have a fraction, and an exponent as Java prints one
+    /// (`1.723799271E9`).
     pub fn from_epoch(number: &str) -> Option<Self> {
         let millionths = millionths(number)?;
         let whole = millionths / 1_000_000;
@@ -41,7 +45,7 @@ impl Micros {
     }
 }
 
-/// A decimal number that is not negative, times a million; finer digits are cut off.
+/// A non-negative decimal number, times a million; finer digits are cut off.
 fn millionths(number: &str) -> Option<u128> {
     let (mantissa, exponent) = match number.split_once(['e', 'E']) {
         // Two digits of an exponent are enough, and bound the work.
@@ -97,7 +101,7 @@ mod tests {
         assert_eq!(at("621355967999999999"), None);
     }
 
-    /// What a double would lose is kept.
+    /// Digits that a double would lose are kept.
     #[test]
     fn exponents_shift_the_point_and_nothing_else() {
         for (number, micros) in [

@@ -1,10 +1,9 @@
-//! The providers' clocks.
+//! The providers' times.
 //!
-//! No provider's page says all of how its times are written, so every form that cannot
-//! be mistaken for another is read: numbers of any unit in use, by their size, and
-//! date-times. Nothing passes through floating point, and finer digits than a
-//! microsecond are cut off, never rounded: a time is part of an identity, and must read
-//! the same whoever reads it.
+//! No provider documents completely how its times are written. Every unambiguous form is
+//! therefore accepted: numbers of any common unit, by their size, and date-times. No
+//! value passes through floating point, and digits finer than a microsecond are cut off,
+//! never rounded, because a time is part of an identity and must always be read the same.
 
 mod digits;
 mod epoch;
@@ -15,12 +14,13 @@ use jiff::{Timestamp, tz::TimeZone};
 pub use digits::is_date;
 pub use text::is_format;
 
-/// Microseconds since 1970-01-01 UTC: what Postgres keeps of a time.
+/// Microseconds since 1970-01-01 UTC, which is the precision of Postgres.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Micros(i64);
 
 impl Micros {
-    /// None before 1970 or after 9999, which no provider's event can be.
+    /// `None` before 1970 or after 9999, because no provider's event can be of such a
+    /// time.
     pub fn new(micros: i64) -> Option<Self> {
         let end = Timestamp::MAX.as_microsecond();
         (0..=end).contains(&micros).then_some(Self(micros))
@@ -48,8 +48,8 @@ impl Micros {
     }
 }
 
-/// Whether this is how a time that was never set is written: the year 1 of .NET and Go,
-/// in some order of day and month, or as a number.
+/// Whether this text means that a time was never set: the year 1 of .NET and Go, in some
+/// order of day and month, or as a number.
 pub fn is_never(text: &str) -> bool {
     const YEAR_1: [&str; 5] = [
         "0001-01-01",
@@ -62,7 +62,7 @@ pub fn is_never(text: &str) -> bool {
     YEAR_1.iter().any(|year| text.contains(year))
 }
 
-/// A time zone by its IANA name; none where there is no such zone.
+/// A time zone by its IANA name; `None` if there is no such zone.
 pub fn zone(name: &str) -> Option<TimeZone> {
     TimeZone::get(name).ok()
 }

@@ -1,22 +1,22 @@
-//! Times that are text.
+//! Times that are texts.
 
 use jiff::{Timestamp, civil, fmt::strtime, tz::TimeZone};
 
 use super::Micros;
 
 impl Micros {
-    /// A date-time of ISO 8601 or RFC 3339, with 0 to 9 fraction digits. One without an
-    /// offset is read in `zone`.
+    /// A date-time of ISO 8601 or RFC 3339, with 0 to 9 fraction digits. A date-time
+    /// without an offset is read in `zone`.
     ///
-    /// Also the form that .NET gave JSON before ISO 8601, `/Date(1727782496000+0100)/`:
-    /// milliseconds since 1970 UTC, whatever the offset, which says where it was written.
+    /// The form that .NET used in JSON before ISO 8601, `/Date(1727782496000+0100)/`, is
+    /// accepted too: milliseconds since 1970 UTC, whatever the offset.
     pub fn from_text(text: &str, zone: &TimeZone) -> Option<Self> {
         if let Some(ms) = text.strip_prefix("/Date(") {
             return from_net(ms.strip_suffix(")/")?);
         }
         let at = match text.parse::<Timestamp>() {
             Ok(at) => at,
-            // An annotation such as [Europe/Lisbon] would be read over in silence.
+            // An annotation such as [Europe/Lisbon] would be ignored silently.
             Err(_) if text.contains('[') => return None,
             Err(_) => zone
                 .to_timestamp(text.parse::<civil::DateTime>().ok()?)
@@ -25,7 +25,7 @@ impl Micros {
         Self::new(at.as_microsecond())
     }
 
-    /// A date-time in a strptime format; in `zone` where it names neither an offset nor a
+    /// A date-time in a strptime format; in `zone` if it names neither an offset nor a
     /// zone.
     pub fn from_format(format: &str, text: &str, zone: &TimeZone) -> Option<Self> {
         let read = strtime::parse(format, text).ok()?;
@@ -49,9 +49,9 @@ fn from_net(ms: &str) -> Option<Micros> {
     Micros::from_ms(ms.parse().ok()?)
 }
 
-/// Whether [`Micros::from_format`] reads with this format what was written with it: the
-/// day, and the minute unless it has no time of day. A format of twelve hours without
-/// AM or PM, for one, does not.
+/// Whether [`Micros::from_format`] reads back what was written with this format: the day,
+/// and the minute unless the format has no time of day. A format of twelve hours without
+/// AM or PM, for example, fails.
 pub fn is_format(format: &str) -> bool {
     let sample = civil::date(2024, 10, 21).at(13, 34, 56, 0);
     let minute = |at: civil::DateTime| {
