@@ -6,88 +6,54 @@
 //!
 //! # Layout
 //!
-//! | part | modules |
-//! |---|---|
-//! | the process | [`settings`], [`units`], [`log`], [`exit`], [`drain`], [`run`] |
-//! | looking | [`check`], [`schema_command`], with [`reach`] and [`reflect`] |
-//! | entrances | [`http`] and [`hooks`], [`grpc`] and [`push`], [`serve_tls`], [`gate`], [`stream`] with [`follow`], [`pump`] and [`gather`] |
-//! | dialing | [`plan`], [`dial`], [`connection`], [`token`], [`oauth`], [`resume`], [`status`], [`retry`], [`report`] |
-//! | the pipeline | [`request`], [`headers`], [`budget`], [`queue`], [`batcher`], [`store`], [`ingest`], [`failure`] |
-//! | while Postgres is away | [`spool`] |
-//! | what Postgres knows | [`database`], [`tls`], [`version`], [`control`], [`source`], [`registry`], [`lease`], [`directory`], [`upkeep`] |
-//! | messages | [`wire`], [`codec`] |
-//! | numbers | [`metric`], [`process`], [`backoff`] |
+//! The folders are the way of a webhook, here from the outside inwards. Nothing imports
+//! from a folder above its own row, and nothing in a circle.
 //!
-//! Actors: [`batcher::Batcher`], [`store::Store`] (one a connection),
-//! [`registry::Registry`], [`upkeep::Upkeep`] and [`stream::Stream`] (one a dialed source). Each owns one
-//! thing; decisions are plain functions beside them.
+//! | folder | what it is |
+//! |---|---|
+//! | [`run`] | `tidings-worker run`: wires the parts, waits, and ends them in order |
+//! | [`inbound`] | what others connect to: webhooks and probes by HTTP, pushes by gRPC, TLS for both |
+//! | [`commands`] | what only looks, or is run by hand: `check`, `schema`, `spool` |
+//! | [`spool`] | keeps webhooks while Postgres is away |
+//! | [`admission`] | what may come in: known sources, within their share of what is pending |
+//! | [`sources`] | the sources that Postgres lists, and which streams this worker follows |
+//! | [`stream`] | one dialed source: followed, resumed, retried, reported |
+//! | [`pipeline`] | requests gather in batches, and are answered after their commit |
+//! | [`postgres`] | connections to Postgres, their errors, its upkeep |
+//! | [`settings`], [`dial`] | flags and environment; calls to providers and their tokens |
+//! | [`process`], [`wire`] | end, log and numbers of the process; schemas and codec of gRPC messages |
+//!
+//! Actors: [`pipeline::batcher::Batcher`], [`pipeline::store::Store`] (one a connection),
+//! [`sources::registry::Registry`], [`postgres::upkeep::Upkeep`] and [`stream::Stream`] (one a
+//! dialed source). Each owns one thing; decisions are plain functions beside them.
 
-mod backoff;
-mod batcher;
-mod budget;
-mod check;
-mod codec;
-mod connection;
-mod control;
-mod database;
+mod admission;
+mod commands;
 mod dial;
-mod directory;
-mod drain;
-mod exit;
-mod failure;
-mod follow;
-mod gate;
-mod gather;
-mod grpc;
-mod headers;
-mod hooks;
-mod http;
-mod ingest;
-mod lease;
-mod log;
-mod metric;
-mod oauth;
-mod plan;
+mod inbound;
+mod pipeline;
+mod postgres;
 mod process;
-mod pump;
-mod push;
-mod queue;
-mod reach;
-mod reflect;
-mod registry;
-mod report;
-mod request;
-mod resume;
-mod retry;
 mod run;
-mod schema_command;
-mod serve_tls;
 mod settings;
-mod source;
+mod sources;
 mod spool;
-mod status;
-mod store;
 mod stream;
 #[cfg(test)]
 mod testing;
-mod tls;
-mod token;
-mod units;
-mod upkeep;
-mod version;
 mod wire;
 
 use std::io::Write as _;
 
-use exit::Code;
+use process::exit::Code;
 use settings::{Command, Stop};
 
 fn main() {
     let code = match settings::parse(std::env::args_os()) {
         Ok((Command::Run(settings), database)) => run::main(*settings, database),
-        Ok((Command::Check(settings), database)) => check::main(&settings, database),
-        Ok((Command::Schema(settings), database)) => schema_command::main(&settings, database),
-        Ok((Command::Spool(command), database)) => spool::command::main(&command, database),
+        Ok((Command::Check(settings), database)) => commands::check::main(&settings, database),
+        Ok((Command::Schema(settings), database)) => commands::schema::main(&settings, database),
+        Ok((Command::Spool(command), database)) => commands::spool::main(&command, database),
         Err(Stop::Asked(text)) => {
             // Nobody reads stdout: nothing to say, and no reason to fail.
             let _ = text.print();

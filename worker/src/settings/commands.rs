@@ -5,8 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Subcommand};
 use tidings_core::wire::Names;
 
-use super::DatabaseArgs;
-use crate::units::duration;
+use super::{DatabaseArgs, units::duration};
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {

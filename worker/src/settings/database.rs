@@ -5,7 +5,7 @@ use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
 use clap::Args;
 use tokio_postgres::config::{Config, Host};
 
-use crate::units::duration;
+use super::units::duration;
 
 #[derive(Debug, Args)]
 pub(crate) struct DatabaseArgs {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::units::{Bytes, duration};
+use super::units::{Bytes, duration};
 
 /// Allowance for the head of a request, in bytes.
 const HEAD: u32 = 64 << 10;

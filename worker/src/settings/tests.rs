@@ -1,9 +1,8 @@
-use clap::CommandFactory;
-
 use std::time::Duration;
 
-use super::*;
-use crate::units::Bytes;
+use clap::CommandFactory;
+
+use super::{units::Bytes, *};
 
 const URL: &str = "postgres://tidings:s3cret@db.internal:5433/app";
 

@@ -12,11 +12,12 @@ use tracing::{error, info, warn};
 
 use super::{Batch, Depth, Entry, ReadLimits, Spool, SpoolError};
 use crate::{
-    backoff::Backoff,
-    batcher::Pipeline,
-    metric,
-    request::{Outcome, Refusal, Request, Verdict},
-    source::Snapshot,
+    pipeline::{
+        batcher::Pipeline,
+        request::{Outcome, Refusal, Request, Verdict},
+    },
+    process::{backoff::Backoff, metric},
+    sources::source::Snapshot,
 };
 
 /// While nothing passes.
@@ -286,15 +287,15 @@ pub(super) async fn rounds(
 
 /// What draining once has come to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Drained {
-    pub(super) done: usize,
-    pub(super) stays: usize,
+pub(crate) struct Drained {
+    pub(crate) done: usize,
+    pub(crate) stays: usize,
     /// Postgres takes no requests.
-    pub(super) blocked: bool,
+    pub(crate) blocked: bool,
 }
 
 /// Drains once, from the oldest to the newest.
-pub(super) async fn once(
+pub(crate) async fn once(
     spool: &Spool,
     pipeline: &Pipeline,
     limits: ReadLimits,

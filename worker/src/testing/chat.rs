@@ -8,7 +8,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream, stream::BoxStream};
+use futures_util::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use prost::Message;
 use tidings_proto::ppoppo::{SendRequestEvent, StreamSendRequestEventsReq};
 use tokio::net::TcpListener;
@@ -20,7 +24,7 @@ use tonic::{
 };
 use tower::Service;
 
-use crate::codec::Raw;
+use crate::wire::codec::Raw;
 
 /// What was called.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,12 +6,11 @@ use std::{
     sync::{Arc, Mutex},
 };
 
+use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-
-use bytes::Bytes;
 
 /// What was asked.
 #[derive(Clone, Debug, Default)]

@@ -12,10 +12,12 @@ use tidings_spool::Mode;
 
 use super::*;
 use crate::{
-    backoff::Backoff,
-    budget::Payer,
-    directory::fake::{snapshot, source},
-    request::{Verdict, fake},
+    admission::{
+        budget::Payer,
+        directory::fake::{snapshot, source},
+    },
+    pipeline::request::{Verdict, fake},
+    process::backoff::Backoff,
     spool::{
         FAILING, Spool, drain,
         tests::{ALL, LIMIT, altered, budget, entry, open_file, put_damaged, share},

@@ -1,15 +1,18 @@
 use std::{sync::Mutex, time::Duration};
 
+use tokio::{task::JoinHandle, time::Instant};
+
 use super::*;
 use crate::{
-    backoff::Backoff,
-    batcher::Pipeline,
-    directory::fake::{snapshot, source},
-    request::{Outcome, Refusal, Request, Verdict},
-    spool::{self, drain},
+    admission::directory::fake::{snapshot, source},
+    pipeline::{
+        batcher::Pipeline,
+        request::{Outcome, Refusal, Request, Verdict},
+    },
+    process::backoff::Backoff,
+    spool::drain,
     testing,
 };
-use tokio::{task::JoinHandle, time::Instant};
 
 const LIMITS: ReadLimits = ReadLimits {
     requests: 3,
@@ -19,7 +22,7 @@ const ONE: ReadLimits = ReadLimits {
     requests: 1,
     ..LIMITS
 };
-const DEFAULT: ReadLimits = spool::command::LIMITS;
+const DEFAULT: ReadLimits = crate::commands::spool::LIMITS;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// By what the body says.

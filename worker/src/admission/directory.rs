@@ -1,0 +1,219 @@
+//! The sources as the entrances see them: a lookup without a round trip, and one
+//! question to the registry for a name that nobody has heard of.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::Recipient;
+use tokio::{
+    sync::{Mutex, watch},
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::sources::{
+    registry::Refresh,
+    source::{Database, Snapshot, Source, Sources},
+};
+
+/// An unknown name makes the registry look at most this often: names come from
+/// outside, and each look is a query.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long such a look may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Debug)]
+pub(crate) struct Directory {
+    snapshot: watch::Receiver<Snapshot>,
+    registry: Recipient<Refresh>,
+    /// When the last look began; held while one is under way.
+    looked: Arc<Mutex<Option<Instant>>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Lookup {
+    Known(Source),
+    Unknown,
+    /// The sources have not been read yet; `/readyz` says why.
+    Unread,
+}
+
+impl Directory {
+    pub(crate) fn new(snapshot: watch::Receiver<Snapshot>, registry: Recipient<Refresh>) -> Self {
+        Self {
+            snapshot,
+            registry,
+            looked: Arc::default(),
+        }
+    }
+
+    pub(crate) fn database(&self) -> Database {
+        self.snapshot.borrow().database.clone()
+    }
+
+    /// Resolves when Postgres is known to be away.
+    pub(crate) async fn down(&self) {
+        let mut snapshot = self.snapshot.clone();
+        let down = snapshot.wait_for(|snapshot| snapshot.database != Database::Up);
+        if down.await.is_err() {
+            // Nobody looks any more: the process is ending.
+            std::future::pending().await
+        }
+    }
+
+    /// Those last read, if they have been.
+    pub(crate) fn sources(&self) -> Option<Arc<Sources>> {
+        self.snapshot.borrow().sources.clone()
+    }
+
+    pub(crate) async fn find(&self, name: &str) -> Lookup {
+        let lookup = self.peek(name);
+        if lookup != Lookup::Unknown {
+            return lookup;
+        }
+        // Only a look that began after the question can say that a name is unknown: a
+        // provider may take that answer as the end of its events. One look serves all
+        // who asked before it.
+        let asked = Instant::now();
+        let mut began = self.looked.lock().await;
+        let lookup = self.peek(name);
+        if lookup == Lookup::Unknown && began.is_none_or(|began| began <= asked) {
+            if let Some(began) = *began {
+                sleep_until(began + LOOK_EVERY).await;
+            }
+            *began = Some(Instant::now());
+            let look = timeout(LOOK_TIMEOUT, self.registry.send(Refresh)).await;
+            if !matches!(look, Ok(Ok(()))) {
+                return Lookup::Unread;
+            }
+        }
+        match self.peek(name) {
+            // Nobody could look.
+            Lookup::Unknown if self.database() != Database::Up => Lookup::Unread,
+            lookup => lookup,
+        }
+    }
+
+    pub(crate) fn lists_none(&self) -> bool {
+        self.snapshot.borrow().lists_none()
+    }
+
+    pub(crate) fn is_telling(&self) -> bool {
+        self.snapshot.borrow().is_telling()
+    }
+
+    /// What the sources last read say of a name, without a look.
+    pub(crate) fn peek(&self, name: &str) -> Lookup {
+        let snapshot = self.snapshot.borrow();
+        match &snapshot.sources {
+            Some(sources) => sources
+                .get(name)
+                .map_or(Lookup::Unknown, |source| Lookup::Known(source.clone())),
+            None => Lookup::Unread,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod fake {
+    use std::{collections::HashMap, sync::Mutex};
+
+    use actix::prelude::*;
+
+    use super::*;
+
+    /// A registry that counts looks, and on the first finds the sources in `later`.
+    pub(crate) struct Registry {
+        pub(crate) looks: Arc<Mutex<usize>>,
+        pub(crate) later: Snapshot,
+        pub(crate) snapshot: watch::Sender<Snapshot>,
+    }
+
+    impl Actor for Registry {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<Refresh> for Registry {
+        type Result = ();
+
+        fn handle(&mut self, _: Refresh, _: &mut Self::Context) {
+            *self.looks.lock().unwrap() += 1;
+            self.snapshot.send_replace(self.later.clone());
+        }
+    }
+
+    pub(crate) fn source(name: &str, provider: &str) -> Source {
+        Source {
+            id: 1,
+            name: name.into(),
+            provider: provider.to_owned(),
+            options: serde_json::json!({}),
+            enabled: true,
+            schema: None,
+        }
+    }
+
+    pub(crate) fn snapshot(sources: &[Source]) -> Snapshot {
+        let by_name = sources.iter().map(|s| (s.name.clone(), s.clone()));
+        Snapshot {
+            database: Database::Up,
+            sources: Some(Arc::new(HashMap::from_iter(by_name))),
+        }
+    }
+
+    /// A directory over `now`, whose registry would find `later`.
+    pub(crate) fn directory(now: Snapshot, later: Snapshot) -> (Directory, Arc<Mutex<usize>>) {
+        let (sender, receiver) = watch::channel(now);
+        let looks = Arc::default();
+        let registry = Registry {
+            looks: Arc::clone(&looks),
+            later,
+            snapshot: sender,
+        };
+        let registry = registry.start().recipient();
+        (Directory::new(receiver, registry), looks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        fake::{directory, snapshot, source},
+        *,
+    };
+
+    #[actix::test]
+    async fn a_known_name_needs_no_look() {
+        let known = source("sms", "arpoone");
+        let (directory, looks) = directory(snapshot(std::slice::from_ref(&known)), snapshot(&[]));
+        assert_eq!(directory.find("sms").await, Lookup::Known(known));
+        assert_eq!(*looks.lock().unwrap(), 0);
+    }
+
+    #[actix::test]
+    async fn all_who_ask_at_once_wait_for_one_look() {
+        let new = source("new", "arpoone");
+        let (directory, looks) = directory(snapshot(&[]), snapshot(std::slice::from_ref(&new)));
+        let (first, second) = tokio::join!(directory.find("new"), directory.find("new"));
+        assert_eq!(first, Lookup::Known(new.clone()));
+        assert_eq!(second, Lookup::Known(new));
+        assert_eq!(*looks.lock().unwrap(), 1);
+    }
+
+    #[actix::test]
+    async fn looks_are_apart_and_no_answer_is_older_than_its_question() {
+        tokio::time::pause();
+        let (directory, looks) = directory(snapshot(&[]), snapshot(&[]));
+        let start = Instant::now();
+        for _ in 0..10 {
+            assert_eq!(directory.find("absent").await, Lookup::Unknown);
+        }
+        assert_eq!(*looks.lock().unwrap(), 10);
+        assert!(start.elapsed() >= LOOK_EVERY * 9);
+    }
+
+    #[actix::test]
+    async fn before_the_sources_are_read_no_name_is_unknown() {
+        let (directory, looks) = directory(Snapshot::default(), snapshot(&[]));
+        assert_eq!(directory.find("sms").await, Lookup::Unread);
+        assert_eq!(*looks.lock().unwrap(), 0);
+    }
+}

@@ -1,0 +1,292 @@
+//! A source that the worker dials: whether it can connect, authenticate and decode, and
+//! whether the provider itself describes another schema.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use tidings_core::wire::Decoded;
+use tokio::time::{Instant, timeout_at};
+use tonic::{Code, Status};
+
+use super::{
+    database::StreamNow,
+    described::Described,
+    event::{self, Seen},
+    findings::{Finding, Word},
+    quoted,
+    spoken::Spoken,
+};
+use crate::{
+    commands::reach::{self, Reached},
+    dial::{
+        self,
+        connection::{Connection, Over},
+        options::Dial,
+        status::{self, Meaning},
+    },
+    sources::{control::Resume, source::Source},
+};
+
+/// Beyond what a worker takes by default: that it is too large is not for here to say.
+const LARGEST_MESSAGE: usize = 64 << 20;
+
+/// What is looked at, and with what.
+#[derive(Debug)]
+pub(super) struct Look<'a> {
+    pub(super) source: &'a Source,
+    pub(super) dial: &'a Dial,
+    pub(super) spoken: &'a Spoken,
+    pub(super) resume: &'a Resume,
+    /// What a running worker does with it.
+    pub(super) stream: Option<&'a StreamNow>,
+    /// For the first event.
+    pub(super) wait: Duration,
+}
+
+/// What the stream gave.
+enum Heard {
+    Event(Decoded),
+    /// It ended in good order.
+    Ended,
+    Silence {
+        accepted: bool,
+    },
+    Failed(Status),
+}
+
+impl Look<'_> {
+    pub(super) async fn findings(&self) -> Vec<Finding> {
+        let reached = reach::reach(&self.source.name, self.dial, self.resume).await;
+        let mut reached = match reached {
+            Ok(reached) => reached,
+            Err(reason) => return vec![self.found(Word::Fail, reason).details(self.details(None))],
+        };
+        let heard = match self.listen(&reached).await {
+            Ok(heard) => heard,
+            Err(reason) => return vec![self.found(Word::Fail, reason).details(self.details(None))],
+        };
+        let is_cut =
+            matches!(&heard, Heard::Failed(status) if meaning(status, self) == Meaning::Cut);
+        let described = if is_cut {
+            None
+        } else {
+            Some(self.describe(&reached).await)
+        };
+        let answers = described
+            .as_ref()
+            .is_some_and(|described| described.answered);
+        let (word, text) = self.verdict(heard, &mut reached, answers).await;
+        let (reflection, other) = match described {
+            Some(Described { text, other, .. }) => (Some(text), other),
+            None => (None, None),
+        };
+        let reflection = reflection.map(|text| reached.tokens.redact(&text));
+        let main = self.found(word, text).details(self.details(reflection));
+        [main].into_iter().chain(other).collect()
+    }
+
+    pub(super) fn found(&self, word: Word, text: String) -> Finding {
+        let subject = format!("source {}", self.source.name);
+        let text = format!("{}: {text}", self.source.provider);
+        match word {
+            Word::Ok => Finding::ok(subject, text),
+            Word::Warn => Finding::warn(subject, text),
+            Word::Fail => Finding::fail(subject, text),
+        }
+    }
+
+    /// What it was looked at with.
+    fn details(&self, reflection: Option<String>) -> Vec<String> {
+        let open = if self.dial.is_tls() {
+            ""
+        } else {
+            " (http: the token travels unencrypted)"
+        };
+        let whose = if self.spoken.is_own {
+            "its own"
+        } else {
+            "the worker's"
+        };
+        let from = match &self.resume.cursor {
+            Some(cursor) => format!("goes on behind {cursor}"),
+            None => "goes on from the start".to_owned(),
+        };
+        let mut details = vec![
+            format!("endpoint: {}{open}", reach::endpoint(self.dial)),
+            format!("token: from {}", reach::credential(self.dial, self.resume)),
+            format!("schema: {whose}, {}", self.spoken.schema.path()),
+            format!("cursor: {from}"),
+        ];
+        details.extend(reflection.map(|text| format!("reflection: {text}")));
+        details.extend(self.stream.map(running));
+        details
+    }
+
+    /// Opens the stream, and waits for what comes first. Nothing is acknowledged by
+    /// reading.
+    async fn listen(&self, reached: &Reached) -> Result<Heard, String> {
+        let schema = &self.spoken.schema;
+        let fields = [
+            ("send_request_id", &self.dial.send_request_id),
+            ("after_event_id", &self.resume.cursor),
+        ];
+        let fields = fields
+            .iter()
+            .filter_map(|(name, value)| Some((*name, value.as_deref()?)));
+        let message = schema.request(&fields.collect::<Vec<_>>())?;
+        let (path, request) = dial::request(self.dial, schema.path(), &reached.token, message)?;
+        let (requests, origin) = (reached.connection.requests(), self.dial.origin.clone());
+        let end = Instant::now() + self.wait;
+        let call = dial::call(requests, origin, path, request, LARGEST_MESSAGE);
+        let mut messages = match timeout_at(end, call).await {
+            Ok(Ok(messages)) => messages,
+            Ok(Err(status)) => return Ok(Heard::Failed(status)),
+            Err(_) => return Ok(Heard::Silence { accepted: false }),
+        };
+        loop {
+            let message: Bytes = match timeout_at(end, messages.message()).await {
+                Ok(Ok(Some(message))) => message,
+                Ok(Ok(None)) => return Ok(Heard::Ended),
+                Ok(Err(status)) => return Ok(Heard::Failed(status)),
+                Err(_) => return Ok(Heard::Silence { accepted: true }),
+            };
+            // One without events is a sign of life.
+            if let Some(event) = schema.events(message).next() {
+                return Ok(Heard::Event(event));
+            }
+        }
+    }
+
+    async fn verdict(&self, heard: Heard, reached: &mut Reached, answers: bool) -> (Word, String) {
+        let seconds = self.wait.as_secs_f64();
+        match heard {
+            Heard::Event(decoded) => self.decoded(&decoded),
+            Heard::Ended => {
+                let text = "connected and authenticated; the server ended the stream, which is normal where nothing is left";
+                (Word::Ok, text.to_owned())
+            }
+            Heard::Silence { accepted: true } => {
+                let text = format!("connected and authenticated; no event within {seconds} s");
+                (Word::Ok, text)
+            }
+            Heard::Silence { accepted: false } if answers => {
+                let text = format!(
+                    "connected, and not refused within {seconds} s; some servers accept a stream only with its first event"
+                );
+                (Word::Ok, text)
+            }
+            Heard::Silence { accepted: false } => {
+                let text = format!(
+                    "connected, but nothing is answered within {seconds} s: see whether the option endpoint is right, or give it longer by --wait"
+                );
+                (Word::Warn, text)
+            }
+            Heard::Failed(status) => {
+                let (word, text) = self.failed(&status, &mut reached.connection).await;
+                (word, reached.tokens.redact(&text))
+            }
+        }
+    }
+
+    fn decoded(&self, decoded: &Decoded) -> (Word, String) {
+        let source = self.source;
+        let seen = event::look(&source.provider, &source.name, &source.options, decoded);
+        let before = "connected and authenticated;";
+        let advice = format!(
+            "the provider's schema seems to be another one: `tidings-worker schema {}` asks for it, tidings.set_source_schema takes it",
+            source.name
+        );
+        match seen {
+            Seen::Known(text) => (Word::Ok, format!("{before} {text}")),
+            Seen::Partly(text) => (Word::Warn, format!("{before} {text}; {advice}")),
+            Seen::Unreadable(text) => (Word::Fail, format!("{before} {text}; {advice}")),
+        }
+    }
+
+    async fn failed(&self, status: &Status, connection: &mut Connection) -> (Word, String) {
+        let line = status::line(status);
+        let is_followed = self
+            .stream
+            .is_some_and(|stream| stream.state == "connected");
+        match meaning(status, self) {
+            Meaning::Unauthenticated => {
+                let from = reach::credential(self.dial, self.resume);
+                let advice = if self.dial.oauth.is_some() {
+                    "see whether token_url, client_id, its secret and scope are those of this endpoint".to_owned()
+                } else if self.resume.secret.is_some() {
+                    let name = quoted(&self.source.name);
+                    format!("give it another: `select tidings.rotate_secret('{name}', ..)`")
+                } else {
+                    "put another one there".to_owned()
+                };
+                let text =
+                    format!("connected, but the token from {from} is refused: {line}; {advice}");
+                (Word::Fail, text)
+            }
+            Meaning::Occupied(_) if is_followed => {
+                let text = format!(
+                    "connected and authenticated; a worker follows it, and there may be one: {line}"
+                );
+                (Word::Ok, text)
+            }
+            Meaning::Lasting(advice) | Meaning::Occupied(advice) => {
+                (Word::Fail, format!("connected, but {line}; {advice}"))
+            }
+            Meaning::Passing(hint) => {
+                let hint =
+                    hint.map(|hint| format!(", not before {} s from now", hint.as_secs_f64()));
+                let hint = hint.unwrap_or_default();
+                let text = format!("connected, but {line}; it may pass by itself: try again{hint}");
+                let is_busy = status.code() == Code::ResourceExhausted;
+                (if is_busy { Word::Warn } else { Word::Fail }, text)
+            }
+            Meaning::Cut => (Word::Fail, self.cut(status, connection.over().await)),
+        }
+    }
+
+    fn cut(&self, status: &Status, over: Option<Over>) -> String {
+        let reason = match over {
+            Some(Over::Closed(Some(reason))) => {
+                format!("the server says goodbye: {}", reason.description())
+            }
+            Some(Over::Unanswered) => "the server does not answer pings".to_owned(),
+            _ => {
+                let cause = std::error::Error::source(status).map(dial::chain);
+                cause.unwrap_or_else(|| status::line(status))
+            }
+        };
+        let scheme = if self.dial.is_tls() {
+            "http://"
+        } else {
+            "https://"
+        };
+        format!(
+            "the connection broke: {reason}; see whether what answers there speaks gRPC, and whether the option endpoint should begin with {scheme}"
+        )
+    }
+}
+
+fn meaning(status: &Status, look: &Look<'_>) -> Meaning {
+    status::meaning(status, &look.source.name, look.resume.cursor.is_some())
+}
+
+/// What a running worker does with the stream.
+fn running(stream: &StreamNow) -> String {
+    let by = stream
+        .worker
+        .as_deref()
+        .map(|worker| format!(" by {worker}"));
+    let since = stream
+        .since
+        .as_deref()
+        .map(|since| format!(" since {since}"));
+    let (by, since) = (by.unwrap_or_default(), since.unwrap_or_default());
+    let more = match (stream.state.as_str(), &stream.last_error) {
+        ("connected", _) => {
+            "; this look was a second stream beside it, and took nothing from it".to_owned()
+        }
+        ("waiting" | "stopped", Some(error)) => format!(": {error}"),
+        _ => String::new(),
+    };
+    format!("worker: {}{by}{since}{more}", stream.state)
+}

@@ -1,0 +1,161 @@
+//! `tidings-worker check`: what works, and what to do about the rest.
+//!
+//! It looks and leaves no trace: a stream that it opens reads at the stored cursor,
+//! which moves by commits alone. Sources are looked at side by side, and every step
+//! that waits for somebody is bounded.
+
+mod database;
+mod described;
+mod dialed;
+mod event;
+mod findings;
+mod served;
+mod spoken;
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, stream};
+use tokio::time::timeout;
+use tokio_postgres::Config;
+
+use self::{
+    database::Known,
+    findings::{Finding, Printer},
+    spoken::Spoken,
+};
+use crate::{
+    dial::options::Dial,
+    postgres::{Connector, Session, failure::describe},
+    process::exit::Code,
+    settings::{CheckArgs, place},
+    sources::{control::Control, source::Source},
+};
+
+/// Sources that are looked at at a time.
+const AT_ONCE: usize = 64;
+/// For all questions about the database itself.
+const DATABASE: Duration = Duration::from_secs(30);
+
+/// Prints one line a finding on stdout; the code says whether all is well.
+pub(crate) fn main(settings: &CheckArgs, database: Config) -> Code {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    match runtime {
+        Ok(runtime) => {
+            let code = runtime.block_on(check(settings, database));
+            // Not dropped: that would wait for a name lookup that hangs.
+            runtime.shutdown_background();
+            code
+        }
+        Err(error) => {
+            eprintln!("tidings-worker: cannot start: {error}");
+            Code::System
+        }
+    }
+}
+
+async fn check(settings: &CheckArgs, database: Config) -> Code {
+    let mut printer = Printer::new(settings.json);
+    let place = place(&database);
+    let connector = match Connector::new(database, &settings.database) {
+        Ok(connector) => connector,
+        Err(error) => {
+            printer.print(&Finding::fail("settings", error).code(Code::Usage));
+            return printer.code();
+        }
+    };
+    let session = match connector.open(|_| ()).await {
+        Ok(session) => session,
+        Err(error) => {
+            let advice = "is it running, and is DATABASE_URL right?";
+            let found = format!("{place}: {error}; {advice}");
+            printer.print(&Finding::fail("Postgres", found).code(Code::Unavailable));
+            return printer.code();
+        }
+    };
+    let looked = timeout(DATABASE, database::findings(&session, &place, &mut printer)).await;
+    let failed = match looked {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(describe(&error)),
+        Err(_) => Some("it does not answer".to_owned()),
+    };
+    if let Some(reason) = failed {
+        printer.print(&Finding::fail("Postgres", reason).code(Code::Unavailable));
+    }
+    if printer.code() == Code::Clean {
+        sources(session, settings.wait, &mut printer).await;
+    }
+    printer.code()
+}
+
+async fn sources(session: Session, wait: Duration, printer: &mut Printer) {
+    let known = match timeout(DATABASE, Known::read(&session)).await {
+        Ok(known) => known.map_err(|error| describe(&error)),
+        Err(_) => Err("Postgres does not answer".to_owned()),
+    };
+    let control = Control::new(session);
+    let listed = async { Ok((known?, control.sources(None).await?)) };
+    let (known, mut sources) = match listed.await {
+        Ok(listed) => listed,
+        Err::<_, String>(reason) => {
+            printer.print(&Finding::fail("sources", reason));
+            return;
+        }
+    };
+    if sources.is_empty() {
+        let advice = "none yet: add one with `select tidings.add_source(..)`";
+        printer.print(&Finding::ok("sources", advice));
+    }
+    sources.sort_by(|a, b| a.name.cmp(&b.name));
+    let looks = stream::iter(&sources).map(|source| look(source, &control, &known, wait));
+    let mut looks = std::pin::pin!(looks.buffered(AT_ONCE));
+    while let Some(findings) = looks.next().await {
+        for finding in &findings {
+            printer.print(finding);
+        }
+    }
+}
+
+async fn look(source: &Source, control: &Control, known: &Known, wait: Duration) -> Vec<Finding> {
+    let subject = format!("source {}", source.name);
+    let provider = &source.provider;
+    if !source.enabled {
+        let name = quoted(&source.name);
+        let advice = format!("select tidings.set_source_enabled('{name}', true)");
+        let found = format!("{provider}, disabled (`{advice}` enables it)");
+        return vec![Finding::ok(subject, found)];
+    }
+    let known = known.of(&source.name);
+    if !source.is_dialed() {
+        return served::findings(source, known.as_ref());
+    }
+    let prepared = async {
+        let dial = Dial::new(&source.options)?;
+        let spoken = Spoken::of(source, known.as_ref())?;
+        let resume = control.resume(&source.name).await?;
+        Ok::<_, String>((dial, spoken, resume))
+    };
+    match prepared.await {
+        Ok((dial, spoken, resume)) => {
+            let look = dialed::Look {
+                source,
+                dial: &dial,
+                spoken: &spoken,
+                resume: &resume,
+                stream: known.as_ref().and_then(|known| known.stream.as_ref()),
+                wait,
+            };
+            look.findings().await
+        }
+        Err(reason) => vec![Finding::fail(subject, format!("{provider}: {reason}"))],
+    }
+}
+
+/// A name inside a text of SQL.
+pub(crate) fn quoted(name: &str) -> String {
+    name.replace('\'', "''")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! The statement that takes a schema over, and what has to be mapped before it can be
+//! used.
+
+use std::fmt::Write;
+
+use prost::Message;
+use prost_reflect::prost_types::FileDescriptorSet;
+use tidings_core::wire::{Call, Schema};
+
+use super::{Answer, Failed, Wish, failed};
+use crate::{
+    commands::{
+        check::quoted,
+        reflect::{self, Method},
+    },
+    process::exit::Code,
+    wire,
+};
+
+/// Of names.
+const SHOWN: usize = 40;
+
+pub(super) fn statement(
+    wish: &Wish<'_>,
+    set: &FileDescriptorSet,
+    method: &Method,
+    note: String,
+) -> Result<Answer, Failed> {
+    let call = Call::of(wish.provider).ok_or_else(|| failed("its events do not come by gRPC"))?;
+    // The statement is printed as it is, and a terminal obeys such characters.
+    if !method.path.bytes().all(|b| b.is_ascii_graphic()) {
+        let path = &method.path;
+        return Err(failed(format!(
+            "the server's name of the method is not one: {path:?}; see whether it is the provider's"
+        )));
+    }
+    let encoded = set.encode_to_vec();
+    let usable = Schema::new(call, &encoded, &method.path, &wish.names);
+    let mut notes = vec![note];
+    let code = match usable {
+        Ok(_) => {
+            notes.push("it can be used as it is below".to_owned());
+            Code::Clean
+        }
+        Err(error) => {
+            notes.push(format!("it cannot be used as it is: {error}"));
+            Code::Findings
+        }
+    };
+    let (ours, theirs) = unmapped(wish, set, method);
+    if !ours.is_empty() {
+        let ours = ours.join(", ");
+        notes.push(format!(
+            "names that are read here, and that it does not have: {ours}"
+        ));
+        if !theirs.is_empty() {
+            let theirs = theirs.join(", ");
+            notes.push(format!("names that it has instead: {theirs}"));
+        }
+        notes.push(format!(
+            "map them by names => '{{\"its name\": \"the name here\", ..}}'; --names tries that: tidings-worker schema {} --names '{{..}}'",
+            wish.source
+        ));
+    }
+    let mut hex = String::with_capacity(encoded.len() * 2);
+    for byte in &encoded {
+        // Writing into a text does not fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    let names = serde_json::to_string(&wish.names).unwrap_or_else(|_| "{}".to_owned());
+    let sql = format!(
+        "select tidings.set_source_schema('{}', method => '{}', names => '{}', descriptor_set => '\\x{hex}');",
+        quoted(wish.source),
+        quoted(&method.path),
+        quoted(&names),
+    );
+    if sql.chars().any(char::is_control) {
+        let text = "a control character is in the name of the source or in --names: no statement can be printed with it";
+        return Err(failed(text));
+    }
+    Ok(Answer { sql, notes, code })
+}
+
+/// The documented names that `method` has not even with `names`, and those of its own
+/// that mean nothing here.
+fn unmapped(
+    wish: &Wish<'_>,
+    set: &FileDescriptorSet,
+    method: &Method,
+) -> (Vec<String>, Vec<String>) {
+    let documented = FileDescriptorSet::decode(tidings_proto::DESCRIPTOR_SET).unwrap_or_default();
+    let ours = wire::ppoppo().map(|schema| reflect::names(&documented, schema.path()));
+    let ours = ours.unwrap_or_default();
+    let theirs = reflect::names(set, &method.path);
+    let known = |name: &str| {
+        ours.values.contains(name) || ours.fields.iter().any(|(_, field)| field == name)
+    };
+    let mapped = |key: &str| wish.names.contains_key(key);
+    // A key may be qualified further than here; then the name is listed in vain.
+    let left = |message: &str, field: &str| {
+        !known(field) && !mapped(field) && !mapped(&format!("{message}.{field}"))
+    };
+    let fields = theirs
+        .fields
+        .iter()
+        .filter(|(message, field)| left(message, field));
+    let fields = fields.map(|(message, field)| format!("{message}.{field}"));
+    let values = theirs
+        .values
+        .iter()
+        .filter(|name| !known(name) && !mapped(name));
+    let instead = fields.chain(values.cloned()).take(SHOWN).collect();
+
+    let has = |name: &String| {
+        theirs.values.contains(name)
+            || theirs.fields.iter().any(|(_, field)| field == name)
+            || wish.names.values().any(|to| to == name)
+    };
+    let fields = ours.fields.iter().map(|(_, field)| field);
+    let mut missing: Vec<String> = fields
+        .chain(&ours.values)
+        .filter(|name| !has(name))
+        .cloned()
+        .collect();
+    // Zero says nothing.
+    missing.retain(|name| !name.ends_with("_UNSPECIFIED"));
+    missing.sort();
+    missing.dedup();
+    (missing, instead)
+}

@@ -1,0 +1,222 @@
+//! `tidings-worker spool status|drain`: what a spool holds, and how it is emptied without
+//! a running worker.
+
+use std::{io::Write, path::Path, sync::Arc};
+
+use actix::prelude::*;
+use serde_json::json;
+use tokio_postgres::Config;
+
+use crate::{
+    pipeline::{
+        batcher::{Batcher, Pipeline},
+        lane::Lane,
+        queue::BatchLimits,
+        store::Store,
+    },
+    postgres::{ConnectError, Connector},
+    process::exit::{Code, Fatal},
+    settings::{SpoolCommand, SpoolDrainArgs, SpoolStatusArgs, place},
+    sources::control::Control,
+    spool::{Depth, Mode, ReadLimits, Spool, drain},
+};
+
+/// Of one batch.
+pub(crate) const LIMITS: ReadLimits = ReadLimits {
+    requests: 500,
+    bytes: 4 << 20,
+};
+
+pub(crate) fn main(command: &SpoolCommand, database: Config) -> Code {
+    let done = match command {
+        SpoolCommand::Status(args) => status(args),
+        SpoolCommand::Drain(args) => System::new().block_on(empty(args, database)),
+    };
+    done.unwrap_or_else(|(code, reason)| {
+        let _ = writeln!(std::io::stderr(), "tidings-worker: {reason}");
+        code
+    })
+}
+
+type Done = Result<Code, (Code, String)>;
+
+/// No bound: it takes nothing in.
+fn open(folder: &Path) -> Result<Spool, (Code, String)> {
+    Spool::open(folder, Mode::Existing, 0, None).map_err(|error| (Code::Spool, error.to_string()))
+}
+
+fn status(args: &SpoolStatusArgs) -> Done {
+    let depth = open(&args.spool_dir)?.depth();
+    say(&shown(depth, args.json));
+    Ok(Code::Clean)
+}
+
+/// Nobody may be reading: what is done is done all the same.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+fn time(milliseconds: Option<u64>) -> Option<String> {
+    let milliseconds = i64::try_from(milliseconds?).ok()?;
+    let time = jiff::Timestamp::from_millisecond(milliseconds);
+    time.ok().map(|time| time.to_string())
+}
+
+fn many(requests: u64, bytes: u64, oldest: Option<String>) -> String {
+    let oldest = oldest.map_or(String::new(), |oldest| {
+        format!(", the oldest from {oldest}")
+    });
+    format!("{}, {bytes} bytes{oldest}", counted(requests))
+}
+
+fn counted(requests: u64) -> String {
+    match requests {
+        1 => "1 request".to_owned(),
+        _ => format!("{requests} requests"),
+    }
+}
+
+fn shown(depth: Depth, as_json: bool) -> String {
+    let (oldest, damaged) = (time(depth.oldest), depth.damaged);
+    let damaged_oldest = time(damaged.oldest);
+    if as_json {
+        let text = json!({
+            "requests": depth.requests,
+            "bytes": depth.bytes,
+            "oldest_at": oldest,
+            "oldest_seconds": depth.oldest.map(|_| depth.oldest_seconds()),
+            "damaged": damaged.requests,
+            "damaged_bytes": damaged.bytes,
+            "damaged_oldest_at": damaged_oldest,
+        });
+        return text.to_string();
+    }
+    let whole = many(depth.requests, depth.bytes, oldest);
+    match (depth.requests, damaged.requests) {
+        (0, 0) => "empty".to_owned(),
+        (_, 0) => whole,
+        _ => {
+            let damaged = many(damaged.requests, damaged.bytes, damaged_oldest);
+            format!("{whole}; damaged, and kept: {damaged}")
+        }
+    }
+}
+
+async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
+    let spool = open(&args.spool_dir)?;
+    let place = place(&database);
+    let connector = Connector::new(database, &args.database);
+    let connector = connector.map_err(|error| (Code::Usage, error.to_string()))?;
+    let session = connector.connect(|_| ()).await.map_err(|error| {
+        let code = match error {
+            ConnectError::Unreachable(_) => Code::Unavailable,
+            ConnectError::Incompatible(_) => Code::Incompatible,
+        };
+        (code, format!("{place}: {error}"))
+    })?;
+    let sources = Control::new(session).sources(None).await;
+    let sources = sources.map_err(|reason| (Code::Unavailable, format!("{place}: {reason}")))?;
+    if sources.is_empty() {
+        let reason = format!(
+            "{place} has no sources, without which every request would be given up: \
+             add them, or name the database that has them"
+        );
+        return Err((Code::Findings, reason));
+    }
+    let (fatal, _exits) = Fatal::channel();
+    let lane = Lane::new(Arc::new(connector), fatal.clone());
+    let lane = Store::new(lane, fatal.vital("the connection")).start();
+    let limits = BatchLimits {
+        requests: LIMITS.requests,
+        bytes: LIMITS.bytes,
+    };
+    let lanes = vec![lane.recipient()];
+    let batcher = Batcher::spawn(limits, lanes, 1, fatal.vital("the batcher"));
+    let pipeline = Pipeline::new(batcher, args.patience);
+    let drained = drain::once(&spool, &pipeline, LIMITS).await;
+    let drained = drained.map_err(|error| (Code::Spool, error.to_string()))?;
+    let left = shown(spool.depth(), false);
+    say(&format!("{} drained; left: {left}", drained.done));
+    if drained.blocked {
+        let reason = format!("{place} takes no requests at present");
+        return Err((Code::Unavailable, reason));
+    }
+    match left_behind(drained.stays, spool.depth().damaged.requests) {
+        Some(reason) => Err((Code::Findings, reason)),
+        None => Ok(Code::Clean),
+    }
+}
+
+fn left_behind(stays: usize, damaged: u64) -> Option<String> {
+    let stays = (stays > 0).then(|| {
+        format!(
+            "{} left in the spool: of disabled sources, declined by Postgres, or not \
+             committed in time",
+            counted(stays as u64)
+        )
+    });
+    let damaged =
+        (damaged > 0).then(|| format!("{} damaged, and kept in the spool", counted(damaged)));
+    let reasons: Vec<String> = stays.into_iter().chain(damaged).collect();
+    (!reasons.is_empty()).then(|| reasons.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::Damaged;
+
+    #[test]
+    fn it_is_shown_to_people_and_to_programs() {
+        assert_eq!(shown(Depth::default(), false), "empty");
+        assert_eq!(many(1, 9, None), "1 request, 9 bytes");
+        let depth = Depth {
+            requests: 2,
+            bytes: 300,
+            oldest: Some(1_767_225_600_000),
+            ..Depth::default()
+        };
+        assert_eq!(
+            shown(depth, false),
+            "2 requests, 300 bytes, the oldest from 2026-01-01T00:00:00Z"
+        );
+        let value: serde_json::Value = serde_json::from_str(&shown(depth, true)).unwrap();
+        assert_eq!(value["requests"], 2);
+        assert_eq!(value["oldest_at"], "2026-01-01T00:00:00Z");
+        let empty = shown(Depth::default(), true);
+        let empty: serde_json::Value = serde_json::from_str(&empty).unwrap();
+        assert_eq!(empty["oldest_at"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn what_is_damaged_is_shown_and_is_a_failure() {
+        let damaged = Damaged {
+            requests: 3,
+            bytes: 900,
+            oldest: Some(1_767_225_600_000),
+        };
+        let depth = Depth {
+            damaged,
+            ..Depth::default()
+        };
+        assert_eq!(
+            shown(depth, false),
+            "0 requests, 0 bytes; damaged, and kept: 3 requests, 900 bytes, \
+             the oldest from 2026-01-01T00:00:00Z"
+        );
+        let value: serde_json::Value = serde_json::from_str(&shown(depth, true)).unwrap();
+        assert_eq!(
+            (&value["damaged"], &value["damaged_bytes"]),
+            (&json!(3), &json!(900))
+        );
+        assert_eq!(value["damaged_oldest_at"], "2026-01-01T00:00:00Z");
+        assert_eq!(left_behind(0, 0), None);
+        let said = left_behind(0, 3).unwrap();
+        assert_eq!(said, "3 requests damaged, and kept in the spool");
+        assert!(
+            left_behind(2, 3)
+                .unwrap()
+                .starts_with("2 requests left in the spool: ")
+        );
+    }
+}

@@ -1,0 +1,255 @@
+//! The bearer token of a dialed source.
+//!
+//! Its credential is the secret that Postgres holds, else what is in the environment
+//! variable or the file that the source's options name; the file is read anew at
+//! each connection. The credential is the token, or with `token_url` the secret of an
+//! OAuth2 client, whose token is kept until shortly before it expires.
+//!
+//! Tokens and secrets are in no log and in no error: what others say is passed
+//! through [`Tokens::redact`] first, for a server may repeat what it was sent.
+
+use std::{collections::VecDeque, time::Duration};
+
+use metrics::counter;
+use tokio::{
+    io::AsyncReadExt,
+    time::{Instant, sleep},
+};
+
+use super::{
+    oauth::{Fetcher, OAuthError},
+    options::Dial,
+};
+use crate::process::metric;
+
+/// More than any token has, and less than a device that never ends.
+const LARGEST_FILE: u64 = 64 * 1024;
+/// Between looks at a file that may have been mended.
+const LOOK: Duration = Duration::from_secs(2);
+/// A token is not used in the last part of its life, for it has a way to go.
+const GREATEST_MARGIN: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TokenError {
+    /// There is none, or it cannot be used: something has to be changed first.
+    #[error("{0}")]
+    Missing(String),
+    /// The token endpoint does not give one.
+    #[error("{0}")]
+    Refused(String),
+    /// The token endpoint cannot give one now.
+    #[error("{0}")]
+    Passing(String),
+}
+
+/// So many of what was ever sent are kept to be recognized.
+const HIDDEN: usize = 16;
+
+/// The tokens of one stream.
+pub(crate) struct Tokens {
+    source: String,
+    env: Option<String>,
+    file: Option<String>,
+    fetcher: Option<Fetcher>,
+    /// What was last used, to see a change of it.
+    credential: Option<String>,
+    /// Whether that came from the file.
+    from_file: bool,
+    granted: Option<Kept>,
+    /// What others are not to repeat, also of what is no longer used; the newest last.
+    hidden: VecDeque<String>,
+}
+
+struct Kept {
+    token: String,
+    until: Instant,
+}
+
+impl std::fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Tokens").finish_non_exhaustive()
+    }
+}
+
+impl Tokens {
+    pub(crate) fn new(source: &str, dial: &Dial) -> Self {
+        let oauth = dial.oauth.clone();
+        Self {
+            source: source.to_owned(),
+            env: dial.token_env.clone(),
+            file: dial.token_file.clone(),
+            fetcher: oauth.map(|plan| Fetcher::new(plan, dial.ca_file.clone())),
+            credential: None,
+            from_file: false,
+            granted: None,
+            hidden: VecDeque::new(),
+        }
+    }
+
+    /// The token to send, with the secret that Postgres holds. Says too whether the
+    /// credential is another one than at the last call.
+    pub(crate) async fn get(
+        &mut self,
+        stored: Option<String>,
+    ) -> Result<(String, bool), TokenError> {
+        let found = self.credential(stored).await;
+        let (credential, from_file) = found.map_err(|reason| {
+            self.credential = None;
+            self.from_file = self.env.is_none();
+            TokenError::Missing(reason)
+        })?;
+        let renewed = self.credential.as_deref() != Some(credential.as_str());
+        if renewed {
+            self.granted = None;
+        }
+        self.credential = Some(credential.clone());
+        // It is sent without the word before it.
+        self.hide(bare(&credential));
+        self.hide(&credential);
+        self.from_file = from_file;
+        let Some(fetcher) = &mut self.fetcher else {
+            return Ok((bearer(&credential)?, renewed));
+        };
+        if let Some(kept) = self.granted.as_ref().filter(|k| Instant::now() < k.until) {
+            return Ok((kept.token.clone(), renewed));
+        }
+        let fetched = fetcher.fetch(&credential).await;
+        let result = match &fetched {
+            Ok(_) => "ok",
+            Err(OAuthError::Refused(_)) => "refused",
+            Err(OAuthError::Passing(_)) => "failed",
+        };
+        counter!(metric::TOKEN_REFRESHES, "source" => self.source.clone(), "result" => result)
+            .increment(1);
+        let granted = fetched.map_err(|error| match error {
+            OAuthError::Refused(reason) => TokenError::Refused(reason),
+            OAuthError::Passing(reason) => TokenError::Passing(reason),
+        })?;
+        self.hide(&granted.token);
+        self.granted = Some(Kept {
+            token: granted.token.clone(),
+            until: Instant::now() + usable_for(granted.lifetime),
+        });
+        Ok((granted.token, renewed))
+    }
+
+    /// The provider does not take the token: the next one is fetched.
+    pub(crate) fn discard(&mut self) {
+        self.granted = None;
+    }
+
+    /// Resolves when the file holds something else than what was last used of it.
+    pub(crate) async fn changed(&self) {
+        let Some(path) = self.file.as_deref().filter(|_| self.from_file) else {
+            return std::future::pending().await;
+        };
+        loop {
+            sleep(LOOK).await;
+            let now = from_file(path).await;
+            if now.is_ok_and(|now| self.credential.as_deref() != Some(now.as_str())) {
+                return;
+            }
+        }
+    }
+
+    /// `text` without what is secret here, in case somebody repeats it.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let mut secrets: Vec<&String> = self.hidden.iter().collect();
+        // One may be a part of another.
+        secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
+        let mut text = text.to_owned();
+        for secret in secrets {
+            text = text.replace(secret.as_str(), "(hidden)");
+        }
+        text
+    }
+
+    fn hide(&mut self, secret: &str) {
+        // A shorter one would take words apart, and hide nothing.
+        if secret.len() <= 3 {
+            return;
+        }
+        self.hidden.retain(|known| known != secret);
+        if self.hidden.len() >= HIDDEN {
+            self.hidden.pop_front();
+        }
+        self.hidden.push_back(secret.to_owned());
+    }
+
+    /// The credential, and whether it is from the file.
+    async fn credential(&self, stored: Option<String>) -> Result<(String, bool), String> {
+        if let Some(secret) = stored {
+            return Ok((usable(&secret, "its secret")?, false));
+        }
+        if let Some(name) = &self.env {
+            return Ok((from_environment(name)?, false));
+        }
+        if let Some(path) = &self.file {
+            return Ok((from_file(path).await?, true));
+        }
+        let what = if self.fetcher.is_some() {
+            "client's secret"
+        } else {
+            "token"
+        };
+        Err(format!(
+            "it has no {what}: give it one by tidings.rotate_secret, or the option token_env or token_file"
+        ))
+    }
+}
+
+fn usable_for(lifetime: Duration) -> Duration {
+    lifetime.saturating_sub(GREATEST_MARGIN.min(lifetime / 5))
+}
+
+/// A token without the word that goes before it.
+fn bare(credential: &str) -> &str {
+    match credential.split_at_checked(7) {
+        Some((word, token)) if word.eq_ignore_ascii_case("bearer ") => token.trim(),
+        _ => credential,
+    }
+}
+
+/// A token as it is sent.
+fn bearer(credential: &str) -> Result<String, TokenError> {
+    let token = bare(credential);
+    if token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(token.to_owned());
+    }
+    let reason = "its token has characters that cannot be sent: give it as the provider does";
+    Err(TokenError::Missing(reason.to_owned()))
+}
+
+fn from_environment(name: &str) -> Result<String, String> {
+    // The option is data in Postgres; this variable is not for an endpoint to see.
+    if name == "DATABASE_URL" {
+        return Err("its option token_env names DATABASE_URL, which is no token".to_owned());
+    }
+    let value = std::env::var(name).map_err(|_| {
+        format!("its token is to be in the environment variable {name}, which is not set")
+    })?;
+    usable(&value, &format!("the environment variable {name}"))
+}
+
+async fn from_file(path: &str) -> Result<String, String> {
+    let read = async {
+        let file = tokio::fs::File::open(path).await?;
+        let mut text = String::new();
+        file.take(LARGEST_FILE).read_to_string(&mut text).await?;
+        Ok::<_, std::io::Error>(text)
+    };
+    let text = read
+        .await
+        .map_err(|error| format!("its token_file {path:?} cannot be read: {error}"))?;
+    usable(&text, &format!("its token_file {path:?}"))
+}
+
+fn usable(text: &str, what: &str) -> Result<String, String> {
+    match text.trim() {
+        "" => Err(format!("{what} is empty")),
+        text => Ok(text.to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,268 @@
+//! gRPC pushes: a provider streams events in, and every one gets its reply.
+//!
+//! - A reply says `Success` after the commit that holds its event; anything else is
+//!   the reason why the event is to be sent again.
+//! - One body an event, so that each has its own receipt; they travel in chunks, so
+//!   that the pipeline sees a message a chunk, not one an event.
+//! - What a stream may have in flight is bounded: its bytes hold a part of the budget from
+//!   when they come until their events are settled. Beyond that nothing is read, and
+//!   HTTP/2 slows the sender down: nothing piles up here.
+//! - A stream speaks its source's schema, as it was when the stream was opened: the
+//!   source's own, or the one that the worker has.
+
+mod chunk;
+mod sender;
+
+use std::sync::Arc;
+
+use actix::Recipient;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, stream};
+use http::HeaderMap;
+use metrics::gauge;
+use tidings_core::wire::Schema;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
+use tonic::Status;
+use tracing::{debug, warn};
+
+pub(crate) use self::chunk::{ChunkLimits, Received};
+use self::{
+    chunk::{gather, parts},
+    sender::Sender,
+};
+use crate::{
+    admission::{
+        budget::Budget,
+        directory::{Directory, Lookup},
+    },
+    pipeline::{batcher::Pipeline, headers::Headers},
+    process::{
+        drain::{Drain, InFlight},
+        metric,
+    },
+    sources::{registry::FindSource, source::Source},
+};
+
+/// The only provider that pushes over gRPC.
+const PROVIDER: &str = "pushwoosh";
+/// Chunks of one stream on their way.
+const CHUNKS_IN_FLIGHT: usize = 4;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Push {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) directory: Directory,
+    pub(crate) registry: Recipient<FindSource>,
+    pub(crate) budget: Budget,
+    pub(crate) drain: Drain,
+    /// For sources without one of their own.
+    pub(crate) schema: Arc<Schema>,
+    pub(crate) chunks: ChunkLimits,
+    /// Streams that may be open.
+    pub(crate) streams: Arc<Semaphore>,
+    /// Those who may ask Postgres at once whose a stream is: anybody can call.
+    pub(crate) questions: Arc<Semaphore>,
+}
+
+/// Enough to keep a connection to Postgres busy, and little enough to leave it to others.
+pub(crate) const QUESTIONS: usize = 32;
+
+/// What a call's path says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Target {
+    /// Its source, if it names one.
+    pub(crate) source: Option<String>,
+    /// `/package.Service/Method`
+    pub(crate) method: String,
+}
+
+impl Push {
+    /// Opens a stream: finds its source, and gives the replies to its messages.
+    pub(crate) async fn open<M>(
+        self,
+        target: &Target,
+        headers: &HeaderMap,
+        messages: M,
+    ) -> Result<impl Stream<Item = Result<Bytes, Status>> + Send + use<M>, Status>
+    where
+        M: Stream<Item = Result<Received, Status>> + Unpin + Send,
+    {
+        let pairs = headers.iter();
+        let headers = Headers::fold(pairs.map(|(k, v)| (k.as_str(), v.as_bytes())));
+        let source = match &target.source {
+            Some(name) => self.named(name, &headers).await?,
+            None => self.find(&headers, &target.method).await?,
+        };
+        let schema = self.schema_of(&source, &target.method)?;
+        let open = Open::new(&self.streams, &self.drain)?;
+        let source = source.name;
+        debug!(source = source.as_ref(), "a push stream is open");
+        let parts = parts(messages, &schema);
+        let sender = Arc::new(Sender {
+            push: self,
+            source,
+            schema,
+            headers: headers.template(),
+            _open: open,
+        });
+        let chunks = stream::unfold(Some(parts), {
+            let (drain, limits) = (sender.push.drain.clone(), sender.push.chunks);
+            move |parts| gather(parts, drain.clone(), limits)
+        });
+        // A task each, which ends in time also where nobody reads the replies: what it holds
+        // of the budget is the others' too.
+        let settle = move |chunk| {
+            let settled = tokio::spawn(sender.clone().settle(chunk));
+            async move {
+                let failed = |_| vec![Err(Status::internal("a part of the worker failed"))];
+                settled.await.unwrap_or_else(failed)
+            }
+        };
+        Ok(chunks
+            .map(settle)
+            .buffered(CHUNKS_IN_FLIGHT)
+            .flat_map(stream::iter))
+    }
+
+    /// Whether some source's events come by this method.
+    pub(crate) fn takes(&self, method: &str) -> bool {
+        method == self.schema.path() || !self.sources_by(method).is_empty()
+    }
+
+    /// The sources whose events come by this method.
+    fn sources_by(&self, method: &str) -> Vec<Source> {
+        let sources = self.directory.sources().unwrap_or_default();
+        let pushing = sources
+            .values()
+            .filter(|source| source.provider == PROVIDER);
+        let by_method = pushing.filter(|source| self.is_called(source, method));
+        by_method.cloned().collect()
+    }
+
+    fn is_called(&self, source: &Source, method: &str) -> bool {
+        match &source.schema {
+            Some(own) => own.is_called(method),
+            None => self.schema.path() == method,
+        }
+    }
+
+    fn schema_of(&self, source: &Source, method: &str) -> Result<Schema, Status> {
+        let schema = match &source.schema {
+            None => self.schema.as_ref().clone(),
+            Some(own) => match own.usable.as_ref() {
+                Ok(schema) => schema.clone(),
+                Err(reason) => {
+                    let name = source.name.as_ref();
+                    warn!(source = name, reason, "a push cannot be taken");
+                    return Err(Status::failed_precondition(reason.as_str()));
+                }
+            },
+        };
+        if schema.path() != method {
+            return Err(Status::failed_precondition(format!(
+                "the events of this source come by {}, not by {method}: see tidings.set_source_schema",
+                schema.path()
+            )));
+        }
+        Ok(schema)
+    }
+
+    /// The source that the path names, for who has its authorization: a stream takes a
+    /// place, also before its first event, each of which is verified.
+    async fn named(&self, name: &str, headers: &Headers) -> Result<Source, Status> {
+        match self.directory.find(name).await {
+            Lookup::Known(source) if source.provider != PROVIDER => {
+                Err(Status::not_found("this source takes no gRPC pushes"))
+            }
+            Lookup::Known(source) if !source.enabled => {
+                Err(Status::unavailable("this source is disabled"))
+            }
+            Lookup::Known(source) => match self.ask(Some(name), headers).await? {
+                Some(_) => Ok(source),
+                None => Err(Status::unauthenticated(
+                    "this source has another authorization",
+                )),
+            },
+            Lookup::Unknown => Err(Status::not_found("unknown source")),
+            Lookup::Unread => Err(unavailable()),
+        }
+    }
+
+    /// Which source accepts these headers: this one, if it is named.
+    async fn ask(&self, name: Option<&str>, headers: &Headers) -> Result<Option<String>, Status> {
+        let asked = async {
+            let turn = self.questions.clone().acquire_owned().await;
+            let find = FindSource {
+                provider: PROVIDER,
+                name: name.map(str::to_owned),
+                headers: headers.to_json(),
+                turn: turn.map_err(|_| unavailable())?,
+            };
+            self.registry.send(find).await.map_err(|_| unavailable())
+        };
+        match timeout(self.pipeline.patience(), asked).await {
+            Ok(Ok(Ok(found))) => Ok(found),
+            Ok(Ok(Err(reason))) => {
+                warn!(reason, "cannot find the source of a push");
+                Err(unavailable())
+            }
+            Ok(Err(status)) => Err(status),
+            Err(_) => Err(unavailable()),
+        }
+    }
+
+    /// The source that has this authorization, and among several the one whose events
+    /// come by this method.
+    async fn find(&self, headers: &Headers, method: &str) -> Result<Source, Status> {
+        let Some(name) = self.ask(None, headers).await? else {
+            return Err(Status::unauthenticated(
+                "no enabled source has this authorization",
+            ));
+        };
+        let Lookup::Known(found) = self.directory.find(&name).await else {
+            return Err(unavailable());
+        };
+        if self.is_called(&found, method) {
+            return Ok(found);
+        }
+        // Its secret is checked with every event, as if the path had named it.
+        let mut others = self.sources_by(method);
+        others.retain(|source| source.enabled);
+        match (others.pop(), others.is_empty()) {
+            (Some(only), true) => Ok(only),
+            _ => Ok(found),
+        }
+    }
+}
+
+fn unavailable() -> Status {
+    Status::unavailable("the sources cannot be read: try again")
+}
+
+/// Counts a stream as open, and in flight, until it is dropped.
+#[derive(Debug)]
+struct Open {
+    _place: OwnedSemaphorePermit,
+    _in_flight: InFlight,
+}
+
+impl Open {
+    fn new(streams: &Arc<Semaphore>, drain: &Drain) -> Result<Self, Status> {
+        let permit = streams.clone().try_acquire_owned();
+        let permit = permit.map_err(|_| Status::resource_exhausted("too many push streams"))?;
+        gauge!(metric::PUSH_STREAMS).increment(1.0);
+        Ok(Self {
+            _place: permit,
+            _in_flight: drain.enter(),
+        })
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        gauge!(metric::PUSH_STREAMS).decrement(1.0);
+    }
+}

@@ -1,0 +1,152 @@
+//! A chunk's way into the pipeline, and the replies to it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tidings_core::wire::{Key, Reply, Schema};
+use tokio::time::timeout;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::{Open, Push, chunk::Chunk};
+use crate::{
+    admission::budget::{Payer, Share},
+    pipeline::{
+        headers::Template,
+        request::{Outcome, Refusal, Request, Verdict},
+    },
+};
+
+/// One stream's way into the pipeline.
+#[derive(Debug)]
+pub(super) struct Sender {
+    pub(super) push: Push,
+    pub(super) source: Arc<str>,
+    pub(super) schema: Schema,
+    pub(super) headers: Template,
+    pub(super) _open: Open,
+}
+
+/// An event on its way.
+struct Sent {
+    message: u64,
+    /// `None`: it has none to be answered by.
+    key: Option<Key>,
+    undecodable: Option<String>,
+    _held: Arc<Option<Share>>,
+}
+
+impl Sender {
+    /// Commits a chunk and gives the replies to its events.
+    pub(super) async fn settle(self: Arc<Self>, chunk: Chunk) -> Vec<Result<Bytes, Status>> {
+        let mut events = Vec::with_capacity(chunk.parts.len());
+        let mut requests = Vec::with_capacity(chunk.parts.len());
+        for part in chunk.parts {
+            let decoded = self.schema.decode(part.piece);
+            requests.push(Request {
+                source: self.source.clone(),
+                body: decoded.json.into(),
+                headers: self.headers.with_receipt(Uuid::now_v7()),
+            });
+            events.push(Sent {
+                message: part.message,
+                key: decoded.key,
+                undecodable: decoded.error,
+                _held: part.held,
+            });
+        }
+        let outcomes = self.commit(requests).await;
+        let mut replies = self.replies(events, outcomes);
+        replies.extend(chunk.end.map(Err));
+        replies
+    }
+
+    /// In the messages that the schema has for them: the replies to one message go
+    /// together where it has a place for several.
+    fn replies(&self, events: Vec<Sent>, outcomes: Vec<Outcome>) -> Vec<Result<Bytes, Status>> {
+        let answered: Vec<(u64, Key, Option<String>)> = events
+            .into_iter()
+            .zip(outcomes)
+            .filter_map(|(event, outcome)| {
+                let refused = match event.undecodable {
+                    Some(error) => Some(format!("undecodable: {error}")),
+                    None => refused(outcome),
+                };
+                Some((event.message, event.key?, refused))
+            })
+            .collect();
+        answered
+            .chunk_by(|(one, ..), (other, ..)| one == other)
+            .flat_map(|of_message| {
+                let replies: Vec<Reply<'_>> = of_message
+                    .iter()
+                    .map(|(_, key, refused)| Reply {
+                        key,
+                        refused: refused.as_deref(),
+                    })
+                    .collect();
+                self.schema.replies(&replies)
+            })
+            .map(Ok)
+            .collect()
+    }
+
+    async fn commit(&self, requests: Vec<Request>) -> Vec<Outcome> {
+        let count = requests.len();
+        if count == 0 {
+            return Vec::new();
+        }
+        let bytes = requests.iter().map(Request::len).sum();
+        let payer = Payer::Source(self.source.clone());
+        let share = self.push.budget.take(payer, count, bytes);
+        match timeout(self.push.pipeline.patience(), share).await {
+            Ok(Some(_share)) => self.push.pipeline.submit(requests).await,
+            Ok(None) | Err(_) => vec![Err(Refusal::Busy); count],
+        }
+    }
+}
+
+/// Why an event is to be sent again; `None` after the commit that holds it.
+fn refused(outcome: Outcome) -> Option<String> {
+    match outcome {
+        // Also when the event was rejected: it is kept, and sending it again changes nothing.
+        Ok(receipt) if receipt.verdict == Verdict::Accepted => None,
+        Ok(receipt) => Some(match receipt.detail {
+            Some(detail) => format!("{}: {detail}", receipt.verdict.as_str()),
+            None => receipt.verdict.as_str().to_owned(),
+        }),
+        Err(refusal) => Some(refusal.as_str().to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::request::fake;
+
+    #[test]
+    fn pushwoosh_grpc_success_only_after_commit() {
+        assert_eq!(refused(Ok(fake::receipt(Verdict::Accepted))), None);
+        for verdict in [
+            Verdict::Unauthorized,
+            Verdict::Malformed,
+            Verdict::UnknownSource,
+            Verdict::Disabled,
+        ] {
+            let reason = refused(Ok(fake::receipt(verdict)));
+            assert_eq!(reason.as_deref(), Some(verdict.as_str()));
+        }
+        let refusals = [
+            Refusal::Busy,
+            Refusal::Unavailable("x".into()),
+            Refusal::Declined("x".into()),
+            Refusal::Stopping,
+        ];
+        for refusal in refusals {
+            assert_eq!(
+                refused(Err(refusal.clone())).as_deref(),
+                Some(refusal.as_str())
+            );
+        }
+    }
+}

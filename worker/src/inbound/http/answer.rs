@@ -1,0 +1,246 @@
+//! What a provider is told: to send again, or not to.
+
+use std::time::Duration;
+
+use actix_web::{
+    HttpResponse,
+    http::{StatusCode, header},
+};
+use serde::Serialize;
+
+use crate::{
+    admission::budget::Spent,
+    pipeline::request::{Outcome, Refusal, Verdict},
+};
+
+/// An answer, before it is HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Body,
+    /// Seconds.
+    pub(crate) retry_after: Option<u64>,
+    /// What is left of the body is not read: it is the connection's last answer.
+    pub(crate) closes: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub(crate) enum Body {
+    Counts {
+        inserted: u32,
+        duplicate: u32,
+        rejected: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
+    /// Committed later; the outcome is not known yet.
+    Spooled { spooled: bool },
+    Error {
+        error: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
+    },
+}
+
+/// At a limit of the worker: it passes as soon as a commit does.
+const SOON: u64 = 1;
+/// When something has to come back first.
+pub(super) const LATER: u64 = 5;
+
+impl Answer {
+    pub(super) fn error(
+        status: StatusCode,
+        error: &'static str,
+        detail: impl Into<Option<String>>,
+    ) -> Self {
+        let detail = detail.into();
+        Self {
+            status,
+            body: Body::Error { error, detail },
+            retry_after: None,
+            closes: false,
+        }
+    }
+
+    pub(super) fn closing(self) -> Self {
+        Self {
+            closes: true,
+            ..self
+        }
+    }
+
+    pub(super) fn retry(
+        error: &'static str,
+        detail: impl Into<Option<String>>,
+        seconds: u64,
+    ) -> Self {
+        Self {
+            retry_after: Some(seconds),
+            ..Self::error(StatusCode::SERVICE_UNAVAILABLE, error, detail)
+        }
+    }
+
+    /// What an outcome means to the provider.
+    pub(super) fn of(outcome: Outcome) -> Self {
+        let receipt = match outcome {
+            Ok(receipt) => receipt,
+            Err(Refusal::Busy) => return Self::retry("busy", None, SOON),
+            // The reason is for the log and /readyz, not for whoever sends requests.
+            Err(Refusal::Unavailable(_) | Refusal::Declined(_)) => return unavailable(),
+            Err(Refusal::Stopping) => return Self::retry("stopping", None, SOON),
+        };
+        match receipt.verdict {
+            Verdict::Accepted => Self {
+                status: StatusCode::OK,
+                body: Body::Counts {
+                    inserted: receipt.inserted,
+                    duplicate: receipt.duplicate,
+                    rejected: receipt.rejected,
+                    detail: receipt.detail.filter(|_| receipt.rejected > 0),
+                },
+                retry_after: None,
+                closes: false,
+            },
+            Verdict::Unauthorized => Self::error(StatusCode::UNAUTHORIZED, "unauthorized", None),
+            Verdict::Malformed => Self::error(StatusCode::BAD_REQUEST, "malformed", receipt.detail),
+            Verdict::UnknownSource => unknown(),
+            Verdict::Disabled => disabled(),
+            // Nothing of a webhook's is.
+            Verdict::Fenced => unavailable(),
+        }
+    }
+
+    /// Fsynced in the spool.
+    pub(super) fn spooled() -> Self {
+        Self {
+            status: StatusCode::OK,
+            body: Body::Spooled { spooled: true },
+            retry_after: None,
+            closes: false,
+        }
+    }
+
+    pub(crate) fn into_response(self) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        if let Some(seconds) = self.retry_after {
+            response.insert_header((header::RETRY_AFTER, seconds));
+        }
+        if self.closes {
+            response.force_close();
+        }
+        response.json(self.body)
+    }
+}
+
+pub(crate) fn unknown() -> Answer {
+    Answer::error(StatusCode::NOT_FOUND, "unknown_source", None)
+}
+
+pub(super) fn disabled() -> Answer {
+    Answer::retry("disabled", None, 60)
+}
+
+pub(crate) fn draining() -> Answer {
+    Answer::retry("stopping", None, SOON)
+}
+
+pub(super) fn unavailable() -> Answer {
+    Answer::retry("unavailable", None, LATER)
+}
+
+/// At a limit of what is pending: the source's own, or everybody's.
+pub(super) fn busy(spent: Spent) -> Answer {
+    match spent {
+        Spent::Budget => Answer::of(Err(Refusal::Busy)),
+        // Not 429: Pushwoosh sends again after 5xx alone.
+        Spent::Share => Answer::retry("source_busy", None, SOON),
+    }
+}
+
+/// The body is late: for its sender's sake, the network's, or because this process stood
+/// still. There may be nothing wrong with it, so a provider that gives up after any 4xx is
+/// not told 408.
+pub(super) fn slow(patience: Duration, needs_5xx: bool) -> Answer {
+    let detail = format!("the body did not come within {patience:?}");
+    let answer = match needs_5xx {
+        true => Answer::retry("timeout", detail, SOON),
+        false => Answer::error(StatusCode::REQUEST_TIMEOUT, "timeout", detail),
+    };
+    answer.closing()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::pipeline::request::Receipt;
+
+    fn body(answer: &Answer) -> Value {
+        serde_json::to_value(&answer.body).unwrap()
+    }
+
+    fn receipt(verdict: Verdict, rejected: u32) -> Outcome {
+        Ok(Receipt {
+            verdict,
+            inserted: 2,
+            duplicate: 1,
+            rejected,
+            detail: Some("item 3: no Status".to_owned()),
+        })
+    }
+
+    #[test]
+    fn committed_is_200_with_the_counts() {
+        let answer = Answer::of(receipt(Verdict::Accepted, 0));
+        assert_eq!(answer.status, 200);
+        assert_eq!(
+            body(&answer),
+            json!({"inserted": 2, "duplicate": 1, "rejected": 0})
+        );
+        let answer = Answer::of(receipt(Verdict::Accepted, 1));
+        assert_eq!(answer.status, 200);
+        assert_eq!(body(&answer)["detail"], "item 3: no Status");
+    }
+
+    #[test]
+    fn only_what_may_pass_asks_to_come_again() {
+        let cases = [
+            (receipt(Verdict::Unauthorized, 0), 401, None),
+            (receipt(Verdict::Malformed, 0), 400, None),
+            (receipt(Verdict::UnknownSource, 0), 404, None),
+            (receipt(Verdict::Disabled, 0), 503, Some(60)),
+            (Err(Refusal::Busy), 503, Some(SOON)),
+            (Err(Refusal::Unavailable("x".into())), 503, Some(LATER)),
+            (Err(Refusal::Stopping), 503, Some(SOON)),
+            (Err(Refusal::Declined("x".into())), 503, Some(LATER)),
+        ];
+        for (outcome, status, retry_after) in cases {
+            let answer = Answer::of(outcome.clone());
+            assert_eq!(answer.status, status, "{outcome:?}");
+            assert_eq!(answer.retry_after, retry_after, "{outcome:?}");
+        }
+    }
+
+    #[test]
+    fn at_a_limit_the_answer_says_whose_it_is_and_to_come_again() {
+        for (spent, word) in [(Spent::Share, "source_busy"), (Spent::Budget, "busy")] {
+            let answer = busy(spent);
+            assert_eq!(body(&answer)["error"], word);
+            assert_eq!(
+                (answer.status.as_u16(), answer.retry_after),
+                (503, Some(SOON))
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_does_not_tell_strangers_about_the_database() {
+        let reason = || "host db.internal".into();
+        for refusal in [Refusal::Unavailable(reason()), Refusal::Declined(reason())] {
+            let answer = Answer::of(Err(refusal));
+            assert!(!body(&answer).to_string().contains("db.internal"));
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The HTTP server's connections: accepted, with TLS shaken hands with, and served.
+//!
+//! actix-web's own server has no place for a [`TurnGate`], so its parts are put together
+//! here.
+
+use std::{fmt, io, net::TcpListener, sync::Arc, time::Duration};
+
+use actix_http::{Extensions, HttpService, KeepAlive, Request, Response, error::DispatchError};
+use actix_server::Server;
+use actix_service::{
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_service, map_config,
+};
+use actix_web::{body::MessageBody, dev::AppConfig};
+use rustls::ServerConfig;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_rustls::TlsAcceptor;
+
+use super::turn::{Connections, Times, TurnGate};
+use crate::inbound::{gate::Gated, tls::HANDSHAKE_TIMEOUT};
+
+/// Connections beyond those that are kept alive, each for one answer: room to serve
+/// whoever is waiting, however many others are idle.
+pub(crate) const SURPLUS: usize = 256;
+/// For a client to close its side after ours.
+const DISCONNECT: Duration = Duration::from_secs(1);
+
+/// What a connection is made of: TCP, or TLS over it.
+trait Transport: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
+
+/// Serves what `app` makes, on `listener`, until the returned server is stopped.
+pub(super) fn serve<F, I, S, B>(
+    listener: TcpListener,
+    tls: Option<ServerConfig>,
+    (connections, times): (Connections, Times),
+    app: F,
+) -> io::Result<Server>
+where
+    F: Fn() -> I + Clone + Send + 'static,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<actix_web::Error> + 'static,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>> + 'static,
+    <S::Service as Service<Request>>::Future: 'static,
+    S::Service: 'static,
+    B: MessageBody + 'static,
+{
+    let workers = std::thread::available_parallelism().map_or(2, usize::from);
+    let most = connections.most() + SURPLUS;
+    let server = Server::build()
+        .workers(workers)
+        .max_concurrent_connections(most.div_ceil(workers))
+        // The drain waits for the requests; this is for what it did not wait for.
+        .shutdown_timeout(1)
+        .disable_signals();
+    let ending = server.graceful_shutdown_signal();
+    let tls = tls.map(|config| TlsAcceptor::from(Arc::new(config)));
+    let server = server.listen("http", listener, move || {
+        let (connections, tls) = (connections.clone(), tls.clone());
+        let accept = fn_service(move |connection: TcpStream| {
+            let (connections, tls) = (connections.clone(), tls.clone());
+            async move {
+                let peer = connection.peer_addr().ok();
+                // Without it an answer is merely slower.
+                let _ = connection.set_nodelay(true);
+                let transport = secure(connection, tls).await;
+                let transport = transport.map_err(DispatchError::Io)?;
+                Ok((connections.gated(transport, times), peer))
+            }
+        });
+        let app = app().into_factory();
+        let app = app.map_err(|error| error.into().error_response());
+        let ending = ending.clone();
+        let http = HttpService::build()
+            .keep_alive(KeepAlive::Timeout(times.keep_alive))
+            .client_request_timeout(times.head)
+            .client_disconnect_timeout(DISCONNECT)
+            .graceful_shutdown_signal(move || {
+                let ending = ending.clone();
+                async move { ending.notified().await }
+            })
+            .on_connect_ext(|connection: &Connection, data: &mut Extensions| {
+                data.insert(connection.gate().turn());
+            })
+            .h1(map_config(app, |()| AppConfig::default()));
+        accept.and_then(http)
+    });
+    Ok(server?.run())
+}
+
+type Connection = Gated<Box<dyn Transport>, TurnGate>;
+
+/// With TLS, if it is to be spoken.
+async fn secure(connection: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Box<dyn Transport>> {
+    Ok(match tls {
+        None => Box::new(connection),
+        Some(tls) => Box::new(timeout(HANDSHAKE_TIMEOUT, tls.accept(connection)).await??),
+    })
+}

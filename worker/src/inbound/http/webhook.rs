@@ -1,0 +1,279 @@
+//! `POST /hooks/{source}` and `POST /hooks/{source}/{token}`: any HTTP provider.
+//!
+//! The body goes to Postgres as the bytes that came, and the answer after the commit; or,
+//! while Postgres is away, to the spool, and the answer after fsync.
+//! It tells a provider to send again (503) or not to (everything else):
+//!
+//! | answer | when |
+//! |---|---|
+//! | 200 | committed, also when items of it were rejected (`detail` says why); or `spooled` |
+//! | 400 | not what the provider documents |
+//! | 401 | the source's policy refuses it |
+//! | 404 | no such source, or one that the worker dials |
+//! | 408 | the body did not come in time; 503 to Pushwoosh, which gives up after any 4xx |
+//! | 413 | larger than the limit |
+//! | 415 | compressed: the bytes as received are the evidence |
+//! | 503 | busy, the source alone is busy, unavailable, spool full, disabled or draining, with `Retry-After` |
+
+use std::{sync::Arc, time::Duration};
+
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::{StatusCode, header},
+    web,
+};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use metrics::counter;
+use tokio::time::{sleep, timeout};
+use uuid::Uuid;
+
+use super::{
+    Turn,
+    answer::{Answer, Body, LATER, busy, disabled, slow, unavailable, unknown},
+};
+use crate::{
+    admission::{
+        budget::{Budget, Payer, Share},
+        directory::{Directory, Lookup},
+    },
+    pipeline::{
+        batcher::Pipeline,
+        headers::Headers,
+        request::{Outcome, Refusal, Request},
+    },
+    process::metric,
+    sources::source::Source,
+    spool::{Spool, Unspooled, spooled_after, spooled_at_once},
+};
+
+/// What a hook needs.
+#[derive(Clone, Debug)]
+pub(crate) struct Hooks {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) directory: Directory,
+    pub(crate) budget: Budget,
+    pub(crate) max_body: usize,
+    /// Time for a body.
+    pub(crate) body_timeout: Duration,
+    pub(crate) spool: Option<Spool>,
+}
+
+/// So long a request waits for its commit where there is a spool. A provider that gives
+/// up after 12 s in all must have its answer before that.
+const HOLD: Duration = Duration::from_secs(5);
+
+pub(crate) async fn without_token(
+    hooks: web::Data<Hooks>,
+    request: HttpRequest,
+    path: web::Path<String>,
+    payload: web::Payload,
+) -> HttpResponse {
+    hooks.receive(&request, &path, None, payload).await
+}
+
+pub(crate) async fn with_token(
+    hooks: web::Data<Hooks>,
+    request: HttpRequest,
+    path: web::Path<(String, String)>,
+    payload: web::Payload,
+) -> HttpResponse {
+    let (source, token) = path.into_inner();
+    hooks.receive(&request, &source, Some(token), payload).await
+}
+
+impl Hooks {
+    async fn receive(
+        &self,
+        request: &HttpRequest,
+        source: &str,
+        token: Option<String>,
+        payload: web::Payload,
+    ) -> HttpResponse {
+        let answer = match self.admit(request, source, token, payload).await {
+            Ok(answer) => answer,
+            Err(answer) => {
+                if let Body::Error { error, .. } = answer.body {
+                    counter!(metric::REFUSED_EARLY, "reason" => error).increment(1);
+                }
+                answer
+            }
+        };
+        answer.into_response()
+    }
+
+    async fn admit(
+        &self,
+        request: &HttpRequest,
+        source: &str,
+        token: Option<String>,
+        payload: web::Payload,
+    ) -> Result<Answer, Answer> {
+        let receipt = Uuid::now_v7();
+        let size = request_size(request);
+        let lookup = self.find(source, size).await?;
+        let (source, listed) = match &lookup {
+            Lookup::Known(source) if source.is_dialed() => return Err(unknown()),
+            Lookup::Known(source) if !source.enabled => return Err(disabled()),
+            Lookup::Known(source) => (source.name.clone(), Some(source)),
+            Lookup::Unknown => return Err(unknown()),
+            Lookup::Unread => (self.remembered(source).ok_or_else(unavailable)?, None),
+        };
+        // JSON text in Postgres cannot hold it, so no secret can either.
+        if token.as_ref().is_some_and(|token| token.contains('\0')) {
+            return Err(Answer::error(
+                StatusCode::UNAUTHORIZED,
+                "unauthorized",
+                None,
+            ));
+        }
+        refuse_compressed(request)?;
+        let payer = Payer::Source(source.clone());
+        let mut share = self.budget.try_take(payer, size).map_err(busy)?;
+        let needs_5xx = listed.is_none_or(Source::needs_5xx);
+        let body = self.read(request, payload, &mut share, needs_5xx).await?;
+
+        let pairs = request.headers().iter();
+        let mut headers = Headers::fold(pairs.map(|(k, v)| (k.as_str(), v.as_bytes())));
+        if let Some(token) = token {
+            headers.set_url_token(token);
+        }
+        let request = Request {
+            source,
+            body,
+            headers: headers.template().with_receipt(receipt),
+        };
+        self.settle(request, share, listed.is_some()).await
+    }
+
+    /// A name that nobody knows waits for a look, and those who wait share one share.
+    async fn find(&self, name: &str, size: usize) -> Result<Lookup, Answer> {
+        let lookup = self.directory.peek(name);
+        if lookup != Lookup::Unknown {
+            return Ok(lookup);
+        }
+        // It may be restored yet: after a 404 nobody sends again. And no look tells more.
+        if self.directory.lists_none() && self.remembered(name).is_some() {
+            return Ok(Lookup::Unread);
+        }
+        let share = self.budget.try_take(Payer::Strangers, size);
+        let _share = share.map_err(busy)?;
+        Ok(self.directory.find(name).await)
+    }
+
+    /// A source that the spool knows from when Postgres was there.
+    fn remembered(&self, source: &str) -> Option<Arc<str>> {
+        self.spool.as_ref()?.knows(source)
+    }
+
+    /// Committed, or in the spool, or neither: then it is refused. Postgres is not asked of a
+    /// source that it does not list: it might not know it yet.
+    async fn settle(
+        &self,
+        request: Request,
+        share: Share,
+        is_listed: bool,
+    ) -> Result<Answer, Answer> {
+        let Some(spool) = &self.spool else {
+            return Ok(Answer::of(self.commit(request).await));
+        };
+        if is_listed && !spooled_at_once(&self.directory.database(), spool.is_stalled()) {
+            let hold = HOLD.min(self.pipeline.patience());
+            let given_up = |reason: &str| Err(Refusal::Unavailable(reason.into()));
+            let outcome = tokio::select! {
+                outcome = self.commit(request.clone()) => outcome,
+                () = self.directory.down() => given_up("Postgres has gone"),
+                () = sleep(hold) => given_up("no commit in time"),
+            };
+            if !spooled_after(&outcome, self.directory.is_telling()) {
+                return Ok(Answer::of(outcome));
+            }
+            // Only this tells of commits: what is declined is so by itself, and busy is a
+            // limit of the worker's own.
+            if matches!(outcome, Err(Refusal::Unavailable(_))) {
+                spool.set_stalled(true);
+            }
+        }
+        let Err(unspooled) = spool.put(request, share).await else {
+            return Ok(Answer::spooled());
+        };
+        // It is no way round, and its drain may have nothing to find out with when commits
+        // go on: the next request tries Postgres.
+        spool.set_stalled(false);
+        Err(match unspooled {
+            Unspooled::Full => Answer::retry("spool_full", None, LATER),
+            Unspooled::Failed(_) => unavailable(),
+        })
+    }
+
+    async fn commit(&self, request: Request) -> Outcome {
+        let outcome = self.pipeline.submit(vec![request]).await.pop();
+        outcome.unwrap_or(Err(Refusal::Stopping))
+    }
+
+    /// The whole body.
+    async fn read(
+        &self,
+        request: &HttpRequest,
+        payload: web::Payload,
+        share: &mut Share,
+        needs_5xx: bool,
+    ) -> Result<Bytes, Answer> {
+        let announced = announced(request).unwrap_or(0);
+        if announced > self.max_body as u64 {
+            return Err(self.too_large());
+        }
+        let turn = request.conn_data::<Turn>();
+        let _reading = turn.map(Turn::read);
+        let reading = timeout(self.body_timeout, self.collect(payload, share));
+        let body = reading.await;
+        let body = body.map_err(|_| slow(self.body_timeout, needs_5xx))??;
+        if let Some(turn) = turn {
+            turn.finish();
+        }
+        Ok(body)
+    }
+
+    /// Takes from the budget as the bytes come: an announcement is only a promise.
+    async fn collect(&self, mut payload: web::Payload, share: &mut Share) -> Result<Bytes, Answer> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = payload.next().await {
+            let chunk = chunk.map_err(|error| {
+                Answer::error(StatusCode::BAD_REQUEST, "malformed", error.to_string())
+            })?;
+            if body.len() + chunk.len() > self.max_body {
+                return Err(self.too_large());
+            }
+            share.try_grow(chunk.len()).map_err(busy)?;
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
+    }
+
+    fn too_large(&self) -> Answer {
+        let detail = format!("a body has at most {} bytes", self.max_body);
+        Answer::error(StatusCode::PAYLOAD_TOO_LARGE, "too_large", detail).closing()
+    }
+}
+
+/// The bytes that are held of a request before its body.
+fn request_size(request: &HttpRequest) -> usize {
+    let headers = request.headers().iter();
+    let headers = headers.map(|(name, value)| name.as_str().len() + value.len());
+    request.path().len() + headers.sum::<usize>()
+}
+
+fn announced(request: &HttpRequest) -> Option<u64> {
+    let length = request.headers().get(header::CONTENT_LENGTH)?;
+    length.to_str().ok()?.trim().parse().ok()
+}
+
+fn refuse_compressed(request: &HttpRequest) -> Result<(), Answer> {
+    let mut encodings = request.headers().get_all(header::CONTENT_ENCODING);
+    if encodings.all(|encoding| encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Ok(());
+    }
+    let detail = "send the body as it is, without Content-Encoding".to_owned();
+    let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+    Err(Answer::error(status, "unsupported_encoding", detail))
+}

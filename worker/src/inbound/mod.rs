@@ -1,0 +1,6 @@
+//! Everything that others connect to: webhooks, probes, and gRPC.
+
+pub(crate) mod gate;
+pub(crate) mod grpc;
+pub(crate) mod http;
+pub(crate) mod tls;

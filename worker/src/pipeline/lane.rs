@@ -1,0 +1,176 @@
+//! `tidings.ingest_batch` on one connection, opened when it is first needed and
+//! anew whenever it fails.
+
+use std::{
+    error::Error,
+    fmt::{self, Write as _},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
+
+use super::request::{Receipt, Request, Verdict};
+use crate::{
+    postgres::{
+        ConnectError, Connector, Param, Session,
+        failure::{Failure, Next},
+    },
+    process::exit::{Code, Exit, Fatal},
+};
+
+const INGEST: &str = "select verdict, inserted, duplicate, rejected, detail \
+     from tidings.ingest_batch($1, $2, $3) order by ordinal";
+
+/// Writes a batch in one transaction: all of it, or an error for all of it.
+pub(crate) trait Ingest: Unpin + 'static {
+    fn ingest(
+        &mut self,
+        requests: &[Request],
+    ) -> impl Future<Output = Result<Vec<Receipt>, Failure>>;
+}
+
+/// A connection that is opened when it is needed.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    connector: Arc<Connector>,
+    fatal: Fatal,
+    session: Option<Session>,
+    /// Statements in a row that had no answer.
+    unanswered: u32,
+}
+
+/// What the server's own statement timeout leaves out: the way there and back, and a
+/// commit, which waits for synchronous standbys however long they are away.
+const ANSWER: Duration = Duration::from_secs(5);
+/// So many times as long the next answer is waited for. What is given up may have left a
+/// connection behind at the server, with a commit that waits for a standby: one more each
+/// time, and with a limit to this that would in the end be all that the server has.
+const LONGER: u32 = 4;
+
+impl Lane {
+    pub(crate) fn new(connector: Arc<Connector>, fatal: Fatal) -> Self {
+        Self {
+            connector,
+            fatal,
+            session: None,
+            unanswered: 0,
+        }
+    }
+
+    async fn open(&self) -> Result<Session, Failure> {
+        let session = self.connector.connect(|_| ()).await;
+        session.map_err(|error| match error {
+            ConnectError::Unreachable(reason) => Failure::new(Next::Reconnect, reason),
+            ConnectError::Incompatible(reason) => {
+                self.fatal
+                    .exit(Exit::new(Code::Incompatible, reason.clone()));
+                Failure::new(Next::Refuse, reason)
+            }
+        })
+    }
+}
+
+impl Ingest for Lane {
+    async fn ingest(&mut self, requests: &[Request]) -> Result<Vec<Receipt>, Failure> {
+        let session = match self.session.take() {
+            Some(session) if !session.is_closed() => session,
+            _ => self.open().await?,
+        };
+        // The server bounds the statement; this bounds a server that has vanished.
+        let limit = limit(self.connector.statement_timeout(), self.unanswered);
+        let result = match tokio::time::timeout(limit, ingest_batch(&session, requests)).await {
+            Ok(result) => {
+                self.unanswered = 0;
+                result
+            }
+            Err(_) => {
+                self.unanswered = self.unanswered.saturating_add(1);
+                Err(Failure::new(Next::Reconnect, "Postgres does not answer"))
+            }
+        };
+        // A refusal may come from what the connection was opened with: its role, its
+        // version of the extension. So only these keep it.
+        if matches!(
+            &result,
+            Ok(_)
+                | Err(Failure {
+                    next: Next::Retry | Next::Isolate,
+                    ..
+                })
+        ) {
+            self.session = Some(session);
+        }
+        result
+    }
+}
+
+/// How long to wait for an answer, after so many that did not come.
+fn limit(statement_timeout: Duration, unanswered: u32) -> Duration {
+    let limit = statement_timeout + ANSWER;
+    limit.saturating_mul(LONGER.saturating_pow(unanswered))
+}
+
+async fn ingest_batch(session: &Session, requests: &[Request]) -> Result<Vec<Receipt>, Failure> {
+    let sources: Vec<&str> = requests.iter().map(|r| r.source.as_ref()).collect();
+    let bodies: Vec<&[u8]> = requests.iter().map(|r| r.body.as_ref()).collect();
+    let headers: Vec<Json<_>> = requests.iter().map(|r| Json(&r.headers)).collect();
+    let params: [Param<'_>; 3] = [
+        (&sources, Type::TEXT_ARRAY),
+        (&bodies, Type::BYTEA_ARRAY),
+        (&headers, Type::JSONB_ARRAY),
+    ];
+    let rows = session.query(INGEST, &params).await?;
+    rows.iter().map(receipt).collect()
+}
+
+fn receipt(row: &tokio_postgres::Row) -> Result<Receipt, Failure> {
+    let word: &str = row.try_get(0)?;
+    let verdict = Verdict::parse(word)
+        .ok_or_else(|| Failure::new(Next::Refuse, format!("unknown verdict {word:?}")))?;
+    let count = |column: usize| -> Result<u32, Failure> {
+        let count: Option<i32> = row.try_get(column)?;
+        Ok(count.unwrap_or(0).try_into().unwrap_or(0))
+    };
+    Ok(Receipt {
+        verdict,
+        inserted: count(1)?,
+        duplicate: count(2)?,
+        rejected: count(3)?,
+        detail: row.try_get(4)?,
+    })
+}
+
+/// JSON text as a `jsonb` parameter, without parsing it here.
+#[derive(Debug)]
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: fmt::Display + fmt::Debug> ToSql for Json<T> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        /// Of the binary form of `jsonb`: this byte, then the text.
+        const VERSION: u8 = 1;
+        out.extend_from_slice(&[VERSION]);
+        write!(out, "{}", self.0)?;
+        Ok(IsNull::No)
+    }
+
+    accepts!(JSONB);
+    to_sql_checked!();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_a_week_a_commit_that_waits_is_given_up_eight_times() {
+        let timeout = Duration::from_secs(15);
+        let waits: Vec<u64> = (0..9).map(|n| limit(timeout, n).as_secs()).collect();
+        assert_eq!(waits[..4], [20, 80, 320, 1280]);
+        let week = 7 * 24 * 3600;
+        assert!(waits[..8].iter().sum::<u64>() < week);
+        assert!(waits.iter().sum::<u64>() > week);
+        assert!(limit(timeout, u32::MAX) > limit(timeout, 8));
+    }
+}

@@ -1,0 +1,9 @@
+//! From a request to its receipt: requests gather in batches, and each is answered after
+//! the commit that holds it.
+
+pub(crate) mod batcher;
+pub(crate) mod headers;
+pub(crate) mod lane;
+pub(crate) mod queue;
+pub(crate) mod request;
+pub(crate) mod store;

@@ -1,0 +1,128 @@
+//! What goes through the pipeline: requests in, outcomes back, one for each.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::headers::HeaderText;
+
+/// One request of a provider, as the extension is to see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) source: Arc<str>,
+    /// The bytes as received: they are what a signature covers.
+    pub(crate) body: Bytes,
+    /// A JSON object of header names in lower case, with the receipt id.
+    pub(crate) headers: HeaderText,
+}
+
+impl Request {
+    pub(crate) fn len(&self) -> usize {
+        self.source.len() + self.body.len() + self.headers.len()
+    }
+}
+
+/// The extension's answer for one request, after its transaction has committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Receipt {
+    pub(crate) verdict: Verdict,
+    pub(crate) inserted: u32,
+    pub(crate) duplicate: u32,
+    pub(crate) rejected: u32,
+    pub(crate) detail: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Verdict {
+    Accepted,
+    Unauthorized,
+    Malformed,
+    UnknownSource,
+    Disabled,
+    /// Read of a stream that another worker follows since.
+    Fenced,
+}
+
+impl Verdict {
+    /// `None` for a word that this version of the extension does not use.
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        Some(match word {
+            "accepted" => Self::Accepted,
+            "unauthorized" => Self::Unauthorized,
+            "malformed" => Self::Malformed,
+            "unknown_source" => Self::UnknownSource,
+            "disabled" => Self::Disabled,
+            "fenced" => Self::Fenced,
+            _ => return None,
+        })
+    }
+
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Unauthorized => "unauthorized",
+            Self::Malformed => "malformed",
+            Self::UnknownSource => "unknown_source",
+            Self::Disabled => "disabled",
+            Self::Fenced => "fenced",
+        }
+    }
+}
+
+/// Why a request has no receipt: nothing of it is known to be stored, and its
+/// sender should send it again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// A limit of the worker is reached.
+    #[error("too many requests are pending")]
+    Busy,
+    /// Postgres could not be reached, or did not commit, in time.
+    #[error("Postgres did not store it: {0}")]
+    Unavailable(Arc<str>),
+    /// Postgres refuses this request by itself, whatever stands beside it. What is wrong
+    /// with a request is a verdict; this is the operator's to mend, such as a trigger or an
+    /// index of theirs that does not take it, or one that takes longer than the statement
+    /// timeout. It says nothing of other requests.
+    #[error("Postgres declines this request: {0}")]
+    Declined(Arc<str>),
+    /// The worker is ending.
+    #[error("the worker is stopping")]
+    Stopping,
+}
+
+impl Refusal {
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Busy => "busy",
+            Self::Unavailable(_) => "unavailable",
+            Self::Declined(_) => "declined",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+pub(crate) type Outcome = Result<Receipt, Refusal>;
+
+/// Builders for tests.
+#[cfg(test)]
+pub(crate) mod fake {
+    use super::*;
+
+    pub(crate) fn request(source: &str, body: &str) -> Request {
+        Request {
+            source: source.into(),
+            body: Bytes::copy_from_slice(body.as_bytes()),
+            headers: "{}".to_owned().into(),
+        }
+    }
+
+    pub(crate) fn receipt(verdict: Verdict) -> Receipt {
+        Receipt {
+            verdict,
+            inserted: u32::from(verdict == Verdict::Accepted),
+            duplicate: 0,
+            rejected: 0,
+            detail: None,
+        }
+    }
+}

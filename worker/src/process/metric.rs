@@ -1,0 +1,227 @@
+//! The metrics: their names, their meaning, and the counting that spans requests.
+//!
+//! `source` is a label only for sources that Postgres knows, so that a client
+//! cannot make new series by asking for new names.
+
+use std::collections::HashMap;
+
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+
+use crate::pipeline::request::{Outcome, Request, Verdict};
+
+pub(crate) const REQUESTS: &str = "tidings_worker_requests_total";
+pub(crate) const EVENTS: &str = "tidings_worker_events_total";
+pub(crate) const REFUSED_EARLY: &str = "tidings_worker_refused_early_total";
+pub(crate) const COMMIT_SECONDS: &str = "tidings_worker_commit_seconds";
+pub(crate) const BATCH_REQUESTS: &str = "tidings_worker_batch_requests";
+pub(crate) const DATABASE_ERRORS: &str = "tidings_worker_database_errors_total";
+pub(crate) const DATABASE_UP: &str = "tidings_worker_database_up";
+pub(crate) const PENDING_REQUESTS: &str = "tidings_worker_pending_requests";
+pub(crate) const PENDING_BYTES: &str = "tidings_worker_pending_bytes";
+pub(crate) const HTTP_CONNECTIONS: &str = "tidings_worker_http_connections";
+pub(crate) const GRPC_CONNECTIONS: &str = "tidings_worker_grpc_connections";
+pub(crate) const GRPC_REFUSED: &str = "tidings_worker_grpc_connections_refused_total";
+pub(crate) const PUSH_STREAMS: &str = "tidings_worker_push_streams";
+pub(crate) const STREAM_CONNECTED: &str = "tidings_worker_stream_connected";
+pub(crate) const STREAM_STATE: &str = "tidings_worker_stream_state";
+pub(crate) const STREAM_LEASE: &str = "tidings_worker_stream_lease";
+pub(crate) const STREAM_FAILURES: &str = "tidings_worker_stream_failures";
+pub(crate) const STREAM_NEXT_TRY: &str = "tidings_worker_stream_next_try_timestamp_seconds";
+pub(crate) const STREAM_LAST_EVENT: &str = "tidings_worker_stream_last_event_timestamp_seconds";
+pub(crate) const STREAM_ENDS: &str = "tidings_worker_stream_ends_total";
+pub(crate) const TOKEN_REFRESHES: &str = "tidings_worker_token_refreshes_total";
+pub(crate) const UPKEEP: &str = "tidings_worker_upkeep_total";
+pub(crate) const CERTIFICATE_RELOADS: &str = "tidings_worker_certificate_reloads_total";
+pub(crate) const SPOOL_REQUESTS: &str = "tidings_worker_spool_requests";
+pub(crate) const SPOOL_BYTES: &str = "tidings_worker_spool_bytes";
+pub(crate) const SPOOL_OLDEST: &str = "tidings_worker_spool_oldest_seconds";
+pub(crate) const SPOOL_DAMAGED: &str = "tidings_worker_spool_damaged_requests";
+pub(crate) const SPOOLED: &str = "tidings_worker_spooled_total";
+pub(crate) const SPOOL_DRAINED: &str = "tidings_worker_spool_drained_total";
+// Of the process: the names that Prometheus's own clients give them.
+pub(crate) const PROCESS_MEMORY: &str = "process_resident_memory_bytes";
+pub(crate) const PROCESS_FDS: &str = "process_open_fds";
+pub(crate) const PROCESS_MAX_FDS: &str = "process_max_fds";
+const BUILD_INFO: &str = "tidings_worker_build_info";
+
+/// Commits: 0.5 ms to 16 s.
+const SECONDS: [f64; 16] = [
+    0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0,
+    16.0,
+];
+const REQUEST_COUNTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
+
+/// Makes the process's recorder. What it holds is read through the handle.
+pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
+    let handle = PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Full(COMMIT_SECONDS.to_owned()), &SECONDS)?
+        .set_buckets_for_metric(Matcher::Full(BATCH_REQUESTS.to_owned()), &REQUEST_COUNTS)?
+        .install_recorder()?;
+    describe();
+    begin();
+    Ok(handle)
+}
+
+/// Series without labels that may be read before anything has happened are there from the
+/// start: whoever reads one then reads zero, and `rate()` sees the first step too.
+fn begin() {
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    for name in [DATABASE_UP, GRPC_CONNECTIONS, PUSH_STREAMS] {
+        gauge!(name).set(0.0);
+    }
+    counter!(GRPC_REFUSED).absolute(0);
+}
+
+fn describe() {
+    describe_counter!(
+        REQUESTS,
+        "Requests that were brought to Postgres, by source and outcome (accepted, unauthorized, malformed, unknown_source, disabled, fenced, unavailable, declined)"
+    );
+    describe_counter!(
+        EVENTS,
+        "Events of committed requests, by source and result (inserted, duplicate, rejected)"
+    );
+    describe_counter!(
+        REFUSED_EARLY,
+        "Webhooks that the worker refused by itself, by the reason that they were answered, such as unknown_source, too_large, busy or spool_full"
+    );
+    describe_counter!(
+        UPKEEP,
+        "Calls of tidings.maintain, by result (done, failed)"
+    );
+    describe_counter!(
+        CERTIFICATE_RELOADS,
+        "Changes of the TLS certificate's files, by result (ok, refused)"
+    );
+    describe_histogram!(
+        COMMIT_SECONDS,
+        Unit::Seconds,
+        "Time of one ingest statement, with its commit"
+    );
+    describe_histogram!(BATCH_REQUESTS, "Requests in one ingest statement");
+    describe_counter!(
+        DATABASE_ERRORS,
+        "Failed ingest attempts, by what happens next (retry, reconnect, isolate, refuse)"
+    );
+    describe_gauge!(
+        DATABASE_UP,
+        "1 while Postgres is reachable and its sources can be read"
+    );
+    describe_gauge!(
+        PENDING_REQUESTS,
+        "Requests being received or waiting for their commit"
+    );
+    describe_gauge!(PENDING_BYTES, Unit::Bytes, "Bytes held by pending requests");
+    describe_gauge!(HTTP_CONNECTIONS, "Open HTTP connections");
+    describe_gauge!(GRPC_CONNECTIONS, "Open gRPC connections");
+    describe_counter!(
+        GRPC_REFUSED,
+        "gRPC connections that were closed at once, as --grpc-connections were open"
+    );
+    describe_gauge!(
+        PROCESS_MEMORY,
+        Unit::Bytes,
+        "Resident memory of the process"
+    );
+    describe_gauge!(PROCESS_FDS, "Open file descriptors");
+    describe_gauge!(PROCESS_MAX_FDS, "File descriptors that may be open at most");
+    describe_gauge!(PUSH_STREAMS, "Open gRPC push streams");
+    describe_gauge!(
+        STREAM_CONNECTED,
+        "1 while a dialed stream is open, by source"
+    );
+    describe_gauge!(
+        STREAM_STATE,
+        "1 for the state that a dialed stream is in, by source and state (connecting, connected, waiting, stopped, ended)"
+    );
+    describe_gauge!(
+        STREAM_LEASE,
+        "1 while this worker holds the lease of a dialed stream, 0 while another one does, by source"
+    );
+    describe_gauge!(
+        STREAM_FAILURES,
+        "Attempts in a row that failed to follow a stream, by source"
+    );
+    describe_gauge!(
+        STREAM_NEXT_TRY,
+        Unit::Seconds,
+        "When a stream is dialed again, in seconds since 1970, by source; 0 while nothing is planned"
+    );
+    describe_gauge!(
+        STREAM_LAST_EVENT,
+        Unit::Seconds,
+        "When an event of a stream was last committed, in seconds since 1970, by source"
+    );
+    describe_counter!(
+        STREAM_ENDS,
+        "Ends of dialed streams and failed attempts at them, by source and reason (clean, idle, cut, failed, unauthenticated, occupied, refused)"
+    );
+    describe_counter!(
+        TOKEN_REFRESHES,
+        "Tokens asked of a token endpoint, by source and result (ok, refused, failed)"
+    );
+    describe_gauge!(
+        SPOOL_REQUESTS,
+        "Requests in the spool: answered 200, not yet in Postgres; without damaged ones"
+    );
+    describe_gauge!(
+        SPOOL_BYTES,
+        Unit::Bytes,
+        "Bytes of the requests in the spool; without damaged ones"
+    );
+    describe_gauge!(
+        SPOOL_OLDEST,
+        Unit::Seconds,
+        "Age of the oldest request in the spool; 0 while it is empty"
+    );
+    describe_gauge!(
+        SPOOL_DAMAGED,
+        "Damaged requests in the spool: answered 200, kept, and not brought to Postgres"
+    );
+    describe_counter!(
+        SPOOLED,
+        "Requests offered to the spool, by result (stored, full, failed)"
+    );
+    describe_counter!(
+        SPOOL_DRAINED,
+        "Requests that left the spool, by outcome (accepted, unauthorized, malformed, unknown_source)"
+    );
+    describe_gauge!(BUILD_INFO, "1, with the version of the worker");
+}
+
+/// Counts one batch: one addition a source and outcome, not one a request.
+pub(crate) fn count_outcomes(requests: &[Request], outcomes: &[Outcome]) {
+    let mut by_outcome = HashMap::<(&str, &str), u64>::new();
+    let mut by_source = HashMap::<&str, [u64; 3]>::new();
+    for (request, outcome) in requests.iter().zip(outcomes) {
+        let mut source = request.source.as_ref();
+        let word = match outcome {
+            Ok(receipt) => {
+                // Dropped since the name was looked up: no longer a label.
+                if receipt.verdict == Verdict::UnknownSource {
+                    source = "";
+                }
+                let [inserted, duplicate, rejected] = by_source.entry(source).or_default();
+                *inserted += u64::from(receipt.inserted);
+                *duplicate += u64::from(receipt.duplicate);
+                *rejected += u64::from(receipt.rejected);
+                receipt.verdict.as_str()
+            }
+            Err(refusal) => refusal.as_str(),
+        };
+        *by_outcome.entry((source, word)).or_default() += 1;
+    }
+    for ((source, outcome), count) in by_outcome {
+        counter!(REQUESTS, "source" => source.to_owned(), "outcome" => outcome.to_owned())
+            .increment(count);
+    }
+    for (source, counts) in by_source {
+        for (result, count) in ["inserted", "duplicate", "rejected"].iter().zip(counts) {
+            if count > 0 {
+                counter!(EVENTS, "source" => source.to_owned(), "result" => *result)
+                    .increment(count);
+            }
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The spool: what keeps webhooks while Postgres is away.
+//!
+//! A request goes in as it would go to `tidings.ingest_batch`, receipt id included, and
+//! is answered 200 after fsync. It is verified at the drain, where Postgres decides as it
+//! does of any other request; it leaves the spool after the commit that holds it.
+//!
+//! - The crate [`tidings_spool`] is what lies on the disk, [`bound`] says how much of it.
+//! - [`keeper`] owns the file, in a thread of its own, and commits in groups.
+//! - [`when`] says when a request is spooled, [`drain`] brings it to Postgres.
+//! - [`commands::spool`](crate::commands::spool) is `tidings-worker spool`.
+//!
+//! gRPC pushes are not spooled: their senders repeat each uuid until it is answered.
+
+mod bound;
+pub(crate) mod drain;
+mod keeper;
+#[cfg(test)]
+pub(crate) mod tests;
+mod when;
+
+use std::{
+    collections::BTreeSet,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use metrics::{counter, gauge};
+use tidings_spool::{Batch, SpoolFile};
+pub(crate) use tidings_spool::{Entry, Mode, ReadLimits, SpoolError};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::keeper::{Ask, Keeper};
+pub(crate) use self::when::{spooled_after, spooled_at_once};
+use crate::{
+    admission::budget::Share,
+    pipeline::request::Request,
+    process::{exit::Vital, metric},
+    sources::source::{Snapshot, Source},
+};
+
+/// Names of sources whose webhooks are taken.
+pub(crate) type Names = Arc<BTreeSet<Arc<str>>>;
+
+/// For so long after a put that failed the spool takes none, as far as is told. Then one
+/// is to come and find out.
+const FAILING: Duration = Duration::from_secs(30);
+
+/// What is in the spool.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Depth {
+    /// Those that are whole.
+    pub(crate) requests: u64,
+    pub(crate) bytes: u64,
+    /// When the oldest request came, in milliseconds since 1970.
+    pub(crate) oldest: Option<u64>,
+    pub(crate) damaged: Damaged,
+    /// When puts failed, unless one was kept since.
+    pub(crate) failed: Option<Instant>,
+    /// The key that the next request gets.
+    pub(crate) next: u64,
+}
+
+impl Depth {
+    /// The age of the oldest request.
+    pub(crate) fn oldest_seconds(&self) -> f64 {
+        self.oldest.map_or(0, |oldest| now().saturating_sub(oldest)) as f64 / 1e3
+    }
+}
+
+/// Entries that are not as they were put. They were acknowledged, so they are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Damaged {
+    pub(crate) requests: u64,
+    pub(crate) bytes: u64,
+    /// When the oldest came, as far as they still say.
+    pub(crate) oldest: Option<u64>,
+}
+
+impl Damaged {
+    fn add(&mut self, bytes: u64, received: Option<u64>) {
+        self.requests += 1;
+        self.bytes += bytes;
+        self.oldest = self.oldest.into_iter().chain(received).min();
+    }
+}
+
+/// Why a request is not in the spool, for certain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unspooled {
+    /// The bound is reached, or its source has half of it.
+    Full,
+    Failed(SpoolError),
+}
+
+/// The way to the spool.
+#[derive(Clone, Debug)]
+pub(crate) struct Spool {
+    asks: mpsc::UnboundedSender<Ask>,
+    depth: watch::Receiver<Depth>,
+    names: watch::Receiver<Names>,
+    limit: u64,
+    /// A commit did not come in time. Nothing has told since that Postgres takes requests:
+    /// the drain by an outcome, also of one that is declined, or the next webhook, which is
+    /// let through where the spool refused one or could not be read.
+    stalled: Arc<AtomicBool>,
+}
+
+impl Spool {
+    /// Opens the folder's spool and starts its keeper. `limit` is in bytes.
+    pub(crate) fn open(
+        folder: &Path,
+        mode: Mode,
+        limit: u64,
+        vital: Option<Vital>,
+    ) -> Result<Self, SpoolError> {
+        let file = SpoolFile::open(folder, mode)?;
+        let keeper = Keeper::new(file, limit, vital)?;
+        let (spool, asked) = Self::way_to(&keeper, limit);
+        std::thread::Builder::new()
+            .name("spool".to_owned())
+            .spawn(move || keeper.run(asked))
+            .map_err(|error| SpoolError::unusable(folder, error))?;
+        Ok(spool)
+    }
+
+    /// And what the keeper is to serve.
+    fn way_to(keeper: &Keeper, limit: u64) -> (Self, mpsc::UnboundedReceiver<Ask>) {
+        let (asks, asked) = mpsc::unbounded_channel();
+        let spool = Self {
+            asks,
+            depth: keeper.depth(),
+            names: keeper.names(),
+            limit,
+            stalled: Arc::default(),
+        };
+        (spool, asked)
+    }
+
+    /// Keeps the request. It returns after fsync: it is kept, or it certainly is not.
+    /// The share is given back then, and not when its caller stops waiting.
+    pub(crate) async fn put(&self, request: Request, share: Share) -> Result<(), Unspooled> {
+        let Request {
+            source,
+            body,
+            headers,
+        } = request;
+        let entry = Entry {
+            received: now(),
+            source,
+            headers: headers.to_string(),
+            body,
+        };
+        let result = self.ask(|reply| Ask::Put(entry, share, reply)).await;
+        let result = result.unwrap_or_else(|| Err(Unspooled::Failed(ended())));
+        let word = match &result {
+            Ok(()) => "stored",
+            Err(Unspooled::Full) => "full",
+            Err(Unspooled::Failed(_)) => "failed",
+        };
+        counter!(metric::SPOOLED, "result" => word).increment(1);
+        result
+    }
+
+    /// The oldest entries after a key, in order.
+    async fn read(&self, after: Option<u64>, limits: ReadLimits) -> Result<Batch, SpoolError> {
+        let read = self.ask(|reply| Ask::Read(after, limits, reply)).await;
+        read.unwrap_or_else(|| Err(ended()))
+    }
+
+    async fn delete(&self, keys: Vec<u64>) -> Result<(), SpoolError> {
+        let deleted = self.ask(|reply| Ask::Delete(keys, reply)).await;
+        deleted.unwrap_or_else(|| Err(ended()))
+    }
+
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        self.asks.send(ask(reply)).ok()?;
+        answer.await.ok()
+    }
+
+    pub(crate) fn depth(&self) -> Depth {
+        *self.depth.borrow()
+    }
+
+    /// Whether a request of average size may still be kept.
+    pub(crate) fn is_taking(&self) -> bool {
+        let depth = self.depth();
+        let failing = depth.failed.is_some_and(|at| at.elapsed() < FAILING);
+        !failing && depth.bytes + depth.damaged.bytes < self.limit
+    }
+
+    /// The source of that name, if its webhooks were taken when Postgres was last there.
+    pub(crate) fn knows(&self, name: &str) -> Option<Arc<str>> {
+        self.names.borrow().get(name).cloned()
+    }
+
+    pub(crate) fn knows_any(&self) -> bool {
+        !self.names.borrow().is_empty()
+    }
+
+    /// Commits have stalled, and the drain has something to find out with when they go on.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.stalled.load(Ordering::Relaxed) && self.depth().requests > 0
+    }
+
+    pub(crate) fn set_stalled(&self, stalled: bool) {
+        self.stalled.store(stalled, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count(&self) {
+        let depth = self.depth();
+        gauge!(metric::SPOOL_REQUESTS).set(depth.requests as f64);
+        gauge!(metric::SPOOL_BYTES).set(depth.bytes as f64);
+        gauge!(metric::SPOOL_OLDEST).set(depth.oldest_seconds());
+        gauge!(metric::SPOOL_DAMAGED).set(depth.damaged.requests as f64);
+    }
+
+    /// Keeps the names of the sources, for a worker that starts while Postgres is away.
+    pub(crate) async fn remember(self, mut snapshot: watch::Receiver<Snapshot>) {
+        loop {
+            let now = snapshot.borrow_and_update().clone();
+            if let Some(sources) = now.sources.as_ref().filter(|_| !now.lists_none()) {
+                let taken = |source: &&Source| source.enabled && !source.is_dialed();
+                let names = sources.values().filter(taken);
+                let names = names.map(|source| source.name.to_string()).collect();
+                // It has ended: so does the process.
+                let _ = self.asks.send(Ask::Names(names));
+            }
+            if snapshot.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+fn ended() -> SpoolError {
+    SpoolError::Ended
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    })
+}

@@ -1,0 +1,230 @@
+//! What a stream does: dial, resume, read, commit; and then again.
+//!
+//! Where a connection goes on is decided in [`resume`](crate::stream::resume), what its end
+//! means in [`status`](crate::dial::status), when the next one comes in
+//! [`retry`](crate::stream::retry); one connection, from its beginning to its end, is in
+//! [`session`]. While it pauses, a stream looks up at every change that
+//! Postgres tells of: another secret or cursor is tried at once, and so is another
+//! content of its token's file.
+
+mod session;
+
+use std::{sync::Arc, time::Duration};
+
+use actix::Recipient;
+use metrics::counter;
+use tidings_core::wire::Schema;
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep,
+};
+use tracing::{debug, info, warn};
+
+use self::session::Session;
+use super::{
+    gather::StreamLimits,
+    report::{Reporter, State},
+    resume::Overlap,
+    retry::{Cause, GOOD_SESSION, Next, Retry},
+};
+use crate::{
+    dial::{options::Dial, token::Tokens},
+    pipeline::batcher::Pipeline,
+    process::metric,
+    sources::{control::Resume, registry::WhereToResume},
+};
+
+/// What is dialed, and what is spoken there.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) dial: Dial,
+    pub(crate) schema: Arc<Schema>,
+}
+
+/// What follows a source.
+#[derive(Debug)]
+pub(crate) struct Follower {
+    pub(crate) source: Arc<str>,
+    /// Of the lease under which it is followed.
+    pub(crate) epoch: i64,
+    pub(crate) plan: Result<Plan, String>,
+    /// Who knows where to go on.
+    pub(crate) desk: Recipient<WhereToResume>,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) limits: StreamLimits,
+    pub(crate) reporter: Reporter,
+    pub(crate) wake: Arc<Notify>,
+}
+
+impl Follower {
+    /// Until it is told to stop.
+    pub(crate) async fn follow(self, stop: watch::Receiver<bool>) {
+        match &self.plan {
+            Ok(plan) => Following::new(&self, plan).run(&stop).await,
+            Err(reason) => {
+                let source = self.source.as_ref();
+                warn!(source, reason, "this source cannot be dialed");
+                self.reporter.pause(State::Stopped, None, 0, Some(reason));
+                stopped(&stop).await;
+            }
+        }
+        self.reporter.set(State::Ended);
+    }
+}
+
+struct Following<'a> {
+    follower: &'a Follower,
+    plan: &'a Plan,
+    tokens: Tokens,
+    overlap: Overlap,
+    retry: Retry,
+    keepalive: Option<Duration>,
+}
+
+impl<'a> Following<'a> {
+    fn new(follower: &'a Follower, plan: &'a Plan) -> Self {
+        let dial = &plan.dial;
+        Self {
+            tokens: Tokens::new(&follower.source, dial),
+            overlap: Overlap::new(dial.overlap),
+            retry: Retry::new(),
+            keepalive: dial.keepalive,
+            follower,
+            plan,
+        }
+    }
+
+    fn source(&self) -> &'a str {
+        &self.follower.source
+    }
+
+    async fn run(mut self, stop: &watch::Receiver<bool>) {
+        let source = self.source();
+        if !self.plan.dial.is_tls() {
+            info!(
+                source,
+                "the endpoint is http: the token travels unencrypted"
+            );
+        }
+        loop {
+            let session = self.session(stop).await;
+            let Some((cause, reason)) = &session.ended else {
+                return;
+            };
+            let cause = *cause;
+            let held = session.open.map(|open| open.elapsed());
+            let futile = session.nothing_stored();
+            let good = futile.is_none() && held.is_some_and(|held| held >= GOOD_SESSION);
+            let Next { state, pause } = self.retry.after(cause, session.stored, good);
+            // Here counts what was read: where to go on has nothing to do with its use.
+            self.overlap.ended(cause != Cause::Clean, session.events);
+            if cause == Cause::Unauthenticated {
+                self.tokens.discard();
+            }
+            let end = cause.as_str();
+            counter!(metric::STREAM_ENDS, "source" => source.to_owned(), "reason" => end)
+                .increment(1);
+            let failures = self.retry.failures();
+            let failure = cause.is_failure().then(|| reason.clone());
+            let reasons: Vec<_> = failure.into_iter().chain(futile).collect();
+            // What is wrong with an event may be said in words of the server's.
+            let error = (!reasons.is_empty()).then(|| self.tokens.redact(&reasons.join("; ")));
+            let error = error.as_deref();
+            let reporter = &self.follower.reporter;
+            reporter.pause(state, Some(pause), failures, error);
+            let events = session.events;
+            match (error, state) {
+                (None, _) => debug!(source, end, events, ?pause, "the stream ended"),
+                (Some(reason), State::Stopped) => {
+                    warn!(
+                        source,
+                        reason,
+                        ?pause,
+                        "the stream has stopped: something has to be changed"
+                    );
+                }
+                (Some(reason), _) => {
+                    warn!(
+                        source,
+                        reason,
+                        events,
+                        ?pause,
+                        "the stream failed; reconnecting"
+                    );
+                }
+            }
+            let watches = state == State::Stopped || cause == Cause::Unauthenticated;
+            match self.wait(pause, watches, session, stop).await {
+                Waited::Out => {}
+                Waited::Changed => self.retry.renewed(),
+                Waited::Stopped => return,
+            }
+        }
+    }
+
+    async fn ask(&self) -> Result<Resume, String> {
+        let ask = WhereToResume(self.follower.source.clone());
+        let answer = self.follower.desk.send(ask).await;
+        answer.map_err(|_| "the worker is stopping".to_owned())?
+    }
+
+    /// Pauses. `watches`: another content of the token's file ends that too.
+    async fn wait(
+        &self,
+        pause: Duration,
+        watches: bool,
+        session: Session,
+        stop: &watch::Receiver<bool>,
+    ) -> Waited {
+        let out = sleep(pause);
+        let changed = async {
+            if !watches {
+                std::future::pending::<()>().await;
+            }
+            self.tokens.changed().await;
+        };
+        tokio::select! {
+            () = out => Waited::Out,
+            () = changed => Waited::Changed,
+            () = self.news(session) => Waited::Changed,
+            () = stopped(stop) => Waited::Stopped,
+        }
+    }
+
+    /// Resolves when Postgres has another secret or cursor than the session had.
+    async fn news(&self, session: Session) {
+        let mut known = session.resume;
+        if session.events > 0 {
+            // The cursor moved with each commit.
+            known = self.ask().await.ok();
+        }
+        loop {
+            self.follower.wake.notified().await;
+            // Without Postgres there is no news; and when it is back, that is news
+            // for a session that failed for its absence.
+            if let Ok(now) = self.ask().await
+                && known != Some(now)
+            {
+                return;
+            }
+        }
+    }
+}
+
+/// How a pause ended.
+enum Waited {
+    Out,
+    Changed,
+    Stopped,
+}
+
+/// Resolves when the stream is told to stop.
+async fn stopped(stop: &watch::Receiver<bool>) {
+    if stop.clone().wait_for(|stop| *stop).await.is_err() {
+        // The actor is gone, and this future with it.
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,303 @@
+//! One connection of a stream, from the dialing to the end.
+
+use std::{cell::RefCell, time::Duration};
+
+use bytes::Bytes;
+use futures_util::{StreamExt, TryFutureExt, stream::LocalBoxStream};
+use h2::Reason;
+use tidings_core::wire::Schema;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep},
+};
+use tonic::Status;
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::{Following, Plan, stopped};
+use crate::{
+    dial::{
+        self, DialError,
+        connection::{Connection, Over},
+        options::Dial,
+        status::{self, Meaning},
+        token::TokenError,
+    },
+    pipeline::{
+        headers::Headers,
+        request::{Receipt, Request, Verdict},
+    },
+    sources::control::Resume,
+    stream::{
+        gather::Gathered,
+        pump::{End, pump},
+        report::State,
+        retry::Cause,
+    },
+};
+
+/// Some servers accept a call only together with its first message. After this long
+/// without a refusal, silence is consent.
+const QUIET: Duration = Duration::from_secs(2);
+/// The longest time between two pings, however often the server complains.
+const LONGEST_KEEPALIVE: Duration = Duration::from_secs(2 * 3600);
+
+/// Why a connection ended, and in words.
+type Ended = (Cause, String);
+
+/// How a connection, or an attempt at one, ended.
+pub(super) struct Session {
+    /// `None` if it was told to.
+    pub(super) ended: Option<Ended>,
+    /// Read and committed, which may be as rejected.
+    pub(super) events: usize,
+    /// Those of them that are in store now: the only progress.
+    pub(super) stored: u64,
+    /// What was wrong with one of the others.
+    pub(super) detail: Option<String>,
+    pub(super) open: Option<Instant>,
+    /// What it was made with, if that was known.
+    pub(super) resume: Option<Resume>,
+}
+
+impl Session {
+    /// That none of its events could be stored, if that is so, and why.
+    pub(super) fn nothing_stored(&self) -> Option<String> {
+        let detail = match &self.detail {
+            Some(detail) => format!(": {detail}"),
+            None => String::new(),
+        };
+        (self.events > 0 && self.stored == 0).then(|| {
+            format!(
+                "none of its {} events could be stored{detail}; \
+                 the provider's schema may differ: tidings-worker check",
+                self.events
+            )
+        })
+    }
+
+    fn committed(&mut self, events: usize, receipt: Receipt) {
+        self.events += events;
+        self.stored += u64::from(receipt.inserted) + u64::from(receipt.duplicate);
+        self.detail = self.detail.take().or(receipt.detail);
+    }
+}
+
+/// A stream that the server has accepted, or not refused.
+struct Open {
+    messages: LocalBoxStream<'static, Result<Bytes, Status>>,
+    connection: Connection,
+    /// Whether a cursor was sent.
+    resumed: bool,
+}
+
+impl Following<'_> {
+    pub(super) async fn session(&mut self, stop: &watch::Receiver<bool>) -> Session {
+        self.follower.reporter.set(State::Connecting);
+        let mut session = Session {
+            ended: None,
+            events: 0,
+            stored: 0,
+            detail: None,
+            open: None,
+            resume: None,
+        };
+        let opened = tokio::select! {
+            opened = self.open(&mut session.resume) => opened,
+            () = stopped(stop) => return session,
+        };
+        let mut open = match opened {
+            Ok(open) => open,
+            Err(ended) => {
+                session.ended = Some(ended);
+                return session;
+            }
+        };
+        info!(source = self.source(), "the stream is open");
+        self.follower.reporter.set(State::Connected);
+        session.open = Some(Instant::now());
+
+        let session = RefCell::new(session);
+        let commit = |array, events| {
+            let commit = self.commit(array);
+            let (session, reporter) = (&session, &self.follower.reporter);
+            async move {
+                let receipt = commit.await?;
+                if receipt.inserted > 0 || receipt.duplicate > 0 {
+                    reporter.progress();
+                }
+                session.borrow_mut().committed(events, receipt);
+                Ok(())
+            }
+        };
+        let end = pump(
+            &mut open.messages,
+            Gathered::new(self.follower.limits),
+            |message, gathered| self.decode(message, gathered),
+            commit,
+            self.plan.dial.idle_limit,
+            stopped(stop),
+        )
+        .await;
+        let mut session = session.into_inner();
+        session.ended = match end {
+            End::Stopped => None,
+            End::Clean => Some((Cause::Clean, String::new())),
+            End::Idle => Some((Cause::Idle, String::new())),
+            End::Uncommitted(reason) => Some((Cause::Passing(None), reason)),
+            End::Failed(status) => Some(
+                self.judge(&status, open.resumed, &mut open.connection)
+                    .await,
+            ),
+        };
+        session
+    }
+
+    /// Opens a stream. Puts into `found` what it does so with, as soon as that is known.
+    async fn open(&mut self, found: &mut Option<Resume>) -> Result<Open, Ended> {
+        let passing = |reason| (Cause::Passing(None), reason);
+        let lasting = |reason| (Cause::Lasting, reason);
+        let resume = self.ask().await.map_err(passing)?;
+        *found = Some(resume.clone());
+        let (token, renewed) = self.tokens.get(resume.secret).await.map_err(|error| {
+            let cause = match error {
+                TokenError::Missing(_) => Cause::Lasting,
+                TokenError::Refused(_) => Cause::Unauthenticated,
+                TokenError::Passing(_) => Cause::Passing(None),
+            };
+            (cause, self.tokens.redact(&error.to_string()))
+        })?;
+        if renewed {
+            self.retry.renewed();
+        }
+        let cursor = self.overlap.cursor(resume.cursor);
+        let Plan { dial, schema } = self.plan;
+        let message = request(dial, schema, cursor.as_deref()).map_err(lasting)?;
+        let (path, request) =
+            dial::request(dial, schema.path(), &token, message).map_err(lasting)?;
+        let connection = dial::connect(dial, self.keepalive).await;
+        let mut connection = connection.map_err(|error| match error {
+            DialError::Passing(reason) => passing(reason),
+            DialError::Lasting(reason) => lasting(reason),
+        })?;
+        let largest = self.follower.limits.message;
+        let (requests, origin) = (connection.requests(), dial.origin.clone());
+        let mut call = Box::pin(dial::call(requests, origin, path, request, largest));
+        let resumed = cursor.is_some();
+        let called = tokio::select! {
+            called = &mut call => Some(called),
+            () = sleep(QUIET) => None,
+        };
+        let messages = match called {
+            Some(Ok(messages)) => messages.boxed_local(),
+            Some(Err(status)) => return Err(self.judge(&status, resumed, &mut connection).await),
+            None => call.try_flatten_stream().boxed_local(),
+        };
+        Ok(Open {
+            messages,
+            connection,
+            resumed,
+        })
+    }
+
+    /// What a status asks for, and why, in words.
+    async fn judge(
+        &mut self,
+        status: &Status,
+        resumed: bool,
+        connection: &mut Connection,
+    ) -> Ended {
+        let line = status::line(status);
+        let (cause, reason) = match status::meaning(status, self.source(), resumed) {
+            Meaning::Unauthenticated => {
+                let advice = if self.plan.dial.oauth.is_some() {
+                    "see whether token_url, client_id, its secret and scope are those of this endpoint"
+                } else {
+                    "give the source another token: tidings.rotate_secret, or what token_env or token_file names"
+                };
+                (Cause::Unauthenticated, format!("{line}; {advice}"))
+            }
+            Meaning::Lasting(advice) => (Cause::Lasting, format!("{line}; {advice}")),
+            Meaning::Occupied(advice) => (Cause::Occupied, format!("{line}; {advice}")),
+            Meaning::Passing(hint) => (Cause::Passing(hint), line),
+            Meaning::Cut => {
+                let over = connection.over().await;
+                (Cause::Cut, self.cut(status, over))
+            }
+        };
+        (cause, self.tokens.redact(&reason))
+    }
+
+    /// Why a connection broke. Pings that the server takes for abuse become fewer.
+    fn cut(&mut self, status: &Status, over: Option<Over>) -> String {
+        match (over, self.keepalive) {
+            (Some(Over::Closed(Some(Reason::ENHANCE_YOUR_CALM))), Some(keepalive)) => {
+                let longer = (keepalive * 2).min(LONGEST_KEEPALIVE);
+                self.keepalive = Some(longer);
+                let seconds = longer.as_secs();
+                format!(
+                    "the server takes our pings for abuse: from now on there is one every {seconds} s"
+                )
+            }
+            (Some(Over::Closed(Some(reason))), _) => {
+                let description = reason.description();
+                format!("the connection broke: the server says goodbye: {description}")
+            }
+            (Some(Over::Unanswered), _) => {
+                "the connection broke: the server does not answer pings".to_owned()
+            }
+            _ => {
+                let cause = std::error::Error::source(status).map(dial::chain);
+                format!(
+                    "the connection broke: {}",
+                    cause.unwrap_or(status::line(status))
+                )
+            }
+        }
+    }
+
+    fn decode(&self, message: Bytes, gathered: &mut Gathered) {
+        for event in self.plan.schema.events(message) {
+            if let Some(reason) = &event.error {
+                let source = self.source();
+                warn!(
+                    source,
+                    reason, "an event cannot be decoded; it is kept as rejected"
+                );
+            }
+            gathered.push(&event.json);
+        }
+    }
+
+    async fn commit(&self, array: Bytes) -> Result<Receipt, String> {
+        let mut headers = Headers::default();
+        headers.set_lease_epoch(self.follower.epoch);
+        let request = Request {
+            source: self.follower.source.clone(),
+            body: array,
+            headers: headers.template().with_receipt(Uuid::now_v7()),
+        };
+        let outcome = self.follower.pipeline.submit(vec![request]).await.pop();
+        match outcome {
+            Some(Ok(receipt)) if receipt.verdict == Verdict::Accepted => Ok(receipt),
+            Some(Ok(receipt)) => {
+                let detail = receipt.detail.map(|d| format!(": {d}")).unwrap_or_default();
+                Err(format!(
+                    "its events are {}{detail}",
+                    receipt.verdict.as_str()
+                ))
+            }
+            Some(Err(refusal)) => Err(refusal.to_string()),
+            None => Err("no outcome".to_owned()),
+        }
+    }
+}
+
+fn request(dial: &Dial, schema: &Schema, cursor: Option<&str>) -> Result<Bytes, String> {
+    let filter = dial.send_request_id.as_deref();
+    let fields: Vec<_> = [("send_request_id", filter), ("after_event_id", cursor)]
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect();
+    schema.request(&fields)
+}

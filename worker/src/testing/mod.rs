@@ -1,0 +1,124 @@
+//! What tests of the entrances share: a pipeline without Postgres, and providers that
+//! do as they are told.
+
+pub(crate) mod chat;
+pub(crate) mod endpoint;
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use actix::prelude::*;
+
+use crate::{
+    pipeline::{
+        batcher::{Batcher, Pipeline},
+        queue::BatchLimits,
+        request::{Outcome, Request},
+        store::Commit,
+    },
+    process::exit::Fatal,
+};
+
+/// Where the log of this thread goes meanwhile.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let to = self.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::TRACE)
+            .with_ansi(false)
+            .with_writer(move || to.clone())
+            .finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Lane<F> {
+    answer: F,
+    takes: Duration,
+    seen: Arc<Mutex<Vec<Request>>>,
+}
+
+impl<F: Fn(&[Request]) -> Vec<Outcome> + Unpin + 'static> Actor for Lane<F> {
+    type Context = Context<Self>;
+}
+
+impl<F: Fn(&[Request]) -> Vec<Outcome> + Unpin + 'static> Handler<Commit> for Lane<F> {
+    type Result = AtomicResponse<Self, Vec<Outcome>>;
+
+    fn handle(&mut self, commit: Commit, _: &mut Self::Context) -> Self::Result {
+        let takes = self.takes;
+        let work = async move {
+            if takes > Duration::ZERO {
+                tokio::time::sleep(takes).await;
+            }
+        };
+        let answer = |(), lane: &mut Self, _: &mut Self::Context| {
+            let outcomes = (lane.answer)(&commit.requests);
+            lane.seen.lock().unwrap().extend(commit.requests);
+            outcomes
+        };
+        AtomicResponse::new(Box::pin(work.into_actor(self).map(answer)))
+    }
+}
+
+/// Of a pipeline, where time is real and nothing waits for it to be over.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A pipeline that answers as told, and what it has been given.
+pub(crate) fn pipeline(
+    answer: fn(&Request) -> Outcome,
+    patience: Duration,
+) -> (Pipeline, Arc<Mutex<Vec<Request>>>) {
+    let all = move |requests: &[Request]| requests.iter().map(answer).collect();
+    pipeline_of_batches(all, patience)
+}
+
+/// The same, with an answer for each batch.
+pub(crate) fn pipeline_of_batches(
+    answer: impl Fn(&[Request]) -> Vec<Outcome> + Unpin + 'static,
+    patience: Duration,
+) -> (Pipeline, Arc<Mutex<Vec<Request>>>) {
+    slow_pipeline(answer, Duration::ZERO, patience)
+}
+
+/// The same, where each batch takes so long.
+pub(crate) fn slow_pipeline(
+    answer: impl Fn(&[Request]) -> Vec<Outcome> + Unpin + 'static,
+    takes: Duration,
+    patience: Duration,
+) -> (Pipeline, Arc<Mutex<Vec<Request>>>) {
+    let seen = Arc::default();
+    let lane = Lane {
+        answer,
+        takes,
+        seen: Arc::clone(&seen),
+    };
+    let limits = BatchLimits {
+        requests: 100,
+        bytes: 1_000_000,
+    };
+    let (fatal, _) = Fatal::channel();
+    let lanes = vec![lane.start().recipient()];
+    let batcher = Batcher::spawn(limits, lanes, 100, fatal.vital("the batcher"));
+    (Pipeline::new(batcher, patience), seen)
+}
