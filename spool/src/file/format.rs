@@ -9,14 +9,13 @@
 use std::path::Path;
 
 use redb::{
-    Builder, Database, ReadableDatabase, ReadableTable, ReadableTableMetadata, TableDefinition,
-    WriteTransaction,
+    Builder, Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
+    TableDefinition, WriteTransaction,
 };
 
 use super::{
     folder::{private, sync},
     guard::guarded,
-    write::begin,
 };
 use crate::error::SpoolError;
 
@@ -91,6 +90,17 @@ fn builder() -> Builder {
     let mut builder = Builder::new();
     builder.set_cache_size(CACHE);
     builder
+}
+
+/// Begins a transaction whose commit returns after fsync, in two phases: the second only
+/// marks as current what the first has brought to the disk. So a torn last write is a
+/// commit that was never answered, and damage to an earlier one is found rather than
+/// stepped over.
+pub(super) fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
+    let mut transaction = database.begin_write()?;
+    transaction.set_durability(Durability::Immediate)?;
+    transaction.set_two_phase_commit(true);
+    Ok(transaction)
 }
 
 /// A worker that does not know checksums is not to take such entries for damage.

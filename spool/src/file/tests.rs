@@ -1,8 +1,7 @@
 use redb::ReadableDatabase;
 
 use super::{
-    format::{FORMAT, META, REQUESTS},
-    write::begin,
+    format::{FORMAT, META, REQUESTS, begin},
     *,
 };
 use crate::entry::{Entry, first_form};

@@ -1,15 +1,10 @@
-//! What is put and deleted. A commit returns after fsync, in two phases: the second only
-//! marks as current what the first has brought to the disk. So a torn last write is a
-//! commit that was never answered, and damage to an earlier one is found rather than
-//! stepped over.
+//! What is put and deleted. A commit returns after fsync.
 
 use std::collections::BTreeSet;
 
-use redb::{Database, Durability, WriteTransaction};
-
 use super::{
     SpoolFile,
-    format::{NAMES, REQUESTS, renew_format},
+    format::{NAMES, REQUESTS, begin, renew_format},
     guard::guarded,
 };
 use crate::{entry::origin, error::SpoolError};
@@ -89,11 +84,4 @@ impl SpoolFile {
             transaction.commit().map_err(|e| self.failed(e))
         })
     }
-}
-
-pub(super) fn begin(database: &Database) -> Result<WriteTransaction, redb::Error> {
-    let mut transaction = database.begin_write()?;
-    transaction.set_durability(Durability::Immediate)?;
-    transaction.set_two_phase_commit(true);
-    Ok(transaction)
 }
