@@ -2,6 +2,7 @@
 
 mod answer;
 mod listen;
+mod probes;
 mod turn;
 pub(crate) mod webhook;
 
@@ -18,20 +19,16 @@ use actix_web::{
     middleware::{Next, from_fn},
     web,
 };
-use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustls::ServerConfig;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-use self::{answer::draining, webhook::Hooks};
+use self::{answer::draining, turn::Turn, webhook::Hooks};
 pub(crate) use self::{
     listen::SURPLUS,
-    turn::{Connections, Times, Turn},
+    turn::{Connections, Times},
 };
-use crate::{
-    process::{drain::Drain, gauges, metric},
-    sources::source::Database,
-};
+use crate::process::drain::Drain;
 
 #[derive(Clone, Debug)]
 pub(crate) struct HttpSetup {
@@ -63,11 +60,11 @@ fn routes(config: &mut web::ServiceConfig) {
     config
         .service(hook("/hooks/{source}").route(web::post().to(webhook::without_token)))
         .service(hook("/hooks/{source}/{token}").route(web::post().to(webhook::with_token)))
-        .route("/healthz", web::get().to(healthz))
-        .route("/healthz", web::head().to(healthz))
-        .route("/readyz", web::get().to(readyz))
-        .route("/readyz", web::head().to(readyz))
-        .route("/metrics", web::get().to(metrics))
+        .route("/healthz", web::get().to(probes::healthz))
+        .route("/healthz", web::head().to(probes::healthz))
+        .route("/readyz", web::get().to(probes::readyz))
+        .route("/readyz", web::head().to(probes::readyz))
+        .route("/metrics", web::get().to(probes::metrics))
         .default_service(web::to(not_found));
 }
 
@@ -106,75 +103,6 @@ fn has_body(request: &ServiceRequest) -> bool {
     let headers = request.headers();
     let length = headers.get(CONTENT_LENGTH);
     headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
-}
-
-async fn healthz() -> HttpResponse {
-    HttpResponse::Ok().json(json!({"status": "alive"}))
-}
-
-async fn readyz(hooks: web::Data<Hooks>, drain: web::Data<Drain>) -> HttpResponse {
-    let not_ready = |reason: String| {
-        HttpResponse::ServiceUnavailable().json(json!({"status": "not ready", "reason": reason}))
-    };
-    if drain.has_begun() {
-        return not_ready("the worker is stopping".to_owned());
-    }
-    match hooks.directory.database() {
-        Database::Up => HttpResponse::Ok().json(ready(&hooks, None)),
-        Database::Down(reason) if can_spool(&hooks) => {
-            HttpResponse::Ok().json(ready(&hooks, Some(reason)))
-        }
-        Database::Down(reason) => not_ready(reason),
-    }
-}
-
-/// Whether webhooks are taken without Postgres.
-fn can_spool(hooks: &Hooks) -> bool {
-    let spool = hooks.spool.as_ref();
-    spool.is_some_and(|spool| {
-        spool.is_taking() && (hooks.directory.sources().is_some() || spool.knows_any())
-    })
-}
-
-/// `spooling` is why Postgres is away.
-fn ready(hooks: &Hooks, spooling: Option<String>) -> Value {
-    let status = match spooling {
-        Some(_) => "ready, spooling",
-        None => "ready",
-    };
-    let mut body = Map::from_iter([("status".to_owned(), json!(status))]);
-    if let Some(reason) = spooling {
-        body.insert("reason".to_owned(), json!(reason));
-    }
-    if let Some(spool) = &hooks.spool {
-        let depth = spool.depth();
-        let depth = json!({
-            "requests": depth.requests,
-            "bytes": depth.bytes,
-            "oldest_seconds": depth.oldest.map(|_| depth.oldest_seconds()),
-            "damaged": depth.damaged.requests,
-        });
-        body.insert("spool".to_owned(), depth);
-    }
-    body.into()
-}
-
-async fn metrics(
-    hooks: web::Data<Hooks>,
-    connections: web::Data<Connections>,
-    metrics: web::Data<PrometheusHandle>,
-) -> HttpResponse {
-    gauge!(metric::HTTP_CONNECTIONS).set(connections.open() as f64);
-    gauges::count();
-    let (requests, bytes) = hooks.budget.taken();
-    gauge!(metric::PENDING_REQUESTS).set(requests as f64);
-    gauge!(metric::PENDING_BYTES).set(bytes as f64);
-    if let Some(spool) = &hooks.spool {
-        spool.count();
-    }
-    HttpResponse::Ok()
-        .content_type("text/plain; version=0.0.4; charset=utf-8")
-        .body(metrics.render())
 }
 
 async fn method_not_allowed() -> HttpResponse {

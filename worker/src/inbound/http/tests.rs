@@ -8,6 +8,7 @@ use actix_web::{
     http::{Method, StatusCode, header},
     test::{TestRequest, call_service, init_service, read_body},
 };
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -21,7 +22,7 @@ use crate::{
         },
     },
     pipeline::request::{Outcome, Refusal, Request, Verdict, fake},
-    sources::source::Snapshot,
+    sources::source::{Database, Snapshot},
     spool, testing,
 };
 

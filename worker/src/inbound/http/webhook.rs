@@ -29,8 +29,8 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{
-    Turn,
     answer::{Answer, Body, LATER, busy, disabled, slow, unavailable, unknown},
+    turn::Turn,
 };
 use crate::{
     admission::{

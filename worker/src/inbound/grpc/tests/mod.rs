@@ -5,14 +5,19 @@ mod own;
 use std::sync::{Arc, Mutex};
 
 use actix::{Actor, Handler};
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt};
 use tidings_proto::pushwoosh::{Event, event_streaming_client::EventStreamingClient};
 use tokio::{
     sync::{Semaphore, mpsc},
     task::JoinHandle,
 };
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Code, transport::Channel};
-use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+use tonic::{Code, Request, Status, transport::Channel};
+use tonic_health::{
+    ServingStatus,
+    pb::{HealthCheckRequest, health_client::HealthClient},
+};
 
 use super::{push::ChunkLimits, *};
 use crate::{
@@ -26,7 +31,8 @@ use crate::{
     pipeline::request::{Outcome, Verdict, fake},
     process::drain::Drain,
     sources::{registry::FindSource, source::Source},
-    testing, wire,
+    testing,
+    wire::{self, codec::Raw},
 };
 
 /// Knows two authorizations.

@@ -1,0 +1,84 @@
+//! What the standard health service says of the push services.
+
+use std::collections::BTreeSet;
+
+use tokio::sync::watch;
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::sources::source::{Database, Snapshot};
+
+/// Keeps the health of the push services in step with Postgres. That of the server
+/// as a whole (the empty name) says that the process is alive.
+pub(super) struct Health {
+    reporter: HealthReporter,
+    /// The service that is there whatever the sources are.
+    known: String,
+    told: BTreeSet<String>,
+}
+
+impl Health {
+    /// Tells of the push services as they are now.
+    pub(super) async fn begin(
+        reporter: HealthReporter,
+        known: String,
+        snapshot: &watch::Receiver<Snapshot>,
+    ) -> Self {
+        let mut health = Self {
+            reporter,
+            known,
+            told: BTreeSet::new(),
+        };
+        health.tell(snapshot).await;
+        health
+    }
+
+    pub(super) async fn follow(
+        mut self,
+        mut snapshot: watch::Receiver<Snapshot>,
+        stopping: impl Future<Output = ()>,
+    ) {
+        let mut stopping = std::pin::pin!(stopping);
+        loop {
+            tokio::select! {
+                changed = snapshot.changed() => if changed.is_err() { break },
+                () = &mut stopping => break,
+            }
+            self.tell(&snapshot).await;
+        }
+        for service in &self.told {
+            let stopped = ServingStatus::NotServing;
+            self.reporter.set_service_status(service, stopped).await;
+        }
+    }
+
+    async fn tell(&mut self, snapshot: &watch::Receiver<Snapshot>) {
+        let (status, services) = {
+            let snapshot = snapshot.borrow();
+            let status = match snapshot.database {
+                Database::Up => ServingStatus::Serving,
+                Database::Down(_) => ServingStatus::NotServing,
+            };
+            let mut services = own_services(&snapshot);
+            services.insert(self.known.clone());
+            (status, services)
+        };
+        for gone in self.told.difference(&services) {
+            self.reporter.clear_service_status(gone).await;
+        }
+        for service in &services {
+            self.reporter.set_service_status(service, status).await;
+        }
+        self.told = services;
+    }
+}
+
+/// The services that sources brought with a schema of their own, to be pushed to.
+fn own_services(snapshot: &Snapshot) -> BTreeSet<String> {
+    let sources = snapshot.sources.iter().flat_map(|sources| sources.values());
+    let own = sources
+        .filter(|source| !source.is_dialed())
+        .filter_map(|source| source.schema.as_ref());
+    own.filter_map(|own| own.usable.as_ref().as_ref().ok())
+        .map(|schema| schema.service().to_owned())
+        .collect()
+}
