@@ -12,7 +12,7 @@ use crate::{
         options::Dial,
         token::{TokenError, Tokens},
     },
-    sources::control::Resume,
+    stream::desk::Resume,
 };
 
 const RESOLVE: Duration = Duration::from_secs(5);

@@ -18,13 +18,10 @@ use crate::{
     process::exit::{Code, Fatal},
     settings::{SpoolCommand, SpoolDrainArgs, SpoolStatusArgs, place},
     sources::control::Control,
-    spool::{Depth, Mode, ReadLimits, Spool, drain},
-};
-
-/// Of one batch.
-pub(crate) const LIMITS: ReadLimits = ReadLimits {
-    requests: 500,
-    bytes: 4 << 20,
+    spool::{
+        Depth, Mode, Spool,
+        drain::{self, LIMITS},
+    },
 };
 
 pub(crate) fn main(command: &SpoolCommand, database: Config) -> Code {

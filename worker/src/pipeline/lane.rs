@@ -1,21 +1,16 @@
 //! `tidings.ingest_batch` on one connection, opened when it is first needed and
 //! anew whenever it fails.
 
-use std::{
-    error::Error,
-    fmt::{self, Write as _},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use bytes::BytesMut;
-use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
+use tokio_postgres::types::Type;
 
 use super::request::{Receipt, Request, Verdict};
 use crate::{
     postgres::{
         ConnectError, Connector, Param, Session,
         failure::{Failure, Next},
+        json::Json,
     },
     process::exit::{Code, Exit, Fatal},
 };
@@ -140,23 +135,6 @@ fn receipt(row: &tokio_postgres::Row) -> Result<Receipt, Failure> {
         rejected: count(3)?,
         detail: row.try_get(4)?,
     })
-}
-
-/// JSON text as a `jsonb` parameter, without parsing it here.
-#[derive(Debug)]
-pub(crate) struct Json<T>(pub(crate) T);
-
-impl<T: fmt::Display + fmt::Debug> ToSql for Json<T> {
-    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        /// Of the binary form of `jsonb`: this byte, then the text.
-        const VERSION: u8 = 1;
-        out.extend_from_slice(&[VERSION]);
-        write!(out, "{}", self.0)?;
-        Ok(IsNull::No)
-    }
-
-    accepts!(JSONB);
-    to_sql_checked!();
 }
 
 #[cfg(test)]

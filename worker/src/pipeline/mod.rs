@@ -4,6 +4,7 @@
 pub(crate) mod batcher;
 pub(crate) mod headers;
 pub(crate) mod lane;
+mod outcomes;
 pub(crate) mod queue;
 pub(crate) mod request;
 pub(crate) mod store;

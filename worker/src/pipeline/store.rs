@@ -9,6 +9,7 @@ use tracing::warn;
 
 use super::{
     lane::Ingest,
+    outcomes,
     request::{Outcome, Receipt, Refusal, Request},
 };
 use crate::{
@@ -72,7 +73,7 @@ impl<I: Ingest> Handler<Commit> for Store<I> {
             };
             let outcomes = settle(&mut ingest, &commit.requests, commit.deadline).await;
             tell_declined(&commit.requests, &outcomes);
-            metric::count_outcomes(&commit.requests, &outcomes);
+            outcomes::count(&commit.requests, &outcomes);
             (Some(ingest), outcomes)
         };
         let work = work.into_actor(self).map(|(ingest, outcomes), actor, _| {

@@ -2,6 +2,7 @@
 //! carry the extension of this worker's version.
 
 pub(crate) mod failure;
+pub(crate) mod json;
 mod session;
 pub(crate) mod tls;
 pub(crate) mod upkeep;

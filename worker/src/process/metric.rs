@@ -1,14 +1,10 @@
-//! The metrics: their names, their meaning, and the counting that spans requests.
+//! The metrics: their names and their meaning.
 //!
 //! `source` is a label only for sources that Postgres knows, so that a client
 //! cannot make new series by asking for new names.
 
-use std::collections::HashMap;
-
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-
-use crate::pipeline::request::{Outcome, Request, Verdict};
 
 pub(crate) const REQUESTS: &str = "tidings_worker_requests_total";
 pub(crate) const EVENTS: &str = "tidings_worker_events_total";
@@ -188,40 +184,4 @@ fn describe() {
         "Requests that left the spool, by outcome (accepted, unauthorized, malformed, unknown_source)"
     );
     describe_gauge!(BUILD_INFO, "1, with the version of the worker");
-}
-
-/// Counts one batch: one addition a source and outcome, not one a request.
-pub(crate) fn count_outcomes(requests: &[Request], outcomes: &[Outcome]) {
-    let mut by_outcome = HashMap::<(&str, &str), u64>::new();
-    let mut by_source = HashMap::<&str, [u64; 3]>::new();
-    for (request, outcome) in requests.iter().zip(outcomes) {
-        let mut source = request.source.as_ref();
-        let word = match outcome {
-            Ok(receipt) => {
-                // Dropped since the name was looked up: no longer a label.
-                if receipt.verdict == Verdict::UnknownSource {
-                    source = "";
-                }
-                let [inserted, duplicate, rejected] = by_source.entry(source).or_default();
-                *inserted += u64::from(receipt.inserted);
-                *duplicate += u64::from(receipt.duplicate);
-                *rejected += u64::from(receipt.rejected);
-                receipt.verdict.as_str()
-            }
-            Err(refusal) => refusal.as_str(),
-        };
-        *by_outcome.entry((source, word)).or_default() += 1;
-    }
-    for ((source, outcome), count) in by_outcome {
-        counter!(REQUESTS, "source" => source.to_owned(), "outcome" => outcome.to_owned())
-            .increment(count);
-    }
-    for (source, counts) in by_source {
-        for (result, count) in ["inserted", "duplicate", "rejected"].iter().zip(counts) {
-            if count > 0 {
-                counter!(EVENTS, "source" => source.to_owned(), "result" => *result)
-                    .increment(count);
-            }
-        }
-    }
 }

@@ -1,5 +1,7 @@
 //! `tidings-worker run`: wires the pipeline, sink first, and ends it, entrances first.
 
+mod descriptors;
+
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
 use actix::prelude::*;
@@ -13,12 +15,12 @@ use tokio::{
 use tokio_postgres::Config;
 use tracing::{error, info, warn};
 
+use self::descriptors::Room;
 use crate::{
     admission::{
         budget::{Budget, Limits},
         directory::Directory,
     },
-    commands::spool::LIMITS,
     inbound::{
         grpc::{
             self, Bounds, GrpcLimits,
@@ -37,7 +39,6 @@ use crate::{
     process::{
         drain::Drain,
         exit::{Code, Exit, Fatal},
-        gauges::Room,
         log, metric,
     },
     settings::{LimitArgs, RunArgs, place},
@@ -45,7 +46,7 @@ use crate::{
         registry::{EndStreams, Registry, Setup},
         source::Snapshot,
     },
-    spool::{Mode, ReadLimits, Spool, drain},
+    spool::{Mode, Spool, drain},
     stream::StreamLimits,
     wire,
 };
@@ -53,11 +54,6 @@ use crate::{
 /// Connections that the system holds until they are accepted. The standard library's 128
 /// is less than a crowd that comes back at once; the system's own limit is below this.
 const BACKLOG: i32 = 4096;
-/// Of one gathered batch of a stream, and of one chunk of a push: enough that a
-/// commit carries many events, little enough that memory stays small.
-const GATHERED_EVENTS: usize = 1000;
-const GATHERED_BYTES: usize = 1 << 20;
-const CHUNK_EVENTS: usize = 250;
 
 /// Runs until a signal or a fatal error.
 pub(crate) fn main(settings: RunArgs, database: Config) -> Code {
@@ -233,11 +229,12 @@ impl Parts {
             let vital = fatal.vital(format!("connection {number}"));
             Store::new(lane, vital).start().recipient()
         };
+        let batch = BatchLimits {
+            requests: limits.batch_requests as usize,
+            bytes: limits.batch_bytes.get(),
+        };
         let batcher = Batcher::spawn(
-            BatchLimits {
-                requests: limits.batch_requests as usize,
-                bytes: limits.batch_bytes.get(),
-            },
+            batch,
             (1..=limits.connections).map(lane).collect(),
             // Never the limit that is met: the budget is.
             limits.pending_requests as usize,
@@ -249,11 +246,7 @@ impl Parts {
             connector: connector.clone(),
             pipeline: pipeline.clone(),
             schema: Arc::new(wire::ppoppo().map_err(schema)?),
-            limits: StreamLimits {
-                events: GATHERED_EVENTS,
-                bytes: GATHERED_BYTES,
-                message: limits.max_body.get(),
-            },
+            limits: StreamLimits::new(limits.max_body.get()),
             poll: settings.source_poll(),
             lease: settings.lease_time,
             fatal: fatal.clone(),
@@ -261,12 +254,9 @@ impl Parts {
         Upkeep::new(connector.clone(), settings.maintain_every, fatal.clone()).start();
         let registry = Registry::spawn(setup, sender);
         if let Some(spool) = &spool {
-            let limits = ReadLimits {
-                requests: LIMITS.requests.min(limits.batch_requests as usize),
-                bytes: LIMITS.bytes.min(limits.batch_bytes.get()),
-            };
             let remembering = spool.clone().remember(snapshot.clone());
             fatal.spawn("the spool's list of sources", remembering);
+            let limits = drain::within(batch);
             let draining = drain::run(spool.clone(), pipeline.clone(), snapshot.clone(), limits);
             fatal.spawn("the spool's drain", draining);
         }
@@ -310,10 +300,7 @@ impl Parts {
             budget: self.budget.clone(),
             drain: self.drain.clone(),
             schema: Arc::new(wire::pushwoosh().map_err(schema)?),
-            chunks: ChunkLimits {
-                events: CHUNK_EVENTS.min(batch_requests as usize),
-                bytes: GATHERED_BYTES,
-            },
+            chunks: ChunkLimits::within(batch_requests as usize),
             streams: Arc::new(Semaphore::new(push_streams as usize)),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
         })

@@ -4,6 +4,7 @@ mod commands;
 mod database;
 mod limits;
 mod run;
+mod tls;
 pub(crate) mod units;
 
 use std::ffi::OsString;
@@ -16,6 +17,7 @@ pub(crate) use self::{
     database::{DatabaseArgs, place},
     limits::LimitArgs,
     run::RunArgs,
+    tls::TlsArgs,
 };
 
 /// Receives delivery events from message providers and hands them to Postgres.

@@ -4,8 +4,8 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{DatabaseArgs, LimitArgs, units::duration};
-use crate::{inbound::tls::TlsArgs, process::log};
+use super::{DatabaseArgs, LimitArgs, TlsArgs, units::duration};
+use crate::process::log;
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {

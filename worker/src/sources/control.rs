@@ -12,12 +12,15 @@ use super::{
     source::{Described, OwnSchema, Source, Sources},
 };
 use crate::{
-    pipeline::lane::Json,
     postgres::{
         Param, Session,
         failure::{Failure, Next, describe},
+        json::Json,
     },
-    stream::report::{self, Report},
+    stream::{
+        desk::Resume,
+        report::{self, Report},
+    },
 };
 
 const SOURCES: &str = "select s.name, s.provider, s.options, s.enabled, c.method, c.descriptor_set, c.names, s.id \
@@ -38,21 +41,6 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// The control connection, shared: queries on it are pipelined.
 #[derive(Clone, Debug)]
 pub(crate) struct Control(Arc<Session>);
-
-/// Where a stream goes on, and its bearer token if the database holds one.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Resume {
-    pub(crate) cursor: Option<String>,
-    pub(crate) secret: Option<String>,
-}
-
-impl std::fmt::Debug for Resume {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Resume")
-            .field("cursor", &self.cursor)
-            .finish_non_exhaustive()
-    }
-}
 
 /// Why nothing is known of the leases.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -14,12 +14,18 @@ use super::{Batch, Depth, Entry, ReadLimits, Spool, SpoolError};
 use crate::{
     pipeline::{
         batcher::Pipeline,
+        queue::BatchLimits,
         request::{Outcome, Refusal, Request, Verdict},
     },
     process::{backoff::Backoff, metric},
     sources::source::Snapshot,
 };
 
+/// Limits of one batch.
+pub(crate) const LIMITS: ReadLimits = ReadLimits {
+    requests: 500,
+    bytes: 4 << 20,
+};
 /// While nothing passes.
 const LEAST_PAUSE: Duration = Duration::from_millis(250);
 const GREATEST_PAUSE: Duration = Duration::from_secs(5);
@@ -181,6 +187,14 @@ impl Size {
 
     fn blocked(&mut self) {
         self.now = 1;
+    }
+}
+
+/// The usual limits, but no more than the pipeline puts into one batch.
+pub(crate) fn within(batch: BatchLimits) -> ReadLimits {
+    ReadLimits {
+        requests: LIMITS.requests.min(batch.requests),
+        bytes: LIMITS.bytes.min(batch.bytes),
     }
 }
 

@@ -4,6 +4,11 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+/// Limits of one gathered batch: enough that a commit carries many events, little enough
+/// that memory stays small.
+const EVENTS: usize = 1000;
+const BYTES: usize = 1 << 20;
+
 /// Limits of one gathered batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct StreamLimits {
@@ -11,6 +16,17 @@ pub(crate) struct StreamLimits {
     pub(crate) bytes: usize,
     /// The largest single message.
     pub(crate) message: usize,
+}
+
+impl StreamLimits {
+    /// The usual limits of a batch, with this limit on a single message.
+    pub(crate) fn new(message: usize) -> Self {
+        Self {
+            events: EVENTS,
+            bytes: BYTES,
+            message,
+        }
+    }
 }
 
 /// Events as JSON arrays, in order of arrival. One message may carry more events than a

@@ -1,5 +1,6 @@
 //! A stream: one dialed source, followed for as long as it is enabled.
 
+pub(crate) mod desk;
 pub(crate) mod follow;
 pub(crate) mod gather;
 pub(crate) mod pump;
@@ -14,12 +15,13 @@ use tokio::sync::{Notify, watch};
 
 pub(crate) use self::gather::StreamLimits;
 use self::{
+    desk::WhereToResume,
     follow::{Follower, Plan},
-    report::{Reporter, report},
+    report::{Report, Reporter, report},
 };
 use crate::{
-    process::exit::Vital,
-    sources::registry::{Registry, Setup},
+    pipeline::batcher::Pipeline,
+    process::exit::{Fatal, Vital},
 };
 
 /// Owns the connection to one source; what it does is in [`crate::stream::follow`].
@@ -32,11 +34,19 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Stream {
     follower: Option<Follower>,
-    registry: Addr<Registry>,
+    reports: Recipient<Report>,
     wake: Arc<Notify>,
     stop: watch::Sender<bool>,
     ended: watch::Sender<bool>,
     vital: Vital,
+}
+
+/// What the streams have in common.
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) pipeline: Pipeline,
+    pub(crate) limits: StreamLimits,
+    pub(crate) fatal: Fatal,
 }
 
 impl Stream {
@@ -45,8 +55,9 @@ impl Stream {
         source: Arc<str>,
         epoch: i64,
         plan: Result<Plan, String>,
-        registry: Addr<Registry>,
-        setup: &Setup,
+        desk: Recipient<WhereToResume>,
+        reports: Recipient<Report>,
+        setup: Setup,
     ) -> Self {
         let wake = Arc::new(Notify::new());
         Self {
@@ -56,12 +67,12 @@ impl Stream {
                 source,
                 epoch,
                 plan,
-                desk: registry.clone().recipient(),
-                pipeline: setup.pipeline.clone(),
+                desk,
+                pipeline: setup.pipeline,
                 limits: setup.limits,
                 wake: wake.clone(),
             }),
-            registry,
+            reports,
             wake,
             stop: watch::Sender::new(false),
             ended: watch::Sender::new(false),
@@ -79,7 +90,7 @@ impl Actor for Stream {
         let reports = report(
             follower.source.clone(),
             follower.reporter.subscribe(),
-            self.registry.clone().recipient(),
+            self.reports.clone(),
         );
         let following = follower.follow(self.stop.subscribe());
         let both = async move {

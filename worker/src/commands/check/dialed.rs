@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 
 use super::{
     database::StreamNow,
-    described::Described,
+    described::{Described, Other, describe},
     event::{self, Seen},
     findings::{Finding, Word},
     quoted,
@@ -24,7 +24,8 @@ use crate::{
         options::Dial,
         status::{self, Meaning},
     },
-    sources::{control::Resume, source::Source},
+    sources::source::Source,
+    stream::desk::Resume,
 };
 
 /// Beyond what a worker takes by default: that it is too large is not for here to say.
@@ -70,7 +71,7 @@ impl Look<'_> {
         let described = if is_cut {
             None
         } else {
-            Some(self.describe(&reached).await)
+            Some(describe(self.dial, self.spoken, &reached).await)
         };
         let answers = described
             .as_ref()
@@ -82,10 +83,17 @@ impl Look<'_> {
         };
         let reflection = reflection.map(|text| reached.tokens.redact(&text));
         let main = self.found(word, text).details(self.details(reflection));
+        let other = other.map(|other| self.described(other));
         [main].into_iter().chain(other).collect()
     }
 
-    pub(super) fn found(&self, word: Word, text: String) -> Finding {
+    fn described(&self, other: Other) -> Finding {
+        let (text, name) = (other.text, &self.source.name);
+        let advice = format!("{text}: `tidings-worker schema {name}` prints what takes it over");
+        self.found(Word::Warn, advice).details(other.details)
+    }
+
+    fn found(&self, word: Word, text: String) -> Finding {
         let subject = format!("source {}", self.source.name);
         let text = format!("{}: {text}", self.source.provider);
         match word {

@@ -27,10 +27,8 @@ use crate::{
     postgres::{ConnectError, Connector, Session, failure::describe},
     process::exit::Code,
     settings::{SchemaArgs, place},
-    sources::{
-        control::{Control, Resume},
-        source::Source,
-    },
+    sources::{control::Control, source::Source},
+    stream::desk::Resume,
     wire,
 };
 

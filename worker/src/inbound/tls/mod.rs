@@ -11,7 +11,6 @@
 mod pair;
 
 use std::{
-    path::PathBuf,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -27,7 +26,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use self::pair::{Contents, Files, Look, PairError, Watch};
-use crate::process::metric;
+use crate::{process::metric, settings::TlsArgs};
 
 /// So long may a handshake take.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -39,31 +38,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 pub(crate) enum Entrance {
     Http,
     Grpc,
-}
-
-#[derive(Clone, Debug, Default, clap::Args)]
-pub(crate) struct TlsArgs {
-    /// Serve TLS on both ports with the certificate in this PEM file
-    ///
-    /// The file contains the server's certificate first, then those that signed it. A renewed
-    /// certificate is loaded within seconds, without a restart; if it cannot be used, the
-    /// previous one stays in use.
-    #[arg(
-        long,
-        env = "TIDINGS_TLS_CERT",
-        value_name = "FILE",
-        requires = "tls_key"
-    )]
-    tls_cert: Option<PathBuf>,
-
-    /// Private key of the certificate, in PEM and not encrypted
-    #[arg(
-        long,
-        env = "TIDINGS_TLS_KEY",
-        value_name = "FILE",
-        requires = "tls_cert"
-    )]
-    tls_key: Option<PathBuf>,
 }
 
 /// The certificate as it is now.

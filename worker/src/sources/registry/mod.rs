@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use self::hold::Hold;
 use super::{
-    control::{Control, Resume},
+    control::Control,
     lease::Leases,
     source::{Database, Snapshot, Source},
 };
@@ -30,7 +30,12 @@ use crate::{
         exit::{Code, Exit, Fatal, Vital},
         metric,
     },
-    stream::{Stop, Stream, StreamLimits, Wake, follow::Plan, report::Report},
+    stream::{
+        self, Stop, Stream, StreamLimits, Wake,
+        desk::{Resume, WhereToResume},
+        follow::Plan,
+        report::Report,
+    },
 };
 
 /// Questions and news that may wait.
@@ -210,7 +215,13 @@ impl Registry {
             info!(source = %source.name, epoch, "starting the stream");
             let name = source.name.clone();
             let plan = plan(source, &self.setup.schema);
-            let stream = Stream::new(name, epoch, plan, ctx.address(), &self.setup);
+            let (desk, reports) = (ctx.address().recipient(), ctx.address().recipient());
+            let setup = stream::Setup {
+                pipeline: self.setup.pipeline.clone(),
+                limits: self.setup.limits,
+                fatal: self.setup.fatal.clone(),
+            };
+            let stream = Stream::new(name, epoch, plan, desk, reports, setup);
             place.insert(Running {
                 source: source.clone(),
                 epoch,
@@ -292,11 +303,6 @@ impl Handler<Refresh> for Registry {
         AtomicResponse::new(Box::pin(read))
     }
 }
-
-/// Where the stream of this source goes on.
-#[derive(Debug, Message)]
-#[rtype(result = "Result<Resume, String>")]
-pub(crate) struct WhereToResume(pub(crate) Arc<str>);
 
 impl Handler<WhereToResume> for Registry {
     type Result = ResponseFuture<Result<Resume, String>>;

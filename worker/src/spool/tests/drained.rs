@@ -22,7 +22,7 @@ const ONE: ReadLimits = ReadLimits {
     requests: 1,
     ..LIMITS
 };
-const DEFAULT: ReadLimits = crate::commands::spool::LIMITS;
+const DEFAULT: ReadLimits = drain::LIMITS;
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// By what the body says.

@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 
 use self::session::Session;
 use super::{
+    desk::{Resume, WhereToResume},
     gather::StreamLimits,
     report::{Reporter, State},
     resume::Overlap,
@@ -31,7 +32,6 @@ use crate::{
     dial::{options::Dial, token::Tokens},
     pipeline::batcher::Pipeline,
     process::metric,
-    sources::{control::Resume, registry::WhereToResume},
 };
 
 /// What is dialed, and what is spoken there.

@@ -27,8 +27,8 @@ use crate::{
         headers::Headers,
         request::{Receipt, Request, Verdict},
     },
-    sources::control::Resume,
     stream::{
+        desk::Resume,
         gather::Gathered,
         pump::{End, pump},
         report::State,

@@ -19,7 +19,7 @@ use tonic::{
 use super::{database::StreamNow, findings::Word, *};
 use crate::{
     commands::reflect::testing::{First, METHOD, PREFIX, Play, TOKEN},
-    sources::control::Resume,
+    stream::desk::Resume,
     testing::endpoint::TokenEndpoint,
 };
 

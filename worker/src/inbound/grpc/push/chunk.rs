@@ -9,11 +9,26 @@ use tonic::Status;
 
 use crate::{admission::budget::Share, process::drain::Drain};
 
+/// Limits of one chunk: enough that a commit carries many events, little enough that
+/// memory stays small.
+const EVENTS: usize = 250;
+const BYTES: usize = 1 << 20;
+
 /// Limits of one chunk. It may exceed its bytes by the event that reached them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChunkLimits {
     pub(crate) events: usize,
     pub(crate) bytes: usize,
+}
+
+impl ChunkLimits {
+    /// The usual limits of a chunk, which is no larger than a batch of `requests`.
+    pub(crate) fn within(requests: usize) -> Self {
+        Self {
+            events: EVENTS.min(requests),
+            bytes: BYTES,
+        }
+    }
 }
 
 /// A message as it came, and what it holds of the budget.
