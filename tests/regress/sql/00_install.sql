@@ -25,7 +25,7 @@ where type <> 'composite type array'
     select from pg_type t left join pg_class c on c.oid = t.typrelid
     where t.oid = owned.objid and (t.typcategory = 'A' or c.relkind <> 'c')))
   and coalesce(obj_description(objid, (classid::regclass)::name), '') = ''
-order by type, identity;
+order by type, identity collate "C";
 
 -- So has every column.
 select c.relname, a.attname
@@ -34,14 +34,14 @@ join pg_attribute a on a.attrelid = c.oid and a.attnum > 0
 where c.relnamespace = 'tidings'::regnamespace and c.relkind in ('r', 'p', 'c', 'v')
   and not c.relispartition and not (c.relkind = 'c' and c.relname like '\_%')
   and col_description(c.oid, a.attnum) is null
-order by c.relname, a.attnum;
+order by c.relname collate "C", a.attnum;
 
 -- Names that begin with an underscore are the extension's own, and are called internal.
 -- The rest is the interface; ulid_* functions stand behind its operators and casts.
 select p.oid::regprocedure as interface
 from pg_proc p
 where p.pronamespace = 'tidings'::regnamespace and obj_description(p.oid, 'pg_proc') !~ '^Internal: '
-order by p.proname, p.oid::regprocedure::text;
+order by p.proname collate "C", p.oid::regprocedure::text collate "C";
 select p.oid::regprocedure
 from pg_proc p
 where p.pronamespace = 'tidings'::regnamespace
@@ -59,7 +59,7 @@ select p.oid::regprocedure as security_definer,
   coalesce(p.proconfig::text ~ 'search_path=pg_catalog, tidings, pg_temp', false) as fixed_search_path
 from pg_proc p
 where p.pronamespace = 'tidings'::regnamespace and p.prosecdef
-order by p.oid::regprocedure::text;
+order by p.oid::regprocedure::text collate "C";
 select p.oid::regprocedure as open_to_search_path
 from pg_proc p join pg_language l on l.oid = p.prolang
 where p.pronamespace = 'tidings'::regnamespace and l.lanname in ('sql', 'plpgsql')
@@ -69,20 +69,20 @@ where p.pronamespace = 'tidings'::regnamespace and l.lanname in ('sql', 'plpgsql
 select p.oid::regprocedure as reads_backslashes, coalesce(p.proconfig::text ~ 'standard_conforming_strings=on', false) as as_written
 from pg_proc p join pg_language l on l.oid = p.prolang
 where p.pronamespace = 'tidings'::regnamespace and l.lanname in ('sql', 'plpgsql') and p.prosrc ~ '\\'
-order by p.oid::regprocedure::text;
+order by p.oid::regprocedure::text collate "C";
 
 -- What reads the log is volatile: only then each of its statements has a snapshot of its
 -- own, the second one newer than the locks that the first one saw.
 select p.oid::regprocedure as reads_the_log, p.provolatile
 from pg_proc p
 where p.pronamespace = 'tidings'::regnamespace and p.proname in ('events_after', '_log_horizon', '_require_log_access', 'ingest', 'ingest_batch')
-order by p.oid::regprocedure::text;
+order by p.oid::regprocedure::text collate "C";
 
 -- What a dump carries: all that is data.
 select c.oid::regclass as dumped
 from pg_extension e cross join unnest(e.extconfig) c (oid)
 where e.extname = 'tidings'
-order by c.oid::regclass::text;
+order by c.oid::regclass::text collate "C";
 
 -- The parent of the events carries no index, or a dump could not be restored.
 select count(*) from pg_index where indrelid = 'tidings.event'::regclass;
@@ -106,7 +106,7 @@ order by oprname collate "C";
 select castsource::regtype, casttarget::regtype, castcontext
 from pg_cast
 where 'tidings.ulid'::regtype in (castsource, casttarget)
-order by castsource::regtype::text, casttarget::regtype::text;
+order by castsource::regtype::text collate "C", casttarget::regtype::text collate "C";
 
 -- Another database encoding than UTF8 is refused.
 \set database :DBNAME

@@ -83,9 +83,9 @@ create temp table body (n, what, bytes) as values
   (31, '10 MB of open arrays', convert_to(repeat('[', 10 << 20), 'UTF8')),
   (32, '10 MB in one text', convert_to('{"a": "' || repeat('x', 10 << 20) || '"}', 'UTF8')),
   (33, '1 MB of commas', convert_to('[' || repeat(',', 1 << 20) || ']', 'UTF8'));
-select n, what, string_agg(distinct pg_temp.outcome(source, bytes), ' | ') as outcomes
+select n, what, string_agg(distinct pg_temp.outcome(source, bytes) collate "C", ' | ') as outcomes
 from body, good group by n, what order by n;
-select n, what, string_agg(distinct pg_temp.normalized(provider, bytes), ' | ') as normalized
+select n, what, string_agg(distinct pg_temp.normalized(provider, bytes) collate "C", ' | ') as normalized
 from body, good group by n, what order by n;
 -- More than is read at all.
 select pg_temp.outcome('open', convert_to(repeat(' ', (64 << 20) + 1), 'UTF8'));
@@ -107,7 +107,7 @@ create temp table value (n, what, json) as values
   (12, 'nested 1000 deep', repeat('[', 1000) || repeat(']', 1000)),
   (13, 'nested 100,000 deep', repeat('{"a":', 100000) || '1' || repeat('}', 100000));
 select n, what, string_agg(distinct pg_temp.outcome(source, convert_to(
-    format('[%s, {"extra": %s, %s]', event, json, substr(event, 2)), 'UTF8')), E'\n') as outcomes
+    format('[%s, {"extra": %s, %s]', event, json, substr(event, 2)), 'UTF8')) collate "C", E'\n') as outcomes
 from value, good group by n, what order by n;
 
 -- Values that it can: all of them are stored as they are.
@@ -121,13 +121,13 @@ from (values
 order by n;
 
 -- Every field of every provider with every type that it has not: an outcome each time.
-select provider, field, string_agg(distinct o.outcome, E'\n' order by o.outcome) as outcomes
+select provider, field, string_agg(distinct o.outcome collate "C", E'\n' order by o.outcome collate "C") as outcomes
 from good, jsonb_object_keys(event::jsonb) field,
   unnest(array['null', 'true', '0', '-1', '1e300', '""', '"x"', '[]', '{}', '[{}]', '{"ppnum": []}', '{"message_id": {}}', '"9999-12-31T23:59:59.999999999Z"', '"10000-01-01T00:00:00Z"',
     '"-292278-01-01"', '99999999999999999999', '253402300799', '253402300800', '9223372036854775807', '"2024-02-30T00:00:00Z"', '"NaN"', '"infinity"']::jsonb[]) wrong,
   lateral (select case when error is null then 'event' else error end as outcome
            from tidings.normalize(provider, event::jsonb || jsonb_build_object(field, wrong))) o
-group by provider, field order by provider, field;
+group by provider, field order by provider, field collate "C";
 -- None of them fails its batch when it is stored.
 select source, verdict, inserted + duplicate + rejected = cardinality(items) as all_told
 from (select source, array_agg(event::jsonb || jsonb_build_object(field, wrong)) as items

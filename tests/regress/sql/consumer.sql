@@ -1,6 +1,8 @@
 -- Named consumers: poll, ack, seek. Races are in tests/isolation.
 
 \set SHOW_CONTEXT never
+set timezone to 'UTC';
+set datestyle to 'ISO, YMD';
 
 select tidings.add_source('sms', 'arpoone', options => '{"allow_unauthenticated": true}') is not null as added;
 -- The log's beginning, for this test.

@@ -1,6 +1,8 @@
 -- tidings.lag: who is how far behind. What holds the horizon back is in tests/isolation.
 
 \set SHOW_CONTEXT never
+set timezone to 'UTC';
+set datestyle to 'ISO, YMD';
 
 select tidings.add_source('sms', 'arpoone', options => '{"allow_unauthenticated": true}') is not null
   and tidings.add_source('chat', 'ppoppo') is not null

@@ -1,5 +1,6 @@
--- tidings.maintain: partitions, retention, and what it says about them. In a database of
--- its own, and at fixed times: tidings.maintain() is tidings._maintain(now()).
+-- What upkeep makes and removes, and what it says about that. In a database of its own,
+-- and at fixed times only: tidings.maintain(), which is tidings._maintain(now()), is in
+-- maintain_now.
 
 \set SHOW_CONTEXT never
 \set database :DBNAME
@@ -151,70 +152,6 @@ select * from tidings._maintain('2027-05-13 12:00Z');
 \echo SQLSTATE :LAST_ERROR_SQLSTATE
 select count(*) - :partitions as more from tidings._partitions();
 drop table tidings.event_2027w20;
-begin isolation level repeatable read;
-select * from tidings.maintain();
-\echo SQLSTATE :LAST_ERROR_SQLSTATE
-rollback;
-delete from tidings.retention;
-select * from tidings.maintain();
-\echo SQLSTATE :LAST_ERROR_SQLSTATE
-insert into tidings.retention default values;
--- Its own settings do not outlive it.
-set lock_timeout = '7s';
-begin;
-select count(*) > 0 as done from tidings.maintain();
-show lock_timeout;
-show timezone;
-rollback;
-reset lock_timeout;
-
--- Whoever may call it needs no other right; the partitions are the owner's.
-create role regress_tidings_upkeep;
-grant usage on schema tidings to regress_tidings_upkeep;
-set role regress_tidings_upkeep;
-select * from tidings.maintain();
-reset role;
-grant execute on function tidings.maintain() to regress_tidings_upkeep;
-set role regress_tidings_upkeep;
-select count(*) > 0 as done, count(*) filter (where action not in ('created', 'left')) from tidings.maintain();
-select * from tidings._maintain('2100-01-01');
-\echo SQLSTATE :LAST_ERROR_SQLSTATE
-reset role;
-select count(*) from pg_class c join pg_inherits i on i.inhrelid = c.oid where c.relowner = 'regress_tidings_upkeep'::regrole;
-
--- They lie where the default partition does, and not where the caller likes, who may have no
--- right to it.
-set allow_in_place_tablespaces = on;
-create tablespace regress_tidings_here location '';
-create tablespace regress_tidings_there location '';
-create access method regress_tidings_heap type table handler heap_tableam_handler;
-update tidings.retention set partitions_ahead = 5;
-set role regress_tidings_upkeep;
-set default_tablespace = regress_tidings_there;
-set default_table_access_method = regress_tidings_heap;
-select action, count(*) from tidings.maintain() group by 1;
-reset role;
-alter table tidings.event_default set tablespace regress_tidings_here;
-update tidings.retention set partitions_ahead = 6;
-select action, count(*) from tidings.maintain() group by 1;
-reset default_tablespace;
-reset default_table_access_method;
-select coalesce(t.spcname, 'the default') as tablespace, a.amname, coalesce(x.spcname, 'the default') as of_indexes, count(distinct c.oid) > 1 as partitions
-from pg_class c join pg_inherits p on p.inhrelid = c.oid
-join pg_am a on a.oid = c.relam
-join pg_index k on k.indrelid = c.oid join pg_class i on i.oid = k.indexrelid
-left join pg_tablespace t on t.oid = c.reltablespace
-left join pg_tablespace x on x.oid = i.reltablespace
-group by 1, 2, 3 order by 1;
--- However a caller's session reads backslashes. (A function is read once in a session.)
-\c -
-\set SHOW_CONTEXT never
-set standard_conforming_strings = off;
-set escape_string_warning = off;
-select count(*) from tidings.maintain();
-select count(*) from tidings._partitions() where not isfinite(starts_at);
-reset standard_conforming_strings;
-reset escape_string_warning;
 
 -- The partitions go with the extension.
 drop view places;
@@ -223,6 +160,3 @@ drop extension tidings;
 select count(*) from pg_class where relname ~ '^event_';
 \c :database
 drop database regress_tidings_maintain;
-drop tablespace regress_tidings_here;
-drop tablespace regress_tidings_there;
-drop role regress_tidings_upkeep;

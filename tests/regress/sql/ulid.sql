@@ -58,7 +58,7 @@ select '01ARYZ6S41TSV4RRFFQ69G5FA '::tidings.ulid;
 -- The first place takes no more than 7.
 create function pg_temp.reads(text) returns boolean language plpgsql as
 $$ begin perform $1::tidings.ulid; return true; exception when invalid_text_representation then return false; end $$;
-select place = 1 as first_place, string_agg(distinct chr(code), '' order by chr(code)) as read
+select place = 1 as first_place, string_agg(distinct chr(code) collate "C", '' order by chr(code) collate "C") as read
 from generate_series(1, 26) place, generate_series(1, 126) code
 where pg_temp.reads(overlay('01ARYZ6S41TSV4RRFFQ69G5FAV' placing chr(code) from place))
 group by 1 order by 1 desc;

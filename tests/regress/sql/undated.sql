@@ -3,6 +3,7 @@
 
 \set SHOW_CONTEXT never
 set timezone to 'UTC';
+set datestyle to 'ISO, YMD';
 
 select tidings.add_source('sms', 'arpoone', options => '{"allow_unauthenticated": true}') is not null
   and tidings.add_source('other-sms', 'arpoone', options => '{"allow_unauthenticated": true}') is not null
