@@ -1,18 +1,18 @@
 //! Builds the extension for one Postgres installation and copies it there.
 
-use crate::paths;
-use crate::server::Server;
-use crate::step;
 use crate::upgrade;
 use anyhow::{Context as _, Result, bail};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tidings_harness::paths;
+use tidings_harness::server::Server;
+use tidings_harness::step;
 
 /// The variables under which the extension is compiled. Building and linting
 /// use the same, so that neither makes the other compile the bindings again.
-pub fn build_env(server: &Server) -> Result<[(&'static str, PathBuf); 3]> {
+pub(crate) fn build_env(server: &Server) -> Result<[(&'static str, PathBuf); 3]> {
     let pgrx_home = paths::target().join("pgrx");
     fs::create_dir_all(&pgrx_home)
         .with_context(|| format!("cannot make {}", pgrx_home.display()))?;
@@ -36,7 +36,7 @@ pub fn build_env(server: &Server) -> Result<[(&'static str, PathBuf); 3]> {
 }
 
 /// Builds the extension and installs what differs.
-pub fn run(server: &Server) -> Result<()> {
+pub(crate) fn run(server: &Server) -> Result<()> {
     // Two runs at once would take each other's package away.
     let lock = File::create(paths::target().join("package.lock"))?;
     lock.lock().context("cannot lock the package")?;

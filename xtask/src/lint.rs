@@ -2,17 +2,17 @@
 //! every warning an error.
 
 use crate::install;
-use crate::paths::{self, WITHOUT_EXTENSION};
-use crate::server::Server;
-use crate::step;
 use anyhow::Result;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
+use tidings_harness::paths::{self, WITHOUT_EXTENSION};
+use tidings_harness::server::Server;
+use tidings_harness::step;
 
 const WARNINGS_ARE_ERRORS: [&str; 3] = ["--", "-D", "warnings"];
 
-pub fn run(server: &Server) -> Result<()> {
+pub(crate) fn run(server: &Server) -> Result<()> {
     step::run(Command::new("cargo").args(["fmt", "--all", "--check"]))?;
     // Modules that a macro declares, as the registry of providers does, are not followed.
     step::run(

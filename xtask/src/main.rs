@@ -1,12 +1,26 @@
-//! The command line of what the Makefile calls.
+//! What the Makefile calls.
+//!
+//! # Layout
+//! - [`install`] with [`upgrade`]: builds the extension, and copies it into a Postgres
+//! - [`regress`], [`mod@test`], [`lint`]: the checks
+//! - [`drills`]: the demo, and what one starts by hand
+//!
+//! Clusters, workers and emulators are those of the end-to-end tests: `tests/harness`.
 
+mod drills;
+mod install;
+mod lint;
+mod regress;
+mod test;
+mod upgrade;
+
+use crate::drills::{chaos, demo, fuzz, outage, soak, sqlsmith};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
-use xtask::server::Server;
-use xtask::{chaos, demo, fuzz, install, lint, outage, regress, soak, sqlsmith, test};
+use tidings_harness::server::Server;
 
 #[derive(Parser)]
 #[command(about)]
@@ -185,7 +199,7 @@ fn run(cli: &Cli) -> Result<()> {
         ),
         Command::Outage(options) => {
             let away = Duration::from_secs(options.seconds);
-            outage::run(&server, &outage::Options::of(away, options.rate))
+            outage::run(&server, away, options.rate)
         }
         Command::Lint => lint::run(&server),
         Command::Sqlsmith(options) => sqlsmith::run(

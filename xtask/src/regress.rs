@@ -2,18 +2,18 @@
 //! installed extension: `tests/regress` (what SQL promises) and
 //! `tests/isolation` (what holds between concurrent sessions).
 
-use crate::cluster::{Cluster, Durability};
-use crate::paths;
-use crate::server::Server;
-use crate::step;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use tidings_harness::cluster::{Cluster, Durability};
+use tidings_harness::paths;
+use tidings_harness::server::Server;
+use tidings_harness::step;
 
 /// One of the two drivers and where its tests are.
 #[derive(Debug, Clone, Copy)]
-pub struct Suite {
+pub(crate) struct Suite {
     driver_folder: &'static str,
     driver: &'static str,
     inputs: &'static str,
@@ -21,7 +21,7 @@ pub struct Suite {
     extension: &'static str,
 }
 
-pub const REGRESS: Suite = Suite {
+pub(crate) const REGRESS: Suite = Suite {
     driver_folder: "regress",
     driver: "pg_regress",
     inputs: "tests/regress",
@@ -29,7 +29,7 @@ pub const REGRESS: Suite = Suite {
     extension: "sql",
 };
 
-pub const ISOLATION: Suite = Suite {
+pub(crate) const ISOLATION: Suite = Suite {
     driver_folder: "isolation",
     driver: "pg_isolation_regress",
     inputs: "tests/isolation",
@@ -39,7 +39,7 @@ pub const ISOLATION: Suite = Suite {
 
 impl Suite {
     /// Runs every test of the suite; on a failure its diffs are shown.
-    pub fn run(self, server: &Server) -> Result<()> {
+    pub(crate) fn run(self, server: &Server) -> Result<()> {
         let driver = server.test_driver(self.driver_folder, self.driver)?;
         let inputs = paths::root().join(self.inputs);
         let tests = self.tests(&inputs)?;
@@ -54,7 +54,7 @@ impl Suite {
             .arg(format!("--bindir={}", server.bindir.display()))
             .arg(format!("--host={}", cluster.host()))
             .arg(format!("--port={}", cluster.port()))
-            .arg(format!("--user={}", crate::cluster::SUPERUSER))
+            .arg(format!("--user={}", tidings_harness::cluster::SUPERUSER))
             .arg(format!("--dbname={database}"))
             .arg("--use-existing")
             .args(&tests)

@@ -3,16 +3,16 @@
 //! that: the peer of another stack, which needs a Python, and a full disk, which needs
 //! a mount.
 
-use crate::chaos;
+use crate::drills::chaos;
 use crate::install;
-use crate::paths::WITHOUT_EXTENSION;
-use crate::python::Python;
 use crate::regress;
-use crate::server::Server;
-use crate::step::{self, Missing};
 use anyhow::{Result, bail};
 use std::process::Command;
 use std::time::{Duration, Instant};
+use tidings_harness::paths::WITHOUT_EXTENSION;
+use tidings_harness::python::Python;
+use tidings_harness::server::Server;
+use tidings_harness::step::{self, Missing};
 
 /// The end-to-end tests that need the Python peer, as libtest names them.
 const PEER_TESTS: &str = "peer::";
@@ -116,7 +116,7 @@ impl Steps {
 }
 
 /// Runs everything against this installation.
-pub fn run(server: &Server) -> Result<()> {
+pub(crate) fn run(server: &Server) -> Result<()> {
     // One selection of packages throughout: another would have other features,
     // and compile dependencies once more.
     let cargo = |command: &str, targets: &[&str]| {

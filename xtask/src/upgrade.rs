@@ -16,13 +16,13 @@
 //! Released scripts are kept as they were, in `sql/frozen`: from them an installation can
 //! begin, and upgrades are tested. So `sql/upgrade` has the step to the next version alone.
 
-use crate::paths;
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::path::{Path, PathBuf};
+use tidings_harness::paths;
 
 /// Writes every upgrade script and every frozen one into the package's folder.
-pub fn write(into: &Path) -> Result<()> {
+pub(crate) fn write(into: &Path) -> Result<()> {
     let sql = paths::root().join("sql");
     for script in scripts(&sql.join("frozen"))? {
         let name = script.file_name().context("a file without a name")?;

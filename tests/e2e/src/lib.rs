@@ -8,13 +8,13 @@ use anyhow::{Result, bail, ensure};
 use postgres::Client;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use xtask::cluster::{Cluster, Durability};
-use xtask::emulator::{Emulator, Play};
-use xtask::http::{self, Answer};
-use xtask::server::Server;
-use xtask::stage::{self, Stage};
+use tidings_harness::cluster::{Cluster, Durability};
+use tidings_harness::emulator::{Emulator, Play};
+use tidings_harness::http::{self, Answer};
+use tidings_harness::server::Server;
+use tidings_harness::stage::{self, Stage};
 
-pub use xtask::DEADLINE;
+pub use tidings_harness::DEADLINE;
 
 /// The Postgres under test: `PG_CONFIG`, else the first in `PATH`.
 pub fn server() -> Result<Server> {

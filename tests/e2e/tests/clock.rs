@@ -16,8 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 use tidings_e2e::{eventually, server};
-use xtask::cluster::{Cluster, Durability};
-use xtask::stage::DATABASE;
+use tidings_harness::cluster::{Cluster, Durability};
+use tidings_harness::stage::DATABASE;
 
 /// Nobody waits until the clock has caught up: it is set right before.
 const STEP_SECONDS: i64 = 60;

@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use tidings_e2e::{on_stage, play};
-use xtask::emulator::Play;
-use xtask::play;
+use tidings_harness::emulator::Play;
+use tidings_harness::play;
 
 #[test]
 fn a_killed_worker_loses_and_doubles_nothing() -> Result<()> {

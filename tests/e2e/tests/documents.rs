@@ -6,9 +6,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 use std::{env, fs, process::Stdio};
-use xtask::cluster::{Cluster, Durability};
-use xtask::paths;
-use xtask::server::Server;
+use tidings_harness::cluster::{Cluster, Durability};
+use tidings_harness::paths;
+use tidings_harness::server::Server;
 
 const DATABASE: &str = "document";
 

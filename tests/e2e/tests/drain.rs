@@ -9,10 +9,10 @@ use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use tidings_e2e::{DEADLINE, eventually, on_stage};
+use tidings_harness::http;
 use tonic::transport::Endpoint;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-use xtask::http;
 
 const SENDERS: usize = 8;
 /// So many answers are awaited before the worker is told to end.

@@ -6,9 +6,9 @@ use postgres::Client;
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use tidings_e2e::{on_stage, play};
-use xtask::play;
-use xtask::stage::{DATABASE, Stage};
-use xtask::step;
+use tidings_harness::play;
+use tidings_harness::stage::{DATABASE, Stage};
+use tidings_harness::step;
 
 const RESTORED: &str = "restored";
 

@@ -5,11 +5,11 @@ use postgres::Client;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use tidings_e2e::{eventually, on_stage_with, play};
-use xtask::emulator::{Emulator, Play};
-use xtask::http;
-use xtask::play;
-use xtask::sources::Wish;
-use xtask::stage::Stage;
+use tidings_harness::emulator::{Emulator, Play};
+use tidings_harness::http;
+use tidings_harness::play;
+use tidings_harness::sources::Wish;
+use tidings_harness::stage::Stage;
 
 /// A run with faults.
 struct Case {

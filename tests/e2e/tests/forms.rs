@@ -2,8 +2,8 @@
 
 use anyhow::{Result, ensure};
 use tidings_e2e::{on_stage, play};
-use xtask::emulator::Play;
-use xtask::play;
+use tidings_harness::emulator::Play;
+use tidings_harness::play;
 
 #[test]
 fn every_liberal_form_is_stored_once_and_nothing_rejected() -> Result<()> {

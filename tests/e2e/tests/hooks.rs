@@ -4,8 +4,8 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tidings_e2e::{on_stage, post_known, wait_known};
-use xtask::http::{self, Answer};
-use xtask::stage::Stage;
+use tidings_harness::http::{self, Answer};
+use tidings_harness::stage::Stage;
 
 /// A request that PushPushGo could have made: the signature was computed apart
 /// from this code base.

@@ -6,9 +6,9 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 use tidings_e2e::{on_stage, wait_known};
-use xtask::http;
-use xtask::procfs::Usage;
-use xtask::stage::Stage;
+use tidings_harness::http;
+use tidings_harness::procfs::Usage;
+use tidings_harness::stage::Stage;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How much larger the worker may become meanwhile, at its peak, in MiB.

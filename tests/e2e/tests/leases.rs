@@ -6,13 +6,13 @@ use postgres::Client;
 use std::net::SocketAddr;
 use std::path::Path;
 use tidings_e2e::{DEADLINE, eventually, server};
-use xtask::cluster::{Cluster, Durability};
-use xtask::emulator::{Emulator, Play};
-use xtask::proxy::{Conduct, Proxy};
-use xtask::reconcile::Reconciliation;
-use xtask::stage::{self, DATABASE};
-use xtask::worker::{self, ANY_PORT, Worker};
-use xtask::{http, metrics, sources};
+use tidings_harness::cluster::{Cluster, Durability};
+use tidings_harness::emulator::{Emulator, Play};
+use tidings_harness::proxy::{Conduct, Proxy};
+use tidings_harness::reconcile::Reconciliation;
+use tidings_harness::stage::{self, DATABASE};
+use tidings_harness::worker::{self, ANY_PORT, Worker};
+use tidings_harness::{http, metrics, sources};
 
 /// More than are sent before the stream changes hands, which ends the play.
 const EVENTS: u64 = 90_000;

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use tidings_e2e::on_cluster;
-use xtask::cluster::Cluster;
-use xtask::stage::DATABASE;
+use tidings_harness::cluster::Cluster;
+use tidings_harness::stage::DATABASE;
 
 const WRITERS: usize = 16;
 const TRANSACTIONS: usize = 60;

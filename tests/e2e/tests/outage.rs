@@ -4,9 +4,9 @@
 use anyhow::{Result, ensure};
 use std::time::Duration;
 use tidings_e2e::server;
-use xtask::cluster::Durability;
-use xtask::outage::{self, Options};
-use xtask::stage::Stage;
+use tidings_harness::cluster::Durability;
+use tidings_harness::outage::{self, Options};
+use tidings_harness::stage::Stage;
 
 #[test]
 fn every_webhook_is_answered_200_and_stored_once() -> Result<()> {

@@ -12,11 +12,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 use tidings_e2e::{DEADLINE, eventually, on_stage};
-use xtask::ledger::Demand;
-use xtask::process::{Process, Speaks};
-use xtask::python::Python;
-use xtask::reconcile::Reconciliation;
-use xtask::stage::Stage;
+use tidings_harness::ledger::Demand;
+use tidings_harness::process::{Process, Speaks};
+use tidings_harness::python::Python;
+use tidings_harness::reconcile::Reconciliation;
+use tidings_harness::stage::Stage;
 
 /// Distinct events of each provider.
 const EVENTS: usize = 10_000;
@@ -257,7 +257,7 @@ fn dial(
 /// Waits until as much is stored as was sent, and reconciles it event by event:
 /// missing 0, doubled 0. Gives how much each source has.
 fn expect_all(client: &mut Client, peer: &Peer) -> Result<BTreeMap<String, u64>> {
-    let least = xtask::ledger::least(client, &peer.ledger, Demand::Emitted)?;
+    let least = tidings_harness::ledger::least(client, &peer.ledger, Demand::Emitted)?;
     let wanted = i64::try_from(least.values().sum::<u64>())?;
     let stored = eventually("everything is stored", || {
         let row = client.query_one("select count(*) from tidings.event", &[])?;

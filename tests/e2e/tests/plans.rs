@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use postgres::Client;
 use tidings_e2e::on_cluster;
-use xtask::stage::DATABASE;
+use tidings_harness::stage::DATABASE;
 
 const SOURCES: &str = r#"
     select tidings.add_source('sms', 'arpoone', null, '{"allow_unauthenticated": true}'),

@@ -7,13 +7,13 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::Command;
 use tidings_e2e::{eventually, play, server};
-use xtask::cluster::{Cluster, Durability};
-use xtask::emulator::Play;
-use xtask::metrics;
-use xtask::pgbouncer::{Mode, Pgbouncer};
-use xtask::reconcile::Reconciliation;
-use xtask::stage::{self, DATABASE, Stage};
-use xtask::worker::{self, ANY_PORT, Worker};
+use tidings_harness::cluster::{Cluster, Durability};
+use tidings_harness::emulator::Play;
+use tidings_harness::metrics;
+use tidings_harness::pgbouncer::{Mode, Pgbouncer};
+use tidings_harness::reconcile::Reconciliation;
+use tidings_harness::stage::{self, DATABASE, Stage};
+use tidings_harness::worker::{self, ANY_PORT, Worker};
 
 /// More than are sent: the play ends when the stream has changed hands.
 const EVENTS: u64 = 48_000;

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, ensure};
 use tidings_e2e::{on_stage, play};
-use xtask::play;
+use tidings_harness::play;
 
 #[test]
 fn every_event_of_every_provider_is_stored_once() -> Result<()> {
@@ -10,7 +10,7 @@ fn every_event_of_every_provider_is_stored_once() -> Result<()> {
         let mut emulator = stage.add_emulator(&play(stage, 8_000, 1))?;
         let played = play::run(stage, &mut emulator, &[], &mut |_| {})?;
         played.reconciliation.check()?;
-        for source in xtask::sources::SOURCES {
+        for source in tidings_harness::sources::SOURCES {
             ensure!(
                 played
                     .reconciliation

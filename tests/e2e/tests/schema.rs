@@ -6,8 +6,8 @@ use postgres::Client;
 use serde_json::Value;
 use std::path::Path;
 use tidings_e2e::{eventually, on_stage, play};
-use xtask::emulator::Play;
-use xtask::play;
+use tidings_harness::emulator::Play;
+use tidings_harness::play;
 
 const ONLY: &str = "ppoppo,pushwoosh-grpc";
 const PPOPPO: &str = "/acme.notices.v2.NoticeService/FollowNotices";

@@ -4,9 +4,9 @@ use anyhow::{Result, ensure};
 use std::thread;
 use std::time::Duration;
 use tidings_e2e::{eventually, on_stage, play, post_known};
-use xtask::emulator::Emulator;
-use xtask::http::{self, Answer};
-use xtask::stage::Stage;
+use tidings_harness::emulator::Emulator;
+use tidings_harness::http::{self, Answer};
+use tidings_harness::stage::Stage;
 
 const SMS: &[u8] = b"[]";
 

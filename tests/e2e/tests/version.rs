@@ -3,9 +3,9 @@
 use anyhow::{Result, ensure};
 use std::process::Stdio;
 use tidings_e2e::{DEADLINE, on_cluster};
-use xtask::leash;
-use xtask::stage::DATABASE;
-use xtask::worker::{self, ANY_PORT};
+use tidings_harness::leash;
+use tidings_harness::stage::DATABASE;
+use tidings_harness::worker::{self, ANY_PORT};
 
 #[test]
 fn a_worker_refuses_an_extension_of_another_version() -> Result<()> {

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 /// Selects the packages that need no Postgres to compile.
 pub const WITHOUT_EXTENSION: [&str; 3] = ["--workspace", "--exclude", "tidings"];
 
-/// The folder of the workspace: the parent of this crate's.
+/// The folder of the workspace, two above this crate's.
 pub fn root() -> &'static Path {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().unwrap_or(here)
+    here.ancestors().nth(2).unwrap_or(here)
 }
 
 /// The one target folder, which honours `CARGO_TARGET_DIR`.

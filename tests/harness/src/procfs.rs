@@ -48,7 +48,7 @@ impl Usage {
 }
 
 /// The processes whose parent this one is.
-pub(crate) fn children(parent: u32) -> Result<Vec<u32>> {
+pub fn children(parent: u32) -> Result<Vec<u32>> {
     let mut children = Vec::new();
     for entry in fs::read_dir("/proc").context("cannot list processes")? {
         let entry = entry?;

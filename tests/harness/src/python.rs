@@ -37,7 +37,7 @@ impl Python {
         Self::prepare_with("python3")
     }
 
-    pub(crate) fn prepare_with(python: &str) -> Result<Self> {
+    pub fn prepare_with(python: &str) -> Result<Self> {
         let interpreter = probe(python)?;
         let folder = paths::target().join("python");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;

@@ -9,7 +9,7 @@ use std::process::{Command, Output, Stdio};
 pub struct Missing(String);
 
 impl Missing {
-    pub(crate) fn new(reason: String) -> Self {
+    pub fn new(reason: String) -> Self {
         Self(reason)
     }
 }

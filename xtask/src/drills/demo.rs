@@ -1,19 +1,19 @@
 //! `make demo`: the whole product at work, live, and then the proof: what
 //! was emitted against what is stored, event by event.
 
-use crate::cluster::Durability;
-use crate::emulator::Play;
-use crate::leash;
-use crate::play::{self, Line, Played, Progress};
-use crate::server::Server;
-use crate::stage::{DATABASE, Stage};
-use crate::table::{number, render};
 use anyhow::{Result, bail};
 use std::io::{self, IsTerminal as _, Write as _};
+use tidings_harness::cluster::Durability;
+use tidings_harness::emulator::Play;
+use tidings_harness::leash;
+use tidings_harness::play::{self, Line, Played, Progress};
+use tidings_harness::server::Server;
+use tidings_harness::stage::{DATABASE, Stage};
+use tidings_harness::table::{number, render};
 
 /// What to play.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct Options {
     pub events: u64,
     pub seed: u64,
     pub duplicates: f64,
@@ -23,7 +23,7 @@ pub struct Options {
 }
 
 /// Runs it; an error unless every event is stored exactly once.
-pub fn run(server: &Server, options: &Options) -> Result<()> {
+pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
     println!("starting a private Postgres {} and a worker", server.major);
     let mut stage = Stage::set(server, Durability::Durable)?;
     println!(

@@ -8,12 +8,12 @@ use postgres::Client;
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
 use tidings_e2e::{DEADLINE, eventually, on_cluster, on_stage, play};
-use xtask::cluster::Cluster;
-use xtask::emulator::{Emulator, Play};
-use xtask::leash;
-use xtask::paths;
-use xtask::stage::DATABASE;
-use xtask::worker::ANY_PORT;
+use tidings_harness::cluster::Cluster;
+use tidings_harness::emulator::{Emulator, Play};
+use tidings_harness::leash;
+use tidings_harness::paths;
+use tidings_harness::stage::DATABASE;
+use tidings_harness::worker::ANY_PORT;
 
 const VARIANT: &str = "/acme.notices.v2.NoticeService/FollowNotices";
 

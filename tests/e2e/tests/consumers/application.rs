@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 use tidings_e2e::DEADLINE;
-use xtask::cluster::Cluster;
+use tidings_harness::cluster::Cluster;
 
 const MOST_POLLED: i32 = 200;
 /// So often a turn does not end well.

@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 use tidings_e2e::{eventually, on_cluster};
-use xtask::cluster::Cluster;
-use xtask::stage::DATABASE;
+use tidings_harness::cluster::Cluster;
+use tidings_harness::stage::DATABASE;
 
 const CONSUMERS: [&str; 4] = ["audit", "billing", "mail", "search"];
 const WRITERS: usize = 8;

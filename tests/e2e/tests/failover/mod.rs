@@ -12,13 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, TryRecvError};
 use std::thread;
 use tidings_e2e::{DEADLINE, eventually, play, server, wait_sent, wait_upkeep};
-use xtask::cluster::{Cluster, Durability};
-use xtask::emulator::{Emulator, Play};
-use xtask::http::{self, Answer};
-use xtask::procfs::Usage;
-use xtask::reconcile::Reconciliation;
-use xtask::stage::{self, DATABASE, Stage};
-use xtask::worker::{self, ANY_PORT, Worker};
+use tidings_harness::cluster::{Cluster, Durability};
+use tidings_harness::emulator::{Emulator, Play};
+use tidings_harness::http::{self, Answer};
+use tidings_harness::procfs::Usage;
+use tidings_harness::reconcile::Reconciliation;
+use tidings_harness::stage::{self, DATABASE, Stage};
+use tidings_harness::worker::{self, ANY_PORT, Worker};
 
 /// More than are sent: the play ends some time after the failover.
 const EVENTS: u64 = 48_000;

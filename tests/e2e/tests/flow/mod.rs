@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 use supply::Supply;
 use tidings_e2e::{DEADLINE, eventually, on_stage_with};
-use xtask::stage::Stage;
+use tidings_harness::stage::Stage;
 
 const AUTHORIZATION: &str = "Bearer flow";
 /// Push streams at once, each on a connection of its own.

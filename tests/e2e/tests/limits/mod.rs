@@ -6,12 +6,12 @@ mod wire;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::json;
 use tidings_e2e::{eventually, server};
+use tidings_harness::cluster::Durability;
+use tidings_harness::http;
+use tidings_harness::metrics;
+use tidings_harness::stage::{self, DATABASE};
+use tidings_harness::worker::{self, ANY_PORT, Worker};
 use wire::{Wire, head, status};
-use xtask::cluster::Durability;
-use xtask::http;
-use xtask::metrics;
-use xtask::stage::{self, DATABASE};
-use xtask::worker::{self, ANY_PORT, Worker};
 
 /// Runs a test on a worker with these flags, and sources that let everybody in.
 fn on_worker(flags: &[&str], test: impl FnOnce(&Worker) -> Result<()>) -> Result<()> {

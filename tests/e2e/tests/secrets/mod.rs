@@ -17,14 +17,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use tidings_e2e::{DEADLINE, eventually, server};
+use tidings_harness::cluster::{Cluster, Durability};
+use tidings_harness::http;
+use tidings_harness::paths;
+use tidings_harness::stage::DATABASE;
+use tidings_harness::worker::{ANY_PORT, Worker};
 use tidings_proto::pushwoosh::Event;
 use tidings_proto::pushwoosh::event_streaming_client::EventStreamingClient;
 use tonic::Request;
-use xtask::cluster::{Cluster, Durability};
-use xtask::http;
-use xtask::paths;
-use xtask::stage::DATABASE;
-use xtask::worker::{ANY_PORT, Worker};
 
 /// As they are, and the beginning of the base64 form that basic authentication has.
 const MARKS: [&str; 3] = ["sekret", "c2VrcmV0", "SEKRET"];

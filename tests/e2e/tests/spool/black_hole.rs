@@ -6,10 +6,10 @@ use anyhow::{Result, anyhow, ensure};
 use std::net::SocketAddr;
 use std::thread;
 use tidings_e2e::{eventually, server};
-use xtask::cluster::Durability;
-use xtask::proxy::{Conduct, Proxy};
-use xtask::stage::{self, DATABASE, Stage};
-use xtask::worker::{self, ANY_PORT, Worker};
+use tidings_harness::cluster::Durability;
+use tidings_harness::proxy::{Conduct, Proxy};
+use tidings_harness::stage::{self, DATABASE, Stage};
+use tidings_harness::worker::{self, ANY_PORT, Worker};
 
 /// They wait for their commits when it begins to swallow.
 const AT_ONCE: usize = 20;

@@ -6,9 +6,9 @@ use super::{fill, first, folder, id, is_drained, post, stored_once};
 use anyhow::{Result, ensure};
 use std::process::{Command, Stdio};
 use tidings_e2e::{eventually, server};
-use xtask::cluster::Durability;
-use xtask::stage::{self, DATABASE, Stage};
-use xtask::worker::{self, ANY_PORT, Worker};
+use tidings_harness::cluster::Durability;
+use tidings_harness::stage::{self, DATABASE, Stage};
+use tidings_harness::worker::{self, ANY_PORT, Worker};
 
 const MOUNT: &str = r#"mount -t tmpfs -o size=8m,mode=700 spool "$1" && shift && exec "$@""#;
 

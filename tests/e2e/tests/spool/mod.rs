@@ -11,13 +11,13 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
 use tidings_e2e::{eventually, play, server, wait_known, wait_sent, wait_upkeep};
-use xtask::cluster::{Cluster, Durability};
-use xtask::emulator::{Emulator, Play};
-use xtask::http::{self, Answer};
-use xtask::paths;
-use xtask::reconcile::Reconciliation;
-use xtask::stage::{DATABASE, Stage};
-use xtask::worker::{self, ANY_PORT, Worker};
+use tidings_harness::cluster::{Cluster, Durability};
+use tidings_harness::emulator::{Emulator, Play};
+use tidings_harness::http::{self, Answer};
+use tidings_harness::paths;
+use tidings_harness::reconcile::Reconciliation;
+use tidings_harness::stage::{DATABASE, Stage};
+use tidings_harness::worker::{self, ANY_PORT, Worker};
 
 /// More than are sent: the play ends in the outage.
 const EVENTS: u64 = 48_000;

@@ -15,8 +15,8 @@ use std::env;
 use std::sync::Barrier;
 use std::thread;
 use tidings_e2e::on_cluster;
-use xtask::cluster::Cluster;
-use xtask::stage::DATABASE;
+use tidings_harness::cluster::Cluster;
+use tidings_harness::stage::DATABASE;
 
 const LANES: usize = 2;
 const CASES_OF_A_LANE: usize = 600;

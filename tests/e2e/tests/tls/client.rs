@@ -8,7 +8,7 @@ use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use tidings_e2e::DEADLINE;
-use xtask::http::{Answer, exchange};
+use tidings_harness::http::{Answer, exchange};
 
 /// An answer, and what was agreed on before it.
 pub(super) struct Spoken {

@@ -12,14 +12,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tidings_e2e::{DEADLINE, eventually, on_cluster};
+use tidings_harness::cluster::Cluster;
+use tidings_harness::leash;
+use tidings_harness::stage::DATABASE;
+use tidings_harness::worker::{self, ANY_PORT, Worker};
 use tidings_proto::pushwoosh::Event;
 use tidings_proto::pushwoosh::event_streaming_client::EventStreamingClient;
 use tonic::Request;
 use tonic::transport::{Certificate, Channel, ClientTlsConfig};
-use xtask::cluster::Cluster;
-use xtask::leash;
-use xtask::stage::DATABASE;
-use xtask::worker::{self, ANY_PORT, Worker};
 
 const SMS: &[u8] = br#"[{"Msisdn":"351913462111","Status":"DELIVERED","MessageId":"0b1f5d1e-7f1e-4f57-a8a1-0e4f3c2c7a11","ReportDateTime":"2026-01-01T00:00:00"}]"#;
 const AUTHORIZATION: &str = "Bearer tls";
@@ -78,7 +78,7 @@ fn both_entrances_speak_tls_and_nothing_else() -> Result<()> {
         // Neither plaintext nor a client that knows another authority gets an answer.
         for at in [worker.http, worker.grpc] {
             ensure!(
-                xtask::http::get(at, "/readyz").is_err(),
+                tidings_harness::http::get(at, "/readyz").is_err(),
                 "plaintext at {at}"
             );
             let stranger = Authority::new("another")?;

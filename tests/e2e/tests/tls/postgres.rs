@@ -7,10 +7,10 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::process::Command;
 use tidings_e2e::{eventually, on_cluster};
-use xtask::cluster::Cluster;
-use xtask::paths;
-use xtask::stage::DATABASE;
-use xtask::worker::{self, ANY_PORT, Worker};
+use tidings_harness::cluster::Cluster;
+use tidings_harness::paths;
+use tidings_harness::stage::DATABASE;
+use tidings_harness::worker::{self, ANY_PORT, Worker};
 
 #[test]
 fn require_verifies_the_authority_and_the_name() -> Result<()> {
@@ -84,7 +84,7 @@ fn events_are_stored_over_verified_tls() -> Result<()> {
         eventually("a webhook is stored", || {
             let json = [("content-type", "application/json")];
             let path = "/hooks/sms/token";
-            let answer = xtask::http::post(worker.http, path, &json, super::SMS)?;
+            let answer = tidings_harness::http::post(worker.http, path, &json, super::SMS)?;
             Ok((answer.status == 200).then_some(()))
         })?;
         ensure!(super::stored(cluster)? == 1);

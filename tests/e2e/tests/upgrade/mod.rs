@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result, ensure};
 use postgres::Client;
 use postgres::error::SqlState;
 use tidings_e2e::on_cluster;
-use xtask::cluster::Cluster;
-use xtask::stage::DATABASE;
-use xtask::step;
+use tidings_harness::cluster::Cluster;
+use tidings_harness::stage::DATABASE;
+use tidings_harness::step;
 
 /// Every released version: an upgrade may start at any.
 const RELEASED: [&str; 3] = ["0.1.0", "0.2.0", "0.3.0"];

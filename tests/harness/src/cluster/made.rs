@@ -107,7 +107,7 @@ pub(super) fn settings(folder: &Path, durability: Durability) -> String {
         Durability::Durable => "256MB",
         Durability::Fast => "32MB",
     };
-    let mut text = String::from("\n# Set by xtask\n");
+    let mut text = String::from("\n# Set by the harness\n");
     for (name, value) in [
         ("listen_addresses", HOST.to_string().as_str()),
         ("unix_socket_directories", &folder.to_string_lossy()),

@@ -1,6 +1,6 @@
-//! `make outage`: Postgres is killed and stays away while webhooks arrive at a rate that
-//! does not yield. Every one must be answered 200, and all of them be in the table once
-//! afterwards; how fast the spool is drained and what it takes is printed.
+//! Postgres is killed and stays away while webhooks arrive at a rate that does not yield.
+//! Every one must be answered 200, and all of them be in the table once afterwards; how
+//! fast the spool is drained and what it takes is printed.
 //!
 //! - `webhook` is what is sent, `sender` sends it.
 
@@ -9,12 +9,9 @@ mod webhook;
 
 use self::sender::Answered;
 use self::webhook::Webhook;
-use crate::cluster::Durability;
 use crate::http;
-use crate::leash;
 use crate::metrics;
 use crate::procfs::Usage;
-use crate::server::Server;
 use crate::stage::Stage;
 use crate::table::number;
 use anyhow::{Result, bail, ensure};
@@ -22,7 +19,6 @@ use postgres::Client;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,18 +40,6 @@ pub struct Options {
     pub after: Duration,
     /// Webhooks a second.
     pub rate: u64,
-}
-
-impl Options {
-    /// What `make outage` does.
-    pub fn of(away: Duration, rate: u64) -> Self {
-        Self {
-            before: Duration::from_secs(5),
-            away,
-            after: Duration::from_secs(10),
-            rate,
-        }
-    }
 }
 
 /// How it went. Sizes are bytes.
@@ -86,20 +70,6 @@ pub struct Outage {
     pub stored: u64,
     pub missing: u64,
     pub doubled: u64,
-}
-
-/// Runs it on a private cluster, and prints it.
-pub fn run(server: &Server, options: &Options) -> Result<()> {
-    ensure!(options.rate > 0, "give a rate");
-    let mut stage = Stage::set_with_spool(server, Durability::Durable, &[])?;
-    let outage = on(&mut stage, options).inspect_err(|_| {
-        leash::mute_after_signal();
-        eprintln!("{}", stage.logs());
-    })?;
-    let _ = writeln!(std::io::stdout(), "{outage}");
-    outage
-        .check()
-        .inspect_err(|_| eprintln!("{}", stage.logs()))
 }
 
 /// Runs it on a stage with a spool.

@@ -1,9 +1,9 @@
 //! What the workers have counted, one of which follows another.
 
-use crate::metrics;
-use crate::worker::Worker;
 use anyhow::Result;
 use std::collections::BTreeMap;
+use tidings_harness::metrics;
+use tidings_harness::worker::Worker;
 
 /// What the worker calls a request that its spool could not keep.
 pub(super) const FAILED: &str = "failed";

@@ -1,14 +1,14 @@
 //! A small disk for the spool, which can be full to its last byte: a tmpfs, whose mount
 //! is gone however this program ends.
 
-use crate::leash::Leash;
-use crate::step::{self, Missing};
 use anyhow::{Context as _, Result};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use tempfile::TempDir;
+use tidings_harness::leash::Leash;
+use tidings_harness::step::{self, Missing};
 
 const SIZE: &str = "size=64m,mode=0700";
 

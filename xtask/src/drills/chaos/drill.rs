@@ -4,14 +4,14 @@ use super::fault::Kind;
 use super::rig::Rig;
 use super::schedule::{Cycle, Step};
 use super::watch::{Seen, Watch};
-use crate::sources::SOURCES;
-use crate::stage::DATABASE;
-use crate::table::number;
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use tidings_harness::sources::SOURCES;
+use tidings_harness::stage::DATABASE;
+use tidings_harness::table::number;
 
 /// So long may events stand still after a fault's end.
 const DEADLINE: Duration = Duration::from_secs(90);

@@ -25,9 +25,9 @@ mod watch;
 use self::disk::SmallDisk;
 use self::drill::Drill;
 use self::rig::{Load, Rig};
-use crate::leash;
-use crate::server::Server;
 use anyhow::Result;
+use tidings_harness::leash;
+use tidings_harness::server::Server;
 
 /// So many events a second leave a small machine time for the faults.
 const RATE: u64 = 1000;
@@ -37,13 +37,13 @@ const SECONDS_EACH: u64 = 120;
 const MOST_EVENTS: u64 = 100_000_000;
 
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct Options {
     pub cycles: usize,
     pub seed: u64,
 }
 
 /// Prints the schedule of a seed, and does nothing else.
-pub fn show(options: &Options) {
+pub(crate) fn show(options: &Options) {
     for (nth, cycle) in schedule::draw(options.cycles, options.seed, true)
         .iter()
         .enumerate()
@@ -52,14 +52,14 @@ pub fn show(options: &Options) {
     }
 }
 
-/// Whether a spool can have a disk that is full: a [`Missing`](crate::step::Missing) where
+/// Whether a spool can have a disk that is full: a [`Missing`](tidings_harness::step::Missing) where
 /// nothing can be mounted.
-pub fn try_small_disk() -> Result<()> {
+pub(crate) fn try_small_disk() -> Result<()> {
     SmallDisk::mount().map(drop)
 }
 
 /// Runs it; an error at anything that was lost, doubled or stuck.
-pub fn run(server: &Server, options: &Options) -> Result<()> {
+pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
     let cycles = u64::try_from(options.cycles)?;
     let disk = SmallDisk::mount()
         .inspect_err(|error| println!("left out: a full disk, which needs a mount ({error:#})"))

@@ -1,9 +1,9 @@
 //! Processes that stand still: SIGSTOP, and SIGCONT when it is over.
 
-use crate::leash;
-use crate::procfs;
 use anyhow::Result;
 use rustix::process::Signal;
+use tidings_harness::leash;
+use tidings_harness::procfs;
 
 /// Stopped processes, which go on when it is dropped.
 #[derive(Debug)]

@@ -5,14 +5,14 @@ use super::counts::{Counts, FAILED};
 use super::drill::{Drilled, Stall};
 use super::fault::Kind;
 use super::rig::Rig;
-use crate::emulator::Sent;
-use crate::ledger::{self, Demand};
-use crate::reconcile::Reconciliation;
-use crate::table::number;
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
 use std::thread;
 use std::time::{Duration, Instant};
+use tidings_harness::emulator::Sent;
+use tidings_harness::ledger::{self, Demand};
+use tidings_harness::reconcile::Reconciliation;
+use tidings_harness::table::number;
 
 /// For what is under way when the faults are over: an answer that was lost is waited for
 /// at most 30 s, and its repeat must pass; a spool may rest for two minutes.

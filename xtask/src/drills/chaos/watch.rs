@@ -1,7 +1,6 @@
 //! The reader of the log that goes through all of it: it follows from its cursor, on a
 //! connection of its own, and connects again whenever that is gone.
 
-use crate::follow::Follower;
 use anyhow::{Context as _, Result, anyhow};
 use postgres::{Client, NoTls};
 use std::collections::BTreeMap;
@@ -9,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
+use tidings_harness::follow::Follower;
 
 const EVERY: Duration = Duration::from_millis(25);
 

@@ -8,9 +8,6 @@
 mod seeds;
 mod target;
 
-use crate::paths;
-use crate::step;
-use crate::table;
 use anyhow::{Context as _, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,12 +15,15 @@ use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use target::{Figures, Target};
+use tidings_harness::paths;
+use tidings_harness::step;
+use tidings_harness::table;
 
 const CARGO_FUZZ: &str = "0.13.2";
 
 /// What to fuzz, and how.
 #[derive(Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// For each target.
     pub seconds: u64,
     /// All of them otherwise.
@@ -32,7 +32,7 @@ pub struct Options {
     pub keep: bool,
 }
 
-pub fn run(options: &Options) -> Result<()> {
+pub(crate) fn run(options: &Options) -> Result<()> {
     let names = names(options.target.as_deref())?;
     build(&names)?;
     let targets: Vec<Target> = names

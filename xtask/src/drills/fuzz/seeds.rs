@@ -3,13 +3,13 @@
 //! dictionary.
 
 use super::{files, named, target::Target};
-use crate::paths;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
+use tidings_harness::paths;
 
 /// Stands between the parts of an input.
 const APART: u8 = 0xff;

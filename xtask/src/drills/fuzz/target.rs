@@ -1,8 +1,6 @@
 //! One fuzz target: its program, its folders, and a run of it.
 
 use super::{files, folder, named};
-use crate::leash::{self, Leash};
-use crate::paths;
 use anyhow::{Context as _, Result, bail};
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -10,6 +8,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
+use tidings_harness::leash::{self, Leash};
+use tidings_harness::paths;
 
 /// The longest input, in bytes.
 const MAX_INPUT: usize = 4096;

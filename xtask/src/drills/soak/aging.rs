@@ -4,10 +4,10 @@
 //! What the emulator plays is of the last hours and is never dropped, so that all of it
 //! can be reconciled. At the end nothing is left of the source that ages.
 
-use crate::stage;
 use anyhow::{Context as _, Result, ensure};
 use postgres::Client;
 use std::time::{Duration, Instant};
+use tidings_harness::stage;
 
 pub(super) const SOURCE: &str = "aging";
 /// Longer than two of the worker's rounds of upkeep.

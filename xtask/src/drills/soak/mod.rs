@@ -15,21 +15,21 @@ use self::aging::Aging;
 use self::consumer::Consumer;
 use self::sample::{CSV_HEADER, Sample};
 use self::verdict::{Course, RULE, quantities};
-use crate::cluster::Durability;
-use crate::emulator::{Emulator, Play};
-use crate::leash;
-use crate::ledger::{self, Demand};
-use crate::paths;
-use crate::reconcile::Reconciliation;
-use crate::server::Server;
-use crate::stage::{DATABASE, Stage};
-use crate::table::{number, render};
 use anyhow::{Context as _, Result, bail, ensure};
 use postgres::Client;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use tidings_harness::cluster::Durability;
+use tidings_harness::emulator::{Emulator, Play};
+use tidings_harness::leash;
+use tidings_harness::ledger::{self, Demand};
+use tidings_harness::paths;
+use tidings_harness::reconcile::Reconciliation;
+use tidings_harness::server::Server;
+use tidings_harness::stage::{DATABASE, Stage};
+use tidings_harness::table::{number, render};
 
 /// How often the processes are looked at and the log is read on.
 const TICK: Duration = Duration::from_millis(500);
@@ -44,7 +44,7 @@ const PLAYED_FROM: &str = "6 hours";
 
 /// What to play.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub(crate) struct Options {
     pub minutes: u64,
     /// Events a second.
     pub rate: u64,
@@ -52,7 +52,7 @@ pub struct Options {
 }
 
 /// Runs it; an error where something grew, or an event is missing or doubled.
-pub fn run(server: &Server, options: &Options) -> Result<()> {
+pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
     ensure!(options.minutes > 0, "give at least one minute");
     ensure!(options.rate > 0, "give a rate: a soak is steady");
     let flags = ["--maintain-every", "1m"];

@@ -1,13 +1,13 @@
 //! One look at everything that must not grow.
 
-use crate::emulator::Emulator;
-use crate::metrics;
-use crate::procfs::Usage;
-use crate::soak::consumer::Consumer;
-use crate::stage::{self, DATABASE, Stage};
+use super::consumer::Consumer;
 use anyhow::Result;
 use postgres::Client;
 use std::time::Duration;
+use tidings_harness::emulator::Emulator;
+use tidings_harness::metrics;
+use tidings_harness::procfs::Usage;
+use tidings_harness::stage::{self, DATABASE, Stage};
 
 /// Sources of which every event is one row, so that what is not stored can be counted.
 /// Of the others an event may be several rows: there it counts what is not answered.
@@ -115,7 +115,7 @@ impl Sample {
 }
 
 fn lag(emulator: &Emulator, consumer: &Consumer) -> u64 {
-    let of = |(source, sent): (&String, &crate::emulator::Sent)| {
+    let of = |(source, sent): (&String, &tidings_harness::emulator::Sent)| {
         let passed = if ONE_ROW.contains(&source.as_str()) {
             consumer.count(source)
         } else {

@@ -1,11 +1,11 @@
 //! The server's log after it: errors by their SQLSTATE, and what no statement may do.
 
-use crate::table;
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
+use tidings_harness::table;
 
 const CRASHES: [&str; 4] = [
     "was terminated by signal",

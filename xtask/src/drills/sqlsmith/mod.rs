@@ -6,28 +6,28 @@
 
 mod log;
 
-use crate::cluster::Durability;
-use crate::emulator::Play;
-use crate::process::{Process, Speaks};
-use crate::server::Server;
-use crate::stage::{DATABASE, Stage};
-use crate::{cluster, play, step, table};
 use anyhow::{Context as _, Result, bail};
 use postgres::Client;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
+use tidings_harness::cluster::Durability;
+use tidings_harness::emulator::Play;
+use tidings_harness::process::{Process, Speaks};
+use tidings_harness::server::Server;
+use tidings_harness::stage::{DATABASE, Stage};
+use tidings_harness::{cluster, play, step, table};
 
-const PREPARE: &str = include_str!("sqlsmith/prepare.sql");
+const PREPARE: &str = include_str!("prepare.sql");
 const EVENTS: u64 = 2_000;
 
 /// How long, and with which statements.
 #[derive(Debug)]
-pub struct Options {
+pub(crate) struct Options {
     pub seconds: u64,
     pub seed: u64,
 }
 
-pub fn run(server: &Server, options: &Options) -> Result<()> {
+pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
     install()?;
     let stage = stage(server)?;
     let mut client = stage.connect()?;

@@ -3,10 +3,10 @@
 
 use super::super::fault::{Kind, Link};
 use super::{DRAIN, Rig, TICK};
-use crate::metrics;
 use anyhow::{Result, bail};
 use std::thread;
 use std::time::{Duration, Instant};
+use tidings_harness::metrics;
 
 /// Longer than a commit takes.
 const COMMITTED: Duration = Duration::from_millis(200);
