@@ -2,6 +2,8 @@
 -- it is another one.
 
 \set SHOW_CONTEXT never
+set timezone to 'UTC';
+set datestyle to 'ISO, YMD';
 
 select tidings.add_source('chat', 'ppoppo', 'jwt') is not null and tidings.add_source('talk', 'ppoppo', 'jwt') is not null
   and tidings.add_source('sms', 'arpoone', options => '{"allow_unauthenticated": true}') is not null as added;
