@@ -2,6 +2,7 @@
 //! every warning an error.
 
 use crate::install;
+use crate::steps::Steps;
 use anyhow::Result;
 use std::fs;
 use std::path::PathBuf;
@@ -12,33 +13,44 @@ use tidings_harness::step;
 
 const WARNINGS_ARE_ERRORS: [&str; 3] = ["--", "-D", "warnings"];
 
+/// Runs every check, also after one that failed.
 pub(crate) fn run(server: &Server) -> Result<()> {
-    step::run(Command::new("cargo").args(["fmt", "--all", "--check"]))?;
-    // Modules that a macro declares, as the registry of providers does, are not followed.
-    step::run(
-        Command::new("rustfmt")
-            .args(["--check", "--edition", "2024"])
-            .args(modules("core/src/provider")?),
-    )?;
-    step::run(
-        Command::new("cargo")
-            .args(["clippy", "--release", "--all-targets"])
-            .args(WITHOUT_EXTENSION)
-            .args(WARNINGS_ARE_ERRORS),
-    )?;
-    step::run(
-        Command::new("cargo")
-            .args(["clippy", "--release", "--all-targets", "-p", "tidings"])
-            .args(["--no-default-features", "--features", &server.feature()])
-            .args(WARNINGS_ARE_ERRORS)
-            .envs(install::build_env(server)?),
-    )?;
-    step::run(
-        Command::new("cargo")
-            .args(["doc", "--release", "--no-deps", "--document-private-items"])
-            .args(WITHOUT_EXTENSION)
-            .env("RUSTDOCFLAGS", "-D warnings"),
-    )
+    let mut steps = Steps::default();
+    steps.run("rustfmt", &[], || {
+        step::run(Command::new("cargo").args(["fmt", "--all", "--check"]))?;
+        // Modules that a macro declares, as the registry of providers does, are not followed.
+        step::run(
+            Command::new("rustfmt")
+                .args(["--check", "--edition", "2024"])
+                .args(modules("core/src/provider")?),
+        )
+    });
+    steps.run("clippy", &[], || {
+        step::run(
+            Command::new("cargo")
+                .args(["clippy", "--release", "--all-targets"])
+                .args(WITHOUT_EXTENSION)
+                .args(WARNINGS_ARE_ERRORS),
+        )
+    });
+    steps.run("clippy of the extension", &[], || {
+        step::run(
+            Command::new("cargo")
+                .args(["clippy", "--release", "--all-targets", "-p", "tidings"])
+                .args(["--no-default-features", "--features", &server.feature()])
+                .args(WARNINGS_ARE_ERRORS)
+                .envs(install::build_env(server)?),
+        )
+    });
+    steps.run("rustdoc", &[], || {
+        step::run(
+            Command::new("cargo")
+                .args(["doc", "--release", "--no-deps", "--document-private-items"])
+                .args(WITHOUT_EXTENSION)
+                .env("RUSTDOCFLAGS", "-D warnings"),
+        )
+    });
+    steps.conclude()
 }
 
 fn modules(folder: &str) -> Result<Vec<PathBuf>> {

@@ -2,18 +2,24 @@
 //!
 //! # Layout
 //! - [`install`] with [`upgrade`]: builds the extension, and copies it into a Postgres
-//! - [`regress`], [`mod@test`], [`lint`]: the checks
+//! - [`regress`], [`mod@test`], [`lint`]: the checks, in [`steps`]; [`failed`] says what failed
+//! - [`days`], which a seed [`draw`]s: other days than today, for the SQL tests
 //! - [`drills`]: the demo, and what one starts by hand
 //!
 //! Clusters, workers and emulators are those of the end-to-end tests: `tests/harness`.
 
+mod days;
+mod draw;
 mod drills;
+mod failed;
 mod install;
 mod lint;
 mod regress;
+mod steps;
 mod test;
 mod upgrade;
 
+use crate::days::Day;
 use crate::drills::{chaos, demo, fuzz, outage, soak, sqlsmith};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -39,7 +45,7 @@ enum Command {
     /// All tests
     Test,
     /// Only pg_regress and pg_isolation_regress, on the extension as installed
-    Regress,
+    Regress(Regress),
     /// Build the extension and copy it into the Postgres
     Install,
     /// Everything at work at a steady rate for a long time; what grows fails it
@@ -76,6 +82,16 @@ struct Demo {
     /// Keep everything running at the end, to look at it
     #[arg(long)]
     keep: bool,
+}
+
+#[derive(Args)]
+struct Regress {
+    /// As on the two days that this seed draws, rather than today
+    #[arg(long, conflicts_with = "at")]
+    seed: Option<u64>,
+    /// As at this moment (2028-02-29T23:59:50Z), rather than today
+    #[arg(long)]
+    at: Option<jiff::Timestamp>,
 }
 
 #[derive(Args)]
@@ -185,9 +201,13 @@ fn run(cli: &Cli) -> Result<()> {
         }
         Command::Chaos(options) => chaos::run(&server, &drill(options)),
         Command::Test => test::run(&server),
-        Command::Regress => regress::REGRESS
-            .run(&server)
-            .and(regress::ISOLATION.run(&server)),
+        Command::Regress(options) => match (options.seed, options.at) {
+            (Some(seed), _) => regress::on_other_days(&server, seed),
+            (None, Some(at)) => regress::on_day(&server, &Day::at(at, days::any_seed()?)),
+            (None, None) => regress::REGRESS
+                .run(&server, None)
+                .and(regress::ISOLATION.run(&server, None)),
+        },
         Command::Install => install::run(&server),
         Command::Soak(options) => soak::run(
             &server,

@@ -2,11 +2,14 @@
 //! installed extension: `tests/regress` (what SQL promises) and
 //! `tests/isolation` (what holds between concurrent sessions).
 
-use anyhow::{Context as _, Result, bail};
+use crate::days::Day;
+use crate::failed::Failed;
+use anyhow::{Context as _, Result, bail, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use tidings_harness::cluster::{Cluster, Durability};
+use tidings_harness::faketime;
 use tidings_harness::paths;
 use tidings_harness::server::Server;
 use tidings_harness::step;
@@ -19,6 +22,9 @@ pub(crate) struct Suite {
     inputs: &'static str,
     scripts: &'static str,
     extension: &'static str,
+    /// Tests in which a timeout ends a wait. Under libfaketime none does: a signal that
+    /// interrupts a wait finds the machine's own time.
+    by_timeouts: &'static [&'static str],
 }
 
 pub(crate) const REGRESS: Suite = Suite {
@@ -27,6 +33,7 @@ pub(crate) const REGRESS: Suite = Suite {
     inputs: "tests/regress",
     scripts: "sql",
     extension: "sql",
+    by_timeouts: &[],
 };
 
 pub(crate) const ISOLATION: Suite = Suite {
@@ -35,17 +42,77 @@ pub(crate) const ISOLATION: Suite = Suite {
     inputs: "tests/isolation",
     scripts: "specs",
     extension: "spec",
+    by_timeouts: &["idle_ingest", "maintain_under_load"],
 };
 
+/// Runs both suites as on the two days that the seed draws.
+pub(crate) fn on_other_days(server: &Server, seed: u64) -> Result<()> {
+    println!("  seed {seed}, which `xtask regress --seed {seed}` repeats");
+    for day in Day::draw(seed) {
+        on_day(server, &day)?;
+    }
+    Ok(())
+}
+
+/// Runs both suites as on this day.
+pub(crate) fn on_day(server: &Server, day: &Day) -> Result<()> {
+    println!("  as on {day}");
+    REGRESS.run(server, Some(day))?;
+    ISOLATION.run(server, Some(day))
+}
+
+/// A cluster on that day, with a database of its language.
+fn on(day: &Day, server: &Server, database: &str) -> Result<Cluster> {
+    let library = faketime::library()?;
+    let cluster = Cluster::start_with(server, Durability::Fast, |_| day.environment(&library))?;
+    let mut client = cluster.connect("postgres")?;
+    let since: f64 = client
+        .query_one(
+            "select extract(epoch from now())::float8 - $1",
+            &[&(day.at.as_second() as f64)],
+        )?
+        .try_get(0)?;
+    ensure!(
+        (0.0..3600.0).contains(&since),
+        "it is {since} s after the moment that was asked for"
+    );
+    let has_icu: bool = client
+        .query_one(
+            "select exists (select from pg_collation where collprovider = 'i')",
+            &[],
+        )?
+        .try_get(0)?;
+    // Before 15 no database sorts by ICU.
+    if server.major >= 15 && has_icu {
+        client.batch_execute(&format!(
+            "create database {database} template template0 locale_provider icu icu_locale '{}'",
+            day.language
+        ))?;
+    } else {
+        cluster.create_database(database)?;
+    }
+    Ok(cluster)
+}
+
 impl Suite {
-    /// Runs every test of the suite; on a failure its diffs are shown.
-    pub(crate) fn run(self, server: &Server) -> Result<()> {
+    /// Runs every test of the suite today, or those that can be on another day; on a failure
+    /// the diffs are shown.
+    pub(crate) fn run(self, server: &Server, day: Option<&Day>) -> Result<()> {
         let driver = server.test_driver(self.driver_folder, self.driver)?;
         let inputs = paths::root().join(self.inputs);
-        let tests = self.tests(&inputs)?;
-        let cluster = Cluster::start(server, Durability::Fast)?;
+        let mut tests = self.tests(&inputs)?;
+        if day.is_some() {
+            tests.retain(|test| !self.by_timeouts.contains(&test.as_str()));
+        }
         let database = "contrib_regression";
-        cluster.create_database(database)?;
+        let cluster = match day {
+            None => {
+                let cluster = Cluster::start(server, Durability::Fast)?;
+                cluster.create_database(database)?;
+                cluster
+            }
+            Some(day) => on(day, server, database)?,
+        };
         let outputs = self.outputs(server)?;
         let mut command = Command::new(&driver);
         command
@@ -57,26 +124,20 @@ impl Suite {
             .arg(format!("--user={}", tidings_harness::cluster::SUPERUSER))
             .arg(format!("--dbname={database}"))
             .arg("--use-existing")
+            .args(day.map(|day| format!("--launcher={}", day.launcher())))
             .args(&tests)
-            .current_dir(&outputs)
-            .stdin(Stdio::null());
-        println!("  $ {}", step::shown(&command));
-        let status = command
-            .status()
-            .with_context(|| format!("cannot run {}", driver.display()))?;
-        if status.success() {
+            .current_dir(&outputs);
+        let mut failed = Failed::default();
+        let Err(error) = step::run_watched(&mut command, |line| failed.read(line)) else {
             return Ok(());
-        }
+        };
         for name in ["regression.diffs", "output_iso/regression.diffs"] {
             if let Ok(diffs) = fs::read_to_string(outputs.join(name)) {
                 println!("{diffs}");
             }
         }
-        bail!(
-            "{} failed; its output is in {}",
-            self.driver,
-            outputs.display()
-        )
+        let error = error.context(format!("the output is in {}", outputs.display()));
+        Err(failed.explain(error))
     }
 
     /// In the order of the names: a test may not depend on another.

@@ -8,7 +8,6 @@ use anyhow::{Context as _, Result, ensure};
 use postgres::Client;
 use rand::Rng as _;
 use std::collections::BTreeSet;
-use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +16,7 @@ use std::thread;
 use std::time::Duration;
 use tidings_e2e::{eventually, server};
 use tidings_harness::cluster::{Cluster, Durability};
+use tidings_harness::faketime;
 use tidings_harness::stage::DATABASE;
 
 /// Nobody waits until the clock has caught up: it is set right before.
@@ -38,15 +38,10 @@ const BEHIND: &str =
 
 #[test]
 fn the_log_goes_on_where_the_clock_steps_back() -> Result<()> {
-    let library = library()?;
+    let library = faketime::library()?;
     let cluster = Cluster::start_with(&server()?, Durability::Fast, |folder| {
-        vec![
-            ("LD_PRELOAD", library.into()),
-            ("FAKETIME_TIMESTAMP_FILE", offset_file(folder).into()),
-            ("FAKETIME_NO_CACHE", OsString::from("1")),
-            ("FAKETIME_DISABLE_SHM", OsString::from("1")), // it would outlive the server
-            ("DONT_FAKE_MONOTONIC", OsString::from("1")),
-        ]
+        let file = offset_file(folder);
+        faketime::environment(&library, ("FAKETIME_TIMESTAMP_FILE", file.into()))
     })?;
     steps(&cluster).inspect_err(|_| eprintln!("--- the server's log\n{}", cluster.log()))
 }
@@ -261,16 +256,6 @@ fn offset(file: &Path, seconds: i64) -> Result<()> {
     fs::write(&next, format!("{seconds:+}s\n"))?;
     fs::set_permissions(&next, fs::Permissions::from_mode(0o644))?;
     Ok(fs::rename(&next, file)?)
-}
-
-/// Where Debian and others put it.
-fn library() -> Result<PathBuf> {
-    fs::read_dir("/usr/lib")?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .chain([PathBuf::from("/usr/lib64")])
-        .map(|folder| folder.join("faketime/libfaketime.so.1"))
-        .find(|library| library.exists())
-        .context("libfaketime is not here: run xtask/setup.sh")
 }
 
 fn joined<T>(result: thread::Result<Result<T>>) -> Result<T> {

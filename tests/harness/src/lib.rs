@@ -7,6 +7,7 @@
 //! - [`leash`], [`cluster`], [`pgbouncer`], [`process`], [`worker`], [`emulator`]: what runs, and
 //!   that it ends and is removed however this program ends
 //! - [`proxy`]: a way between two of them that can be cut, delayed or silenced
+//! - [`faketime`]: another clock for a cluster
 //! - [`sources`], [`ledger`], [`reconcile`]: what the emulator plays, and what became of it
 //! - [`stage`], [`play`] with [`follow`] and [`metrics`]: one run of it all
 //! - [`outage`]: Postgres goes away while webhooks arrive
@@ -21,6 +22,7 @@ pub const DEADLINE: Duration = Duration::from_secs(180);
 
 pub mod cluster;
 pub mod emulator;
+pub mod faketime;
 pub mod follow;
 pub mod http;
 pub mod leash;

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use std::fmt;
+use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
 
 /// What this machine lacks, in one line: who needs it is skipped.
@@ -31,6 +32,32 @@ pub fn run(command: &mut Command) -> Result<()> {
         .stdin(Stdio::null())
         .status()
         .with_context(|| format!("cannot run {line}"))?;
+    if !status.success() {
+        bail!("{line}: {status}");
+    }
+    Ok(())
+}
+
+/// As [`run`]; each line that the command writes to its standard output is also given to
+/// `watch`.
+pub fn run_watched(command: &mut Command, mut watch: impl FnMut(&str)) -> Result<()> {
+    let line = shown(command);
+    println!("  $ {line}");
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("cannot run {line}"))?;
+    let stdout = child.stdout.take().context("there is no output to read")?;
+    let mut reader = BufReader::new(stdout);
+    let mut bytes = Vec::new();
+    while reader.read_until(b'\n', &mut bytes)? > 0 {
+        let text = String::from_utf8_lossy(&bytes);
+        print!("{text}");
+        watch(text.trim_end());
+        bytes.clear();
+    }
+    let status = child.wait()?;
     if !status.success() {
         bail!("{line}: {status}");
     }

@@ -6,14 +6,13 @@
 //! has an acknowledgement of must be stored, as often as it happened; a provider may
 //! have given up what nobody acknowledged.
 //!
-//! - `draw`, `fault`, `schedule`: what happens
+//! - `fault`, `schedule`: what happens
 //! - `rig` with `disk` and `pause`: to what
 //! - `watch`: the reader of the log that goes through all of it
 //! - `drill`: the cycles; `verdict`: the end; `counts`: what the worker counted
 
 mod counts;
 mod disk;
-mod draw;
 mod drill;
 mod fault;
 mod pause;

@@ -3,8 +3,8 @@
 //! Each kind is a card; the deck is dealt to its end before it is shuffled anew, so that
 //! a short drill meets every kind.
 
-use super::draw::Draw;
 use super::fault::{Fault, Kind, LINKS, Link, Target};
+use crate::draw::Draw;
 use std::fmt;
 use std::time::Duration;
 

@@ -2,10 +2,10 @@
 
 /// Numbers drawn from a seed alone.
 #[derive(Debug, Clone)]
-pub(super) struct Draw(u64);
+pub(crate) struct Draw(u64);
 
 impl Draw {
-    pub(super) fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -18,22 +18,22 @@ impl Draw {
     }
 
     /// From `least` to `most`, both included.
-    pub(super) fn between(&mut self, least: u64, most: u64) -> u64 {
+    pub(crate) fn between(&mut self, least: u64, most: u64) -> u64 {
         least + self.next() % (most.saturating_sub(least) + 1)
     }
 
-    pub(super) fn one_in(&mut self, many: u64) -> bool {
+    pub(crate) fn one_in(&mut self, many: u64) -> bool {
         self.between(1, many) == 1
     }
 
     /// One of these; None of none.
-    pub(super) fn pick<T: Copy>(&mut self, of: &[T]) -> Option<T> {
+    pub(crate) fn pick<T: Copy>(&mut self, of: &[T]) -> Option<T> {
         let last = u64::try_from(of.len().checked_sub(1)?).ok()?;
         of.get(usize::try_from(self.between(0, last)).ok()?)
             .copied()
     }
 
-    pub(super) fn shuffle<T>(&mut self, of: &mut [T]) {
+    pub(crate) fn shuffle<T>(&mut self, of: &mut [T]) {
         for last in (1..of.len()).rev() {
             let most = u64::try_from(last).unwrap_or_default();
             let other = usize::try_from(self.between(0, most)).unwrap_or_default();
