@@ -1,7 +1,8 @@
-//! All of `make lint`: formatting, clippy and the documentation's links, with
-//! every warning an error.
+//! All of `make lint`: formatting, the layout of the code, clippy and the documentation's
+//! links, with every warning an error.
 
 use crate::install;
+use crate::layout;
 use crate::steps::Steps;
 use anyhow::Result;
 use std::fs;
@@ -25,6 +26,8 @@ pub(crate) fn run(server: &Server) -> Result<()> {
                 .args(modules("core/src/provider")?),
         )
     });
+    steps.run("imports", &[], layout::check_imports);
+    steps.run("names of providers", &[], layout::check_names);
     steps.run("clippy", &[], || {
         step::run(
             Command::new("cargo")

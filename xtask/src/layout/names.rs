@@ -1,0 +1,136 @@
+//! The names of providers: they stand in the providers' own modules, schemas, tests and
+//! documents. Whatever else handles events of any provider names none.
+
+use super::source::{Source, line_of};
+use super::{files, module};
+use anyhow::{Context as _, Result, ensure};
+use std::fs;
+use std::path::Path;
+
+/// The list of providers, and the folder of their modules.
+const REGISTRY: &str = "core/src/provider/mod.rs";
+const MODULES: &str = "core/src/provider";
+/// Scripts of versions that were released stay as they are.
+const RELEASED: [&str; 2] = ["sql/frozen", "sql/upgrade"];
+
+/// A line for each place in these folders where a provider is named and should not be.
+pub(super) fn offences(root: &Path, folders: &[&str]) -> Result<Vec<String>> {
+    let names = providers(&read(root, Path::new(REGISTRY))?);
+    ensure!(!names.is_empty(), "{REGISTRY} lists no provider");
+    let mut found = Vec::new();
+    for source in folders.iter().map(Path::new) {
+        let all = files(root, source, "rs")?;
+        let mut texts = Vec::new();
+        let mut tests = Vec::new();
+        for file in &all {
+            let text = read(root, file)?;
+            let module = module(source, file);
+            let content = Source::read(&text, &module);
+            tests.extend(content.test_modules.iter().cloned());
+            texts.push((file, module, text, content));
+        }
+        for (file, module, text, content) in texts {
+            let is_test = tests.iter().any(|test| module.starts_with(test));
+            if !(is_test || file.starts_with(MODULES)) {
+                found.extend(named(file, &text, &names, |at| content.is_test(at)));
+            }
+        }
+        for file in files(root, source, "sql")? {
+            if !RELEASED.iter().any(|folder| file.starts_with(folder)) {
+                let text = read(root, &file)?;
+                found.extend(named(&file, &text, &names, |_| false));
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The words of `providers! { a, b }`.
+fn providers(registry: &str) -> Vec<String> {
+    let list = registry
+        .split_once("\nproviders! {")
+        .and_then(|(_, rest)| rest.split_once('}'))
+        .map_or("", |(list, _)| list);
+    list.split(',')
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+fn named(
+    file: &Path,
+    text: &str,
+    names: &[String],
+    is_test: impl Fn(usize) -> bool,
+) -> Vec<String> {
+    let lower = text.to_ascii_lowercase();
+    let mut places: Vec<(usize, &str)> = names
+        .iter()
+        .flat_map(|name| lower.match_indices(name.as_str()))
+        .filter(|(at, _)| !is_test(*at))
+        .map(|(at, name)| (line_of(text, at), name))
+        .collect();
+    places.sort_unstable();
+    places.dedup();
+    places
+        .into_iter()
+        .map(|(line, name)| format!("{}:{line}: names {name}", file.display()))
+        .collect()
+}
+
+fn read(root: &Path, file: &Path) -> Result<String> {
+    fs::read_to_string(root.join(file)).with_context(|| format!("cannot read {}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::tree;
+    use super::*;
+
+    const FOLDERS: [&str; 5] = [
+        "core/src",
+        "extension/src",
+        "spool/src",
+        "worker/src",
+        "sql",
+    ];
+
+    #[test]
+    fn a_providers_name_is_found_outside_its_places() {
+        let folder = tree(&[
+            (
+                "core/src/provider/mod.rs",
+                "mod x;\n\nproviders! { acme, hermes }\n",
+            ),
+            ("core/src/provider/acme.rs", "const NAME: &str = \"acme\";"),
+            (
+                "core/src/lib.rs",
+                "#[cfg(test)]\nmod acme_tests;\n// one that\n// Hermes sends, acme's: acme",
+            ),
+            ("core/src/acme_tests.rs", "// acme"),
+            ("extension/src/lib.rs", ""),
+            (
+                "spool/src/lib.rs",
+                "#[cfg(test)]\nmod tests { const A: &str = \"acme\"; }\n",
+            ),
+            ("worker/src/main.rs", "struct AcmeClient;"),
+            ("sql/a.sql", "select 1;\nselect 'hermes';"),
+            ("sql/frozen/a.sql", "select 'hermes';"),
+        ]);
+        assert_eq!(
+            offences(folder.path(), &FOLDERS).unwrap(),
+            [
+                "core/src/lib.rs:4: names acme",
+                "core/src/lib.rs:4: names hermes",
+                "worker/src/main.rs:1: names acme",
+                "sql/a.sql:2: names hermes",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_registry_without_a_provider_is_an_error() {
+        let folder = tree(&[("core/src/provider/mod.rs", "providers![]")]);
+        assert!(offences(folder.path(), &FOLDERS).is_err());
+    }
+}
