@@ -141,6 +141,22 @@ if [ "$(command -v python3)" = /usr/bin/python3 ] && ! python3 -c 'import ensure
     say "python3-venv could not be installed: the tests that need it will be skipped"
 fi
 
+# `make lint` checks PL/pgSQL by an extension of the server. Without that extension the
+# check is skipped, so that only a Postgres of Debian's packages is completed.
+share=$(pg_config --sharedir 2>/dev/null || true)
+checker=
+case "$share" in
+/usr/share/postgresql/*) checker=postgresql-${share##*/}-plpgsql-check ;;
+esac
+if [ -n "$checker" ] && [ -z "${PG_CONFIG-}" ] && have apt-get && [ "$(id -u)" = 0 ] &&
+  ! any_file "$share/extension/plpgsql_check.control"; then
+  say "missing here: $checker"
+  { run apt-get update -q &&
+    run env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -q -y --no-install-recommends "$checker"; } ||
+    say "$checker could not be installed: the check of PL/pgSQL will be skipped"
+fi
+
 # ---------------------------------------------------------------- Rust
 
 if ! cargo --version >/dev/null 2>&1; then

@@ -1,8 +1,9 @@
-//! All of `make lint`: formatting, the layout of the code, clippy and the documentation's
-//! links, with every warning an error.
+//! All of `make lint`: formatting, the layout of the code, clippy, plpgsql_check and the
+//! documentation's links, with every warning an error.
 
 use crate::install;
 use crate::layout;
+use crate::plpgsql;
 use crate::steps::Steps;
 use anyhow::Result;
 use std::fs;
@@ -45,6 +46,7 @@ pub(crate) fn run(server: &Server) -> Result<()> {
                 .envs(install::build_env(server)?),
         )
     });
+    steps.run("plpgsql_check", &[], || plpgsql::check(server));
     steps.run("rustdoc", &[], || {
         step::run(
             Command::new("cargo")

@@ -2,8 +2,8 @@
 //!
 //! # Layout
 //! - [`install`] with [`upgrade`]: builds the extension, and copies it into a Postgres
-//! - [`regress`], [`mod@test`], [`lint`] with [`layout`]: the checks, in [`steps`]; [`failed`]
-//!   says what failed
+//! - [`regress`], [`mod@test`], [`lint`] with [`layout`] and [`plpgsql`]: the checks, in
+//!   [`steps`]; [`failed`] says what failed
 //! - [`days`], which a seed [`draw`]s: other days than today, for the SQL tests
 //! - [`drills`]: the demo, and what one starts by hand
 //!
@@ -16,6 +16,7 @@ mod failed;
 mod install;
 mod layout;
 mod lint;
+mod plpgsql;
 mod regress;
 mod steps;
 mod test;
