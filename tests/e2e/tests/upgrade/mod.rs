@@ -11,7 +11,7 @@ use tidings_harness::stage::DATABASE;
 use tidings_harness::step;
 
 /// Every released version: an upgrade may start at any.
-const RELEASED: [&str; 3] = ["0.1.0", "0.2.0", "0.3.0"];
+const RELEASED: [&str; 4] = ["0.1.0", "0.2.0", "0.3.0", "0.4.0"];
 const UPGRADE: &str = "alter extension tidings update";
 
 /// Sources and secrets of all providers, in use.
