@@ -28,7 +28,7 @@ release := $(or $(CARGO_TARGET_DIR),target)/release
 xtask := $(release)/xtask
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build build-all demo test install worker lint soak outage chaos fuzz sqlsmith clean
+.PHONY: help setup for-worker for-install for-run for-test demo test install worker lint soak outage chaos fuzz sqlsmith clean
 
 help: ## this list
 	@echo 'make <target> [VARIABLE=value ...]'
@@ -57,47 +57,62 @@ help: ## this list
 	@echo 'TARGET       one of fuzz/fuzz_targets (default: all)'
 	@echo 'CORPUS       1 = write what matters of the corpus to core/testdata/corpus'
 
-setup: ## install what is missing: packages, cargo-pgrx
-	@xtask/setup.sh
+setup: ## install what is missing for any of these
+	@xtask/setup.sh test
 
-build: setup
+# Each installs what it needs, and no more. Debian's packages may be installed by one
+# target at a time.
+.NOTPARALLEL:
+
+for-worker:
+	@xtask/setup.sh worker
+	cargo build --release
+
+for-install:
+	@xtask/setup.sh install
+	cargo build --release
+
+for-run:
+	@xtask/setup.sh run
 	cargo build --release
 
 # Tests and lints build programs and tests as one set: dependencies that tests
 # alone need change the features of others, which would be compiled once more.
-build-all: setup
+for-test: setup
 	cargo build --release --workspace --exclude tidings --all-targets
 
-demo: build ## the four providers, emulated, into a private Postgres; then the proof
+demo: for-run ## the four providers, emulated, into a private Postgres; then the proof
 	@$(xtask) demo --events $(EVENTS) --seed $(SEED) --duplicates $(DUPLICATES) --rate $(RATE) \
 	  $(if $(KILL_WORKER),--kill-worker) $(if $(KEEP),--keep)
 
-chaos: build ## everything at work while it is killed, cut off and paused; fails at any loss
+chaos: for-run ## everything at work while it is killed, cut off and paused; fails at any loss
 	@$(xtask) install
 	@$(xtask) chaos --cycles $(CYCLES) --seed $(SEED)
 
-test: build-all ## all tests
+test: for-test ## all tests
 	@$(xtask) test
 
-install: build ## build the extension and install it into the Postgres
+install: for-install ## build the extension and install it into the Postgres
 	@$(xtask) install
 
-worker: build ## the worker
+worker: for-worker ## the worker
 	@echo $(release)/tidings-worker
 
-lint: build-all ## formatting, clippy, documentation
+lint: for-test ## formatting, clippy, documentation
 	@$(xtask) lint
 
-soak: install ## everything at work for long; fails where something grows
+soak: for-run ## everything at work for long; fails where something grows
+	@$(xtask) install
 	@$(xtask) soak --minutes $(MINUTES) --rate $(or $(filter-out 0,$(RATE)),2000) --seed $(SEED)
 
-outage: install ## Postgres is killed while webhooks arrive; fails unless all are kept
+outage: for-run ## Postgres is killed while webhooks arrive; fails unless all are kept
+	@$(xtask) install
 	@$(xtask) outage --seconds $(or $(SECONDS),60) --rate $(or $(filter-out 0,$(RATE)),500)
 
-fuzz: build ## parsers fed with what nobody should send; fails at a finding
+fuzz: for-worker ## parsers fed with what nobody should send; fails at a finding
 	@$(xtask) fuzz --seconds $(or $(SECONDS),600) $(if $(TARGET),--target $(TARGET)) $(if $(CORPUS),--keep)
 
-sqlsmith: build ## SQL at random against the extension; fails where a backend does
+sqlsmith: for-run ## SQL at random against the extension; fails where a backend does
 	@$(xtask) install
 	@$(xtask) sqlsmith --seconds $(or $(SECONDS),600)
 

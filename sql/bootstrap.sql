@@ -1,5 +1,4 @@
--- What must be true before anything is created, and the shell of the type that the
--- functions written in Rust speak of.
+-- What must be true before anything is created.
 
 do $$
 begin
@@ -18,5 +17,3 @@ begin
   end if;
 end
 $$;
-
-create type ulid;

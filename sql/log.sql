@@ -95,8 +95,18 @@ $$;
 comment on function _log_horizon() is
   'Internal: the millisecond since 1970 below which the log is complete, for a snapshot taken after this returns.';
 
+create function _clock_ms() returns bigint
+  language c volatile strict parallel safe as 'MODULE_PATHNAME', 'clock_wrapper';
 comment on function _clock_ms() is 'Internal: the clock, in milliseconds since 1970.';
+create function _log_enter() returns void
+  language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'enter_wrapper';
 comment on function _log_enter() is 'Internal: announces, until the end of the transaction, that ids are given from now on.';
+create function _log_start(newest ulid) returns void
+  language c volatile parallel unsafe as 'MODULE_PATHNAME', 'start_wrapper';
 comment on function _log_start(ulid) is 'Internal: starts a run of ids, above this one where the clock is behind it.';
+create function _log_id() returns ulid
+  language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'next_id_wrapper';
 comment on function _log_id() is 'Internal: the next id of the run.';
+create function _notifies() returns boolean
+  language c stable strict parallel safe as 'MODULE_PATHNAME', 'notifies_wrapper';
 comment on function _notifies() is 'Internal: whether tidings.notify is on.';

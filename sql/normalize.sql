@@ -1,9 +1,26 @@
 -- Bytes, verify, normalize: the pure part, which anyone may call.
 
+create function hmac_sha1(body bytea, key bytea) returns bytea
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'hmac_sha1_wrapper';
 comment on function hmac_sha1(bytea, bytea) is
   'HMAC-SHA1 of a body under a key: 20 bytes (RFC 2104; vectors in RFC 2202).';
+create function verify_hmac_sha1(body bytea, key bytea, signature text) returns boolean
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'verify_hmac_sha1_wrapper';
 comment on function verify_hmac_sha1(bytea, bytea, text) is
   'Whether a signature is the whole HMAC-SHA1 tag of the body under the key, compared in constant time. Read strictly: 40 hexadecimal digits of either case, or base64 (standard or URL-safe, padded or not), with an optional "sha1=" before it. Truncated and malformed signatures, and an empty key, are false.';
+
+create function _verify(
+  provider_name text, secrets text[], url_tokens text[], allow_unauthenticated boolean, body bytea, headers text
+)
+  returns boolean
+  language c immutable parallel safe as 'MODULE_PATHNAME', 'verify_policy_wrapper';
+comment on function _verify(text, text[], text[], boolean, bytea, text) is 'Internal: whether a request meets these demands.';
+create function _check_options(provider_name text, options text) returns void
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'check_options_wrapper';
+comment on function _check_options(text, text) is 'Internal: raises SQLSTATE 22023 unless the provider exists and its sources take these options.';
+create function _is_dialed(provider_name text) returns boolean
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'is_dialed_wrapper';
+comment on function _is_dialed(text) is 'Internal: whether the worker dials this provider, and resumes from a cursor.';
 
 create type normalized_event as (
   ordinal int,
@@ -37,8 +54,7 @@ comment on column normalized_event.reason is 'The provider''s words about a fail
 comment on column normalized_event.payload is 'The item as sent; null where jsonb cannot hold it.';
 comment on column normalized_event.error is 'Why the item is no event; null where it is one.';
 
--- Declared here rather than generated, for its estimates: the planner must expect a
--- batch, or it joins the batch to itself row by row.
+-- Rows: the planner must expect a batch, or it joins the batch to itself row by row.
 create function _normalize(
   provider text, source text, options text, body bytea,
   out ordinal int, out event_id ulid, out kind text, out provider_kind text, out channel text,
@@ -51,6 +67,10 @@ create function _normalize(
   as 'MODULE_PATHNAME', 'normalize_for_source_wrapper';
 comment on function _normalize is
   'Internal: the items of a body sent to a source. One row with a null ordinal says that the whole body is malformed.';
+
+create function _raise_malformed(reason text) returns boolean
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'raise_malformed_wrapper';
+comment on function _raise_malformed(text) is 'Internal: raises SQLSTATE 22032 with this message.';
 
 create function tidings.normalize(provider text, body bytea)
   returns setof normalized_event
@@ -75,9 +95,12 @@ $$;
 comment on function tidings.normalize(text, jsonb) is
   'The same, of a body that is jsonb. Where an id is derived from the bytes of an item (Pushwoosh by HTTP), it is derived from its jsonb form.';
 
-comment on function _verify(text, text[], text[], boolean, bytea, text) is 'Internal: whether a request meets these demands.';
-comment on function _check_options(text, text) is 'Internal: raises SQLSTATE 22023 unless the provider exists and its sources take these options.';
-comment on function _is_dialed(text) is 'Internal: whether the worker dials this provider, and resumes from a cursor.';
-comment on function _raise_malformed(text) is 'Internal: raises SQLSTATE 22032 with this message.';
+create function _receipt(text text) returns ulid
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'receipt_wrapper';
 comment on function _receipt(text) is 'Internal: the receipt id of a header, a ULID or a UUID; null of anything else.';
+create function _receipt_event_id(
+  provider_name text, source text, receipt ulid, received_at timestamptz, ordinal int, item text
+)
+  returns ulid
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'receipt_event_id_wrapper';
 comment on function _receipt_event_id(text, text, ulid, timestamptz, int, text) is 'Internal: the identity of an event that has none but its receipt.';

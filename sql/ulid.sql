@@ -1,6 +1,14 @@
 -- tidings.ulid: 16 bytes. The server's own uuid functions compare, hash, sort and send
 -- it, so it is exactly as fast as uuid; only its text form is ours.
 
+create type ulid;
+
+create function ulid_in(text cstring) returns ulid
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'ulid_in_wrapper';
+comment on function ulid_in(cstring) is 'Internal: reads the text form. SQLSTATE 22P02 for anything but 26 characters of Crockford''s base32 up to 7ZZZZZZZZZZZZZZZZZZZZZZZZZ.';
+create function ulid_out(value ulid) returns cstring
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'ulid_out_wrapper';
+comment on function ulid_out(ulid) is 'Internal: writes the text form.';
 create function ulid_recv(internal) returns ulid
   language internal immutable strict parallel safe as 'uuid_recv';
 create function ulid_send(ulid) returns bytea
@@ -101,10 +109,28 @@ comment on operator class ulid_ops using hash is 'The hashes of ULIDs.';
 comment on operator family ulid_minmax_ops using brin is 'The smallest and the greatest ULID of a range of blocks.';
 comment on operator class ulid_minmax_ops using brin is 'The smallest and the greatest ULID of a range of blocks.';
 
+-- the functions that users call
+
+create function gen_ulid() returns ulid
+  language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'gen_ulid_wrapper';
+comment on function gen_ulid() is
+  'A new ULID of the current millisecond. Within a session each is greater than the last: in the same millisecond, or where the clock stepped back, the last plus one (github.com/ulid/spec, "Monotonicity"). SQLSTATE 54000 where the 80 random bits of a millisecond are used up.';
+
+create function ulid_at(at timestamptz) returns ulid
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'ulid_at_wrapper';
+comment on function ulid_at(timestamptz) is
+  'The smallest ULID of the millisecond of this time, for range scans: id >= tidings.ulid_at(''2026-01-01''). SQLSTATE 22008 before 1970 and after the year 10889.';
+
 -- casts: all explicit, so that no comparison ever picks one by itself
 
 create function ulid_to_bytea(ulid) returns bytea
   language internal immutable strict parallel safe as 'uuid_send';
+create function ulid_from_bytea(bytes bytea) returns ulid
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'ulid_from_bytea_wrapper';
+comment on function ulid_from_bytea(bytea) is 'Internal: implementation of the cast from bytea.';
+create function ulid_to_timestamptz(value ulid) returns timestamptz
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'ulid_to_timestamptz_wrapper';
+comment on function ulid_to_timestamptz(ulid) is 'Internal: implementation of the cast to timestamptz.';
 
 create cast (ulid as uuid) without function;
 create cast (uuid as ulid) without function;
@@ -122,6 +148,13 @@ comment on cast (timestamptz as ulid) is 'The smallest ULID of that millisecond,
 
 -- aggregates
 
+create function ulid_smaller(a ulid, b ulid) returns ulid
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'ulid_smaller_wrapper';
+comment on function ulid_smaller(ulid, ulid) is 'Internal: the smaller of two, for min.';
+create function ulid_larger(a ulid, b ulid) returns ulid
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'ulid_larger_wrapper';
+comment on function ulid_larger(ulid, ulid) is 'Internal: the greater of two, for max.';
+
 create aggregate pg_catalog.min(ulid) (
   sfunc = ulid_smaller, stype = ulid, combinefunc = ulid_smaller, sortop = <, parallel = safe
 );
@@ -131,15 +164,8 @@ create aggregate pg_catalog.max(ulid) (
 comment on aggregate pg_catalog.min(ulid) is 'The smallest ULID, or null of none.';
 comment on aggregate pg_catalog.max(ulid) is 'The greatest ULID, or null of none.';
 
--- the functions that users call
+-- the server's own functions
 
-comment on function gen_ulid() is
-  'A new ULID of the current millisecond. Within a session each is greater than the last: in the same millisecond, or where the clock stepped back, the last plus one (github.com/ulid/spec, "Monotonicity"). SQLSTATE 54000 where the 80 random bits of a millisecond are used up.';
-comment on function ulid_at(timestamptz) is
-  'The smallest ULID of the millisecond of this time, for range scans: id >= tidings.ulid_at(''2026-01-01''). SQLSTATE 22008 before 1970 and after the year 10889.';
-
-comment on function ulid_in(cstring) is 'Internal: reads the text form. SQLSTATE 22P02 for anything but 26 characters of Crockford''s base32 up to 7ZZZZZZZZZZZZZZZZZZZZZZZZZ.';
-comment on function ulid_out(ulid) is 'Internal: writes the text form.';
 comment on function ulid_recv(internal) is 'Internal: reads the binary form.';
 comment on function ulid_send(ulid) is 'Internal: writes the binary form.';
 comment on function ulid_eq(ulid, ulid) is 'Internal: implementation of = operator.';
@@ -153,7 +179,3 @@ comment on function ulid_hash(ulid) is 'Internal: hash.';
 comment on function ulid_hash_extended(ulid, bigint) is 'Internal: hash with a seed.';
 comment on function ulid_sortsupport(internal) is 'Internal: sort support, for btree.';
 comment on function ulid_to_bytea(ulid) is 'Internal: implementation of the cast to bytea.';
-comment on function ulid_from_bytea(bytea) is 'Internal: implementation of the cast from bytea.';
-comment on function ulid_to_timestamptz(ulid) is 'Internal: implementation of the cast to timestamptz.';
-comment on function ulid_smaller(ulid, ulid) is 'Internal: the smaller of two, for min.';
-comment on function ulid_larger(ulid, ulid) is 'Internal: the greater of two, for max.';

@@ -1,8 +1,15 @@
 #!/bin/sh
-# Installs what building and testing needs and this machine lacks, and nothing
-# else: with everything there it changes nothing and says nothing.
+# Installs what a purpose needs and this machine lacks, and nothing else: with everything
+# there it changes nothing and says nothing.
 #
-#   xtask/setup.sh [--dry-run]
+#   xtask/setup.sh [--dry-run] worker|install|run|test
+#
+# Each purpose needs what those before it need, and more:
+#   worker   builds the programs: a C compiler
+#   install  builds the extension: a Postgres with its headers, and libclang
+#   run      runs private clusters, as the demo does: the server's programs
+#   test     runs all tests and lints: the server's test drivers, a pooler, a clock that
+#            can be set, plpgsql_check
 #
 # PG_CONFIG names a Postgres of your own; then none is installed.
 set -eu
@@ -10,7 +17,27 @@ set -eu
 cd "$(dirname "$0")/.."
 
 dry_run=
-[ "${1-}" = --dry-run ] && dry_run=yes
+if [ "${1-}" = --dry-run ]; then
+  dry_run=yes
+  shift
+fi
+# What the purpose includes: `wants run` is true of run and of test.
+case "${1-}" in
+worker) purposes=" worker " ;;
+install) purposes=" worker install " ;;
+run) purposes=" worker install run " ;;
+test) purposes=" worker install run test " ;;
+*)
+  echo "setup: say for what: worker, install, run or test" >&2
+  exit 64
+  ;;
+esac
+wants() {
+  case "$purposes" in
+  *" $1 "*) return 0 ;;
+  *) return 1 ;;
+  esac
+}
 
 say() { printf 'setup: %s\n' "$*"; }
 stop() {
@@ -33,29 +60,23 @@ any_file() {
 
 have cargo || stop "install Rust (https://rustup.rs), then try again: cargo is not in PATH"
 
-# The version of cargo-pgrx is the one of pgrx, which the workspace pins.
-pgrx=$(sed -n 's/^pgrx = "=\([0-9.]*\)"$/\1/p' Cargo.toml)
-[ -n "$pgrx" ] || stop "Cargo.toml pins no version of pgrx"
-pgrx_here=$(cargo pgrx --version 2>/dev/null || true)
-
 # ---------------------------------------------------------------- packages
 
 packages=
 need() { packages="$packages $*"; }
 
 have cc && have make && any_file /usr/include/stdio.h || need build-essential
-have pkg-config || need pkg-config
-# To compile cargo-pgrx.
-[ "$pgrx_here" = "cargo-pgrx $pgrx" ] || any_file /usr/include/openssl/ssl.h || need libssl-dev
 
-# A test steps the clock of its server.
-any_file /usr/lib/*/faketime/libfaketime.so.1 /usr/lib64/faketime/libfaketime.so.1 || need libfaketime
+if wants test; then
+  # A test steps the clock of its server.
+  any_file /usr/lib/*/faketime/libfaketime.so.1 /usr/lib64/faketime/libfaketime.so.1 || need libfaketime
 
-# Two workers share a database through a pooler.
-have pgbouncer || any_file /usr/sbin/pgbouncer || need pgbouncer
+  # Two workers share a database through a pooler.
+  have pgbouncer || any_file /usr/sbin/pgbouncer || need pgbouncer
+fi
 
 # bindgen reads the server's headers with libclang, which brings its own stddef.h.
-if [ -z "${LIBCLANG_PATH-}" ]; then
+if wants install && [ -z "${LIBCLANG_PATH-}" ]; then
   any_file /usr/lib/llvm-*/lib/libclang.so* /usr/lib/llvm-*/lib/libclang-*.so* /usr/lib*/libclang.so* &&
     any_file /usr/lib/llvm-*/lib/clang/*/include/stddef.h /usr/lib*/clang/*/include/stddef.h ||
     need libclang-14-dev
@@ -68,23 +89,29 @@ lacking() {
     return
   }
   bindir=$("$1" --bindir)
-  for program in initdb postgres pg_basebackup psql; do
+  programs=postgres
+  ! wants run || programs="postgres initdb pg_basebackup psql"
+  for program in $programs; do
     [ -x "$bindir/$program" ] || echo "$bindir/$program"
   done
   [ -e "$("$1" --includedir-server)/postgres.h" ] || echo "the server's headers"
 }
 
+# Whether the first pg_config's server has no test drivers.
+lacks_drivers() {
+  pgxs=$(have pg_config && dirname "$(dirname "$(pg_config --pgxs)")" || echo /nowhere)
+  ! any_file "$pgxs/test/regress/pg_regress" || ! any_file "$pgxs/test/isolation/pg_isolation_regress"
+}
+
 server_packages=
-if [ -n "${PG_CONFIG-}" ]; then
+if ! wants install; then
+  :
+elif [ -n "${PG_CONFIG-}" ]; then
   missing=$(lacking "$PG_CONFIG" | paste -s -d, -)
   [ -z "$missing" ] || stop "the Postgres of PG_CONFIG=$PG_CONFIG lacks $missing"
-else
-  pgxs=$(have pg_config && dirname "$(dirname "$(pg_config --pgxs)")" || echo /nowhere)
-  if [ -n "$(lacking pg_config)" ] ||
-    ! any_file "$pgxs/test/regress/pg_regress" || ! any_file "$pgxs/test/isolation/pg_isolation_regress"; then
-    server_packages="postgresql-15 postgresql-client-15 postgresql-server-dev-15"
-    need "$server_packages"
-  fi
+elif [ -n "$(lacking pg_config)" ] || { wants test && lacks_drivers; }; then
+  server_packages="postgresql-15 postgresql-client-15 postgresql-server-dev-15"
+  need "$server_packages"
 fi
 
 if [ -n "$packages" ]; then
@@ -132,7 +159,7 @@ fi
 
 # A test's gRPC peer is in Python. Without one the test is skipped, so that it is no
 # reason to install one, nor to ask anybody, nor to stop; Debian's is completed.
-if [ "$(command -v python3)" = /usr/bin/python3 ] && ! python3 -c 'import ensurepip' 2>/dev/null &&
+if wants test && [ "$(command -v python3)" = /usr/bin/python3 ] && ! python3 -c 'import ensurepip' 2>/dev/null &&
   have apt-get && [ "$(id -u)" = 0 ]; then
   say "missing here: python3-venv"
   { run apt-get update -q &&
@@ -148,7 +175,7 @@ checker=
 case "$share" in
 /usr/share/postgresql/*) checker=postgresql-${share##*/}-plpgsql-check ;;
 esac
-if [ -n "$checker" ] && [ -z "${PG_CONFIG-}" ] && have apt-get && [ "$(id -u)" = 0 ] &&
+if wants test && [ -n "$checker" ] && [ -z "${PG_CONFIG-}" ] && have apt-get && [ "$(id -u)" = 0 ] &&
   ! any_file "$share/extension/plpgsql_check.control"; then
   say "missing here: $checker"
   { run apt-get update -q &&
@@ -164,9 +191,4 @@ if ! cargo --version >/dev/null 2>&1; then
   channel=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
   have rustup || stop "cargo does not run: install Rust $channel (https://rustup.rs)"
   run rustup toolchain install "$channel" --profile minimal --component rustfmt --component clippy
-fi
-
-if [ "$pgrx_here" != "cargo-pgrx $pgrx" ]; then
-  say "cargo-pgrx $pgrx is needed, ${pgrx_here:-none} is here"
-  run cargo install cargo-pgrx --version "$pgrx" --locked
 fi

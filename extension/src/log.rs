@@ -38,12 +38,12 @@ pub(crate) fn register_settings() {
     );
 }
 
-#[pg_extern(name = "_notifies", stable, parallel_safe)]
+#[pg_extern(sql = false)]
 fn notifies() -> bool {
     NOTIFY.get()
 }
 
-#[pg_extern(name = "_clock_ms", volatile, parallel_safe)]
+#[pg_extern(sql = false)]
 fn clock() -> i64 {
     i64::try_from(clock_ms()).unwrap_or(i64::MAX)
 }
@@ -53,7 +53,7 @@ fn clock() -> i64 {
 ///
 /// One lock serves a whole transaction: where it is still held, nothing is taken. The
 /// lock manager is asked, because a subtransaction that was rolled back has lost it.
-#[pg_extern(name = "_log_enter", volatile, parallel_unsafe)]
+#[pg_extern(sql = false)]
 fn enter() {
     let announced = ANNOUNCED.get();
     if announced != 0 && holds(key(announced)) {
@@ -74,7 +74,7 @@ fn enter() {
 ///
 /// The clock is read here a second time, under the lock: a reader that did not see the
 /// lock has read its own clock before this.
-#[pg_extern(name = "_log_start", volatile, parallel_unsafe)]
+#[pg_extern(sql = false)]
 fn start(newest: Option<Ulid>) -> Result<(), ErrorReport> {
     let now = clock_ms().max(ANNOUNCED.get());
     let random = random()?;
@@ -83,7 +83,7 @@ fn start(newest: Option<Ulid>) -> Result<(), ErrorReport> {
         .map_err(exhausted)
 }
 
-#[pg_extern(name = "_log_id", volatile, parallel_unsafe)]
+#[pg_extern(sql = false)]
 fn next_id() -> Result<Ulid, ErrorReport> {
     SEQUENCE
         .with_borrow_mut(Sequence::next_id)

@@ -73,12 +73,12 @@ type Row = (
     Option<Vec<u8>>,
 );
 
-/// The rows of a body that was sent to a source. Declared in `sql/normalize.sql`.
+/// The rows of a body that was sent to a source.
 ///
 /// `options` are the source's, as JSON. An installation of version 0.2.0 or older, which
 /// is still to be updated, passes its time zone alone, and cannot store events without a
 /// time.
-#[pg_extern(name = "_normalize", sql = false)]
+#[pg_extern(sql = false)]
 #[allow(clippy::type_complexity, reason = "the columns are listed for SQL")]
 fn normalize_for_source(
     provider_name: &str,
@@ -213,7 +213,7 @@ fn refused(
 }
 
 /// Raised by `tidings.normalize` for a body that cannot be cut into items.
-#[pg_extern(name = "_raise_malformed", immutable, strict, parallel_safe)]
+#[pg_extern(sql = false)]
 fn raise_malformed(reason: &str) -> Result<bool, ErrorReport> {
     Err(
         error(PgSqlErrorCode::ERRCODE_INVALID_JSON_TEXT, reason).set_hint(
@@ -224,7 +224,7 @@ fn raise_malformed(reason: &str) -> Result<bool, ErrorReport> {
 
 /// The time and the randomness of the id under which a request was received, or null
 /// where the text is neither a ULID nor a UUID.
-#[pg_extern(name = "_receipt", immutable, strict, parallel_safe)]
+#[pg_extern(sql = false)]
 fn receipt(text: &str) -> Option<Ulid> {
     let ulid = text.parse::<tidings_core::Ulid>().ok().or_else(|| {
         let bytes: [u8; 16] = hex(&text.replace('-', ""))?;
@@ -241,7 +241,7 @@ fn hex(digits: &str) -> Option<[u8; 16]> {
 /// The identity of an event that has none of its own: the receipt that brought it, its
 /// place there, and what it says. A receipt that is ingested again, after its answer was lost, meets
 /// itself.
-#[pg_extern(name = "_receipt_event_id", immutable, strict, parallel_safe)]
+#[pg_extern(sql = false)]
 fn receipt_event_id(
     provider_name: &str,
     source: &str,

@@ -6,7 +6,7 @@ use tidings_core::wire::{self, Call, Schema};
 use crate::{error::invalid, source::provider};
 
 /// The descriptor set of a schema, compiled where it is given as text. An error says why
-/// the worker could not use it. Declared in `sql/schema.sql`.
+/// the worker could not use it.
 #[pg_extern(sql = false)]
 fn check_schema(
     provider_name: Option<&str>,

@@ -5,12 +5,12 @@ use tidings_core::{json::Object, policy, signature};
 
 use crate::source::provider;
 
-#[pg_extern(immutable, strict, parallel_safe)]
+#[pg_extern(sql = false)]
 fn hmac_sha1(body: &[u8], key: &[u8]) -> Vec<u8> {
     signature::hmac_sha1(body, key).to_vec()
 }
 
-#[pg_extern(immutable, strict, parallel_safe)]
+#[pg_extern(sql = false)]
 fn verify_hmac_sha1(body: &[u8], key: &[u8], signature: &str) -> bool {
     signature::verify_hmac_sha1(body, key, signature)
 }
@@ -18,7 +18,7 @@ fn verify_hmac_sha1(body: &[u8], key: &[u8], signature: &str) -> bool {
 /// Whether a request meets the demands of a source. Null arrays demand nothing. Headers
 /// are the text of a jsonb, because pgrx cannot read every jsonb; those that are no
 /// object, and values that are no strings, carry nothing.
-#[pg_extern(name = "_verify", immutable, parallel_safe)]
+#[pg_extern(sql = false)]
 fn verify_policy(
     provider_name: Option<&str>,
     secrets: Option<Array<'_, &str>>,

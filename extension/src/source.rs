@@ -20,7 +20,7 @@ pub(crate) fn provider(name: &str) -> Result<&'static Provider, ErrorReport> {
 }
 
 /// Raises an error unless the provider exists and its sources take these options.
-#[pg_extern(name = "_check_options", immutable, strict, parallel_safe)]
+#[pg_extern(sql = false)]
 fn check_options(provider_name: &str, options: &str) -> Result<(), ErrorReport> {
     let provider = provider(provider_name)?;
     let options = serde_json::from_str(options)
@@ -41,12 +41,12 @@ pub(crate) fn refused_option(reason: &OptionError) -> ErrorReport {
 
 /// Whether a source's events come over a connection that the worker opens, and goes on
 /// from a cursor.
-#[pg_extern(name = "_is_dialed", immutable, strict, parallel_safe)]
+#[pg_extern(sql = false)]
 fn is_dialed(provider_name: &str) -> Result<bool, ErrorReport> {
     Ok(provider(provider_name)?.is_dialed())
 }
 
-/// The providers that are supported. Declared in `sql/provider.sql`.
+/// The providers that are supported.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity, reason = "the columns are listed for SQL")]
 fn providers() -> TableIterator<

@@ -69,7 +69,7 @@ unsafe impl BoxRet for Ulid {
     }
 }
 
-#[pg_extern(immutable, strict, parallel_safe)]
+#[pg_extern(sql = false)]
 fn ulid_in(text: &CStr) -> Result<Ulid, ErrorReport> {
     let text = text.to_string_lossy();
     text.parse().map(Ulid).map_err(|reason| {
@@ -82,12 +82,12 @@ fn ulid_in(text: &CStr) -> Result<Ulid, ErrorReport> {
     })
 }
 
-#[pg_extern(immutable, strict, parallel_safe)]
+#[pg_extern(sql = false)]
 fn ulid_out(value: Ulid) -> std::ffi::CString {
     std::ffi::CString::new(value.0.to_ascii()).unwrap_or_default()
 }
 
-#[pg_extern(immutable, strict, parallel_safe)]
+#[pg_extern(sql = false)]
 fn ulid_from_bytea(bytes: &[u8]) -> Result<Ulid, ErrorReport> {
     bytes
         .try_into()
@@ -100,7 +100,7 @@ fn ulid_from_bytea(bytes: &[u8]) -> Result<Ulid, ErrorReport> {
         })
 }
 
-#[pg_extern(immutable, strict, parallel_safe)]
+#[pg_extern(sql = false)]
 fn ulid_to_timestamptz(value: Ulid) -> Result<TimestampWithTimeZone, ErrorReport> {
     timestamptz(
         i64::try_from(value.0.ms())
@@ -109,7 +109,7 @@ fn ulid_to_timestamptz(value: Ulid) -> Result<TimestampWithTimeZone, ErrorReport
     )
 }
 
-#[pg_extern(immutable, strict, parallel_safe)]
+#[pg_extern(sql = false)]
 fn ulid_at(at: TimestampWithTimeZone) -> Result<Ulid, ErrorReport> {
     let micros = i64::from(at).checked_add(POSTGRES_EPOCH);
     micros
@@ -125,7 +125,7 @@ fn ulid_at(at: TimestampWithTimeZone) -> Result<Ulid, ErrorReport> {
         })
 }
 
-#[pg_extern(volatile, parallel_unsafe)]
+#[pg_extern(sql = false)]
 fn gen_ulid() -> Result<Ulid, ErrorReport> {
     thread_local! {
         static GENERATOR: RefCell<Generator> = const { RefCell::new(Generator::new()) };
@@ -143,12 +143,12 @@ fn gen_ulid() -> Result<Ulid, ErrorReport> {
         })
 }
 
-#[pg_extern(immutable, strict, parallel_safe)]
+#[pg_extern(sql = false)]
 fn ulid_smaller(a: Ulid, b: Ulid) -> Ulid {
     a.min(b)
 }
 
-#[pg_extern(immutable, strict, parallel_safe)]
+#[pg_extern(sql = false)]
 fn ulid_larger(a: Ulid, b: Ulid) -> Ulid {
     a.max(b)
 }

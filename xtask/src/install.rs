@@ -1,7 +1,7 @@
 //! Builds the extension for one Postgres installation and copies it there.
 
-use crate::upgrade;
-use anyhow::{Context as _, Result, bail};
+use crate::scripts;
+use anyhow::{Context as _, Result};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use tidings_harness::step;
 
 /// The variables under which the extension is compiled. Building and linting
 /// use the same, so that neither makes the other compile the bindings again.
-pub(crate) fn build_env(server: &Server) -> Result<[(&'static str, PathBuf); 3]> {
+pub(crate) fn build_env(server: &Server) -> Result<[(&'static str, PathBuf); 2]> {
     let pgrx_home = paths::target().join("pgrx");
     fs::create_dir_all(&pgrx_home)
         .with_context(|| format!("cannot make {}", pgrx_home.display()))?;
@@ -24,14 +24,10 @@ pub(crate) fn build_env(server: &Server) -> Result<[(&'static str, PathBuf); 3]>
             .with_context(|| format!("cannot write {}", config.display()))?;
     }
     Ok([
-        // Makes `cargo pgrx init` unnecessary.
+        // The server whose headers the bindings are made from.
         ("PGRX_PG_CONFIG_PATH", server.pg_config().to_owned()),
         // Nothing of ours in the person's home.
         ("PGRX_HOME", pgrx_home),
-        // It would set RUSTFLAGS, and so compile every dependency once more, for
-        // linkers that drop the section that holds the SQL's description. Should
-        // one do so, packaging fails with "no embedded pgrx schema section".
-        ("CARGO_PGRX_DISABLE_GC_SECTIONS_WORKAROUND", "1".into()),
     ])
 }
 
@@ -42,7 +38,6 @@ pub(crate) fn run(server: &Server) -> Result<()> {
     lock.lock().context("cannot lock the package")?;
     let package = package(server)?;
     let mut stale = Vec::new();
-    let mut found = false;
     for (folder, into, mode) in [
         (&server.pkglibdir, server.pkglibdir.clone(), 0o755),
         (
@@ -52,15 +47,11 @@ pub(crate) fn run(server: &Server) -> Result<()> {
         ),
     ] {
         for from in files(&inside(&package, folder))? {
-            found = true;
             let to = into.join(from.file_name().context("a file without a name")?);
             if fs::read(&to).ok() != Some(fs::read(&from)?) {
                 stale.push(Packaged { from, to, mode });
             }
         }
-    }
-    if !found {
-        bail!("cargo pgrx made nothing in {}", package.display());
     }
     if stale.is_empty() {
         println!(
@@ -73,6 +64,12 @@ pub(crate) fn run(server: &Server) -> Result<()> {
 
 /// Builds it for this server; returns the folder that mirrors the system's.
 fn package(server: &Server) -> Result<PathBuf> {
+    step::run(
+        Command::new("cargo")
+            .args(["build", "--release", "-p", "tidings", "--lib"])
+            .args(["--no-default-features", "--features", &server.feature()])
+            .envs(build_env(server)?),
+    )?;
     let out = paths::target().join(format!("package-{}", server.feature()));
     // A file of an earlier build must not be installed again.
     match fs::remove_dir_all(&out) {
@@ -81,15 +78,15 @@ fn package(server: &Server) -> Result<PathBuf> {
         }
         _ => {}
     }
-    step::run(
-        Command::new("cargo")
-            .args(["pgrx", "package", "-p", "tidings", "--pg-config"])
-            .arg(server.pg_config())
-            .arg("--out-dir")
-            .arg(&out)
-            .envs(build_env(server)?),
-    )?;
-    upgrade::write(&inside(&out, &server.sharedir.join("extension")))?;
+    let library = inside(&out, &server.pkglibdir);
+    let scripts = inside(&out, &server.sharedir.join("extension"));
+    for folder in [&library, &scripts] {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    let built = paths::target().join("release/libtidings.so");
+    fs::copy(&built, library.join("tidings.so"))
+        .with_context(|| format!("cannot copy {}", built.display()))?;
+    scripts::write(&scripts)?;
     Ok(out)
 }
 

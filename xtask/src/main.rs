@@ -1,7 +1,7 @@
 //! What the Makefile calls.
 //!
 //! # Layout
-//! - [`install`] with [`upgrade`]: builds the extension, and copies it into a Postgres
+//! - [`install`] with [`scripts`]: builds the extension, and copies it into a Postgres
 //! - [`regress`], [`mod@test`], [`lint`] with [`layout`] and [`plpgsql`]: the checks, in
 //!   [`steps`]; [`failed`] says what failed
 //! - [`days`], which a seed [`draw`]s: other days than today, for the SQL tests
@@ -18,9 +18,9 @@ mod layout;
 mod lint;
 mod plpgsql;
 mod regress;
+mod scripts;
 mod steps;
 mod test;
-mod upgrade;
 
 use crate::days::Day;
 use crate::drills::{chaos, demo, fuzz, outage, soak, sqlsmith};

@@ -12,7 +12,7 @@ pub fn library() -> Result<PathBuf> {
         .chain([PathBuf::from("/usr/lib64")])
         .map(|folder| folder.join("faketime/libfaketime.so.1"))
         .find(|library| library.exists())
-        .context("libfaketime is not here: run xtask/setup.sh")
+        .context("libfaketime is not here: run `make setup`")
 }
 
 /// The environment of a server with another clock. `shift` is the variable of the library

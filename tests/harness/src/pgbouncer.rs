@@ -96,7 +96,7 @@ fn program() -> Result<PathBuf> {
         .chain(PLACES.map(PathBuf::from))
         .map(|folder| folder.join("pgbouncer"))
         .find(|program| program.is_file())
-        .context("pgbouncer is missing: run xtask/setup.sh")
+        .context("pgbouncer is missing: run `make setup`")
 }
 
 fn settings(cluster: &Cluster, mode: Mode, connections: u32, port: u16) -> String {

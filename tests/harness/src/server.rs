@@ -122,7 +122,7 @@ fn located(pg_config: &Path) -> Result<PathBuf> {
         .find(|candidate| candidate.is_file())
         .with_context(|| {
             format!(
-                "{} is not in PATH: run xtask/setup.sh, or name one with PG_CONFIG",
+                "{} is not in PATH: run `make setup`, or name one with PG_CONFIG",
                 pg_config.display()
             )
         })

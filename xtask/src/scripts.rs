@@ -1,14 +1,19 @@
-//! The scripts of `ALTER EXTENSION tidings UPDATE`, made from `sql/upgrade` and from the
-//! very files that a fresh installation is made from, so that both end up the same.
+//! The scripts of the extension, made from the files in `sql/`: that of `CREATE EXTENSION
+//! tidings` from `sql/install.sql`, which names the files and their order; those of `ALTER
+//! EXTENSION tidings UPDATE` from `sql/upgrade` and from the very files that a fresh
+//! installation is made from, so that both end up the same.
 //!
-//! A line of an upgrade script may be one of
+//! A line of a script may be
 //!
 //! - `-- include NAME.sql`: that file, whose objects are all new
+//!
+//! and a line of an upgrade script also one of
+//!
 //! - `-- replace NAME.sql`: that file, whose functions and views may be there already
 //! - `-- take NAME from FILE.sql`: that function or view of the file, which may be there already
 //! - `-- comments NAME.sql`: the file's comments on objects
 //!
-//! A script grants and revokes on what is new alone, by name: of whatever it touches
+//! An upgrade script grants and revokes on what is new alone, by name: of whatever it touches
 //! Postgres takes the whole list of rights for the extension's own, also those that roles
 //! have been granted since. So a file that is replaced touches none, and no statement those
 //! of the schema, or of all that is in it.
@@ -21,9 +26,24 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tidings_harness::paths;
 
-/// Writes every upgrade script and every frozen one into the package's folder.
+/// The version of the scripts and of the library, which is that of the workspace.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Writes the control file, the installation script, every upgrade script and every frozen
+/// one into the package's folder.
 pub(crate) fn write(into: &Path) -> Result<()> {
     let sql = paths::root().join("sql");
+    let to = into.join(format!("tidings--{VERSION}.sql"));
+    let whole = assemble(&read(&sql.join("install.sql"))?, |name| {
+        read(&sql.join(name))
+    })?;
+    fs::write(&to, whole).with_context(|| format!("cannot write {}", to.display()))?;
+    let control = read(&paths::root().join("extension/tidings.control"))?;
+    fs::write(
+        into.join("tidings.control"),
+        control.replace("@VERSION@", VERSION),
+    )
+    .context("cannot write tidings.control")?;
     for script in scripts(&sql.join("frozen"))? {
         let name = script.file_name().context("a file without a name")?;
         fs::copy(&script, into.join(name))
@@ -39,7 +59,18 @@ pub(crate) fn write(into: &Path) -> Result<()> {
     Ok(())
 }
 
+/// An upgrade script, which names what it grants on or revokes on.
 fn expand(script: &str, read: impl Fn(&str) -> Result<String>) -> Result<String> {
+    let whole = assemble(script, read)?;
+    let broad = on_rights(&whole).find(|it| it.contains(" on all ") || it.contains(" on schema "));
+    if let Some(broad) = broad {
+        anyhow::bail!("name what is new, in place of: {broad}");
+    }
+    Ok(whole)
+}
+
+/// A script with what its lines name in their place.
+fn assemble(script: &str, read: impl Fn(&str) -> Result<String>) -> Result<String> {
     let mut whole = String::new();
     for line in script.lines() {
         if let Some(name) = line.strip_prefix("-- include ") {
@@ -62,10 +93,6 @@ fn expand(script: &str, read: impl Fn(&str) -> Result<String>) -> Result<String>
             whole.push_str(line);
         }
         whole.push('\n');
-    }
-    let broad = on_rights(&whole).find(|it| it.contains(" on all ") || it.contains(" on schema "));
-    if let Some(broad) = broad {
-        anyhow::bail!("name what is new, in place of: {broad}");
     }
     Ok(whole)
 }
@@ -191,6 +218,21 @@ mod tests {
             Ok("create function g()\nas $$\n  grant usage on schema s to r;\n$$;\n".to_owned())
         };
         assert!(expand("-- replace a\n", inside).is_ok());
+    }
+
+    /// A file that nobody includes would be missing from every new installation.
+    #[test]
+    fn the_installation_includes_every_file_once() {
+        let sql = paths::root().join("sql");
+        let install = read(&sql.join("install.sql")).unwrap();
+        let includes = install
+            .lines()
+            .filter_map(|line| line.strip_prefix("-- include "));
+        let mut included: Vec<_> = includes.map(|name| sql.join(name)).collect();
+        included.sort();
+        let mut files = scripts(&sql).unwrap();
+        files.retain(|file| !file.ends_with("install.sql"));
+        assert_eq!(included, files);
     }
 
     #[test]
