@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::{kind::Kind, time::Micros, ulid::Ulid};
+use crate::{json::Object, kind::Kind, time::Micros, ulid::Ulid};
 
 /// What one item of a request says, in our vocabulary.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +50,24 @@ impl Event<'_> {
     }
 }
 
+/// What SQL asks of an item beside its event: that which only some providers say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts<'a> {
+    /// Where the item's stream goes on after it.
+    pub cursor: Option<Cow<'a, str>>,
+    /// The sender's own id of the subscriber.
+    pub custom_id: Option<Cow<'a, str>>,
+    /// What the send request came to, as JSON.
+    pub summary: Option<&'a str>,
+}
+
+impl Facts<'_> {
+    /// The facts of a provider that says none of them.
+    pub(crate) fn none<'a>(_: &Object<'a>) -> Facts<'a> {
+        Facts::default()
+    }
+}
+
 /// One item of a request, in the order in which it stood there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item<'a> {
@@ -59,6 +77,8 @@ pub struct Item<'a> {
     pub text: &'a str,
     /// Whether [`Item::text`] can be stored as `jsonb`.
     pub storable: bool,
+    /// [`Facts::cursor`], also of an item that is no event: its stream goes on behind it.
+    pub cursor: Option<Cow<'a, str>>,
     pub event: Result<Event<'a>, ItemError>,
 }
 

@@ -11,6 +11,10 @@
 
 use crate::ulid::{Exhausted, Ulid};
 
+/// Upper 16 bits of the key of the advisory lock by which a transaction announces its ids;
+/// the lower 48 are milliseconds. SQL repeats them where it looks for these locks.
+pub const TAG: u64 = 0x7469;
+
 /// Clears the top bit of the 80, so that a run can count up without leaving its
 /// millisecond.
 const START_MASK: u8 = 0x7f;

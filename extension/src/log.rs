@@ -8,15 +8,15 @@ use pgrx::{
     pg_sys::{self, panic::ErrorReport},
     prelude::*,
 };
-use tidings_core::{log::Sequence, ulid::Exhausted};
+use tidings_core::{
+    log::{Sequence, TAG},
+    ulid::Exhausted,
+};
 
 use crate::{
     error::error,
     ulid::{Ulid, clock_ms, random},
 };
-
-/// The upper 16 bits of the advisory lock's key; the lower 48 are milliseconds.
-const TAG: u64 = 0x7469;
 
 thread_local! {
     /// The millisecond that this backend announced last.

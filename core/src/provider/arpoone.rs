@@ -22,7 +22,7 @@ use super::{
     options::{Form, Spec},
 };
 use crate::{
-    event::{Event, ItemError},
+    event::{Event, Facts, ItemError},
     json::{self, Object},
     kind::Kind,
     time::{self, Micros},
@@ -38,6 +38,7 @@ pub(super) static PROVIDER: Provider = Provider {
     wrapper: None,
     counts_repeats: false,
     read,
+    facts: Facts::none,
 };
 
 fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {

@@ -11,7 +11,7 @@ use super::{
     options::{Form, Spec},
 };
 use crate::{
-    event::{Event, ItemError},
+    event::{Event, Facts, ItemError},
     kind::Kind,
 };
 
@@ -24,6 +24,7 @@ pub(super) static PROVIDER: Provider = Provider {
     wrapper: None,
     counts_repeats: false,
     read,
+    facts: Facts::none,
 };
 
 fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {

@@ -15,7 +15,7 @@ pub use options::OptionError;
 pub use settings::Settings;
 
 use crate::{
-    event::{Event, Item, ItemError, Malformed},
+    event::{Event, Facts, Item, ItemError, Malformed},
     identity,
     json::{self, Object, Wrapper},
     time::{self, Micros},
@@ -53,6 +53,8 @@ pub struct Provider {
     counts_repeats: bool,
     /// The event of one item.
     read: for<'a> fn(&Entry<'a, '_>) -> Result<Event<'a>, ItemError>,
+    /// What else one item says.
+    facts: for<'a> fn(&Object<'a>) -> Facts<'a>,
 }
 
 /// How a request proves that the provider sent it.
@@ -145,8 +147,12 @@ impl Provider {
                 0
             };
             let storable = json::storable(text);
-            let event = storable.clone().and_then(|()| {
-                let object = Object::parse(text)?;
+            let object = storable.clone().and_then(|()| Object::parse(text));
+            let cursor = object
+                .as_ref()
+                .ok()
+                .and_then(|object| (self.facts)(object).cursor);
+            let event = object.and_then(|object| {
                 let provider = self.name;
                 (self.read)(&Entry {
                     object,
@@ -162,10 +168,17 @@ impl Provider {
                 ordinal,
                 text,
                 storable: storable.is_ok(),
+                cursor,
                 event,
             }
         });
         Ok(items.collect())
+    }
+
+    /// What an item says beside its event; nothing where it is no object. Of a stored
+    /// item this is what it was when it arrived: nothing but its text decides.
+    pub fn facts<'a>(&self, item: &'a str) -> Facts<'a> {
+        Object::parse(item).map_or_else(|_| Facts::default(), |object| (self.facts)(&object))
     }
 }
 

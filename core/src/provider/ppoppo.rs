@@ -24,7 +24,7 @@ use super::{
     options::{Form, Spec},
 };
 use crate::{
-    event::{Event, ItemError},
+    event::{Event, Facts, ItemError},
     json::{self, Object},
     kind::Kind,
     time::{self, Micros},
@@ -50,6 +50,7 @@ pub(super) static PROVIDER: Provider = Provider {
     wrapper: None,
     counts_repeats: false,
     read,
+    facts,
 };
 
 fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
@@ -85,6 +86,17 @@ fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
         reason: None,
         provider_kind,
     })
+}
+
+fn facts<'a>(object: &Object<'a>) -> Facts<'a> {
+    let id = object
+        .string("event_id")
+        .or_else(|| object.string("eventId"));
+    Facts {
+        cursor: id.filter(|id| !id.is_empty()),
+        summary: object.get("summary"),
+        ..Facts::default()
+    }
 }
 
 /// A `google.protobuf.Timestamp` as its message, or any other form of time. Its zero

@@ -15,7 +15,8 @@ use std::borrow::Cow;
 
 use super::{Entry, Provider, Scheme};
 use crate::{
-    event::{Event, ItemError},
+    event::{Event, Facts, ItemError},
+    json::Object,
     kind::Kind,
 };
 
@@ -28,6 +29,7 @@ pub(super) static PROVIDER: Provider = Provider {
     wrapper: None,
     counts_repeats: false,
     read,
+    facts,
 };
 
 fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
@@ -68,6 +70,13 @@ fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
         reason,
         provider_kind,
     })
+}
+
+fn facts<'a>(object: &Object<'a>) -> Facts<'a> {
+    Facts {
+        custom_id: object.text("customId"),
+        ..Facts::default()
+    }
 }
 
 fn is_message(word: &str) -> bool {

@@ -23,7 +23,7 @@ use std::borrow::Cow;
 
 use super::{Entry, Provider, Scheme};
 use crate::{
-    event::{Event, ItemError},
+    event::{Event, Facts, ItemError},
     json::{self, Object, Wrapper},
     kind::Kind,
 };
@@ -37,6 +37,7 @@ pub(super) static PROVIDER: Provider = Provider {
     }),
     counts_repeats: true,
     read,
+    facts: Facts::none,
 };
 
 fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {

@@ -1,4 +1,4 @@
-use tidings_core::Ulid;
+use tidings_core::{Ulid, provider};
 
 use crate::reading::{at, event, items, kind, stored};
 
@@ -163,4 +163,34 @@ fn ppoppo_occurred_at() {
     let prefixed = format!(r#"{{"event_id":"evt_{ULID}"}}"#);
     assert_eq!(at("ppoppo", &prefixed), Some(MS));
     assert_eq!(at("ppoppo", r#"{"event_id":"evt_1"}"#), None);
+}
+
+/// What comes after an item is asked for by its id, also where the item is no event.
+#[test]
+fn ppoppo_cursor() {
+    for (item, cursor) in [
+        (r#"{"event_id": "e1"}"#, Some("e1")),
+        (r#"{"eventId": "e1"}"#, Some("e1")),
+        (r#"{"event_id": "e1", "occurred_at": "never"}"#, Some("e1")),
+        (r#"{"event_id": ""}"#, None),
+        (r#"{"event_id": 1}"#, None),
+        (r#"{"event_type": "CONSENT_GRANTED"}"#, None),
+        ("1", None),
+    ] {
+        let body = format!("[{item}]");
+        assert_eq!(
+            items("ppoppo", &body)[0].cursor.as_deref(),
+            cursor,
+            "{item}"
+        );
+    }
+}
+
+#[test]
+fn ppoppo_summary_as_sql_asks_for_it() {
+    let facts = |item| provider::find("ppoppo").unwrap().facts(item);
+    let item = r#"{"event_type": "REQUEST_COMPLETED", "summary": {"delivered": 2}}"#;
+    assert_eq!(facts(item).summary, Some(r#"{"delivered": 2}"#));
+    assert_eq!(facts(r#"{"summary": null}"#).summary, None);
+    assert_eq!(facts("no JSON").summary, None);
 }

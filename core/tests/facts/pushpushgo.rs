@@ -1,4 +1,7 @@
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
+use tidings_core::provider;
 
 use crate::reading::{at, event, kind, let_in, stored};
 
@@ -46,6 +49,13 @@ fn pushpushgo_custom_id_ppg_id() {
         let body = json!({"kind": "subscriber:update", "ppgId": "p1", "customId": custom});
         let body = body.to_string();
         assert_eq!(stored("pushpushgo", &body, "customId"), custom);
+        let facts = provider::find("pushpushgo").unwrap().facts(&body);
+        let said = match &custom {
+            Value::String(text) if !text.is_empty() => Some(text.clone()),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        };
+        assert_eq!(facts.custom_id.map(Cow::into_owned), said);
         let subscriber = event("pushpushgo", &body).recipient.unwrap().into_owned();
         let message = message(&json!({}));
         assert_eq!(event("pushpushgo", &message).recipient.unwrap(), subscriber);
