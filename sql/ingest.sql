@@ -9,20 +9,10 @@ $$;
 comment on function _without_secrets(jsonb) is
   'Internal: the headers of a request that passed its policy, without what let it pass.';
 
-create function _ingest(sources text[], bodies bytea[], headers jsonb[], verified boolean[])
-  returns setof receipt
-  language plpgsql volatile rows 100
+create function _require_batch(sources text[], bodies bytea[], headers jsonb[]) returns void
+  language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
-declare
-  idle interval := current_setting('idle_in_transaction_session_timeout');
-  started_at timestamptz := clock_timestamp();
-  newest tidings.ulid;
-  first_id tidings.ulid;  -- of the events that are stored
-  last_id tidings.ulid;
-  receipts tidings.receipt[];
-  is_replay constant boolean := verified is not null;
-  fenced int[];
 begin
   if cardinality(sources) is distinct from cardinality(bodies)
      or cardinality(sources) is distinct from cardinality(headers)
@@ -34,23 +24,20 @@ begin
         coalesce(cardinality(sources), 0), coalesce(cardinality(bodies), 0), coalesce(cardinality(headers), 0)),
       hint = 'Pass one source, one body and one object of headers for each request.';
   end if;
-  perform tidings._require_log_access();
+end
+$$;
+comment on function _require_batch(text[], bytea[], jsonb[]) is 'Internal: SQLSTATE 2202E unless the arrays of a batch are of one length.';
 
-  -- Readers wait for a transaction that has ids: an idle one must not hold them for long.
-  if idle not between '1 ms' and '10 s' then
-    perform set_config('idle_in_transaction_session_timeout', '10s', true);
-  end if;
-
-  -- Before readers wait for this transaction, as this may wait for a stream that changes hands.
-  if not is_replay and exists (select from unnest(headers) h where h ? 'lease-epoch') then
-    fenced := tidings._fenced(sources, headers);
-  end if;
-
-  -- Each of the following is a statement of its own, in this order: see log.sql.
-  perform tidings._log_enter();
-  newest := tidings._log_newest();
-  perform tidings._log_start(newest);
-
+create function _store(
+  sources text[], bodies bytea[], headers jsonb[], verified boolean[], fenced int[], started_at timestamptz,
+  out receipts receipt[], out first_id ulid, out last_id ulid
+)
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  is_replay constant boolean := verified is not null;
+begin
   with request as materialized (
     select
       r.ordinal::int, r.source, r.body, r.headers, s.id as source_id, s.provider,
@@ -134,12 +121,9 @@ begin
   ),
   resumed as (
     insert into tidings.stream as t (source_id, cursor, updated_at)
-    select distinct on (i.source_id) i.source_id, c.cursor, started_at
+    select distinct on (i.source_id) i.source_id, i.cursor, started_at
     from item i
-    cross join lateral (
-      select coalesce(i.payload -> 'event_id', i.payload -> 'eventId') as id, coalesce(i.payload ->> 'event_id', i.payload ->> 'eventId') as cursor
-    ) c
-    where not is_replay and tidings._is_dialed(i.provider) and jsonb_typeof(c.id) = 'string' and c.cursor <> ''
+    where not is_replay and i.cursor is not null
     order by i.source_id, i.request desc, i.ordinal desc
     on conflict (source_id) do update set cursor = excluded.cursor, updated_at = excluded.updated_at
   ),
@@ -173,6 +157,45 @@ begin
   into receipts, first_id, last_id
   from request r
   left join outcome o on o.request = r.ordinal;
+end
+$$;
+comment on function _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz) is
+  'Internal: the statement that stores a batch, under the run of positions that this transaction has begun: the answer to each request, and the first and the last position of the events that were stored. Requests in "fenced" are refused.';
+
+create function _ingest(sources text[], bodies bytea[], headers jsonb[], verified boolean[])
+  returns setof receipt
+  language plpgsql volatile rows 100
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  idle interval := current_setting('idle_in_transaction_session_timeout');
+  started_at timestamptz := clock_timestamp();
+  newest tidings.ulid;
+  receipts tidings.receipt[];
+  first_id tidings.ulid;  -- of the events that are stored
+  last_id tidings.ulid;
+  is_replay constant boolean := verified is not null;
+  fenced int[];
+begin
+  perform tidings._require_batch(sources, bodies, headers);
+  perform tidings._require_log_access();
+
+  -- Readers wait for a transaction that has ids: an idle one must not hold them for long.
+  if idle not between '1 ms' and '10 s' then
+    perform set_config('idle_in_transaction_session_timeout', '10s', true);
+  end if;
+
+  -- Before readers wait for this transaction, as this may wait for a stream that changes hands.
+  if not is_replay and exists (select from unnest(headers) h where h ? 'lease-epoch') then
+    fenced := tidings._fenced(sources, headers);
+  end if;
+
+  -- Each of the following is a statement of its own, in this order: see log.sql.
+  perform tidings._log_enter();
+  newest := tidings._log_newest();
+  perform tidings._log_start(newest);
+  select s.receipts, s.first_id, s.last_id into receipts, first_id, last_id
+  from tidings._store(sources, bodies, headers, verified, fenced, started_at) s;
 
   if not is_replay and exists (select from unnest(receipts) r where r.rejected > 0 or r.verdict in ('unauthorized', 'malformed')) then
     perform tidings._trim_rejected(sources);

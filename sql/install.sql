@@ -19,6 +19,10 @@
 -- include stream.sql
 -- include receipt.sql
 -- include state.sql
+-- include message.sql
+-- include consent.sql
+-- include subscriber.sql
+-- include request.sql
 -- include log.sql
 -- include ingest.sql
 

@@ -60,13 +60,22 @@ create function _normalize(
   out ordinal int, out event_id ulid, out kind text, out provider_kind text, out channel text,
   out occurred_at timestamptz, out request_id text, out message_id text, out recipient text,
   out campaign text, out error_code text, out reason text, out payload jsonb, out error text,
-  out item bytea
+  out item bytea, out cursor text
 )
   returns setof record
   language c immutable strict parallel safe cost 1000 rows 100
-  as 'MODULE_PATHNAME', 'normalize_for_source_wrapper';
+  as 'MODULE_PATHNAME', 'normalize_0_5_wrapper';
 comment on function _normalize is
-  'Internal: the items of a body sent to a source. One row with a null ordinal says that the whole body is malformed.';
+  'Internal: the items of a body sent to a source, and the cursor of its stream after each of them. One row with a null ordinal says that the whole body is malformed.';
+
+-- What state takes from events that are stored. It is read from the payload, at ingest as
+-- at rebuild_state: so that both come to the same.
+create function _custom_id(provider text, payload text) returns text
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'custom_id_wrapper';
+comment on function _custom_id(text, text) is 'Internal: your own id of a subscriber, as the payload of an event says; null where it does not.';
+create function _summary(provider text, payload text) returns jsonb
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'summary_wrapper';
+comment on function _summary(text, text) is 'Internal: what a send request came to, as the payload of an event says; null where it does not.';
 
 create function _raise_malformed(reason text) returns boolean
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'raise_malformed_wrapper';

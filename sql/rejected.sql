@@ -259,10 +259,13 @@ begin
     completed_at = (x.completed).at, completed_event_id = (x.completed).event_id, summary = (x.completed).value::jsonb
   from (
     select e.request_id, e.source_id, min(e.occurred_at) as first_event_at, max(e.occurred_at) as last_event_at,
-      (array_agg(row(e.occurred_at, e.event_id, e.payload ->> 'summary')::tidings._latest
-        order by row(e.occurred_at, e.event_id, e.payload ->> 'summary')::tidings._latest desc)
-        filter (where e.kind = 'request.completed'))[1] as completed
+      (array_agg(c.completed order by c.completed desc) filter (where e.kind = 'request.completed'))[1] as completed
     from tidings.event e
+    cross join lateral (
+      select case when e.kind = 'request.completed' then
+        row(e.occurred_at, e.event_id, tidings._summary(e.provider, e.payload::text)::text)::tidings._latest
+      end as completed
+    ) c
     join unnest(request_ids, source_ids) k (request_id, source_id) on k.request_id = e.request_id and k.source_id = e.source_id
     group by e.request_id, e.source_id
   ) x

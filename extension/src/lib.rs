@@ -13,6 +13,7 @@
 //! - [`ulid`]: the type, its text form, and the functions over it
 //! - [`signature`]: HMAC-SHA1, and a source's policy
 //! - [`normalize`]: a body becomes rows
+//! - [`older`]: what SQL of earlier versions calls
 //! - [`source`]: the providers, and what is checked when a source is added
 //! - [`schema`]: what is checked when a source gets a schema of its own
 //! - [`log`]: the lock and the ids of the log
@@ -21,6 +22,7 @@
 mod error;
 mod log;
 mod normalize;
+mod older;
 mod schema;
 mod signature;
 mod source;

@@ -10,11 +10,7 @@ use pgrx::{
     pg_sys::{self, panic::ErrorReport},
     prelude::*,
 };
-use tidings_core::{
-    Event, Item, ItemError, Malformed, identity,
-    provider::{OptionError, Settings},
-    time::Micros,
-};
+use tidings_core::{Item, identity, provider::Settings, time::Micros};
 
 use crate::{
     error::error,
@@ -53,9 +49,32 @@ unsafe impl BoxRet for Jsonb {
     }
 }
 
-/// A row of `tidings.normalized_event`, and the item's bytes where it is no event.
-/// `ordinal` is null in the one row that says that the whole body is malformed.
-type Row = (
+/// One item, as SQL sees it: the columns of `_normalize`.
+#[derive(Default)]
+pub(crate) struct Row {
+    /// None in the one row that says that the whole body is malformed.
+    ordinal: Option<i32>,
+    event_id: Option<Ulid>,
+    kind: Option<&'static str>,
+    provider_kind: Option<String>,
+    channel: Option<String>,
+    occurred_at: Option<TimestampWithTimeZone>,
+    request_id: Option<String>,
+    message_id: Option<String>,
+    recipient: Option<String>,
+    campaign: Option<String>,
+    error_code: Option<String>,
+    reason: Option<String>,
+    payload: Option<Jsonb>,
+    /// Why the item is no event.
+    error: Option<String>,
+    /// The bytes of an item that is no event.
+    item: Option<Vec<u8>>,
+    cursor: Option<String>,
+}
+
+/// [`Row`] in the order of its columns in SQL.
+type Columns = (
     Option<i32>,
     Option<Ulid>,
     Option<&'static str>,
@@ -71,145 +90,123 @@ type Row = (
     Option<Jsonb>,
     Option<String>,
     Option<Vec<u8>>,
+    Option<String>,
 );
 
-/// The rows of a body that was sent to a source.
-///
-/// `options` are the source's, as JSON. An installation of version 0.2.0 or older, which
-/// is still to be updated, passes its time zone alone, and cannot store events without a
-/// time.
+/// What `_normalize` returns, of this version and of earlier ones: SQL that declares the
+/// first columns alone gets these, so that a new one is added at the end.
+pub(crate) type Rows = TableIterator<'static, Columns>;
+
+impl From<Row> for Columns {
+    fn from(row: Row) -> Self {
+        (
+            row.ordinal,
+            row.event_id,
+            row.kind,
+            row.provider_kind,
+            row.channel,
+            row.occurred_at,
+            row.request_id,
+            row.message_id,
+            row.recipient,
+            row.campaign,
+            row.error_code,
+            row.reason,
+            row.payload,
+            row.error,
+            row.item,
+            row.cursor,
+        )
+    }
+}
+
+/// The rows of a body that was sent to a source. `options` are the source's, as JSON.
 #[pg_extern(sql = false)]
-#[allow(clippy::type_complexity, reason = "the columns are listed for SQL")]
-fn normalize_for_source(
+fn normalize_0_5(
     provider_name: &str,
     source: &str,
     options: &str,
     body: &[u8],
-) -> Result<
-    TableIterator<
-        'static,
-        (
-            name!(ordinal, Option<i32>),
-            name!(event_id, Option<Ulid>),
-            name!(kind, Option<&'static str>),
-            name!(provider_kind, Option<String>),
-            name!(channel, Option<String>),
-            name!(occurred_at, Option<TimestampWithTimeZone>),
-            name!(request_id, Option<String>),
-            name!(message_id, Option<String>),
-            name!(recipient, Option<String>),
-            name!(campaign, Option<String>),
-            name!(error_code, Option<String>),
-            name!(reason, Option<String>),
-            name!(payload, Option<Jsonb>),
-            name!(error, Option<String>),
-            name!(item, Option<Vec<u8>>),
-        ),
-    >,
-    ErrorReport,
-> {
-    let (settings, is_current) = settings(options)?;
-    let rows = match provider(provider_name)?.normalize(source, &settings, body) {
+) -> Result<Rows, ErrorReport> {
+    let settings = Settings::from_options(options).map_err(|reason| refused_option(&reason))?;
+    rows(provider_name, source, &settings, body, |item| item)
+}
+
+/// The rows of a body, each item as `seen` has it.
+pub(crate) fn rows(
+    provider_name: &str,
+    source: &str,
+    settings: &Settings,
+    body: &[u8],
+    seen: impl Fn(Item<'_>) -> Item<'_>,
+) -> Result<Rows, ErrorReport> {
+    let rows = match provider(provider_name)?.normalize(source, settings, body) {
         Ok(items) => items
             .into_iter()
-            .map(|item| if is_current { item } else { timed(item) })
-            .map(row)
+            .map(|item| row(seen(item)))
             .collect::<Result<Vec<_>, _>>()?,
-        Err(reason) => vec![malformed(&reason)],
+        Err(reason) => vec![Row {
+            error: Some(reason.to_string()),
+            ..Row::default()
+        }],
     };
-    Ok(TableIterator::new(rows))
-}
-
-/// The settings of a source, and whether the installation is of this version.
-fn settings(options: &str) -> Result<(Settings, bool), ErrorReport> {
-    let refuse = |reason: OptionError| refused_option(&reason);
-    if options.starts_with('{') {
-        return Ok((Settings::from_options(options).map_err(refuse)?, true));
-    }
-    let options = serde_json::json!({ "timezone": options }).to_string();
-    Ok((Settings::from_options(&options).map_err(refuse)?, false))
-}
-
-/// The item, or the reason why an installation of an earlier version cannot store it.
-fn timed(mut item: Item<'_>) -> Item<'_> {
-    if matches!(&item.event, Ok(event) if event.event_id.is_some() && event.occurred_at.is_none()) {
-        item.event = Err(ItemError::Missing(
-            "its time, which only an extension that was updated (ALTER EXTENSION tidings UPDATE) can do without,",
-        ));
-    }
-    item
+    Ok(TableIterator::new(rows.into_iter().map(Columns::from)))
 }
 
 fn row(item: Item<'_>) -> Result<Row, ErrorReport> {
-    let ordinal = i32::try_from(item.ordinal).ok();
-    let payload = if item.storable {
-        CString::new(item.text).ok().map(Jsonb)
-    } else {
-        None
+    let text = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
+    let said = Row {
+        ordinal: i32::try_from(item.ordinal).ok(),
+        payload: (item.storable)
+            .then(|| CString::new(item.text).ok().map(Jsonb))
+            .flatten(),
+        cursor: text(item.cursor),
+        ..Row::default()
     };
     let event = match item.event {
         Ok(event) => event,
         Err(reason) => {
-            let item = Some(item.text.as_bytes().to_vec());
-            return Ok(refused(ordinal, payload, reason.to_string(), item));
+            return Ok(Row {
+                error: Some(reason.to_string()),
+                item: Some(item.text.as_bytes().to_vec()),
+                ..said
+            });
         }
     };
-    let Event {
-        event_id,
-        kind,
-        provider_kind,
-        channel,
-        occurred_at,
-        ..
-    } = event;
-    let text = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
-    Ok((
-        ordinal,
-        event_id.map(Ulid),
-        Some(kind.as_str()),
-        Some(provider_kind.into_owned()),
-        text(channel),
-        occurred_at.map(|at| timestamptz(at.get())).transpose()?,
-        text(event.request_id),
-        text(event.message_id),
-        text(event.recipient),
-        text(event.campaign),
-        text(event.error_code),
-        text(event.reason),
-        payload,
-        None,
-        None,
-    ))
+    Ok(Row {
+        event_id: event.event_id.map(Ulid),
+        kind: Some(event.kind.as_str()),
+        provider_kind: Some(event.provider_kind.into_owned()),
+        channel: text(event.channel),
+        occurred_at: event
+            .occurred_at
+            .map(|at| timestamptz(at.get()))
+            .transpose()?,
+        request_id: text(event.request_id),
+        message_id: text(event.message_id),
+        recipient: text(event.recipient),
+        campaign: text(event.campaign),
+        error_code: text(event.error_code),
+        reason: text(event.reason),
+        ..said
+    })
 }
 
-fn malformed(reason: &Malformed) -> Row {
-    refused(None, None, reason.to_string(), None)
+/// The sender's own id of a subscriber, as the payload of a stored event says it.
+#[pg_extern(sql = false)]
+fn custom_id(provider_name: &str, payload: &str) -> Result<Option<String>, ErrorReport> {
+    let facts = provider(provider_name)?.facts(payload);
+    Ok(facts.custom_id.map(Cow::into_owned))
 }
 
-fn refused(
-    ordinal: Option<i32>,
-    payload: Option<Jsonb>,
-    error: String,
-    item: Option<Vec<u8>>,
-) -> Row {
-    let none = || None;
-    (
-        ordinal,
-        None,
-        None,
-        none(),
-        none(),
-        None,
-        none(),
-        none(),
-        none(),
-        none(),
-        none(),
-        none(),
-        payload,
-        Some(error),
-        item,
-    )
+/// What a send request came to, as the payload of a stored event says it.
+#[pg_extern(sql = false)]
+fn summary(provider_name: &str, payload: &str) -> Result<Option<Jsonb>, ErrorReport> {
+    let facts = provider(provider_name)?.facts(payload);
+    Ok(facts
+        .summary
+        .and_then(|json| CString::new(json).ok())
+        .map(Jsonb))
 }
 
 /// Raised by `tidings.normalize` for a body that cannot be cut into items.

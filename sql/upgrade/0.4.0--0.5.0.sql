@@ -18,3 +18,32 @@ begin
   end if;
 end
 $$;
+
+-- A row of it has one column more.
+drop function _normalize(text, text, text, bytea);
+-- take _normalize from normalize.sql
+grant execute on function _normalize(text, text, text, bytea) to public;
+-- take _custom_id from normalize.sql
+-- take _summary from normalize.sql
+-- take _add_to_message from message.sql
+-- take _add_to_consent from consent.sql
+-- take _add_to_subscriber from subscriber.sql
+-- take _add_to_request_summary from request.sql
+-- take _add_to_state from state.sql
+-- take _require_batch from ingest.sql
+-- take _store from ingest.sql
+-- take _ingest from ingest.sql
+-- take erase_recipient from rejected.sql
+-- comments normalize.sql
+-- comments message.sql
+-- comments consent.sql
+-- comments subscriber.sql
+-- comments request.sql
+-- comments state.sql
+-- comments ingest.sql
+revoke all on function
+  _custom_id(text, text), _summary(text, text),
+  _add_to_message(ulid, ulid), _add_to_consent(ulid, ulid), _add_to_subscriber(ulid, ulid),
+  _add_to_request_summary(ulid, ulid),
+  _require_batch(text[], bytea[], jsonb[]), _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz)
+from public;

@@ -1,0 +1,42 @@
+//! What SQL of earlier versions calls: for the time between a package's upgrade and
+//! `ALTER EXTENSION tidings UPDATE`, and while that update goes through them.
+//!
+//! A function here is called by the symbol that a script in `sql/frozen` names.
+
+use pgrx::{pg_sys::panic::ErrorReport, prelude::*};
+use tidings_core::{Item, ItemError, provider::Settings};
+
+use crate::{
+    normalize::{Rows, rows},
+    source::refused_option,
+};
+
+/// `_normalize` of 0.1.0 to 0.4.0. Versions 0.1.0 and 0.2.0 pass the source's time zone
+/// alone in place of its options, which are a JSON object, and cannot store an event
+/// without a time.
+#[pg_extern(sql = false)]
+fn normalize_for_source(
+    provider_name: &str,
+    source: &str,
+    options: &str,
+    body: &[u8],
+) -> Result<Rows, ErrorReport> {
+    let settings = |options| Settings::from_options(options).map_err(|it| refused_option(&it));
+    if options.starts_with('{') {
+        return rows(provider_name, source, &settings(options)?, body, |item| {
+            item
+        });
+    }
+    let options = serde_json::json!({ "timezone": options }).to_string();
+    rows(provider_name, source, &settings(&options)?, body, timed)
+}
+
+/// The item, or the reason why these versions cannot store it.
+fn timed(mut item: Item<'_>) -> Item<'_> {
+    if matches!(&item.event, Ok(event) if event.event_id.is_some() && event.occurred_at.is_none()) {
+        item.event = Err(ItemError::Missing(
+            "its time, which only an extension that was updated (ALTER EXTENSION tidings UPDATE) can do without,",
+        ));
+    }
+    item
+}

@@ -1,0 +1,173 @@
+-- Where every message is: the delivery status that outdoes the others, and what is counted
+-- beside it.
+
+create table message (
+  message_key text not null,
+  recipient text not null,
+  source_id int not null,
+  provider text not null,
+  message_id text,
+  request_id text,
+  channel text,
+  campaign text,
+  status text,
+  is_final boolean not null,
+  status_at timestamptz,
+  status_rank int,
+  status_event_id ulid,
+  error_code text,
+  reason text,
+  least_final text,
+  greatest_final text,
+  final_conflict boolean not null generated always as (coalesce(least_final <> greatest_final, false)) stored,
+  first_event_at timestamptz not null,
+  last_event_at timestamptz not null,
+  opens int not null,
+  first_opened_at timestamptz,
+  clicks int not null,
+  first_clicked_at timestamptz,
+  primary key (message_key, recipient, source_id)
+);
+create index message_message_id_idx on message (message_id) where message_id is not null;
+create index message_recipient_idx on message (recipient) where recipient <> '';
+create index message_unfinished_idx on message (first_event_at) where not is_final;
+comment on table message is
+  'The current status of each message to each recipient. The status is the event greatest by (is final, occurred_at, rank, event_id); opens and clicks are counted beside it.';
+comment on column message.message_key is 'What the provider tells messages apart by: the send request where it names one, else the message.';
+comment on column message.recipient is 'Whom it was sent to; empty where the provider does not say.';
+comment on column message.source_id is 'tidings.source.id.';
+comment on column message.provider is 'One of providers().';
+comment on column message.message_id is 'The provider''s id of the message.';
+comment on column message.request_id is 'The send request that it belongs to.';
+comment on column message.channel is 'sms, push, email, chat, or the provider''s word in lower case.';
+comment on column message.campaign is 'The provider''s campaign.';
+comment on column message.status is 'message.accepted < message.sent < message.pending < final: message.delivered, message.failed, message.rejected, message.expired, message.bounced. Null where only opens, clicks and the like are known.';
+comment on column message.is_final is 'Whether the status is a final one.';
+comment on column message.status_at is 'When the status was reached, by the provider''s clock.';
+comment on column message.status_rank is 'The rank of the status; final from 4 on.';
+comment on column message.status_event_id is 'tidings.event.event_id of the event that gave the status.';
+comment on column message.error_code is 'Of that event.';
+comment on column message.reason is 'Of that event.';
+comment on column message.least_final is 'The first of the final statuses seen, in the order of their names.';
+comment on column message.greatest_final is 'The last of them.';
+comment on column message.final_conflict is 'Whether two different final statuses were seen, such as failed after delivered.';
+comment on column message.first_event_at is 'The time of its first event.';
+comment on column message.last_event_at is 'The time of its last event.';
+comment on column message.opens is 'How often it was opened.';
+comment on column message.first_opened_at is 'When first.';
+comment on column message.clicks is 'How often it was clicked.';
+comment on column message.first_clicked_at is 'When first.';
+
+-- Composite values compare field by field: of two, the greater counts.
+create type _status as (
+  is_final boolean,
+  at timestamptz,
+  rank int,
+  event_id ulid,
+  status text,
+  error_code text,
+  reason text
+);
+comment on type _status is 'Internal: a delivery status, in the order in which one outdoes another.';
+comment on column _status.is_final is 'message.is_final.';
+comment on column _status.at is 'message.status_at.';
+comment on column _status.rank is 'message.status_rank.';
+comment on column _status.event_id is 'message.status_event_id.';
+comment on column _status.status is 'message.status.';
+comment on column _status.error_code is 'message.error_code.';
+comment on column _status.reason is 'message.reason.';
+
+-- Neither strict nor with a search_path of its own: so that it is inlined.
+create function _rank(kind text) returns int
+  language sql immutable parallel safe
+as $$
+  select case kind
+    when 'message.accepted' then 1
+    when 'message.sent' then 2
+    when 'message.pending' then 3
+    when 'message.delivered' then 4
+    when 'message.failed' then 5
+    when 'message.rejected' then 6
+    when 'message.expired' then 7
+    when 'message.bounced' then 8
+  end
+$$;
+comment on function _rank(text) is
+  'Internal: the rank of a delivery status, final from 4 on; null of a kind that is none.';
+
+create function _add_to_message(first_id ulid, last_id ulid) returns void
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  insert into tidings.message as m (
+    message_key, recipient, source_id, provider, message_id, request_id, channel, campaign,
+    is_final, status_at, status_rank, status_event_id, status, error_code, reason, least_final, greatest_final,
+    first_event_at, last_event_at, opens, first_opened_at, clicks, first_clicked_at
+  )
+  select
+    t.message_key, t.recipient, t.source_id, t.provider, t.message_id, t.request_id, t.channel, t.campaign,
+    coalesce((t.status).is_final, false), (t.status).at, (t.status).rank, (t.status).event_id,
+    (t.status).status, (t.status).error_code, (t.status).reason, t.least_final, t.greatest_final,
+    t.first_event_at, t.last_event_at, t.opens, t.first_opened_at, t.clicks, t.first_clicked_at
+  from (
+    select
+      e.message_key, e.recipient, e.source_id, min(e.provider) as provider,
+      max(e.message_id collate "C") as message_id, max(e.request_id collate "C") as request_id,
+      max(e.channel collate "C") as channel, max(e.campaign collate "C") as campaign,
+      (array_agg(e.status order by e.status desc) filter (where e.status is distinct from null))[1] as status,  -- "is not null" would ask it of every field
+      min(e.kind collate "C") filter (where (e.status).is_final) as least_final,
+      max(e.kind collate "C") filter (where (e.status).is_final) as greatest_final,
+      min(e.occurred_at) as first_event_at, max(e.occurred_at) as last_event_at,
+      count(*) filter (where e.kind = 'message.opened') as opens,
+      min(e.occurred_at) filter (where e.kind = 'message.opened') as first_opened_at,
+      count(*) filter (where e.kind = 'message.clicked') as clicks,
+      min(e.occurred_at) filter (where e.kind = 'message.clicked') as first_clicked_at
+    from (
+      select
+        coalesce(e.request_id, e.message_id) as message_key, coalesce(e.recipient, '') as recipient, e.source_id,
+        e.provider, e.message_id, e.request_id, e.channel, e.campaign, e.kind, e.occurred_at,
+        case when r.rank is not null then
+          row(r.rank >= 4, e.occurred_at, r.rank, e.event_id, e.kind, e.error_code, e.reason)::tidings._status
+        end as status
+      from tidings.event e
+      cross join lateral (select tidings._rank(e.kind) as rank) r
+      where e.id between first_id and last_id
+        and e.kind like 'message.%' and coalesce(e.request_id, e.message_id) is not null
+    ) e
+    group by e.message_key, e.recipient, e.source_id
+  ) t
+  order by t.message_key, t.recipient, t.source_id
+  on conflict (message_key, recipient, source_id) do update set
+    (is_final, status_at, status_rank, status_event_id, status, error_code, reason) = (
+      select coalesce((b.status).is_final, false), (b.status).at, (b.status).rank, (b.status).event_id,
+        (b.status).status, (b.status).error_code, (b.status).reason
+      from (select greatest(
+        case when m.status is not null then
+          row(m.is_final, m.status_at, m.status_rank, m.status_event_id, m.status, m.error_code, m.reason)::tidings._status
+        end,
+        case when excluded.status is not null then
+          row(excluded.is_final, excluded.status_at, excluded.status_rank, excluded.status_event_id,
+            excluded.status, excluded.error_code, excluded.reason)::tidings._status
+        end
+      ) as status) b
+    ),
+    message_id = greatest(m.message_id collate "C", excluded.message_id collate "C"),
+    request_id = greatest(m.request_id collate "C", excluded.request_id collate "C"),
+    channel = greatest(m.channel collate "C", excluded.channel collate "C"),
+    campaign = greatest(m.campaign collate "C", excluded.campaign collate "C"),
+    least_final = least(m.least_final collate "C", excluded.least_final collate "C"),
+    greatest_final = greatest(m.greatest_final collate "C", excluded.greatest_final collate "C"),
+    first_event_at = least(m.first_event_at, excluded.first_event_at),
+    last_event_at = greatest(m.last_event_at, excluded.last_event_at),
+    opens = m.opens + excluded.opens,
+    first_opened_at = least(m.first_opened_at, excluded.first_opened_at),
+    clicks = m.clicks + excluded.clicks,
+    first_clicked_at = least(m.first_clicked_at, excluded.first_clicked_at);
+end
+$$;
+comment on function _add_to_message(ulid, ulid) is 'Internal: adds the events of these positions to tidings.message.';
+
+select pg_catalog.pg_extension_config_dump('tidings.message', '');
+
+revoke all on function _rank(text), _add_to_message(ulid, ulid) from public;

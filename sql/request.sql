@@ -1,0 +1,114 @@
+-- What each send request came to, by the provider's summary and by what was seen.
+
+create table request_summary (
+  request_id text not null,
+  source_id int not null,
+  provider text not null,
+  first_event_at timestamptz not null,
+  last_event_at timestamptz not null,
+  completed_at timestamptz,
+  completed_event_id ulid,
+  summary jsonb,
+  primary key (request_id, source_id)
+);
+comment on table request_summary is 'Each send request, with what the provider says that it came to. tidings.request sets what was seen beside it.';
+comment on column request_summary.request_id is 'The send request.';
+comment on column request_summary.source_id is 'tidings.source.id.';
+comment on column request_summary.provider is 'The provider.';
+comment on column request_summary.first_event_at is 'The time of its first event.';
+comment on column request_summary.last_event_at is 'The time of its last event.';
+comment on column request_summary.completed_at is 'When the provider said that it is complete; null before.';
+comment on column request_summary.completed_event_id is 'tidings.event.event_id of the event that said so.';
+comment on column request_summary.summary is 'What the provider said then.';
+
+create function _add_to_request_summary(first_id ulid, last_id ulid) returns void
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  insert into tidings.request_summary as r (
+    request_id, source_id, provider, first_event_at, last_event_at, completed_at, completed_event_id, summary
+  )
+  select t.request_id, t.source_id, t.provider, t.first_event_at, t.last_event_at,
+    (t.completed).at, (t.completed).event_id, (t.completed).value::jsonb
+  from (
+    select
+      e.request_id, e.source_id, min(e.provider) as provider,
+      min(e.occurred_at) as first_event_at, max(e.occurred_at) as last_event_at,
+      (array_agg(e.completed order by e.completed desc) filter (where e.kind = 'request.completed'))[1] as completed
+    from (
+      select e.request_id, e.source_id, e.provider, e.kind, e.occurred_at,
+        case when e.kind = 'request.completed' then
+          row(e.occurred_at, e.event_id, tidings._summary(e.provider, e.payload::text)::text)::tidings._latest
+        end as completed
+      from tidings.event e
+      where e.id between first_id and last_id and e.request_id is not null
+    ) e
+    group by e.request_id, e.source_id
+  ) t
+  order by t.request_id, t.source_id
+  on conflict (request_id, source_id) do update set
+    (completed_at, completed_event_id, summary) = (
+      select (b.completed).at, (b.completed).event_id, (b.completed).value::jsonb
+      from (select greatest(
+        case when r.completed_at is not null then
+          row(r.completed_at, r.completed_event_id, r.summary::text)::tidings._latest
+        end,
+        case when excluded.completed_at is not null then
+          row(excluded.completed_at, excluded.completed_event_id, excluded.summary::text)::tidings._latest
+        end
+      ) as completed) b
+    ),
+    first_event_at = least(r.first_event_at, excluded.first_event_at),
+    last_event_at = greatest(r.last_event_at, excluded.last_event_at);
+end
+$$;
+comment on function _add_to_request_summary(ulid, ulid) is 'Internal: adds the events of these positions to tidings.request_summary.';
+
+create function _count(value text) returns bigint
+  language sql immutable strict parallel safe
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+  select case when value ~ '^[0-9]{1,18}$' then value::bigint end
+$$;
+comment on function _count(text) is 'Internal: a count as a provider wrote it; null of anything else.';
+
+create view request as
+  select
+    s.request_id, s.source_id, s.provider, s.first_event_at, s.last_event_at, s.completed_at,
+    p.delivered, p.failed,
+    m.delivered as seen_delivered,
+    m.failed as seen_failed,
+    m.unfinished as seen_unfinished,
+    p.delivered - m.delivered as delivered_difference,
+    p.failed - m.failed as failed_difference
+  from request_summary s
+  cross join lateral (
+    select tidings._count(s.summary ->> 'delivered') as delivered, tidings._count(s.summary ->> 'failed') as failed
+  ) p
+  cross join lateral (
+    select
+      count(*) filter (where m.status = 'message.delivered') as delivered,
+      count(*) filter (where m.is_final and m.status <> 'message.delivered') as failed,
+      count(*) filter (where not m.is_final) as unfinished
+    from message m
+    where m.message_key = s.request_id and m.source_id = s.source_id
+  ) m;
+comment on view request is 'Each send request: the provider''s summary, and what was seen of its messages. A difference other than 0 means that events are missing, or still on their way.';
+comment on column request.request_id is 'The send request.';
+comment on column request.source_id is 'tidings.source.id.';
+comment on column request.provider is 'The provider.';
+comment on column request.first_event_at is 'The time of its first event.';
+comment on column request.last_event_at is 'The time of its last event.';
+comment on column request.completed_at is 'When the provider said that it is complete; null before.';
+comment on column request.delivered is 'To how many recipients it was delivered, as the provider says.';
+comment on column request.failed is 'To how many it was not, as the provider says.';
+comment on column request.seen_delivered is 'How many of its messages were seen delivered.';
+comment on column request.seen_failed is 'How many were seen to end otherwise.';
+comment on column request.seen_unfinished is 'How many were seen, and have no final status.';
+comment on column request.delivered_difference is 'delivered - seen_delivered; null before it is complete.';
+comment on column request.failed_difference is 'failed - seen_failed; null before it is complete.';
+
+select pg_catalog.pg_extension_config_dump('tidings.request_summary', '');
+
+revoke all on function _count(text), _add_to_request_summary(ulid, ulid) from public;
