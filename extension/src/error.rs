@@ -1,14 +1,14 @@
-//! Errors as Postgres shows them: a SQLSTATE, a message, and what to do about it.
+//! Errors as Postgres shows them: a SQLSTATE, a message, and a hint.
 
 use pgrx::{PgSqlErrorCode, pg_sys::panic::ErrorReport};
 
-/// An ERROR that a function returns instead of raising it, so that nothing unwinds.
+/// An ERROR that a function returns rather than raises, so that nothing unwinds.
 #[track_caller]
 pub(crate) fn error(code: PgSqlErrorCode, message: impl Into<String>) -> ErrorReport {
     ErrorReport::new(code, message.into(), "tidings")
 }
 
-/// A value that the caller passed and can correct.
+/// An error about a value that the caller passed and can correct.
 #[track_caller]
 pub(crate) fn invalid(message: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
     error(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message).set_hint(hint)

@@ -1,5 +1,5 @@
-//! The lock and the ids of the log: the writer's half of the rule that no reader ever
-//! skips an event (`sql/log.sql` has the reader's half, and says why it holds).
+//! The lock and the ids of the log: the writer's part of the rule that no reader ever
+//! skips an event (`sql/log.sql` has the reader's part, and says why the rule holds).
 
 use std::cell::{Cell, RefCell};
 
@@ -49,10 +49,11 @@ fn clock() -> i64 {
 }
 
 /// Announces, by a lock that lasts until the end of the transaction, that ids from this
-/// millisecond on may be given from now on.
+/// millisecond on may be taken.
 ///
-/// One lock serves a whole transaction: where it is still held, nothing is taken. The
-/// lock manager is asked, because a subtransaction that was rolled back has lost it.
+/// One lock serves a whole transaction: if it is still held, no other is taken. The lock
+/// manager is asked, because the lock is lost if a subtransaction that took it was rolled
+/// back.
 #[pg_extern(sql = false)]
 fn enter() {
     let announced = ANNOUNCED.get();
@@ -72,8 +73,8 @@ fn enter() {
 
 /// Starts a run of ids above `newest`, the greatest id that is committed.
 ///
-/// The clock is read here a second time, under the lock: a reader that did not see the
-/// lock has read its own clock before this.
+/// The clock is read a second time here, under the lock: a reader that did not see the
+/// lock has read its own clock before.
 #[pg_extern(sql = false)]
 fn start(newest: Option<Ulid>) -> Result<(), ErrorReport> {
     let now = clock_ms().max(ANNOUNCED.get());

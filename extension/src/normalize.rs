@@ -1,4 +1,4 @@
-//! A body becomes rows.
+//! Converts a body to rows.
 
 use std::{borrow::Cow, ffi::CString};
 
@@ -18,7 +18,7 @@ use crate::{
     ulid::{POSTGRES_EPOCH, Ulid, timestamptz},
 };
 
-/// A `jsonb` made from JSON text that [`tidings_core::json::storable`] found fit.
+/// A `jsonb` from JSON text that [`tidings_core::json::storable`] has checked.
 pub(crate) struct Jsonb(CString);
 
 pgrx::impl_sql_translatable!(Jsonb, "jsonb");
@@ -49,10 +49,10 @@ unsafe impl BoxRet for Jsonb {
     }
 }
 
-/// One item, as SQL sees it: the columns of `_normalize`.
+/// One item in SQL: the columns of `_normalize`.
 #[derive(Default)]
 pub(crate) struct Row {
-    /// None in the one row that says that the whole body is malformed.
+    /// `None` in the single row that means that the whole body is malformed.
     ordinal: Option<i32>,
     event_id: Option<Ulid>,
     kind: Option<&'static str>,
@@ -66,9 +66,9 @@ pub(crate) struct Row {
     error_code: Option<String>,
     reason: Option<String>,
     payload: Option<Jsonb>,
-    /// Why the item is no event.
+    /// Why the item is not an event.
     error: Option<String>,
-    /// The bytes of an item that is no event.
+    /// The bytes of an item that is not an event.
     item: Option<Vec<u8>>,
     cursor: Option<String>,
 }
@@ -235,9 +235,9 @@ fn hex(digits: &str) -> Option<[u8; 16]> {
     u128::from_str_radix(digits, 16).ok().map(u128::to_be_bytes)
 }
 
-/// The identity of an event that has none of its own: the receipt that brought it, its
-/// place there, and what it says. A receipt that is ingested again, after its answer was lost, meets
-/// itself.
+/// The identity of an event that has none of its own: from the receipt id, the place of
+/// the event in the request, and its content. If the request is submitted again after its
+/// answer was lost, the event is recognized as a duplicate.
 #[pg_extern(sql = false)]
 fn receipt_event_id(
     provider_name: &str,

@@ -1,4 +1,4 @@
-//! HMAC-SHA1 in SQL, and whether a request meets a source's policy.
+//! HMAC-SHA1 in SQL, and the check of a request against the policy of its source.
 
 use pgrx::{Array, pg_sys::panic::ErrorReport, prelude::*};
 use tidings_core::{json::Object, policy, signature};

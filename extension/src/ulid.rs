@@ -1,4 +1,4 @@
-//! `tidings.ulid`: 16 bytes, laid out as uuid, so that the server's own functions
+//! `tidings.ulid`: 16 bytes with the layout of uuid, so that the server's own functions
 //! compare, hash, sort and send it.
 
 use std::{cell::RefCell, ffi::CStr, time::SystemTime};

@@ -1,4 +1,4 @@
-//! Chance, repeatable: SplitMix64, whose numbers are the same on every machine.
+//! Repeatable random numbers: SplitMix64, which gives the same numbers on every machine.
 
 /// Numbers drawn from a seed alone.
 #[derive(Debug, Clone)]

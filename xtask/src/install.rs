@@ -33,7 +33,7 @@ pub(crate) fn build_env(server: &Server) -> Result<[(&'static str, PathBuf); 2]>
 
 /// Builds the extension and installs what differs.
 pub(crate) fn run(server: &Server) -> Result<()> {
-    // Two runs at once would take each other's package away.
+    // Two concurrent runs would remove each other's package.
     let lock = File::create(paths::target().join("package.lock"))?;
     lock.lock().context("cannot lock the package")?;
     let package = package(server)?;
@@ -98,7 +98,8 @@ struct Packaged {
 }
 
 impl Packaged {
-    /// By a new file and a rename: a running server has the old one mapped.
+    /// The file is written under another name and renamed, because a running server has
+    /// the old one mapped.
     fn install(&self) -> Result<()> {
         let folder = self.to.parent().context("a file without a folder")?;
         let Ok(new) = tempfile::NamedTempFile::new_in(folder) else {

@@ -20,7 +20,8 @@ pub(crate) fn run(server: &Server) -> Result<()> {
     let mut steps = Steps::default();
     steps.run("rustfmt", &[], || {
         step::run(Command::new("cargo").args(["fmt", "--all", "--check"]))?;
-        // Modules that a macro declares, as the registry of providers does, are not followed.
+        // rustfmt does not follow modules that a macro declares, as the registry of
+        // providers does.
         step::run(
             Command::new("rustfmt")
                 .args(["--check", "--edition", "2024"])

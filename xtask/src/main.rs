@@ -43,25 +43,25 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Everything at work, on emulated providers, and a reconciliation
+    /// Run the whole system with emulated providers, and reconcile every event
     Demo(Demo),
     /// All tests
     Test,
-    /// Only pg_regress and pg_isolation_regress, on the extension as installed
+    /// Only pg_regress and pg_isolation_regress, on the installed extension
     Regress(Regress),
     /// Build the extension and copy it into the Postgres
     Install,
-    /// Everything at work at a steady rate for a long time; what grows fails it
+    /// Run the whole system at a steady rate for a long time; fails if something grows
     Soak(Soak),
-    /// Postgres is killed and stays away while webhooks arrive
+    /// Kill Postgres and keep it down while webhooks arrive
     Outage(Outage),
-    /// Everything at work, and one fault after another, on the extension as installed
+    /// Run the whole system through one fault after another, on the installed extension
     Chaos(Chaos),
     /// Formatting, clippy, documentation
     Lint,
     /// The fuzz targets, each for a while
     Fuzz(Fuzz),
-    /// SQL at random against the extension, as installed
+    /// Random SQL against the installed extension
     Sqlsmith(Sqlsmith),
 }
 
@@ -112,7 +112,7 @@ struct Soak {
 
 #[derive(Args)]
 struct Outage {
-    /// How long Postgres is away
+    /// How long Postgres is down
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// Webhooks a second
@@ -151,7 +151,7 @@ struct Fuzz {
     /// This target alone
     #[arg(long)]
     target: Option<String>,
-    /// Keep what matters of the corpus, as tests, in core/testdata/corpus
+    /// Keep new inputs of the corpus as tests, in core/testdata/corpus
     #[arg(long)]
     keep: bool,
 }

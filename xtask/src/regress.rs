@@ -1,6 +1,6 @@
-//! Postgres's own test drivers, against a private cluster that has the
-//! installed extension: `tests/regress` (what SQL promises) and
-//! `tests/isolation` (what holds between concurrent sessions).
+//! Runs Postgres's own test drivers against a private cluster with the installed
+//! extension: `tests/regress` (promises of the SQL interface) and `tests/isolation`
+//! (behaviour of concurrent sessions).
 
 use crate::days::Day;
 use crate::failed::Failed;

@@ -1,25 +1,26 @@
-//! The scripts of the extension, made from the files in `sql/`: that of `CREATE EXTENSION
-//! tidings` from `sql/install.sql`, which names the files and their order; those of `ALTER
-//! EXTENSION tidings UPDATE` from `sql/upgrade` and from the very files that a fresh
-//! installation is made from, so that both end up the same.
+//! Generates the scripts of the extension from the files in `sql/`. The script of `CREATE
+//! EXTENSION tidings` comes from `sql/install.sql`, which names the files and their order.
+//! The scripts of `ALTER EXTENSION tidings UPDATE` come from `sql/upgrade` and from the same
+//! files as a fresh installation, so that both lead to the same result.
 //!
-//! A line of a script may be
+//! A script is SQL, and may contain this directive as a line:
 //!
-//! - `-- include NAME.sql`: that file, whose objects are all new
+//! - `-- include NAME.sql`: the whole file, whose objects are all new
 //!
-//! and a line of an upgrade script also one of
+//! An upgrade script may also contain these:
 //!
-//! - `-- replace NAME.sql`: that file, whose functions and views may be there already
-//! - `-- take NAME from FILE.sql`: that function or view of the file, which may be there already
-//! - `-- comments NAME.sql`: the file's comments on objects
+//! - `-- replace NAME.sql`: the whole file, whose functions and views may exist already
+//! - `-- take NAME from FILE.sql`: one function or view of the file, which may exist already
+//! - `-- comments NAME.sql`: the comments in the file
 //!
-//! An upgrade script grants and revokes on what is new alone, by name: of whatever it touches
-//! Postgres takes the whole list of rights for the extension's own, also those that roles
-//! have been granted since. So a file that is replaced touches none, and no statement those
-//! of the schema, or of all that is in it.
+//! An upgrade script grants and revokes only on new objects, by name. After a GRANT or REVOKE
+//! in a script, Postgres records the whole list of rights on the object as the extension's
+//! own, including those that roles were granted since. A replaced file therefore contains no
+//! GRANT or REVOKE, and no statement concerns the rights on the schema or on all objects in it.
 //!
-//! Released scripts are kept as they were, in `sql/frozen`: from them an installation can
-//! begin, and upgrades are tested. So `sql/upgrade` has the step to the next version alone.
+//! Released scripts are kept unchanged in `sql/frozen`, so that an old version can be
+//! installed and its upgrade tested. `sql/upgrade` therefore has only the step to the next
+//! version.
 
 use anyhow::{Context as _, Result};
 use std::fs;
@@ -97,7 +98,7 @@ fn assemble(script: &str, read: impl Fn(&str) -> Result<String>) -> Result<Strin
     Ok(whole)
 }
 
-/// The first lines of the statements that grant and revoke; not of those in functions.
+/// The first lines of the statements that grant and revoke, outside functions.
 fn on_rights(sql: &str) -> impl Iterator<Item = &str> {
     sql.lines()
         .filter(|line| line.starts_with("grant ") || line.starts_with("revoke "))

@@ -1,7 +1,7 @@
-//! All of `make test`, in order. What could not run because an earlier step failed
-//! is listed, and fails the whole. Two things may be skipped, and are then listed as
-//! that: the peer of another stack, which needs a Python, and a full disk, which needs
-//! a mount.
+//! All steps of `make test`, in order. A step that could not run because an earlier one
+//! failed is listed, and fails the whole. Two steps may be skipped, and are then listed
+//! as skipped: the peer of another stack, which needs Python, and a full disk, which
+//! needs a mount.
 
 use crate::days;
 use crate::drills::chaos;
@@ -19,7 +19,7 @@ use tidings_harness::step;
 /// The end-to-end tests that need the Python peer, as libtest names them.
 const PEER_TESTS: &str = "peer::";
 
-/// Short enough for every run of the tests; every kind of fault is in it.
+/// Settings of the drill in the tests: short, but with every kind of fault.
 const DRILL: chaos::Options = chaos::Options {
     cycles: 20,
     seed: 1,
@@ -27,8 +27,8 @@ const DRILL: chaos::Options = chaos::Options {
 
 /// Runs everything against this installation.
 pub(crate) fn run(server: &Server) -> Result<()> {
-    // One selection of packages throughout: another would have other features,
-    // and compile dependencies once more.
+    // All commands select the same packages, because another selection would have other
+    // features and compile dependencies again.
     let cargo = |command: &str, targets: &[&str]| {
         let mut failed = Failed::default();
         step::run_watched(
@@ -38,7 +38,8 @@ pub(crate) fn run(server: &Server) -> Result<()> {
                 .args(targets)
                 .current_dir(paths::root())
                 .env("PG_CONFIG", server.pg_config())
-                // A failed test says where by its words; panics keep theirs.
+                // The message of a failed test names its place; panics keep their
+                // backtraces.
                 .env("RUST_LIB_BACKTRACE", "0"),
             |line| failed.read(line),
         )
@@ -64,7 +65,7 @@ pub(crate) fn run(server: &Server) -> Result<()> {
     const PYTHON: &str = "Python for the gRPC peer of another stack";
     steps.run(PYTHON, &[], || Python::prepare().map(drop));
     let python = steps.passed(PYTHON);
-    // Those who need it find out by themselves.
+    // Tests that need the disk check for it themselves.
     steps.run("a small disk, to be full", &[], chaos::try_small_disk);
     steps.run(
         "end-to-end tests",

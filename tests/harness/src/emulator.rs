@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// It writes its ledger first: millions of lines after a long run.
+/// Time limit for the emulator's end; it writes its ledger first, which has millions of
+/// lines after a long run.
 const END_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// What it is to play.
+/// The settings of a play.
 #[derive(Debug, Clone)]
 pub struct Play<'a> {
     pub events: u64,
@@ -25,7 +26,7 @@ pub struct Play<'a> {
     pub rate: u64,
     /// Sources, comma-separated; None = all.
     pub only: Option<&'a str>,
-    /// More of its flags, such as `--faults`.
+    /// Further flags, such as `--faults`.
     pub flags: &'a [&'a str],
     pub http: SocketAddr,
     pub grpc: SocketAddr,
@@ -41,7 +42,7 @@ pub struct Sent {
     pub sent: u64,
     pub acknowledged: u64,
     pub retried: u64,
-    /// Answered as if they were not genuine, with repeats.
+    /// Events whose request was refused as not genuine, with repeats.
     pub refused: u64,
 }
 
@@ -54,7 +55,7 @@ enum Said {
     Done(bool),
 }
 
-/// A running emulator: it waits for [`Emulator::begin`].
+/// A running emulator, which waits for [`Emulator::begin`].
 #[derive(Debug)]
 pub struct Emulator {
     process: Process,
@@ -108,17 +109,17 @@ impl Emulator {
         })
     }
 
-    /// Lets it send.
+    /// Starts sending.
     pub fn begin(&mut self) -> Result<()> {
         self.process.tell("start")
     }
 
-    /// Has it come to its end early: nothing new happens, and what did is delivered.
+    /// Ends the play early: no new events happen, and those that happened are delivered.
     pub fn stop(&mut self) -> Result<()> {
         self.process.tell("stop")
     }
 
-    /// Takes in what it has said meanwhile; an error when it ended by itself.
+    /// Reads its output so far. It is an error if the emulator has ended by itself.
     pub fn listen(&mut self) -> Result<()> {
         while let Some(line) = self.process.waiting_line() {
             match serde_json::from_str(&line) {
@@ -134,7 +135,7 @@ impl Emulator {
         Ok(())
     }
 
-    /// By source, as last heard.
+    /// The counters by source, as last read.
     pub fn sent(&self) -> &BTreeMap<String, Sent> {
         &self.sent
     }
@@ -148,17 +149,17 @@ impl Emulator {
         self.sent.values().map(|source| source.emitted).sum()
     }
 
-    /// Every push is acknowledged and every streamed event was sent once.
+    /// Whether every push is acknowledged and every streamed event was sent once.
     pub fn is_done(&self) -> bool {
         self.done
     }
 
-    /// The ledger as it stands: complete once it is done.
+    /// The current ledger, which is complete when the play is done.
     pub fn ledger(&self) -> &Path {
         &self.ledger
     }
 
-    /// Ends it; the ledger then holds the final counts.
+    /// Ends the emulator; the ledger then contains the final counts.
     pub fn finish(&mut self) -> Result<()> {
         self.process.hang_up();
         let status = self.process.ended(END_TIMEOUT)?;

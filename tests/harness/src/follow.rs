@@ -1,15 +1,15 @@
-//! A reader of the log, as an application would have one: counts each
-//! source's events by following the cursor, so that every row is read once, and
-//! adds up their ids' hashes, which tells another set of as many rows.
+//! A reader of the log, like an application's. It counts each source's events by
+//! following the cursor, so that every row is read once, and adds up the hashes of their
+//! ids, which distinguishes different sets of equally many rows.
 
 use anyhow::{Context as _, Result, bail};
 use postgres::Client;
 use std::collections::BTreeMap;
 
-/// So many events are read by one call at most.
+/// Limit on the events of one call.
 const MAX_EVENTS: i32 = 20_000;
 
-/// A cursor, and what it has passed.
+/// A cursor, and the counts of the events before it.
 #[derive(Debug, Default)]
 pub struct Follower {
     cursor: Option<String>,

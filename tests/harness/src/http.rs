@@ -1,5 +1,5 @@
-//! As much of HTTP/1.1 as reading metrics and trying a webhook needs: one
-//! request a connection, over plain TCP, every byte of it the caller's.
+//! The part of HTTP/1.1 that reading metrics and testing a webhook needs: one request for
+//! each connection, over plain TCP, with every byte determined by the caller.
 
 use crate::DEADLINE;
 use anyhow::{Context as _, Result};

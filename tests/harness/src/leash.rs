@@ -1,9 +1,9 @@
-//! Ends processes and removes a folder when this program ends, in whatever way.
+//! Ends processes and removes a folder when this program ends, in whatever way it ends.
 //!
-//! Destructors do not run on a signal or a SIGKILL. So a small shell waits at
-//! the other end of a pipe: when the pipe closes without the word `done`, this
-//! program is gone, and the shell ends what it was told of. What is held is in
-//! a process group of its own, so that Ctrl-C reaches this program alone.
+//! Destructors do not run on a signal or a SIGKILL. A small shell therefore waits at the
+//! other end of a pipe. If the pipe closes without the line `done`, this program is gone,
+//! and the shell ends the registered processes. These are in process groups of their own,
+//! so that Ctrl-C reaches only this program.
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
@@ -45,8 +45,8 @@ struct Held {
     holder: Child,
 }
 
-/// Holds processes, and perhaps a folder, until it is dropped. Dropping it
-/// only lets go: whoever holds it ends them first.
+/// Registers processes, and perhaps a folder, until it is dropped. Dropping it only
+/// unregisters them: the owner ends them first.
 #[derive(Debug)]
 pub struct Leash {
     key: u64,
@@ -58,7 +58,7 @@ impl Leash {
         Self::hold_with(signal, folder, None)
     }
 
-    /// Holds what is mounted at this folder.
+    /// Registers a mount at this folder.
     pub fn of_mount(folder: &Path) -> Result<Self> {
         Self::hold_with("KILL", Some(folder), Some(folder))
     }
@@ -90,7 +90,7 @@ impl Leash {
         Ok(Self { key })
     }
 
-    /// Holds one more process, a child of this program.
+    /// Registers one more process, a child of this program.
     pub fn hold(&self, pid: u32) -> Result<()> {
         let mut held = held();
         let leash = held.get_mut(&self.key).context("the leash is gone")?;
@@ -102,7 +102,7 @@ impl Leash {
 impl Drop for Leash {
     fn drop(&mut self) {
         if let Some(mut leash) = held().remove(&self.key) {
-            // Should the shell be gone already, there is nobody to tell.
+            // If the shell is gone already, there is nothing to do.
             let _ = writeln!(leash.pipe, "done");
             drop(leash.pipe);
             let _ = leash.holder.wait();
@@ -133,8 +133,8 @@ pub fn wait(child: &mut Child, within: Duration) -> Result<Option<std::process::
     }
 }
 
-/// Waits for the end where a signal has come: what fails from then on fails because
-/// what it needs has been ended, and is no news.
+/// After a signal, waits for the end: later failures only follow from processes that have
+/// been ended, and must not be reported.
 pub fn mute_after_signal() {
     while SIGNALLED.load(Ordering::SeqCst) {
         std::thread::park();
@@ -145,8 +145,8 @@ fn held() -> MutexGuard<'static, BTreeMap<u64, Held>> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// On SIGINT, SIGTERM and SIGHUP: everything held ends and is removed before
-/// this program does, with the status a shell gives for the signal.
+/// On SIGINT, SIGTERM and SIGHUP, ends and removes everything that is registered before
+/// this program ends, with the exit status that a shell reports for the signal.
 fn on_signals() -> Result<()> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     static ONCE: Once = Once::new();

@@ -1,9 +1,8 @@
-//! The emulator's ledger: what it emitted, one JSON line a distinct event.
+//! The emulator's ledger: a JSON line for each distinct event that it emitted.
 //!
-//! Each line is `{"source", "key", "copies", "emissions", "acknowledged",
-//! "timeless"}`. The key is what the provider's own payload says of the
-//! event, so that it can be found in the database without asking the code
-//! under test for its identity.
+//! Each line is `{"source", "key", "copies", "emissions", "acknowledged", "timeless"}`.
+//! The key comes from the provider's own payload, so that the event can be found in the
+//! database without using the identity from the code under test.
 
 use anyhow::{Context as _, Result};
 use postgres::Client;
@@ -12,21 +11,21 @@ use std::fs::File;
 use std::io::{self, Read, Write as _};
 use std::path::Path;
 
-/// Which events must be there.
+/// Which events must be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demand {
-    /// All of them: nobody had a reason to give one up.
+    /// All of them, because no sender had a reason to give one up.
     Emitted,
-    /// Those that had a positive answer. A provider may give up the others, and whether
-    /// these are there is then open.
+    /// Those that had a positive answer. A provider may give up the others, which may or
+    /// may not be stored.
     Acknowledged,
 }
 
 /// Loads the file into the temporary table `ledger`: a line for each key,
 /// with the least and the most rows it may have.
 ///
-/// An event without identity or time is stored once for each receipt: at
-/// least as often as it was acknowledged, at most as often as it was sent.
+/// An event without identity or time is stored once for each delivery: at least as often
+/// as it was acknowledged, at most as often as it was sent.
 pub fn load(client: &mut Client, path: &Path, demand: Demand) -> Result<()> {
     let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
     client.batch_execute(

@@ -1,5 +1,5 @@
-//! What tests and drills drive: private Postgres clusters, workers, proxies and emulated
-//! providers, and the accounts of what became of each event.
+//! Private Postgres clusters, workers, proxies and emulated providers for tests and
+//! drills, and the reconciliation of each event.
 //!
 //! # Layout
 //! - [`paths`], [`step`]: where things are; running a command and saying so
@@ -16,8 +16,8 @@
 
 use std::time::Duration;
 
-/// So long may anything take that is waited for: some of the product's own pauses are a
-/// minute, and with jitter two.
+/// Time limit for every wait. Some pauses of the product are a minute, and with jitter
+/// two.
 pub const DEADLINE: Duration = Duration::from_secs(180);
 
 pub mod cluster;

@@ -1,12 +1,12 @@
-//! The worker's Prometheus metrics, as far as the demo shows them, and for reports.
+//! The worker's Prometheus metrics that the demo and reports show.
 
 use crate::http;
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-/// Events answered as duplicates, by source. A worker that was started again
-/// counts from zero, so what it had counted is kept.
+/// Events answered as duplicates, by source. A restarted worker counts from zero, so
+/// earlier counts are kept.
 #[derive(Debug, Default)]
 pub struct Duplicates {
     before: BTreeMap<String, u64>,

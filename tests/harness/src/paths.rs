@@ -1,4 +1,4 @@
-//! Where the workspace's things are, and how cargo is told of its packages.
+//! Paths of the workspace, and the selection of its packages for cargo.
 
 use anyhow::{Result, bail};
 use std::env;

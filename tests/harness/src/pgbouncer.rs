@@ -1,6 +1,6 @@
-//! A pgbouncer before a private cluster: few connections to the server, shared by as many
-//! clients as come. Its files are in the cluster's folder; it ends when it is dropped, or
-//! this program ends.
+//! A pgbouncer before a private cluster: few connections to the server, shared by any
+//! number of clients. Its files are in the cluster's folder. It ends when it is dropped
+//! or when this program ends.
 
 use crate::DEADLINE;
 use crate::cluster::{Cluster, SUPERUSER, free_port};
@@ -16,7 +16,7 @@ const PORT_TRIES: usize = 10;
 /// Where packages put it: Debian's is not in everybody's PATH.
 const PLACES: [&str; 3] = ["/usr/sbin", "/usr/bin", "/usr/local/bin"];
 
-/// What a client has a server's connection for.
+/// How long a client has a connection of the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Session,

@@ -12,11 +12,11 @@ use postgres::Client;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// How often the processes are looked at, and how often the database is.
+/// How often the processes and the database are checked.
 const TICK: Duration = Duration::from_millis(50);
 const REPORT_EVERY: Duration = Duration::from_secs(1);
-/// So long may nothing change before the run is given up: longer than any pause of the
-/// worker's.
+/// Time without a change after which the run is given up: longer than any pause of the
+/// worker.
 const STALLED_AFTER: Duration = Duration::from_secs(180);
 
 /// One source, as the run goes on.
@@ -46,9 +46,9 @@ pub struct Played {
     pub took: Duration,
 }
 
-/// Runs it, with the worker killed and started again when so many events were
-/// emitted, to its end: everything is acknowledged, and the log's reader has
-/// seen all of it or nothing changes any more. Neither is judged here.
+/// Runs the play to its end, and kills and restarts the worker after the given numbers of
+/// events. At the end everything is acknowledged, and the reader of the log has seen all
+/// events or nothing changes any more. The result is not judged here.
 pub fn run(
     stage: &mut Stage,
     emulator: &mut Emulator,
@@ -77,7 +77,7 @@ pub fn run(
             break;
         }
         if watch.changed.elapsed() >= STALLED_AFTER {
-            // What is missing is the reconciliation's to say, unless it never got so far.
+            // The reconciliation reports missing events, unless the play did not finish.
             if emulator.is_done() {
                 break;
             }
@@ -101,7 +101,7 @@ pub fn run(
     })
 }
 
-/// What is remembered between two looks.
+/// State between two checks.
 struct Watch {
     started: SystemTime,
     clock: Instant,

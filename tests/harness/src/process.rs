@@ -13,7 +13,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Which of its outputs a program speaks on; the other goes to its log as it is.
+/// Which output of a program is read; the other is written to its log unchanged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speaks {
     Stdout,
@@ -172,7 +172,7 @@ fn read(output: Box<dyn Read + Send>, mut log: File) -> (Receiver<String>, JoinH
     let reader = std::thread::spawn(move || {
         for line in BufReader::new(output).lines() {
             let Ok(line) = line else { return };
-            // Neither a full disk nor a caller that reads no more may stop it.
+            // Neither a full disk nor a caller that no longer reads may stop this thread.
             let _ = writeln!(log, "{line}");
             let _ = sender.send(line);
         }

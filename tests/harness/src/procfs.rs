@@ -1,9 +1,9 @@
-//! What Linux says of a process, in /proc.
+//! Resource use of a process, from /proc.
 
 use anyhow::{Context as _, Result};
 use std::fs;
 
-/// One look at a process.
+/// Resource use of a process at one time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Resident, in bytes.

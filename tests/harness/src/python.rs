@@ -1,4 +1,4 @@
-//! The Python that the gRPC peer of another stack runs in.
+//! The Python environment of the gRPC peer of another stack.
 //!
 //! A virtual environment with pinned packages and the code generated from `proto/`,
 //! both under the target folder, each made once for what it is made from. Where
@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-/// Says that it is good enough, and all that the environment depends on.
+/// Checks the version, and prints everything that the environment depends on.
 const PROBE: &str = "
 import sys
 if sys.version_info < (3, 9):
@@ -32,7 +32,7 @@ pub struct Python {
 }
 
 impl Python {
-    /// Makes what is missing of it; does nothing when all is there.
+    /// Creates the missing parts of the environment.
     pub fn prepare() -> Result<Self> {
         Self::prepare_with("python3")
     }
@@ -41,7 +41,7 @@ impl Python {
         let interpreter = probe(python)?;
         let folder = paths::target().join("python");
         fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        // Of several runs at once, one makes it and the others wait.
+        // Of several concurrent runs, one creates the environment and the others wait.
         let lock = File::create(folder.join("lock"))?;
         lock.lock().context("cannot lock the virtual environment")?;
 
@@ -73,13 +73,13 @@ impl Python {
             .arg(paths::root().join("tests/peer"))
             .env("PYTHONPATH", &self.generated)
             .env("PYTHONDONTWRITEBYTECODE", "1")
-            // It calls this machine only, also where a proxy is set.
+            // The peer calls only this machine, even if a proxy is configured.
             .env("no_grpc_proxy", "127.0.0.1");
         command
     }
 }
 
-/// What the interpreter says of itself.
+/// The output of the probe.
 fn probe(program: &str) -> Result<String, Missing> {
     let output = Command::new(program)
         .args(["-c", PROBE])

@@ -1,13 +1,14 @@
-//! The ledger against the database, event by event: is each one there, and
-//! as often as it may be.
+//! Compares the ledger with the database, event by event: whether each is stored, and as
+//! often as it may be.
 
 use crate::ledger::{self, Demand};
 use anyhow::{Context as _, Result, bail};
 use postgres::Client;
 use std::path::Path;
 
-/// What each event's payload says of it: the same rule as the ledger's keys. Arpoone's
-/// names come in any case, and its sibling webhooks have others.
+/// Computes the key of each stored event from its payload, by the same rule as the
+/// ledger. Arpoone's field names may be in any case, and its other webhooks have other
+/// names.
 const STORED: &str = "
 create or replace function pg_temp.field(payload jsonb, name text) returns text
 language sql immutable as $$
@@ -53,9 +54,9 @@ group by 1 order by 1";
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
     pub source: String,
-    /// Rows that must be there. Of an event that has neither identity nor time
-    /// any number from its acknowledgements to its emissions is right; then the
-    /// one nearest to what is stored is taken.
+    /// Rows that must be stored. For an event with neither identity nor time, any number
+    /// from its acknowledgements to its emissions is right; the one nearest to the stored
+    /// number is used.
     pub emitted: u64,
     pub stored: u64,
     pub missing: u64,
@@ -73,12 +74,12 @@ pub struct Reconciliation {
 }
 
 impl Reconciliation {
-    /// Compares what the ledger says with what the database holds: all of it.
+    /// Compares the ledger with the database, demanding all emitted events.
     pub fn of(client: &mut Client, ledger_path: &Path) -> Result<Self> {
         Self::by(client, ledger_path, Demand::Emitted)
     }
 
-    /// As [`Reconciliation::of`], demanding what is to be demanded.
+    /// As [`Reconciliation::of`], with the given demand.
     pub fn by(client: &mut Client, ledger_path: &Path, demand: Demand) -> Result<Self> {
         ledger::load(client, ledger_path, demand)?;
         client
@@ -126,8 +127,8 @@ impl Reconciliation {
         total
     }
 
-    /// An error that names the sources and an example unless every event is
-    /// there once.
+    /// Fails unless every event is stored exactly once. The error names the sources, with
+    /// an example.
     pub fn check(&self) -> Result<()> {
         let total = self.total();
         if total.emitted == 0 {

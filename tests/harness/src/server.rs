@@ -9,7 +9,7 @@ use std::process::Command;
 /// The versions the extension has a feature for.
 const SUPPORTED: std::ops::RangeInclusive<u32> = 14..=18;
 
-/// One installation: nothing here says whether a server of it runs.
+/// One installation, whether or not a server of it is running.
 #[derive(Debug, Clone)]
 pub struct Server {
     pg_config: PathBuf,
@@ -65,9 +65,10 @@ impl Server {
         self.bindir.join(name)
     }
 
-    /// A test driver: this installation's own, else that of the first
-    /// `pg_config` in `PATH`, which is said. Another version's is sound: a driver
-    /// runs this installation's psql, or speaks the protocol, and compares files.
+    /// A test driver: this installation's own, or otherwise that of the first `pg_config`
+    /// in `PATH`, which is reported. The driver of another version works, because a
+    /// driver only runs this installation's psql or speaks the protocol, and compares
+    /// files.
     pub fn test_driver(&self, folder: &str, name: &str) -> Result<PathBuf> {
         let own = match self.own_test_driver(folder, name) {
             Ok(driver) => return Ok(driver),
@@ -103,7 +104,7 @@ impl Server {
         if !driver.is_file() {
             bail!("{} is missing", driver.display());
         }
-        // Repackaged ones have been seen that crash before they say anything.
+        // Some repackaged drivers crash before they print anything.
         step::output(Command::new(&driver).arg("--version"))
             .with_context(|| format!("{name} does not run"))?;
         Ok(driver)

@@ -41,7 +41,7 @@ pub const SOURCES: [Source; 5] = [
     },
 ];
 
-/// What a test wants of a source beyond what all have.
+/// Changes to one of the sources for a test.
 #[derive(Debug, Clone)]
 pub struct Wish<'a> {
     pub source: &'a str,

@@ -1,5 +1,5 @@
-//! A private Postgres with the extension, and a worker on it: what the demo
-//! and the end-to-end tests play on.
+//! A private Postgres with the extension and a worker, for the demo and the end-to-end
+//! tests.
 
 use crate::cluster::{Cluster, Durability};
 use crate::emulator::{Emulator, Play};
@@ -12,7 +12,7 @@ use postgres::Client;
 
 pub const DATABASE: &str = "tidings";
 
-/// Dropped in this order: the worker first, then the database under it.
+/// The fields are dropped in this order: the worker first, then its database.
 #[derive(Debug)]
 pub struct Stage {
     pub worker: Worker,
@@ -83,8 +83,8 @@ impl Stage {
         self.worker.kill_and_restart(&self.cluster.url(DATABASE))
     }
 
-    /// The ends of all logs, what was rejected and what the worker counted, for
-    /// a failure's report.
+    /// The ends of all logs, the rejected rows and the worker's counters, for the report
+    /// of a failure.
     pub fn logs(&self) -> String {
         let rejected = self
             .cluster

@@ -1,11 +1,11 @@
-//! Running a command: what is run is shown first, and a failure names it.
+//! Runs a command: prints the command first, and names it in a failure.
 
 use anyhow::{Context as _, Result, bail};
 use std::fmt;
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
 
-/// What this machine lacks, in one line: who needs it is skipped.
+/// What this machine lacks, in one line; tests that need it are skipped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Missing(String);
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-/// The least that there is.
+/// The shortest time of a lease.
 const LEASE_TIME: &str = "1s";
 /// Port 0 of the loopback: any that is free.
 pub const ANY_PORT: SocketAddr =
@@ -61,7 +61,7 @@ pub fn command(database_url: &str, http: SocketAddr, grpc: SocketAddr) -> Result
     }
     command
         .arg("run")
-        // What a killed worker leaves held is free again soon. A flag wins over it.
+        // The leases of a killed worker expire soon. A flag overrides this.
         .env("TIDINGS_LEASE_TIME", LEASE_TIME)
         .args(["--database-url", database_url])
         .args(["--http-listen", &http.to_string()])

@@ -1,5 +1,5 @@
-//! `make demo`: the whole product at work, live, and then the proof: what
-//! was emitted against what is stored, event by event.
+//! `make demo`: runs the whole product, and then proves that every emitted event is
+//! stored, event by event.
 
 use anyhow::{Result, bail};
 use std::io::{self, IsTerminal as _, Write as _};
@@ -22,7 +22,7 @@ pub(crate) struct Options {
     pub keep: bool,
 }
 
-/// Runs it; an error unless every event is stored exactly once.
+/// Runs the demo, and fails unless every event is stored exactly once.
 pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
     println!("starting a private Postgres {} and a worker", server.major);
     let mut stage = Stage::set(server, Durability::Durable)?;
@@ -113,7 +113,7 @@ impl Screen {
             self.shown_at = Some(now);
             one_line(progress)
         };
-        // A closed stdout ends the show, not the run.
+        // A closed stdout ends the display, but not the run.
         let _ = io::stdout().write_all(text.as_bytes());
         let _ = io::stdout().flush();
     }
@@ -211,7 +211,7 @@ fn keep(stage: &Stage) -> Result<()> {
     );
     let mut line = String::new();
     if io::stdin().read_line(&mut line)? == 0 {
-        // Nobody types here: until a signal.
+        // There is no terminal, so wait for a signal.
         loop {
             std::thread::park();
         }

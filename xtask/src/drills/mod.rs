@@ -1,4 +1,4 @@
-//! The runs that one starts by hand and watches. Each has its own private cluster.
+//! The runs that are started by hand. Each has its own private cluster.
 //!
 //! - [`demo`]: the emulated providers, live, and the proof
 //! - [`soak`]: the same for a long time, to see that nothing grows

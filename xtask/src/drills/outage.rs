@@ -9,8 +9,8 @@ use tidings_harness::outage::{self, Options};
 use tidings_harness::server::Server;
 use tidings_harness::stage::Stage;
 
-/// Runs it and prints how it went; an error unless every webhook was answered 200 and is
-/// stored once.
+/// Runs the outage and prints the result; fails unless every webhook was answered 200 and
+/// is stored once.
 pub(crate) fn run(server: &Server, away: Duration, rate: u64) -> Result<()> {
     ensure!(rate > 0, "give a rate");
     let options = Options {

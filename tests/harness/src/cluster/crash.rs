@@ -1,4 +1,4 @@
-//! The end of a machine: no process of the server outlives another, as backends
+//! The crash of a machine: all processes of the server end together, whereas backends
 //! outlive a postmaster that is killed alone.
 
 use super::Cluster;
@@ -8,10 +8,10 @@ use anyhow::Result;
 use rustix::process::Signal;
 
 impl Cluster {
-    /// SIGKILL of all processes, none of which does anything after another's end.
+    /// Kills all processes with SIGKILL; none of them acts after the end of another.
     pub fn crash(&mut self) -> Result<()> {
         let postmaster = self.postmaster.id();
-        // It starts nothing more, and none of its children is waited for.
+        // The postmaster then starts no process and waits for no child.
         leash::signal(postmaster, Signal::STOP)?;
         for child in procfs::children(postmaster)? {
             leash::signal(child, Signal::KILL)?;

@@ -1,4 +1,4 @@
-//! What a private cluster is made of: its folder, its user, its settings.
+//! The parts of a private cluster: its folder, its user and its settings.
 
 use super::{Durability, HOST, SUPERUSER};
 use crate::server::Server;
@@ -39,7 +39,7 @@ pub(super) fn log(folder: &Path) -> PathBuf {
     folder.join("server.log")
 }
 
-/// Who the server runs as; None is whoever this program runs as.
+/// The user that the server runs as; `None` is the user of this program.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Owner(Option<(u32, u32)>);
 
@@ -71,7 +71,7 @@ impl Owner {
     }
 }
 
-/// Settings of the person's shell must not reach a private server.
+/// Settings of the user's shell must not affect a private server.
 pub(super) fn without_pg_variables(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PG") {

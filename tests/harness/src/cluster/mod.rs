@@ -29,20 +29,20 @@ use tempfile::TempDir;
 /// The superuser, whatever the system's user is called.
 pub const SUPERUSER: &str = "postgres";
 const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
-/// How often another port is tried when somebody took the one found free.
+/// Number of ports to try if another process takes the one that was free.
 const PORT_TRIES: usize = 10;
 
 /// Whether a commit must survive a crash of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
-    /// As a server is set up: for the demo and for measuring.
+    /// The default settings of a server, for the demo and for measurements.
     Durable,
     /// No fsync: for tests, whose data need not outlive the machine's crash.
     Fast,
 }
 
-/// A running server. Its folder holds the data, the socket and the log, and
-/// is there for the caller's files too.
+/// A running server. Its folder contains the data, the socket and the log, and may
+/// contain the caller's files too.
 #[derive(Debug)]
 pub struct Cluster {
     server: Server,
@@ -50,19 +50,19 @@ pub struct Cluster {
     postmaster: Child,
     owner: Owner,
     environment: Vec<(&'static str, OsString)>,
-    // In this order: the leash lets go once the folder is removed.
+    // The order matters: the leash is released when the folder has been removed.
     folder: TempDir,
     leash: Leash,
 }
 
 impl Cluster {
-    /// Makes a cluster and starts it; ready for connections on return.
+    /// Creates and starts a cluster, which is ready for connections on return.
     pub fn start(server: &Server, durability: Durability) -> Result<Self> {
         Self::start_with(server, durability, |_| Vec::new())
     }
 
-    /// As [`Cluster::start`], with these variables in the server's environment; they are
-    /// asked for with the cluster's folder.
+    /// As [`Cluster::start`], with these variables in the server's environment, computed
+    /// from the cluster's folder.
     pub fn start_with(
         server: &Server,
         durability: Durability,
@@ -81,7 +81,7 @@ impl Cluster {
         Self::launch(server, folder, owner, environment, leash)
     }
 
-    /// Starts what is in the folder, at a free port.
+    /// Starts the cluster in the folder, on a free port.
     fn launch(
         server: &Server,
         folder: TempDir,
@@ -111,24 +111,25 @@ impl Cluster {
         bail!("no free port after {PORT_TRIES} tries")
     }
 
-    /// SIGKILL of the postmaster: its backends notice, and end by themselves.
+    /// Kills the postmaster with SIGKILL; its backends notice that and end.
     pub fn kill(&mut self) -> Result<()> {
         leash::signal(self.postmaster.id(), Signal::KILL)?;
         self.postmaster.wait()?;
         Ok(())
     }
 
-    /// Starts it again where it was, after [`Cluster::kill`]; ready on return.
+    /// Restarts the server on the same port after [`Cluster::kill`]; it is ready on
+    /// return.
     pub fn restart(&mut self) -> Result<()> {
         let deadline = Instant::now() + DEADLINE;
         let (folder, port) = (self.folder.path(), self.port);
         loop {
-            // What an earlier attempt said is not to be taken for this one's.
+            // The log of an earlier attempt must not be mistaken for this one's.
             let said = self.log().len();
             let environment = &self.environment;
             self.postmaster = spawn(&self.server, folder, self.owner, port, environment)?;
             self.leash.hold(self.postmaster.id())?;
-            // Somebody's outgoing connection may have the port, for a moment.
+            // An outgoing connection of another process may use the port for a moment.
             let (error, taken) = match ready(&mut self.postmaster, folder, port) {
                 Ok(Ready::Yes) => return Ok(()),
                 Ok(Ready::PortTaken) => {
@@ -213,12 +214,12 @@ impl Cluster {
         ]))
     }
 
-    /// What the server logged, for a failure's report.
+    /// The server's log, for the report of a failure.
     pub fn log(&self) -> String {
         fs::read_to_string(log(self.folder.path())).unwrap_or_default()
     }
 
-    /// Lets a program run as who the server runs as.
+    /// Makes a program run as the server's user.
     pub(crate) fn become_owner(&self, command: &mut Command) {
         self.owner.become_it(command);
     }
@@ -228,7 +229,7 @@ impl Cluster {
         log(self.folder.path())
     }
 
-    /// The command line with which a person looks into it.
+    /// The command line to connect by hand.
     pub fn psql_line(&self, database: &str) -> String {
         format!(
             "{} '{}'",
@@ -239,10 +240,10 @@ impl Cluster {
 }
 
 impl Drop for Cluster {
-    /// Immediate: the data goes anyway.
+    /// The shutdown is immediate, because the data is removed anyway.
     fn drop(&mut self) {
         let _ = leash::signal(self.postmaster.id(), Signal::QUIT);
-        // A stopped one takes it once it goes on.
+        // A stopped process receives the signal when it continues.
         let _ = leash::signal(self.postmaster.id(), Signal::CONT);
         if !matches!(
             leash::wait(&mut self.postmaster, Duration::from_secs(10)),
@@ -251,7 +252,7 @@ impl Drop for Cluster {
             let _ = self.postmaster.kill();
             let _ = self.postmaster.wait();
         }
-        // A test that failed says what the server thought of it.
+        // The report of a failed test contains the server's log.
         if std::thread::panicking() {
             eprintln!("--- the server's log\n{}", self.log());
         }
@@ -295,7 +296,8 @@ enum Ready {
 fn ready(postmaster: &mut Child, folder: &Path, port: u16) -> Result<Ready> {
     let log = || fs::read_to_string(log(folder)).unwrap_or_default();
     let deadline = Instant::now() + DEADLINE;
-    // By the socket in our own folder, since another server may answer at the port.
+    // The connection uses the socket in the cluster's folder, because another server may
+    // answer on the port.
     let mut by_socket = Config::new();
     by_socket
         .host_path(folder)
@@ -333,7 +335,7 @@ fn config(port: u16, database: &str) -> Config {
     config
 }
 
-/// Free when it was asked for: whoever binds it may find it taken.
+/// A port that was free when it was requested; it may be taken by now.
 pub(crate) fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((HOST, 0)).context("cannot find a free port")?;
     Ok(listener.local_addr()?.port())

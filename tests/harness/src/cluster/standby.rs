@@ -1,5 +1,5 @@
-//! A standby: a copy of a running cluster that replays what that one writes, in a
-//! folder, on a port and in processes of its own.
+//! A standby: a copy of a running cluster that replays its WAL, with a folder, a port and
+//! processes of its own.
 
 use super::made::{Owner, data, settings, without_pg_variables};
 use super::{Cluster, Durability, HOST, SUPERUSER};
@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 impl Cluster {
-    /// Copies this cluster and starts the copy as its standby; it takes read-only
+    /// Copies this cluster and starts the copy as its standby, which accepts read-only
     /// connections on return.
     pub fn standby(&self) -> Result<Self> {
         let folder = super::made::folder()?;
@@ -30,7 +30,7 @@ impl Cluster {
             .current_dir(folder.path());
         owner.become_it(&mut copy);
         step::output(&mut copy)?;
-        // The last value of a name holds: the copied ones are the primary's.
+        // The last value of a setting counts; the copied ones are the primary's.
         OpenOptions::new()
             .append(true)
             .open(data(folder.path()).join("postgresql.conf"))?
@@ -39,25 +39,25 @@ impl Cluster {
         Self::launch(&self.server, folder, owner, Vec::new(), leash)
     }
 
-    /// From its return on, a commit of this cluster is answered only when a standby has it.
+    /// After the return, a commit of this cluster is answered only when a standby has it.
     pub fn require_standby(&self) -> Result<()> {
         let mut client = self.connect("postgres")?;
         client.batch_execute("alter system set synchronous_standby_names = '*'")?;
         client.batch_execute("select pg_reload_conf()")?;
-        // Known to the backends too, not only to the one that lists the standbys.
+        // The setting must be known to all backends.
         let ready = "select current_setting('synchronous_standby_names') = '*' and exists (
             select from pg_stat_replication where state = 'streaming' and sync_state = 'sync')";
         poll("no standby is synchronous", || {
             let ready = self.connect("postgres")?.query_one(ready, &[])?;
             Ok(ready.try_get(0)?)
         })?;
-        // Commits wait from when the checkpointer has read the setting, which it does
-        // before what it is asked.
+        // Commits wait as soon as the checkpointer has read the setting, which it does
+        // before the checkpoint.
         client.batch_execute("checkpoint")?;
         Ok(())
     }
 
-    /// Makes a standby the primary; it takes writes on return.
+    /// Promotes a standby, which accepts writes on return.
     pub fn promote(&self) -> Result<()> {
         let mut client = self.connect("postgres")?;
         client.batch_execute("select pg_promote(wait => false)")?;
@@ -67,7 +67,7 @@ impl Cluster {
         })
     }
 
-    /// The URL of whichever of these clusters takes writes.
+    /// A URL that connects to the one of these clusters that accepts writes.
     pub fn url_of_primary(clusters: &[&Self], database: &str) -> String {
         let places: Vec<String> = clusters
             .iter()

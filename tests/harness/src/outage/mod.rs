@@ -1,6 +1,6 @@
-//! Postgres is killed and stays away while webhooks arrive at a rate that does not yield.
-//! Every one must be answered 200, and all of them be in the table once afterwards; how
-//! fast the spool is drained and what it takes is printed.
+//! Postgres is killed and stays down while webhooks arrive at a fixed rate. Every webhook
+//! must be answered 200, and each event must be stored once afterwards. The speed of the
+//! drain and its resource use are printed.
 //!
 //! - `webhook` is what is sent, `sender` sends it.
 
@@ -26,30 +26,30 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// So long may sources take to be known, and the spool to be drained.
+/// Time limit until the sources are known, and until the spool is drained.
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What to do.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// Webhooks are sent for so long before it,
+    /// Time for which webhooks are sent before the outage,
     pub before: Duration,
-    /// Postgres is away for so long,
+    /// the time for which Postgres is down,
     pub away: Duration,
-    /// and they are sent for so long after it.
+    /// and the time for which webhooks are sent after it.
     pub after: Duration,
     /// Webhooks a second.
     pub rate: u64,
 }
 
-/// How it went. Sizes are bytes.
+/// The result. Sizes are in bytes.
 #[derive(Debug, Clone)]
 pub struct Outage {
     pub requests: u64,
     pub events: u64,
     /// How many answers had which status; 0 is none.
     pub answers: BTreeMap<u16, u64>,
-    /// Of the first that was not 200.
+    /// The body of the first answer that was not 200.
     pub reason: Option<String>,
     /// Times of answers: half of them, 99 of 100, all of them.
     pub median: Duration,
@@ -57,7 +57,7 @@ pub struct Outage {
     pub longest: Duration,
     pub spooled_requests: u64,
     pub spooled_events: u64,
-    /// The most that lay in the spool.
+    /// The greatest depth of the spool.
     pub deepest_requests: u64,
     pub deepest_bytes: u64,
     /// The greatest and the last size of its file.
@@ -78,7 +78,7 @@ pub fn on(stage: &mut Stage, options: &Options) -> Result<Outage> {
     let seconds = options.before + options.away + options.after;
     let count = (seconds.as_secs_f64() * options.rate as f64) as u64;
     let webhooks = webhook::make(&mut client, count)?;
-    // Ends with its server; another one is asked afterwards.
+    // The connection ends with its server; another one is opened afterwards.
     drop(client);
     let http = stage.worker.http;
     known(http)?;
@@ -212,7 +212,8 @@ struct Counted {
     doubled: u64,
 }
 
-/// By id: what was answered 200 must be there once; nothing may be there twice.
+/// Compares by id: an event that was answered 200 must be stored once, and no event
+/// twice.
 fn count_stored(
     client: &mut Client,
     webhooks: &[Webhook],

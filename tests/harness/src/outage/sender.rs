@@ -1,5 +1,5 @@
-//! Sends webhooks at a rate that does not yield: each is due at its moment, whatever
-//! became of those before it, and its answer's time counts from then.
+//! Sends webhooks at a fixed rate: each is due at its time, whatever happened to earlier
+//! ones, and its latency counts from that time.
 
 use super::webhook::Webhook;
 use anyhow::{Context as _, Result, bail};
@@ -14,7 +14,7 @@ const SENDERS: usize = 64;
 /// Longer than any provider waits.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What became of one webhook.
+/// The outcome of one webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Answered {
     /// 0 where there was no answer.
@@ -25,7 +25,8 @@ pub(super) struct Answered {
     pub(super) reason: Option<String>,
 }
 
-/// Sends them all, so many a second from then on; the answers are in the order of the webhooks.
+/// Sends all webhooks at this rate from the given time on; the answers are in the order
+/// of the webhooks.
 pub(super) fn send(
     to: SocketAddr,
     webhooks: &[Webhook],
@@ -81,7 +82,7 @@ fn exchange(
     to: SocketAddr,
     webhook: &Webhook,
 ) -> Result<(u16, String)> {
-    // An idle connection may have been closed, and only its use tells.
+    // An idle connection may have been closed, which only its use shows.
     if let Some(open) = connection.take().filter(is_open) {
         *connection = Some(open);
     }

@@ -1,12 +1,12 @@
-//! The webhooks that are sent: an array of Arpoone's, a single event of PushPushGo's and
-//! one of Pushwoosh's by turns. Each event has an id of its own.
+//! The webhooks: in turn an array of Arpoone, a single event of PushPushGo and one of
+//! Pushwoosh. Each event has an id of its own.
 
 use crate::sources::SOURCES;
 use anyhow::{Context as _, Result};
 use postgres::Client;
 use serde_json::json;
 
-/// What Arpoone puts into one request here.
+/// Number of reports in one request of Arpoone.
 const REPORTS: u64 = 10;
 
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub(super) struct Webhook {
     /// Beyond the content's type.
     pub(super) header: Option<(&'static str, String)>,
     pub(super) body: String,
-    /// What `message_id` its events must have.
+    /// The `message_id` of each of its events.
     pub(super) ids: Vec<String>,
 }
 

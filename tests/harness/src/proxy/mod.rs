@@ -1,7 +1,7 @@
-//! A TCP proxy that misbehaves as it is told: what a network does to connections.
+//! A TCP proxy that simulates faults of a network.
 //!
-//! Bytes keep their order and none is made up: whatever a peer sees through it could
-//! have come from a real network.
+//! Bytes keep their order and none is invented, so that a peer sees only what a real
+//! network could cause.
 
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use std::time::Duration;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const BUFFER: usize = 1 << 16;
 
-/// What becomes of connections and of their bytes.
+/// How connections and their bytes are treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Conduct {
     Forward,
@@ -28,7 +28,7 @@ pub enum Conduct {
     HoldRequests,
 }
 
-/// Whose bytes.
+/// The direction of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum From {
     Client,
@@ -64,7 +64,7 @@ struct State {
 #[derive(Debug)]
 struct Open {
     ends: Vec<TcpStream>,
-    /// Nothing comes out of it any more, not even its end.
+    /// The connection transfers nothing any more, not even its end.
     lost: bool,
 }
 
@@ -104,7 +104,7 @@ impl Proxy {
         self.shared.lock().upstream = upstream;
     }
 
-    /// From now on, for open connections too.
+    /// Sets the conduct from now on, for open connections too.
     pub fn conduct(&self, conduct: Conduct) {
         let mut state = self.shared.lock();
         state.conduct = conduct;
@@ -113,8 +113,8 @@ impl Proxy {
         self.shared.changed.notify_all();
     }
 
-    /// Loses every open connection, as a router does that forgets them: they stay open,
-    /// and silent in both directions, until they are cut. New ones are well.
+    /// Loses every open connection, as a router does that forgets them: they stay open
+    /// and transfer nothing in either direction until they are cut. New connections work.
     pub fn lose(&self) {
         for open in self.shared.lock().open.values_mut() {
             open.lost = true;
@@ -127,7 +127,7 @@ impl Proxy {
         held.windows(bytes.len().max(1)).any(|held| held == bytes)
     }
 
-    /// Cuts every open connection, with what is on its way: what is held is gone.
+    /// Cuts every open connection; bytes in flight and held bytes are lost.
     pub fn cut(&self) {
         self.shared.cut();
     }
@@ -138,7 +138,7 @@ impl Drop for Proxy {
         self.shared.lock().over = true;
         self.shared.cut();
         self.shared.changed.notify_all();
-        // Wakes the one who accepts.
+        // Wakes the accepting thread.
         let woken = TcpStream::connect_timeout(&self.address, CONNECT_TIMEOUT).is_ok();
         if let Some(accepting) = self.accepting.take().filter(|_| woken) {
             let _ = accepting.join();
@@ -156,7 +156,7 @@ impl Shared {
         for stream in open.into_values().flat_map(|open| open.ends) {
             let _ = stream.shutdown(Shutdown::Both);
         }
-        // Who waits with bytes in hand finds out that they have nowhere to go.
+        // Wakes threads that wait with held bytes, so that they notice the cut.
         self.changed.notify_all();
     }
 
@@ -228,7 +228,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         };
         let shared = Arc::clone(shared);
         thread::spawn(move || {
-            // How a connection ends is its peers' business.
+            // The proxy does not care how a connection ends.
             let _ = serve(&shared, id, client);
             shared.leave(id);
         });

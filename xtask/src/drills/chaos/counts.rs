@@ -1,11 +1,11 @@
-//! What the workers have counted, one of which follows another.
+//! The counters of the workers, which follow one another.
 
 use anyhow::Result;
 use std::collections::BTreeMap;
 use tidings_harness::metrics;
 use tidings_harness::worker::Worker;
 
-/// What the worker calls a request that its spool could not keep.
+/// The worker's label for a request that its spool could not store.
 pub(super) const FAILED: &str = "failed";
 
 /// A counter of the worker's, by one of its labels.
@@ -28,7 +28,8 @@ impl Counts {
         }
     }
 
-    /// Asks it: also before its end, for the next one counts from nought.
+    /// Reads the counter, also before the end of a worker, because the next one counts
+    /// from zero.
     pub(super) fn ask(&mut self, worker: &Worker) -> Result<()> {
         let now = metrics::counter(worker.http, self.name, self.label)?;
         self.add(worker.id(), now);

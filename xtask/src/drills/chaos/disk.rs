@@ -1,5 +1,5 @@
-//! A small disk for the spool, which can be full to its last byte: a tmpfs, whose mount
-//! is gone however this program ends.
+//! A small disk for the spool that can be filled to its last byte: a tmpfs, which is
+//! unmounted however this program ends.
 
 use anyhow::{Context as _, Result};
 use std::fs::{self, File};
@@ -14,7 +14,7 @@ const SIZE: &str = "size=64m,mode=0700";
 
 #[derive(Debug)]
 pub(super) struct SmallDisk {
-    // In this order: the leash lets go once nothing is left.
+    // The order matters: the leash is released when the folder has been removed.
     folder: TempDir,
     _leash: Leash,
 }
@@ -49,7 +49,7 @@ impl SmallDisk {
         self.path().join("ballast")
     }
 
-    /// Takes every byte that is left.
+    /// Fills the disk to the last byte.
     pub(super) fn fill(&self) -> Result<()> {
         let mut file = File::create(self.ballast()).context("cannot make the ballast")?;
         let zeros = [0; 1 << 16];
@@ -69,7 +69,8 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        // Lazily: whoever has a file open there has been ended, or is about to be.
+        // The unmount is lazy, because processes with open files there have been ended or
+        // are about to be.
         let _ = Command::new("umount").arg("-l").arg(self.path()).status();
     }
 }

@@ -1,4 +1,4 @@
-//! The cycles, and how long events stood still in each.
+//! The cycles, and for how long no events were stored in each.
 
 use super::fault::Kind;
 use super::rig::Rig;
@@ -13,7 +13,7 @@ use tidings_harness::sources::SOURCES;
 use tidings_harness::stage::DATABASE;
 use tidings_harness::table::number;
 
-/// So long may events stand still after a fault's end.
+/// Time limit after the end of a fault until events are stored again.
 const DEADLINE: Duration = Duration::from_secs(90);
 const TICK: Duration = Duration::from_millis(20);
 
@@ -22,14 +22,14 @@ const TICK: Duration = Duration::from_millis(20);
 pub(super) struct Stall {
     pub(super) cycle: usize,
     pub(super) fault: String,
-    /// Who was the last to be there again.
+    /// The source that recovered last.
     pub(super) last: &'static str,
-    /// After the fault's end, and since its begin.
+    /// Time after the end of the fault, and since its beginning.
     pub(super) after: Duration,
     pub(super) since: Duration,
 }
 
-/// What the cycles came to.
+/// The result of the cycles.
 #[derive(Debug)]
 pub(super) struct Drilled {
     pub(super) watch: Watch,
@@ -37,7 +37,7 @@ pub(super) struct Drilled {
     pub(super) cycles: usize,
     pub(super) faults: BTreeMap<&'static str, u64>,
     pub(super) longest: Option<Stall>,
-    /// How many cycles something must have been spooled in.
+    /// Number of cycles in which something must have been spooled.
     pub(super) outages: u64,
 }
 
@@ -120,8 +120,8 @@ impl Drill {
         })
     }
 
-    /// Returns when the worker is ready and events of every source were stored after
-    /// this moment; tells who was the last.
+    /// Waits until the worker is ready and events of every source were stored after this
+    /// time, and returns the source that recovered last.
     fn wait_flowing(&self, rig: &mut Rig, after: u64) -> Result<&'static str> {
         let started = Instant::now();
         let mut last = "nobody";
@@ -156,8 +156,8 @@ fn still(rig: &Rig, seen: &Seen, after: u64) -> Vec<&'static str> {
         .filter(|&name| {
             let stored = seen.lasts.get(name).is_some_and(|&last| last > after);
             let sent = rig.emulator.sent().get(name).copied().unwrap_or_default();
-            // A provider that sends much at once, and seldom, has nothing to wait for
-            // between. (Ppoppo's events count as acknowledged when they are sent.)
+            // A provider that seldom sends, but many events at once, may be idle.
+            // (Ppoppo's events count as acknowledged when they are sent.)
             let idle = name != "ppoppo" && sent.emitted > 0 && sent.emitted == sent.acknowledged;
             !stored && !idle
         })

@@ -1,9 +1,9 @@
-//! What can go wrong, to what, and for how long.
+//! The faults: their kinds, their targets and their durations.
 
 use std::fmt;
 use std::time::Duration;
 
-/// A way that bytes go, through a proxy of the drill's.
+/// A network path through one of the drill's proxies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Link {
     /// From the providers to the worker's HTTP port.
@@ -21,35 +21,36 @@ pub(super) const LINKS: [Link; 4] = [Link::Webhooks, Link::Pushes, Link::Stream,
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     KillWorker,
-    /// SIGTERM, and another worker once it has drained.
+    /// SIGTERM, and another worker when the first has drained.
     DrainWorker,
-    /// SIGKILL while a batch of its spool is on its way to Postgres, after an outage.
+    /// SIGKILL while a batch of the spool is being submitted to Postgres, after an
+    /// outage.
     KillDraining,
     /// SIGKILL of the postmaster, then crash recovery.
     KillPostgres,
     /// Every open connection is cut; new ones are served.
     Cut(Link),
-    /// Every open connection is cut, and new ones are for a while.
+    /// Every open connection is cut, and new ones are refused for a while.
     Refuse(Link),
-    /// Bytes arrive later, by these milliseconds.
+    /// Bytes arrive later by this number of milliseconds.
     Delay(Link, u64),
-    /// Bytes are accepted, and arrive when it is over.
+    /// Bytes are accepted, and arrive after the end of the fault.
     Hold(Link),
-    /// Bytes are accepted, and are lost with their connections when it is over.
+    /// Bytes are accepted, and are lost with their connections at the end of the fault.
     Swallow(Link),
-    /// Open connections are silent from now on, and stay open; new ones are served.
+    /// Open connections stay open and transfer nothing from now on; new ones are served.
     Lose(Link),
     /// SIGSTOP, then SIGCONT.
     PauseWorker,
     /// The same for every process of the server.
     PausePostgres,
-    /// The same for the postmaster: open connections go on, new ones wait.
+    /// The same for the postmaster: open connections work, new ones wait.
     PausePostmaster,
-    /// Not a byte is left where the spool is.
+    /// The disk of the spool is full.
     FullDisk,
 }
 
-/// What one fault has to itself: two at once have different ones.
+/// The target of a fault; two overlapping faults have different targets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Target {
     Worker,
@@ -82,7 +83,7 @@ impl Kind {
         }
     }
 
-    /// What the summary counts it as.
+    /// The name of the fault in the summary.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::KillWorker => "worker killed",

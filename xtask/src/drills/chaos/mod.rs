@@ -1,10 +1,10 @@
-//! `make chaos`: everything at work, and one fault after another; then the proof that
-//! nothing was lost, doubled or stuck.
+//! `make chaos`: runs the whole system through one fault after another, and then proves
+//! that no event was lost, doubled or stuck.
 //!
-//! A cycle is a fault, or two that overlap, and the wait until events of every source
-//! are stored again. The `schedule` is drawn from the seed alone. What the emulator
-//! has an acknowledgement of must be stored, as often as it happened; a provider may
-//! have given up what nobody acknowledged.
+//! A cycle is a fault, or two that overlap, and the wait until events of every source are
+//! stored again. The `schedule` depends on the seed alone. An event that was acknowledged
+//! must be stored, as often as it happened; a provider may have given up an event that
+//! was not.
 //!
 //! - `fault`, `schedule`: what happens
 //! - `rig` with `disk` and `pause`: to what
@@ -28,9 +28,9 @@ use anyhow::Result;
 use tidings_harness::leash;
 use tidings_harness::server::Server;
 
-/// So many events a second leave a small machine time for the faults.
+/// Events a second: few enough to leave a small machine time for the faults.
 const RATE: u64 = 1000;
-/// More than any cycle takes: the emulator is told when to stop.
+/// Seconds for each cycle, more than any cycle takes; the emulator is stopped at the end.
 const SECONDS_EACH: u64 = 120;
 /// The emulator's own limit.
 const MOST_EVENTS: u64 = 100_000_000;
@@ -57,7 +57,7 @@ pub(crate) fn try_small_disk() -> Result<()> {
     SmallDisk::mount().map(drop)
 }
 
-/// Runs it; an error at anything that was lost, doubled or stuck.
+/// Runs the drill, and fails if an event was lost, doubled or stuck.
 pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
     let cycles = u64::try_from(options.cycles)?;
     let disk = SmallDisk::mount()

@@ -1,11 +1,11 @@
-//! Processes that stand still: SIGSTOP, and SIGCONT when it is over.
+//! Paused processes: SIGSTOP, and SIGCONT at the end.
 
 use anyhow::Result;
 use rustix::process::Signal;
 use tidings_harness::leash;
 use tidings_harness::procfs;
 
-/// Stopped processes, which go on when it is dropped.
+/// Stopped processes, which continue when this is dropped.
 #[derive(Debug)]
 pub(super) struct Pause {
     pids: Vec<u32>,
@@ -19,7 +19,7 @@ impl Pause {
 
     /// A process and its children.
     pub(super) fn all(parent: u32) -> Result<Self> {
-        // The parent first: it then has no more of them.
+        // The parent is stopped first, so that it starts no more children.
         let mut pause = Self::one(parent)?;
         for child in procfs::children(parent)? {
             // Gone meanwhile, or stopped.

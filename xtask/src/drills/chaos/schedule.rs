@@ -1,7 +1,7 @@
-//! Which faults, in which order: drawn from the seed and nothing else.
+//! Which faults happen, and in which order: a function of the seed.
 //!
-//! Each kind is a card; the deck is dealt to its end before it is shuffled anew, so that
-//! a short drill meets every kind.
+//! Each kind of fault is a card. The whole deck is dealt before it is shuffled again, so
+//! that a short drill includes every kind.
 
 use super::fault::{Fault, Kind, LINKS, Link, Target};
 use crate::draw::Draw;
@@ -11,7 +11,7 @@ use std::time::Duration;
 /// One cycle in so many has a second fault.
 const PAIR_EVERY: u64 = 4;
 
-/// Webhooks come within this time, and find Postgres away.
+/// Least time of an outage, within which webhooks arrive while Postgres is down.
 const OUTAGE: Duration = Duration::from_secs(1);
 
 /// A fault, perhaps with another one that begins before it has ended.
@@ -22,7 +22,7 @@ pub(super) struct Cycle {
     pub(super) second: Option<(Duration, Fault)>,
 }
 
-/// What is to be done at a moment of a cycle.
+/// An action in a cycle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     Begin(Kind),
@@ -30,7 +30,7 @@ pub(super) enum Step {
 }
 
 impl Cycle {
-    /// What is to be done, and when after the cycle's begin.
+    /// The actions, and their times after the beginning of the cycle.
     pub(super) fn steps(&self) -> Vec<(Duration, Step)> {
         let faults = std::iter::once((Duration::ZERO, self.fault)).chain(self.second);
         let mut steps: Vec<_> = faults
@@ -48,7 +48,7 @@ impl Cycle {
         std::iter::once(self.fault.kind).chain(second)
     }
 
-    /// Whether the spool must have taken something: Postgres is away long enough, and
+    /// Whether the spool must have accepted a request: Postgres is down long enough, and
     /// nothing else is wrong.
     pub(super) fn must_spool(&self) -> bool {
         let away = match self.fault.kind {

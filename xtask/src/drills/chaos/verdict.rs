@@ -1,5 +1,5 @@
-//! The end of a drill: all is delivered and drained, the ledger is compared with the
-//! database id by id, and the log with what its reader saw.
+//! The end of a drill: everything is delivered and drained, the ledger is compared with
+//! the database id by id, and the log with what its reader saw.
 
 use super::counts::{Counts, FAILED};
 use super::drill::{Drilled, Stall};
@@ -14,18 +14,18 @@ use tidings_harness::ledger::{self, Demand};
 use tidings_harness::reconcile::Reconciliation;
 use tidings_harness::table::number;
 
-/// For what is under way when the faults are over: an answer that was lost is waited for
-/// at most 30 s, and its repeat must pass; a spool may rest for two minutes.
+/// Time limit after the last fault: a lost answer is waited for at most 30 s, its retry
+/// must succeed, and the spool may pause for two minutes.
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// What the worker calls a request that its spool has kept.
+/// The worker's label for a request that its spool has stored.
 const STORED: &str = "stored";
-/// One event in so many may be given up: Pushwoosh waits 12 s, which a slow machine may
-/// need after a fault. Where the worker is well nobody gives anything up.
+/// Of so many events one may be given up, because Pushwoosh waits 12 s, which a slow
+/// machine may need after a fault. While the worker works no event is given up.
 const GIVEN_UP: u64 = 100;
 const TICK: Duration = Duration::from_millis(50);
 
-/// Prints what it came to; an error unless all is there, once.
+/// Prints the result, and fails unless every event is stored once.
 pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
     rig.emulator.stop()?;
     settle(rig, &drilled)?;
@@ -96,8 +96,8 @@ pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
     follower.check(&mut client)
 }
 
-/// Waits until all is delivered, followed, and out of the spool. What is missing then is
-/// the reconciliation's to say.
+/// Waits until everything is delivered, followed, and drained from the spool. The
+/// reconciliation reports what is missing then.
 fn settle(rig: &mut Rig, drilled: &Drilled) -> Result<()> {
     let started = Instant::now();
     let mut least = None;

@@ -1,5 +1,5 @@
-//! The reader of the log that goes through all of it: it follows from its cursor, on a
-//! connection of its own, and connects again whenever that is gone.
+//! The reader of the log during the whole drill: it follows from its cursor on a
+//! connection of its own, and reconnects whenever that is gone.
 
 use anyhow::{Context as _, Result, anyhow};
 use postgres::{Client, NoTls};
@@ -48,7 +48,7 @@ impl Watch {
         seen.clone()
     }
 
-    /// Ends it, with all that is stored read.
+    /// Ends the reader after it has read all stored events.
     pub(super) fn finish(mut self, client: &mut Client) -> Result<Follower> {
         self.over.store(true, Ordering::Relaxed);
         let reader = self.reader.take().context("it has ended already")?;

@@ -1,9 +1,9 @@
-//! `make fuzz`: every target of `fuzz/` for a while, as many at a time as there are
-//! processors. Nothing that cargo-fuzz builds or finds is written outside the target
-//! folder, unless what matters of the corpus is to be kept as tests.
+//! `make fuzz`: runs every target of `fuzz/` for a while, as many at a time as there are
+//! processors. Whatever cargo-fuzz builds or finds is written inside the target folder,
+//! unless new inputs of the corpus are to be kept as tests.
 //!
-//! Sanitizers are not stable: cargo-fuzz is told that this compiler may use them all
-//! the same, so that no second toolchain is needed.
+//! Sanitizers are an unstable feature; the environment allows this compiler to use them,
+//! so that no second toolchain is needed.
 
 mod seeds;
 mod target;
@@ -28,7 +28,7 @@ pub(crate) struct Options {
     pub seconds: u64,
     /// All of them otherwise.
     pub target: Option<String>,
-    /// Write what matters of the corpus to `core/testdata/corpus/`.
+    /// Whether to write new inputs of the corpus to `core/testdata/corpus/`.
     pub keep: bool,
 }
 

@@ -1,6 +1,5 @@
-//! What a target starts from: what is kept, what was found before, the payloads of its
-//! provider or the published vectors; and the words that occur in them, as libFuzzer's
-//! dictionary.
+//! The seeds of a target: kept inputs, earlier findings, the payloads of its provider or
+//! the published vectors; and the words in them, as libFuzzer's dictionary.
 
 use super::{files, named, target::Target};
 use anyhow::{Context as _, Result};
@@ -41,7 +40,8 @@ pub(super) fn plant(target: &Target) -> Result<()> {
     for (name, seed) in &seeds {
         fs::write(target.corpus.join(name), seed)?;
     }
-    // What was found before is tried first: it is found again, or it was mended.
+    // Earlier findings are tried first: either they are found again, or they have been
+    // fixed.
     for path in files(&target.findings)? {
         fs::rename(&path, target.corpus.join(named(&path)))?;
     }

@@ -21,10 +21,10 @@ const MOST_KEPT: usize = 100;
 /// An input that takes longer is a finding.
 const SLOW: Duration = Duration::from_secs(10);
 
-/// What the names of findings begin with.
+/// Prefixes of the names of findings.
 const FOUND: [&str; 4] = ["crash-", "leak-", "oom-", "timeout-"];
 
-/// Beyond the time that a run was given: for the seeds, and for the last input.
+/// Time beyond the run's limit, for the seeds and the last input.
 const GRACE: Duration = Duration::from_secs(300);
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) struct Target {
     pub(super) log: PathBuf,
 }
 
-/// What a run came to, in libFuzzer's terms.
+/// The result of a run, in libFuzzer's terms.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Figures {
     pub(super) executions: u64,
@@ -135,7 +135,8 @@ impl Target {
             GRACE,
             [
                 "-set_cover_merge=1".into(),
-                // How often an edge is taken tells inputs apart that no test need keep.
+                // Counting how often an edge is taken would keep inputs that no test
+                // needs.
                 "-use_counters=0".into(),
                 fewest.clone().into(),
                 short.into(),

@@ -1,8 +1,9 @@
-//! Events of three weeks ago, now and then, and a retention that by turns keeps and drops
-//! them: the worker's upkeep makes and drops partitions while events are stored.
+//! Occasional events of three weeks ago, and a retention that alternately keeps and drops
+//! them, so that the worker's upkeep creates and drops partitions while events are
+//! stored.
 //!
-//! What the emulator plays is of the last hours and is never dropped, so that all of it
-//! can be reconciled. At the end nothing is left of the source that ages.
+//! The emulator's events are of the last hours and never dropped, so that all of them can
+//! be reconciled. At the end no event of the aging source is left.
 
 use anyhow::{Context as _, Result, ensure};
 use postgres::Client;

@@ -1,5 +1,5 @@
-//! A consumer of the log, as an application would have one: it polls and acknowledges,
-//! and counts what it got, so that every row is read once.
+//! A consumer of the log, like an application's: it polls, acknowledges and counts the
+//! events, so that every row is read once.
 
 use anyhow::{Context as _, Result};
 use postgres::Client;
@@ -9,7 +9,8 @@ const NAME: &str = "soak";
 /// The most that a poll returns.
 const MOST: i32 = 10_000;
 
-/// It owns the session: what was polled is acknowledged in the same one.
+/// The consumer owns its session, because events are acknowledged in the session that
+/// polled them.
 pub(super) struct Consumer {
     client: Client,
     counts: BTreeMap<String, u64>,

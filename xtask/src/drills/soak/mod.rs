@@ -1,5 +1,6 @@
-//! `make soak`: everything at work at a steady rate for a long time, to see that nothing
-//! grows: memory, descriptors, backends, lag. Then the proof that every event is there.
+//! `make soak`: runs the whole system at a steady rate for a long time, and checks that
+//! nothing grows: memory, descriptors, backends, lag. It then proves that every event is
+//! stored.
 //!
 //! - `sample` is one look at all of it, `verdict` what counts as growth.
 //! - `consumer` follows the log meanwhile; `aging` has partitions made and dropped.
@@ -31,15 +32,15 @@ use tidings_harness::server::Server;
 use tidings_harness::stage::{DATABASE, Stage};
 use tidings_harness::table::{number, render};
 
-/// How often the processes are looked at and the log is read on.
+/// How often the processes are checked and the log is read.
 const TICK: Duration = Duration::from_millis(500);
 const SAMPLE_EVERY: Duration = Duration::from_secs(10);
 const LINE_EVERY: Duration = Duration::from_secs(60);
-/// What is warming up in this time is not judged; a quarter of a short run.
+/// Time of the warm-up, which is not judged; a quarter of a short run.
 const WARM_UP: Duration = Duration::from_secs(300);
-/// So long may nothing be stored before the run is given up.
+/// Time without a stored event after which the run is given up.
 const STALLED_AFTER: Duration = Duration::from_secs(120);
-/// The emulator's, so that everything it plays is of the past and of the last hours.
+/// Start of the emulator's time, so that all events are of the last hours.
 const PLAYED_FROM: &str = "6 hours";
 
 /// What to play.
@@ -51,7 +52,7 @@ pub(crate) struct Options {
     pub seed: u64,
 }
 
-/// Runs it; an error where something grew, or an event is missing or doubled.
+/// Runs the soak, and fails if something grew, or if an event is missing or doubled.
 pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
     ensure!(options.minutes > 0, "give at least one minute");
     ensure!(options.rate > 0, "give a rate: a soak is steady");
@@ -327,7 +328,7 @@ fn show(soaked: &Soaked, options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// A closed stdout ends the show, not the run.
+/// A closed stdout ends the display, but not the run.
 fn say(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }

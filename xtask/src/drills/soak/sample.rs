@@ -1,4 +1,4 @@
-//! One look at everything that must not grow.
+//! A sample of everything that must not grow.
 
 use super::consumer::Consumer;
 use anyhow::Result;

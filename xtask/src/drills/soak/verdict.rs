@@ -1,4 +1,5 @@
-//! Whether something grew: from samples of it, by a rule that is stated with the result.
+//! Judges from samples whether a quantity grew, by a rule that is printed with the
+//! result.
 
 use super::sample::Sample;
 use std::time::Duration;
@@ -23,13 +24,13 @@ const MIB: f64 = 1_048_576.0;
 /// What is measured, in the order of the table. `rate` is in events a second.
 pub(super) fn quantities(rate: u64) -> Vec<Quantity> {
     let quantity = |name, floor, of| Quantity { name, floor, of };
-    // Two seconds' events are on their way.
+    // Events of two seconds may be in flight.
     let events = Some(2.0 * rate as f64);
     vec![
         quantity("worker RSS, MiB", Some(16.0), |s| {
             s.worker.resident as f64 / MIB
         }),
-        // Providers keep as many connections open as they once needed at a time.
+        // Providers keep as many connections open as they once needed concurrently.
         quantity("worker descriptors", Some(32.0), |s| {
             s.worker.descriptors as f64
         }),

@@ -1,4 +1,5 @@
-//! The server's log after it: errors by their SQLSTATE, and what no statement may do.
+//! The server's log after the run: errors by SQLSTATE, and effects that no statement may
+//! have.
 
 use anyhow::{Context as _, Result};
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ const CRASHES: [&str; 4] = [
     "TRAP: ",
     "panicked at",
 ];
-/// What a panic of ours becomes; the server's own internal errors have it too.
+/// SQLSTATE of a panic in the library, and of the server's own internal errors.
 const INTERNAL: &str = "XX000";
 /// Of a statement that a finding came from.
 const MOST_LINES: usize = 60;

@@ -1,6 +1,6 @@
-//! `make sqlsmith`: SQL at random against the extension's functions, for a while, on a
-//! private Postgres with events of all providers. What fails with an ERROR is as it must
-//! be; that a backend crashes, or that Rust panics, is a finding.
+//! `make sqlsmith`: runs random SQL against the extension's functions for a while, on a
+//! private Postgres with events of all providers. A statement may fail with an ERROR; a
+//! crash of a backend or a panic of Rust is a finding.
 //!
 //! sqlsmith undoes each of its statements, so that there is something to find to the end.
 

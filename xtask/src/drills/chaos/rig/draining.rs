@@ -1,5 +1,5 @@
-//! SIGKILL while the spool drains: by what is held up, nothing but the drain's own batch is
-//! on its way to Postgres then.
+//! SIGKILL while the spool drains. Other traffic is held back, so that only the drain's
+//! own batch is being submitted then.
 
 use super::super::fault::{Kind, Link};
 use super::{DRAIN, Rig, TICK};
@@ -11,27 +11,28 @@ use tidings_harness::metrics;
 /// Longer than a commit takes.
 const COMMITTED: Duration = Duration::from_millis(200);
 
-/// Pushes wait out the worker's patience of 20 s, and what came behind them its own.
+/// Pushes wait for the worker's patience of 20 s, and requests after them for their own.
 const SETTLED: Duration = Duration::from_secs(180);
 
-/// How events come to the worker.
+/// The paths of events to the worker.
 const ENTRIES: [Link; 3] = [Link::Webhooks, Link::Pushes, Link::Stream];
 
 impl Rig {
-    /// An outage. What the worker has of the stream is committed before it, and not after.
+    /// Begins an outage. The worker's events of the stream are committed before it, and
+    /// not after.
     pub(super) fn begin_draining(&mut self) -> Result<()> {
         self.begin(Kind::Hold(Link::Stream))?;
         thread::sleep(COMMITTED);
         self.begin(Kind::Refuse(Link::Database))
     }
 
-    /// A drain lasts a moment: its commit is held up, so that the kill comes before it.
+    /// A drain takes only a moment, so its commit is held back until after the kill.
     pub(super) fn kill_draining(&mut self) -> Result<()> {
         for link in ENTRIES {
             self.begin(Kind::Hold(link))?;
         }
         self.wait_spooled()?;
-        // What is active stands still in a transaction.
+        // The active session is waiting in a transaction.
         let mut looking = self.connect()?;
         let mut client = self.connect()?;
         let mut held = client.transaction()?;
@@ -55,7 +56,7 @@ impl Rig {
             thread::sleep(TICK);
         }
         self.kill_worker()?;
-        // Postgres would go on with a statement that it has.
+        // Postgres would otherwise finish a statement that it has received.
         held.execute(
             "select pg_terminate_backend(pid) from pg_locks
              where not granted and relation = 'tidings.event'::regclass",
@@ -69,7 +70,7 @@ impl Rig {
         Ok(())
     }
 
-    /// Returns when the spool alone has what Postgres has not.
+    /// Waits until all events that are not in Postgres are in the spool.
     fn wait_spooled(&mut self) -> Result<()> {
         let started = Instant::now();
         loop {

@@ -1,5 +1,5 @@
-//! What the drill breaks: Postgres, a worker with a spool, the emulated providers, and
-//! a proxy on each way between them.
+//! The system that the drill breaks: Postgres, a worker with a spool, the emulated
+//! providers, and a proxy on each path between them.
 
 mod draining;
 
@@ -29,22 +29,22 @@ use tidings_harness::stage::{self, DATABASE};
 use tidings_harness::step;
 use tidings_harness::worker::{self, ANY_PORT, Worker};
 
-/// The worker's own deadline for it: longer than a connection may be silent.
+/// The worker's time limit for a drain: longer than a connection may hang.
 const DRAIN_TIMEOUT: &str = "60s";
 /// Longer than that.
 const DRAIN: Duration = Duration::from_secs(70);
 /// Shorter than the long pauses.
 const LEASE: &str = "3s";
-/// How soon the worker asks whether a silent stream is still there, in seconds: sooner
-/// than a provider might like, so that the drill need not wait for minutes.
+/// Seconds between the worker's pings: shorter than a provider might accept, so that the
+/// drill need not wait for minutes.
 const KEEPALIVE: u32 = 2;
 
-/// So long may it take until a webhook finds no room.
+/// Time limit until a webhook is refused because the disk is full.
 const NOTICED: Duration = Duration::from_secs(30);
 
 const TICK: Duration = Duration::from_millis(20);
 
-/// Dropped in this order: what is stopped goes on, so that it can end.
+/// The order of dropping matters: a stopped process must continue before it can end.
 #[derive(Debug)]
 pub(super) struct Rig {
     paused: Vec<(Kind, Pause)>,
@@ -55,7 +55,7 @@ pub(super) struct Rig {
     stream: Proxy,
     database: Proxy,
     spool: PathBuf,
-    /// Requests that came to the spool, by what became of them.
+    /// Requests to the spool, by their outcome.
     pub(super) spooled: Counts,
     disk: Option<SmallDisk>,
     pub(super) cluster: Cluster,
@@ -70,10 +70,10 @@ pub(super) struct Load {
 }
 
 impl Rig {
-    /// Everything runs on return; the emulator waits for its start.
+    /// Starts everything; the emulator waits for its start line.
     pub(super) fn set(server: &Server, disk: Option<SmallDisk>, load: Load) -> Result<Self> {
-        // Without fsync: what a killed process has written is the kernel's, and stays.
-        // Only a machine that crashes would lose it.
+        // The cluster runs without fsync, because the writes of a killed process stay in
+        // the kernel. Only a crash of the machine would lose them.
         let cluster = stage::cluster(server, Durability::Fast)?;
         let database = Proxy::start((cluster.host(), cluster.port()).into())?;
         let spool = disk.as_ref().map_or(cluster.folder(), SmallDisk::path);
@@ -122,8 +122,8 @@ impl Rig {
         self.cluster.connect(DATABASE)
     }
 
-    /// Gives the worker a new spool, once the old one is empty: a file that has grown has
-    /// room of its own, and does not notice a full disk for a while.
+    /// Gives the worker a new spool when the old one is empty, because a file that has
+    /// grown has free space inside and does not notice a full disk for a while.
     pub(super) fn renew_spool(&mut self) -> Result<()> {
         let started = Instant::now();
         while !self.is_drained() && started.elapsed() < DRAIN {
@@ -133,7 +133,7 @@ impl Rig {
         let mut status = Command::new(paths::program("tidings-worker")?);
         status.args(["spool", "status", "--json", "--spool-dir"]);
         let status: Value = serde_json::from_str(&step::output(status.arg(&self.spool))?)?;
-        // What is damaged stays, and is found in the end.
+        // Damaged requests stay, and are reported at the end.
         let none = Some(&Value::from(0));
         if status.get("requests") == none && status.get("damaged") == none {
             fs::remove_dir_all(&self.spool).context("cannot remove the spool")?;
@@ -142,8 +142,8 @@ impl Rig {
         self.worker.wait_ready()
     }
 
-    /// Returns when the worker has noticed that its spool's disk is full. Whether it has is
-    /// judged at the end.
+    /// Waits until the worker has noticed that the disk of its spool is full. Whether it
+    /// has is judged at the end.
     pub(super) fn wait_full(&mut self) -> Result<()> {
         let started = Instant::now();
         let name = "tidings_worker_spooled_total";
@@ -256,7 +256,7 @@ impl Rig {
         }
     }
 
-    /// An error when something ended that nobody has ended.
+    /// Fails if a process ended unexpectedly.
     pub(super) fn check_running(&mut self) -> Result<()> {
         self.emulator.listen()?;
         self.worker.check_running()
@@ -277,7 +277,7 @@ impl Rig {
         answer.status == 200 && none("/spool/requests") && none("/spool/damaged")
     }
 
-    /// Brings the worker to its end, in good order.
+    /// Drains the worker.
     pub(super) fn drain(&mut self) -> Result<()> {
         self.begin(Kind::DrainWorker)?;
         self.drained()
