@@ -1,0 +1,167 @@
+//! The end of the process: what brings it, and in which order the parts end.
+
+use std::time::Duration;
+
+use actix_web::dev::ServerHandle;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+    task::JoinHandle,
+    time::sleep,
+};
+use tracing::{info, warn};
+
+use super::parts::Parts;
+use crate::{
+    process::{
+        drain::Drain,
+        exit::{Code, Exit, Fatal},
+    },
+    sources::registry::EndStreams,
+};
+
+pub(super) struct Servers {
+    pub(super) http: ServerHandle,
+    pub(super) grpc: JoinHandle<()>,
+}
+
+/// Waits for the end, and drains when a signal brings it.
+pub(super) async fn wait(
+    drain_timeout: Duration,
+    mut signals: Signals,
+    mut exits: mpsc::Receiver<Exit>,
+    parts: Parts,
+    servers: Servers,
+) -> Result<Code, Exit> {
+    tokio::select! {
+        name = signals.next() => info!(signal = name, "draining"),
+        Some(exit) = exits.recv() => return Err(exit),
+    }
+    let unfinished = |reason: &str| {
+        let (requests, _) = parts.budget.taken();
+        warn!(requests, "{reason}: what is in flight was not acknowledged");
+        Ok(Code::Unfinished)
+    };
+    let cut = async {
+        tokio::select! {
+            () = sleep(drain_timeout) => "the drain did not end in time",
+            _ = signals.next() => "a second signal ended the drain",
+        }
+    };
+    let Servers { http, grpc } = servers;
+    // Entrances first: what they let in before is then finished by the pipeline.
+    let work = async {
+        http.pause().await;
+        parts.drain.begin();
+        let streams = parts.registry.send(EndStreams);
+        // An error means that the part has ended already, which is what is wanted.
+        let _ = tokio::join!(parts.drain.finished(), streams);
+    };
+    let goodbyes = async {
+        let _ = grpc.await;
+        http.stop(true).await;
+    };
+    tokio::select! {
+        drained = drained(work, goodbyes, cut) => match drained {
+            Ok(()) => {
+                info!("drained");
+                Ok(Code::Clean)
+            }
+            Err(reason) => unfinished(reason),
+        },
+        Some(exit) = exits.recv() => Err(exit),
+    }
+}
+
+/// Whether the work came to its end before it was cut, and if not why. Nothing is lost with
+/// a connection that is cut afterwards, since its other end does not close it.
+async fn drained<Reason>(
+    work: impl Future<Output = ()>,
+    goodbyes: impl Future<Output = ()>,
+    cut: impl Future<Output = Reason>,
+) -> Result<(), Reason> {
+    tokio::pin!(cut);
+    tokio::select! {
+        biased;
+        () = work => {}
+        reason = &mut cut => return Err(reason),
+    }
+    tokio::select! {
+        () = goodbyes => {}
+        _ = cut => {}
+    }
+    Ok(())
+}
+
+pub(super) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Makes the end of a server that nobody told to end the end of the process.
+pub(super) async fn watched<E: std::fmt::Display>(
+    server: impl Future<Output = Result<(), E>>,
+    name: &'static str,
+    drain: Drain,
+    fatal: Fatal,
+) {
+    let mut vital = fatal.vital(name);
+    match server.await {
+        Ok(()) if drain.has_begun() => vital.release(),
+        Ok(()) => {}
+        Err(error) => fatal.exit(Exit::new(Code::System, format!("{name} failed: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::{pending, ready};
+
+    use super::*;
+
+    /// Why the process ends, if it does, when a server ends like this.
+    async fn reason(drain: &Drain, end: impl Future<Output = Result<(), &str>>) -> Option<String> {
+        let (fatal, mut exits) = Fatal::channel();
+        watched(end, "the server", drain.clone(), fatal).await;
+        exits.try_recv().ok().map(|exit| exit.reason)
+    }
+
+    #[tokio::test]
+    async fn a_server_that_nobody_told_to_end_ends_the_process() {
+        let drain = Drain::new();
+        let untold = reason(&drain, ready(Ok(()))).await;
+        assert_eq!(untold.unwrap(), "the server stopped unexpectedly");
+        let failed = reason(&drain, ready(Err("x"))).await;
+        assert_eq!(failed.unwrap(), "the server failed: x");
+        drain.begin();
+        assert_eq!(reason(&drain, ready(Ok(()))).await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_hang_up_is_no_work_that_is_left() {
+        let late = || async {
+            sleep(Duration::from_secs(2)).await;
+            "late"
+        };
+        let work = || sleep(Duration::from_secs(1));
+        assert_eq!(drained(work(), pending(), late()).await, Ok(()));
+        assert_eq!(drained(work(), ready(()), late()).await, Ok(()));
+        assert_eq!(drained(pending(), ready(()), late()).await, Err("late"));
+    }
+}

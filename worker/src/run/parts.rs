@@ -1,0 +1,157 @@
+//! The parts of the worker, wired sink first.
+
+use std::sync::Arc;
+
+use actix::prelude::*;
+use tokio::sync::{Semaphore, watch};
+use tracing::info;
+
+use crate::{
+    admission::{
+        budget::{Budget, Limits},
+        directory::Directory,
+    },
+    inbound::{
+        grpc::push::{ChunkLimits, Push, QUESTIONS},
+        http::webhook::Hooks,
+    },
+    pipeline::{
+        batcher::{Batcher, Pipeline},
+        lane::Lane,
+        queue::BatchLimits,
+        store::Store,
+    },
+    postgres::{Connector, upkeep::Upkeep},
+    process::{
+        drain::Drain,
+        exit::{Code, Exit, Fatal},
+    },
+    settings::{LimitArgs, RunArgs},
+    sources::{
+        registry::{Registry, Setup},
+        source::Snapshot,
+    },
+    spool::{Mode, Spool, drain},
+    stream::StreamLimits,
+    wire,
+};
+
+/// The pipeline and what stands around it.
+pub(super) struct Parts {
+    pub(super) pipeline: Pipeline,
+    pub(super) budget: Budget,
+    pub(super) drain: Drain,
+    pub(super) registry: Addr<Registry>,
+    pub(super) snapshot: watch::Receiver<Snapshot>,
+    pub(super) directory: Directory,
+    pub(super) spool: Option<Spool>,
+}
+
+impl Parts {
+    pub(super) fn start(
+        settings: &RunArgs,
+        connector: Arc<Connector>,
+        spool: Option<Spool>,
+        fatal: &Fatal,
+    ) -> Result<Self, Exit> {
+        let limits = &settings.limits;
+        let lane = |number| {
+            let lane = Lane::new(connector.clone(), fatal.clone());
+            let vital = fatal.vital(format!("connection {number}"));
+            Store::new(lane, vital).start().recipient()
+        };
+        let batch = BatchLimits {
+            requests: limits.batch_requests as usize,
+            bytes: limits.batch_bytes.get(),
+        };
+        let batcher = Batcher::spawn(
+            batch,
+            (1..=limits.connections).map(lane).collect(),
+            // Never the limit that is met: the budget is.
+            limits.pending_requests as usize,
+            fatal.vital("the batcher"),
+        );
+        let pipeline = Pipeline::new(batcher, settings.patience);
+        let (sender, snapshot) = watch::channel(Snapshot::default());
+        let setup = Setup {
+            connector: connector.clone(),
+            pipeline: pipeline.clone(),
+            schema: Arc::new(wire::ppoppo().map_err(schema)?),
+            limits: StreamLimits::new(limits.max_body.get()),
+            poll: settings.source_poll(),
+            lease: settings.lease_time,
+            fatal: fatal.clone(),
+        };
+        Upkeep::new(connector.clone(), settings.maintain_every, fatal.clone()).start();
+        let registry = Registry::spawn(setup, sender);
+        if let Some(spool) = &spool {
+            let remembering = spool.clone().remember(snapshot.clone());
+            fatal.spawn("the spool's list of sources", remembering);
+            let limits = drain::within(batch);
+            let draining = drain::run(spool.clone(), pipeline.clone(), snapshot.clone(), limits);
+            fatal.spawn("the spool's drain", draining);
+        }
+        Ok(Self {
+            pipeline,
+            budget: Budget::new(Limits {
+                requests: limits.pending_requests,
+                bytes: limits.pending_bytes.0,
+                share: limits.source_share,
+                wire: limits.wire(),
+            }),
+            drain: Drain::new(),
+            directory: Directory::new(snapshot.clone(), registry.clone().recipient()),
+            registry,
+            snapshot,
+            spool,
+        })
+    }
+
+    pub(super) fn hooks(&self, settings: &RunArgs) -> Hooks {
+        Hooks {
+            pipeline: self.pipeline.clone(),
+            directory: self.directory.clone(),
+            budget: self.budget.clone(),
+            max_body: settings.limits.max_body.get(),
+            body_timeout: settings.limits.body_timeout,
+            spool: self.spool.clone(),
+        }
+    }
+
+    pub(super) fn push(&self, settings: &RunArgs) -> Result<Push, Exit> {
+        let LimitArgs {
+            batch_requests,
+            push_streams,
+            ..
+        } = settings.limits;
+        Ok(Push {
+            pipeline: self.pipeline.clone(),
+            directory: self.directory.clone(),
+            registry: self.registry.clone().recipient(),
+            budget: self.budget.clone(),
+            drain: self.drain.clone(),
+            schema: Arc::new(wire::pushwoosh().map_err(schema)?),
+            chunks: ChunkLimits::within(batch_requests as usize),
+            streams: Arc::new(Semaphore::new(push_streams as usize)),
+            questions: Arc::new(Semaphore::new(QUESTIONS)),
+        })
+    }
+}
+
+fn schema(error: tidings_core::wire::SchemaError) -> Exit {
+    Exit::new(Code::Internal, error.to_string())
+}
+
+/// Opens the spool that the settings name, if they name one.
+pub(super) fn open_spool(settings: &RunArgs, fatal: &Fatal) -> Result<Option<Spool>, Exit> {
+    let Some(folder) = &settings.spool_dir else {
+        return Ok(None);
+    };
+    let limit = u64::from(settings.limits.spool_bytes.0);
+    let vital = Some(fatal.vital("the spool"));
+    let spool = Spool::open(folder, Mode::Create, limit, vital);
+    let spool = spool.map_err(|error| Exit::new(Code::Spool, error.to_string()))?;
+    let depth = spool.depth();
+    info!(folder = %folder.display(), requests = depth.requests, bytes = depth.bytes, "the spool is open");
+    Ok(Some(spool))
+}
