@@ -23,9 +23,30 @@
 //! | [`settings`], [`dial`] | flags and environment; calls to providers and their tokens |
 //! | [`process`], [`wire`] | end, log and numbers of the process; schemas and codec of gRPC messages |
 //!
-//! Actors: [`pipeline::batcher::Batcher`], [`pipeline::store::Store`] (one a connection),
-//! [`sources::registry::Registry`], [`postgres::upkeep::Upkeep`] and [`stream::Stream`] (one a
-//! dialed source). Each owns one thing; decisions are plain functions beside them.
+//! # What runs
+//!
+//! Each part owns one thing; decisions are plain functions beside it. Nothing is restarted
+//! inside the process: where the last column says "the process", the unexpected end of the
+//! part, also by a panic, ends the process ([`process::exit::Vital`]).
+//!
+//! | part | runs as | owns | its end ends |
+//! |---|---|---|---|
+//! | [`pipeline::batcher::Batcher`] | actor | the queue of requests that wait for a commit | the process |
+//! | [`pipeline::store::Store`] | actor, one a connection | a connection to Postgres, and the batch that is being committed | the process |
+//! | [`sources::control::Control`] | actor | the control connection, the snapshot of the sources | the process |
+//! | [`sources::streams::Streams`] | actor | the leases, and which streams run | the process |
+//! | [`postgres::upkeep::Upkeep`] | actor | the schedule of `tidings.maintain()` | the process |
+//! | [`stream::Stream`] | task, one a followed source | the connection to a provider, what was read and is not committed | the process, unless it was told to stop |
+//! | the HTTP server ([`inbound::http`]) | threads of actix-web, and a task that watches them | the HTTP listener and its connections | the process, unless the drain has begun |
+//! | the gRPC server ([`inbound::grpc`]) | task, with one for each connection | the gRPC listener and its connections | the process, unless the drain has begun |
+//! | a chunk of a push ([`inbound::grpc::push`]) | task | its share of the budget, until its events are settled | its call |
+//! | the keeper of the spool ([`spool`]) | thread | the spool's file | the process |
+//! | the drain of the spool ([`spool::drain`]) | loop | what was tried, and when it is tried again | the process |
+//! | the spool's list of sources | loop | the names whose webhooks are spooled | the process |
+//! | the renewal of the certificate ([`inbound::tls`]) | loop | the certificate that is served | the process |
+//! | the upkeep of the metrics ([`run`]) | loop | nothing: it folds histograms that nobody reads | the process |
+//! | a connection to Postgres ([`postgres`]) | task | the socket | nothing: its owner opens another |
+//! | a connection to a provider ([`dial::connection`]) | task | the socket | nothing: its stream opens another |
 
 mod admission;
 mod commands;

@@ -1,5 +1,5 @@
 //! The sources as the entrances see them: a lookup without a round trip, and one
-//! question to the registry for a name that nobody has heard of.
+//! question to Postgres for a name that nobody has heard of.
 
 use std::{sync::Arc, time::Duration};
 
@@ -10,11 +10,11 @@ use tokio::{
 };
 
 use crate::sources::{
-    registry::Refresh,
+    control::Refresh,
     source::{Database, Snapshot, Source, Sources},
 };
 
-/// An unknown name makes the registry look at most this often: names come from
+/// Unknown names lead to a look at Postgres at most this often: names come from
 /// outside, and each look is a query.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long such a look may take.
@@ -23,7 +23,7 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     snapshot: watch::Receiver<Snapshot>,
-    registry: Recipient<Refresh>,
+    control: Recipient<Refresh>,
     /// When the last look began; held while one is under way.
     looked: Arc<Mutex<Option<Instant>>>,
 }
@@ -37,10 +37,10 @@ pub(crate) enum Lookup {
 }
 
 impl Directory {
-    pub(crate) fn new(snapshot: watch::Receiver<Snapshot>, registry: Recipient<Refresh>) -> Self {
+    pub(crate) fn new(snapshot: watch::Receiver<Snapshot>, control: Recipient<Refresh>) -> Self {
         Self {
             snapshot,
-            registry,
+            control,
             looked: Arc::default(),
         }
     }
@@ -80,7 +80,7 @@ impl Directory {
                 sleep_until(began + LOOK_EVERY).await;
             }
             *began = Some(Instant::now());
-            let look = timeout(LOOK_TIMEOUT, self.registry.send(Refresh)).await;
+            let look = timeout(LOOK_TIMEOUT, self.control.send(Refresh)).await;
             if !matches!(look, Ok(Ok(()))) {
                 return Lookup::Unread;
             }
@@ -120,18 +120,18 @@ pub(crate) mod fake {
 
     use super::*;
 
-    /// A registry that counts looks, and on the first finds the sources in `later`.
-    pub(crate) struct Registry {
+    /// Counts looks, and on the first finds the sources in `later`.
+    pub(crate) struct Control {
         pub(crate) looks: Arc<Mutex<usize>>,
         pub(crate) later: Snapshot,
         pub(crate) snapshot: watch::Sender<Snapshot>,
     }
 
-    impl Actor for Registry {
+    impl Actor for Control {
         type Context = Context<Self>;
     }
 
-    impl Handler<Refresh> for Registry {
+    impl Handler<Refresh> for Control {
         type Result = ();
 
         fn handle(&mut self, _: Refresh, _: &mut Self::Context) {
@@ -159,17 +159,17 @@ pub(crate) mod fake {
         }
     }
 
-    /// A directory over `now`, whose registry would find `later`.
+    /// A directory over `now`, whose next look finds `later`.
     pub(crate) fn directory(now: Snapshot, later: Snapshot) -> (Directory, Arc<Mutex<usize>>) {
         let (sender, receiver) = watch::channel(now);
         let looks = Arc::default();
-        let registry = Registry {
+        let control = Control {
             looks: Arc::clone(&looks),
             later,
             snapshot: sender,
         };
-        let registry = registry.start().recipient();
-        (Directory::new(receiver, registry), looks)
+        let control = control.start().recipient();
+        (Directory::new(receiver, control), looks)
     }
 }
 

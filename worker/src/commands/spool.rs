@@ -17,7 +17,7 @@ use crate::{
     postgres::{ConnectError, Connector},
     process::exit::{Code, Fatal},
     settings::{SpoolCommand, SpoolDrainArgs, SpoolStatusArgs, place},
-    sources::control::Control,
+    sources::queries::Queries,
     spool::{
         Depth, Mode, Spool,
         drain::{self, LIMITS},
@@ -111,7 +111,7 @@ async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
         };
         (code, format!("{place}: {error}"))
     })?;
-    let sources = Control::new(session).sources(None).await;
+    let sources = Queries::new(session).sources(None).await;
     let sources = sources.map_err(|reason| (Code::Unavailable, format!("{place}: {reason}")))?;
     if sources.is_empty() {
         let reason = format!(

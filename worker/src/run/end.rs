@@ -17,7 +17,7 @@ use crate::{
         drain::Drain,
         exit::{Code, Exit, Fatal},
     },
-    sources::registry::EndStreams,
+    sources::streams::EndStreams,
 };
 
 pub(super) struct Servers {
@@ -53,7 +53,7 @@ pub(super) async fn wait(
     let work = async {
         http.pause().await;
         parts.drain.begin();
-        let streams = parts.registry.send(EndStreams);
+        let streams = parts.streams.send(EndStreams);
         // An error means that the part has ended already, which is what is wanted.
         let _ = tokio::join!(parts.drain.finished(), streams);
     };

@@ -27,12 +27,9 @@ use crate::{
         exit::{Code, Exit, Fatal},
     },
     settings::{LimitArgs, RunArgs},
-    sources::{
-        registry::{Registry, Setup},
-        source::Snapshot,
-    },
+    sources::{control::Control, source::Snapshot, streams::Streams},
     spool::{Mode, Spool, drain},
-    stream::StreamLimits,
+    stream::{self, gather::StreamLimits},
     wire,
 };
 
@@ -41,7 +38,8 @@ pub(super) struct Parts {
     pub(super) pipeline: Pipeline,
     pub(super) budget: Budget,
     pub(super) drain: Drain,
-    pub(super) registry: Addr<Registry>,
+    control: Addr<Control>,
+    pub(super) streams: Addr<Streams>,
     pub(super) snapshot: watch::Receiver<Snapshot>,
     pub(super) directory: Directory,
     pub(super) spool: Option<Spool>,
@@ -73,17 +71,22 @@ impl Parts {
         );
         let pipeline = Pipeline::new(batcher, settings.patience);
         let (sender, snapshot) = watch::channel(Snapshot::default());
-        let setup = Setup {
-            connector: connector.clone(),
-            pipeline: pipeline.clone(),
-            schema: Arc::new(wire::ppoppo().map_err(schema)?),
-            limits: StreamLimits::new(limits.max_body.get()),
-            poll: settings.source_poll(),
-            lease: settings.lease_time,
-            fatal: fatal.clone(),
-        };
         Upkeep::new(connector.clone(), settings.maintain_every, fatal.clone()).start();
-        let registry = Registry::spawn(setup, sender);
+        let poll = settings.source_poll();
+        let control = Control::spawn(connector, poll, sender, fatal.clone());
+        let streams = Streams::new(
+            control.clone(),
+            snapshot.clone(),
+            Arc::new(wire::ppoppo().map_err(schema)?),
+            settings.lease_time,
+            stream::Setup {
+                desk: control.clone().recipient(),
+                reports: control.clone().recipient(),
+                pipeline: pipeline.clone(),
+                limits: StreamLimits::new(limits.max_body.get()),
+                fatal: fatal.clone(),
+            },
+        );
         if let Some(spool) = &spool {
             let remembering = spool.clone().remember(snapshot.clone());
             fatal.spawn("the spool's list of sources", remembering);
@@ -100,8 +103,9 @@ impl Parts {
                 wire: limits.wire(),
             }),
             drain: Drain::new(),
-            directory: Directory::new(snapshot.clone(), registry.clone().recipient()),
-            registry,
+            directory: Directory::new(snapshot.clone(), control.clone().recipient()),
+            control,
+            streams: streams.start(),
             snapshot,
             spool,
         })
@@ -127,7 +131,7 @@ impl Parts {
         Ok(Push {
             pipeline: self.pipeline.clone(),
             directory: self.directory.clone(),
-            registry: self.registry.clone().recipient(),
+            finder: self.control.clone().recipient(),
             budget: self.budget.clone(),
             drain: self.drain.clone(),
             schema: Arc::new(wire::pushwoosh().map_err(schema)?),

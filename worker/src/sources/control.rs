@@ -1,243 +1,299 @@
-//! What the worker asks of Postgres besides ingest: its sources, and where and with
-//! what to resume a stream; and what it tells: how its streams are doing. All over
-//! the registry's one connection.
+//! The control connection: which sources there are, and what else is asked of Postgres
+//! besides ingest.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio_postgres::types::Type;
+use actix::prelude::*;
+use metrics::gauge;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::{
     lease::Holding,
-    source::{Described, OwnSchema, Source, Sources},
+    queries::{Queries, Unheld},
+    source::{Database, Snapshot, Source},
 };
 use crate::{
-    postgres::{
-        Param, Session,
-        failure::{Failure, Next, describe},
-        json::Json,
+    postgres::{ConnectError, Connector, Event},
+    process::{
+        backoff::Backoff,
+        exit::{Code, Exit, Fatal, Vital},
+        metric,
     },
     stream::{
-        desk::Resume,
-        report::{self, Report},
+        desk::{Resume, WhereToResume},
+        report::Report,
     },
 };
 
-const SOURCES: &str = "select s.name, s.provider, s.options, s.enabled, c.method, c.descriptor_set, c.names, s.id \
-     from tidings.source s left join tidings.source_schema c on c.source_id = s.id";
-const REPORT: &str = "select tidings.report_stream($1, $2, $3, $4, $5, $6, $7)";
-const RESUME: &str = "select tidings.stream_cursor($1), tidings.stream_secret($1)";
-const HOLD: &str = "select source, epoch, extract(epoch from wait)::float8 \
-     from tidings.hold_streams($1, $2, $3, pg_catalog.make_interval(secs => $4))";
-const RELEASE: &str = "select tidings.release_streams($1)";
-const ACCEPTS: &str = "select case when tidings.verify($1, '', $2) then $1 end";
-const FIND: &str = "select tidings.find_source($1, $2)";
+/// Questions and news that may wait.
+const MAILBOX: usize = 256;
+/// Pauses between attempts to connect.
+const LEAST_PAUSE: Duration = Duration::from_millis(250);
+const GREATEST_PAUSE: Duration = Duration::from_secs(5);
+/// The answer to a question that needs a connection while there is none.
+const AWAY: &str = "Postgres is not connected";
 
-/// For an answer; each takes milliseconds. A connection that has fallen silent is known by
-/// it, and everything else waits behind that, also the end of the streams: so it is well
-/// below the time that a drain has.
-const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The control connection, shared: queries on it are pipelined.
-#[derive(Clone, Debug)]
-pub(crate) struct Control(Arc<Session>);
-
-/// Why nothing is known of the leases.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Unheld {
-    /// The connection is of no use any more.
-    Lost(String),
-    /// Postgres refuses this question, and answers others.
-    Refused(String),
+/// Owns the control connection and the snapshot of the sources.
+///
+/// Promises:
+/// - The snapshot follows `tidings.source`: at once by `LISTEN tidings_source`, and
+///   by a slow poll in case a notification is lost. It changes with each list that is read,
+///   also where the list is the same: a new secret changes no row of a source.
+/// - An older list never replaces a newer one.
+/// - Without Postgres it keeps trying, and says why in the snapshot.
+#[derive(Debug)]
+pub(crate) struct Control {
+    connector: Arc<Connector>,
+    poll: Duration,
+    fatal: Fatal,
+    queries: Option<Queries>,
+    /// The number of the newest connection. News of an earlier connection is ignored.
+    attempt: u64,
+    backoff: Backoff,
+    snapshot: watch::Sender<Snapshot>,
+    _vital: Vital,
 }
 
 impl Control {
-    pub(crate) fn new(session: Session) -> Self {
-        Self(Arc::new(session))
-    }
-
-    /// Hears of changed sources, where that can be had: a notification is told to a
-    /// session.
-    pub(crate) async fn listen(&self) -> Result<(), String> {
-        if self.0.is_shared() {
-            return Ok(());
-        }
-        bounded(self.0.execute("listen tidings_source")).await
-    }
-
-    /// All sources. A schema that is the same as `before` is not parsed again.
-    pub(crate) async fn sources(&self, before: Option<&Sources>) -> Result<Vec<Source>, String> {
-        let rows = bounded(self.0.query(SOURCES, &[])).await?;
-        let source = |row: &tokio_postgres::Row| {
-            let (name, provider): (&str, String) = (row.try_get(0)?, row.try_get(1)?);
-            let schema = match row.try_get(4)? {
-                Some(method) => {
-                    let described = Described {
-                        method,
-                        descriptor_set: row.try_get(5)?,
-                        names: row.try_get(6)?,
-                    };
-                    let before = before.and_then(|sources| sources.get(name));
-                    let before = before.and_then(|source| source.schema.as_ref());
-                    Some(OwnSchema::new(&provider, described, before))
-                }
-                None => None,
-            };
-            Ok(Source {
-                id: row.try_get(7)?,
-                name: name.into(),
-                provider,
-                options: row.try_get(2)?,
-                enabled: row.try_get(3)?,
-                schema,
-            })
-        };
-        let sources: Result<Vec<_>, tokio_postgres::Error> = rows.iter().map(source).collect();
-        sources.map_err(|error| describe(&error))
-    }
-
-    pub(crate) async fn resume(&self, source: &str) -> Result<Resume, String> {
-        let row = bounded(self.0.query_one(RESUME, &[(&source, Type::TEXT)])).await?;
-        let read = || {
-            Ok::<_, tokio_postgres::Error>(Resume {
-                cursor: row.try_get(0)?,
-                secret: row.try_get(1)?,
-            })
-        };
-        read().map_err(|error| describe(&error))
-    }
-
-    /// Says how a stream is doing.
-    pub(crate) async fn report(&self, report: &Report) -> Result<(), String> {
-        let Report { source, status } = report;
-        let failures = i32::try_from(status.failures).unwrap_or(i32::MAX);
-        let params: [Param<'_>; 7] = [
-            (&source.as_ref(), Type::TEXT),
-            (&status.state.as_str(), Type::TEXT),
-            (&report::worker(), Type::TEXT),
-            (&failures, Type::INT4),
-            (&status.last_error, Type::TEXT),
-            (&status.next_try, Type::TIMESTAMPTZ),
-            (&status.last_error_at, Type::TIMESTAMPTZ),
-        ];
-        bounded(self.0.query(REPORT, &params)).await.map(|_| ())
-    }
-
-    /// Takes or keeps the streams of these sources, as far as no other worker has them.
-    /// Also says whether a failure is that of the connection.
-    pub(crate) async fn hold(
-        &self,
-        holder: Uuid,
-        sources: &[&str],
-        lease: Duration,
-    ) -> Result<HashMap<Arc<str>, Holding>, Unheld> {
-        let params: [Param<'_>; 4] = [
-            (&holder, Type::UUID),
-            (&report::worker(), Type::TEXT),
-            (&sources, Type::TEXT_ARRAY),
-            (&lease.as_secs_f64(), Type::FLOAT8),
-        ];
-        // Later than that, others may have the streams.
-        let rows = within(lease.min(TIMEOUT), self.0.query(HOLD, &params)).await;
-        let rows = rows.map_err(|reason| self.unheld(reason))?;
-        let holding = |row: &tokio_postgres::Row| {
-            let source: &str = row.try_get(0)?;
-            let wait: f64 = row.try_get(2)?;
-            let holding = match row.try_get(1)? {
-                Some(epoch) => Holding::Ours { epoch },
-                None => Holding::Others {
-                    // Rows are others' words: no negative or endless time.
-                    left: Duration::try_from_secs_f64(wait).unwrap_or(lease),
-                },
-            };
-            Ok((Arc::from(source), holding))
-        };
-        let held: Result<_, tokio_postgres::Error> = rows.iter().map(holding).collect();
-        held.map_err(|error| Unheld::Refused(describe(&error)))
-    }
-
-    fn unheld(&self, failure: Unanswered) -> Unheld {
-        match failure {
-            Unanswered::Refused(error) if !self.0.is_closed() => {
-                let failure = Failure::from(error);
-                let reason = failure.reason.to_string();
-                match failure.next {
-                    Next::Reconnect => Unheld::Lost(reason),
-                    _ => Unheld::Refused(reason),
-                }
+    pub(crate) fn spawn(
+        connector: Arc<Connector>,
+        poll: Duration,
+        snapshot: watch::Sender<Snapshot>,
+        fatal: Fatal,
+    ) -> Addr<Self> {
+        Self::create(|ctx| {
+            ctx.set_mailbox_capacity(MAILBOX);
+            Self {
+                connector,
+                poll,
+                _vital: fatal.vital("the control connection"),
+                fatal,
+                queries: None,
+                attempt: 0,
+                backoff: Backoff::between(LEAST_PAUSE, GREATEST_PAUSE),
+                snapshot,
             }
-            other => Unheld::Lost(other.to_string()),
+        })
+    }
+
+    fn connect(&mut self, ctx: &mut Context<Self>) {
+        self.attempt += 1;
+        let attempt = self.attempt;
+        let connector = self.connector.clone();
+        let control = ctx.address();
+        let connecting = async move {
+            let session = connector.connect(move |event| {
+                let heard = Heard { attempt, event };
+                match event {
+                    // A full mailbox already holds news that lead to the same look.
+                    Event::Notified => drop(control.try_send(heard)),
+                    // It is said once, and so waits for its place.
+                    Event::Closed => drop(tokio::spawn(control.send(heard))),
+                }
+            });
+            let queries = Queries::new(session.await?);
+            queries.listen().await.map_err(ConnectError::Unreachable)?;
+            Ok(queries)
+        };
+        let connecting = connecting
+            .into_actor(self)
+            .map(|connected, actor, ctx| match connected {
+                Ok(queries) => {
+                    info!("connected to Postgres");
+                    actor.queries = Some(queries);
+                    ctx.notify(Refresh);
+                }
+                Err(ConnectError::Incompatible(reason)) => {
+                    actor.fatal.exit(Exit::new(Code::Incompatible, reason));
+                }
+                Err(ConnectError::Unreachable(reason)) => actor.lose(reason, ctx),
+            });
+        ctx.spawn(connecting);
+    }
+
+    /// Forgets the connection and opens another after a pause.
+    fn lose(&mut self, reason: String, ctx: &mut Context<Self>) {
+        let known = self.snapshot.borrow().database == Database::Down(reason.clone());
+        if !known {
+            warn!(%reason, "Postgres cannot be used; trying again until it can");
+        }
+        gauge!(metric::DATABASE_UP).set(0.0);
+        self.queries = None;
+        self.snapshot
+            .send_modify(|snapshot| snapshot.database = Database::Down(reason));
+        ctx.run_later(self.backoff.pause(), Self::connect);
+    }
+
+    fn learn(&mut self, sources: Vec<Source>) {
+        self.backoff.reset();
+        gauge!(metric::DATABASE_UP).set(1.0);
+        let sources = sources.into_iter().map(|s| (s.name.clone(), s));
+        self.snapshot.send_replace(Snapshot {
+            database: Database::Up,
+            sources: Some(Arc::new(sources.collect())),
+        });
+    }
+
+    /// Whether what a connection says is still of use.
+    fn is_current(&self, attempt: u64) -> bool {
+        self.attempt == attempt && self.queries.is_some()
+    }
+}
+
+impl Actor for Control {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.connect(ctx);
+        ctx.run_interval(self.poll, |_, ctx| ctx.notify(Refresh));
+    }
+}
+
+/// News from a connection.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Heard {
+    attempt: u64,
+    event: Event,
+}
+
+impl Handler<Heard> for Control {
+    type Result = ();
+
+    fn handle(&mut self, heard: Heard, ctx: &mut Self::Context) {
+        // While a connection is being opened, the attempt itself says how it went.
+        if !self.is_current(heard.attempt) {
+            return;
+        }
+        match heard.event {
+            Event::Notified => ctx.notify(Refresh),
+            Event::Closed => self.lose("the connection was closed".to_owned(), ctx),
         }
     }
-
-    /// Lets others take what this worker held.
-    pub(crate) async fn release(&self, holder: Uuid) -> Result<(), String> {
-        let params: [Param<'_>; 1] = [(&holder, Type::UUID)];
-        bounded(self.0.query(RELEASE, &params)).await.map(|_| ())
-    }
-
-    /// The source, if these headers (a JSON object) are what it demands, without regard to
-    /// a body.
-    pub(crate) async fn accepts(
-        &self,
-        source: &str,
-        headers: &str,
-    ) -> Result<Option<String>, String> {
-        let params: [Param<'_>; 2] = [(&source, Type::TEXT), (&Json(headers), Type::JSONB)];
-        let row = bounded(self.0.query_one(ACCEPTS, &params)).await?;
-        row.try_get(0).map_err(|error| describe(&error))
-    }
-
-    /// The enabled source of `provider` that these headers (a JSON object) belong to.
-    pub(crate) async fn find(
-        &self,
-        provider: &str,
-        headers: &str,
-    ) -> Result<Option<String>, String> {
-        let params: [Param<'_>; 2] = [(&provider, Type::TEXT), (&Json(headers), Type::JSONB)];
-        let row = bounded(self.0.query_one(FIND, &params)).await?;
-        row.try_get(0).map_err(|error| describe(&error))
-    }
 }
 
-async fn bounded<T>(
-    query: impl Future<Output = Result<T, tokio_postgres::Error>>,
-) -> Result<T, String> {
-    let answer = within(TIMEOUT, query).await;
-    answer.map_err(|unanswered| unanswered.to_string())
-}
+/// Read the sources again; the answer comes after the snapshot is up to date.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Refresh;
 
-#[derive(Debug, thiserror::Error)]
-enum Unanswered {
-    #[error("{}", describe(.0))]
-    Refused(tokio_postgres::Error),
-    #[error("Postgres does not answer")]
-    Late,
-}
+impl Handler<Refresh> for Control {
+    // Atomic: an older list never replaces a newer one.
+    type Result = AtomicResponse<Self, ()>;
 
-async fn within<T>(
-    limit: Duration,
-    query: impl Future<Output = Result<T, tokio_postgres::Error>>,
-) -> Result<T, Unanswered> {
-    match tokio::time::timeout(limit, query).await {
-        Ok(result) => result.map_err(Unanswered::Refused),
-        Err(_) => Err(Unanswered::Late),
+    fn handle(&mut self, _: Refresh, _: &mut Self::Context) -> Self::Result {
+        let (queries, attempt) = (self.queries.clone(), self.attempt);
+        let known = self.snapshot.borrow().sources.clone();
+        let read = async move {
+            match queries {
+                Some(queries) => Some(queries.sources(known.as_deref()).await),
+                None => None,
+            }
+        };
+        let read = read.into_actor(self).map(move |read, actor, ctx| {
+            match read.filter(|_| actor.is_current(attempt)) {
+                Some(Ok(sources)) => actor.learn(sources),
+                Some(Err(reason)) => actor.lose(reason, ctx),
+                None => {}
+            }
+        });
+        AtomicResponse::new(Box::pin(read))
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use tokio::time::{Instant, timeout};
+impl Handler<WhereToResume> for Control {
+    type Result = ResponseFuture<Result<Resume, String>>;
 
-    use super::*;
+    fn handle(&mut self, ask: WhereToResume, _: &mut Self::Context) -> Self::Result {
+        let queries = self.queries.clone();
+        Box::pin(async move { queries.ok_or(AWAY)?.resume(&ask.0).await })
+    }
+}
 
-    #[tokio::test(start_paused = true)]
-    async fn a_postgres_that_has_vanished_does_not_hold_up_a_drain() {
-        let started = Instant::now();
-        let read = bounded(std::future::pending::<Result<(), _>>());
-        // What a drain has unless it is told otherwise.
-        let read = timeout(Duration::from_secs(25), read).await;
-        assert_eq!(read, Ok(Err("Postgres does not answer".to_owned())));
-        assert!(started.elapsed() <= Duration::from_secs(10));
+impl Handler<Report> for Control {
+    type Result = ResponseFuture<Result<(), String>>;
+
+    fn handle(&mut self, report: Report, _: &mut Self::Context) -> Self::Result {
+        let queries = self.queries.clone();
+        Box::pin(async move { queries.ok_or(AWAY)?.report(&report).await })
+    }
+}
+
+/// Which source a push belongs to: the one that is named, if it accepts these headers, or
+/// else any that does.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Option<String>, String>")]
+pub(crate) struct FindSource {
+    pub(crate) provider: &'static str,
+    pub(crate) name: Option<String>,
+    /// A JSON object.
+    pub(crate) headers: String,
+    /// Held until there is an answer, whether or not somebody still waits for it.
+    pub(crate) turn: OwnedSemaphorePermit,
+}
+
+impl Handler<FindSource> for Control {
+    type Result = ResponseFuture<Result<Option<String>, String>>;
+
+    fn handle(&mut self, ask: FindSource, _: &mut Self::Context) -> Self::Result {
+        let queries = self.queries.clone();
+        Box::pin(async move {
+            let _turn = &ask.turn;
+            let queries = queries.ok_or(AWAY)?;
+            match &ask.name {
+                Some(name) => queries.accepts(name, &ask.headers).await,
+                None => queries.find(ask.provider, &ask.headers).await,
+            }
+        })
+    }
+}
+
+/// Take or renew the leases of the streams of these sources, as far as no other worker
+/// has them.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<HashMap<Arc<str>, Holding>, Unheld>")]
+pub(super) struct TakeLeases {
+    pub(super) holder: Uuid,
+    pub(super) sources: Vec<Arc<str>>,
+    pub(super) time: Duration,
+}
+
+impl Handler<TakeLeases> for Control {
+    type Result = ResponseActFuture<Self, Result<HashMap<Arc<str>, Holding>, Unheld>>;
+
+    fn handle(&mut self, take: TakeLeases, _: &mut Self::Context) -> Self::Result {
+        let (queries, attempt) = (self.queries.clone(), self.attempt);
+        let held = async move {
+            let queries = queries?;
+            let names: Vec<&str> = take.sources.iter().map(AsRef::as_ref).collect();
+            Some(queries.hold(take.holder, &names, take.time).await)
+        };
+        Box::pin(held.into_actor(self).map(move |held, actor, ctx| {
+            // What an earlier connection said is old news.
+            let held = held.filter(|_| actor.is_current(attempt));
+            let held = held.unwrap_or_else(|| Err(Unheld::Lost(AWAY.to_owned())));
+            if let Err(Unheld::Lost(reason)) = &held
+                && actor.is_current(attempt)
+            {
+                actor.lose(reason.clone(), ctx);
+            }
+            held
+        }))
+    }
+}
+
+/// Let other workers take what this holder has.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), String>")]
+pub(super) struct GiveLeasesBack(pub(super) Uuid);
+
+impl Handler<GiveLeasesBack> for Control {
+    type Result = ResponseFuture<Result<(), String>>;
+
+    fn handle(&mut self, give: GiveLeasesBack, _: &mut Self::Context) -> Self::Result {
+        let queries = self.queries.clone();
+        Box::pin(async move { queries.ok_or(AWAY)?.release(give.0).await })
     }
 }

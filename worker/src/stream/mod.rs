@@ -10,21 +10,30 @@ pub(crate) mod retry;
 
 use std::sync::Arc;
 
-use actix::prelude::*;
+use actix::Recipient;
 use tokio::sync::{Notify, watch};
 
-pub(crate) use self::gather::StreamLimits;
 use self::{
     desk::WhereToResume,
     follow::{Follower, Plan},
+    gather::StreamLimits,
     report::{Report, Reporter, report},
 };
-use crate::{
-    pipeline::batcher::Pipeline,
-    process::exit::{Fatal, Vital},
-};
+use crate::{pipeline::batcher::Pipeline, process::exit::Fatal};
 
-/// Owns the connection to one source; what it does is in [`crate::stream::follow`].
+/// What the streams have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Setup {
+    /// Who knows where a stream goes on.
+    pub(crate) desk: Recipient<WhereToResume>,
+    /// Who passes on how a stream is doing.
+    pub(crate) reports: Recipient<Report>,
+    pub(crate) pipeline: Pipeline,
+    pub(crate) limits: StreamLimits,
+    pub(crate) fatal: Fatal,
+}
+
+/// A stream that runs, as a task of its own. What the task does is in [`follow`].
 ///
 /// Promises:
 /// - It goes on where `tidings.stream_cursor` says, at every connection. Nothing that
@@ -33,105 +42,118 @@ use crate::{
 /// - Stopped, it ends after the commit in flight.
 #[derive(Debug)]
 pub(crate) struct Stream {
-    follower: Option<Follower>,
-    reports: Recipient<Report>,
     wake: Arc<Notify>,
-    stop: watch::Sender<bool>,
-    ended: watch::Sender<bool>,
-    vital: Vital,
-}
-
-/// What the streams have in common.
-#[derive(Debug)]
-pub(crate) struct Setup {
-    pub(crate) pipeline: Pipeline,
-    pub(crate) limits: StreamLimits,
-    pub(crate) fatal: Fatal,
+    /// The task has the only receivers, so that they are gone when it has ended.
+    stop: Arc<watch::Sender<bool>>,
 }
 
 impl Stream {
-    /// Under the lease of this epoch. With a reason instead of a plan, it only reports that.
-    pub(crate) fn new(
+    /// Follows a source under the lease of this epoch. With a reason instead of a plan, the
+    /// stream only reports the reason.
+    pub(crate) fn start(
         source: Arc<str>,
         epoch: i64,
         plan: Result<Plan, String>,
-        desk: Recipient<WhereToResume>,
-        reports: Recipient<Report>,
-        setup: Setup,
+        setup: &Setup,
     ) -> Self {
-        let wake = Arc::new(Notify::new());
+        let (wake, stop) = (Arc::new(Notify::new()), watch::Sender::new(false));
+        let mut vital = setup.fatal.vital(format!("the stream of {source}"));
+        let reporter = Reporter::new(source.clone());
+        let reports = report(source.clone(), reporter.subscribe(), setup.reports.clone());
+        let follower = Follower {
+            source,
+            epoch,
+            plan,
+            desk: setup.desk.clone(),
+            pipeline: setup.pipeline.clone(),
+            limits: setup.limits,
+            reporter,
+            wake: wake.clone(),
+        };
+        let following = follower.follow(stop.subscribe());
+        // In this thread: what a stream has read waits in cells that other threads may not see.
+        actix::spawn(async move {
+            tokio::join!(following, reports);
+            vital.release();
+        });
         Self {
-            vital: setup.fatal.vital(format!("the stream of {source}")),
-            follower: Some(Follower {
-                reporter: Reporter::new(source.clone()),
-                source,
-                epoch,
-                plan,
-                desk,
-                pipeline: setup.pipeline,
-                limits: setup.limits,
-                wake: wake.clone(),
-            }),
-            reports,
             wake,
-            stop: watch::Sender::new(false),
-            ended: watch::Sender::new(false),
+            stop: Arc::new(stop),
         }
     }
-}
 
-impl Actor for Stream {
-    type Context = Context<Self>;
-
-    fn started(&mut self, ctx: &mut Self::Context) {
-        let Some(follower) = self.follower.take() else {
-            return;
-        };
-        let reports = report(
-            follower.source.clone(),
-            follower.reporter.subscribe(),
-            self.reports.clone(),
-        );
-        let following = follower.follow(self.stop.subscribe());
-        let both = async move {
-            tokio::join!(following, reports);
-        };
-        ctx.spawn(both.into_actor(self).map(|(), actor, ctx| {
-            actor.vital.release();
-            actor.ended.send_replace(true);
-            ctx.stop();
-        }));
-    }
-}
-
-/// End after the commit in flight; the answer comes when it has ended.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct Stop;
-
-impl Handler<Stop> for Stream {
-    type Result = ResponseFuture<()>;
-
-    fn handle(&mut self, _: Stop, _: &mut Self::Context) -> Self::Result {
+    /// Ends the stream after the commit in flight; the future resolves when it has ended.
+    pub(crate) fn stop(&self) -> impl Future<Output = ()> + use<> {
         self.stop.send_replace(true);
-        let mut ended = self.ended.subscribe();
-        Box::pin(async move {
-            // An error means that the actor is gone, which is an end too.
-            let _ = ended.wait_for(|ended| *ended).await;
-        })
+        let stop = self.stop.clone();
+        async move { stop.closed().await }
     }
-}
 
-/// If you are pausing, see whether what you failed for has been mended.
-#[derive(Clone, Copy, Debug, Message)]
-#[rtype(result = "()")]
-pub(crate) struct Wake;
-
-impl Handler<Wake> for Stream {
-    type Result = ();
-
-    fn handle(&mut self, _: Wake, _: &mut Self::Context) {
+    /// If the stream is pausing, it sees whether what it failed for has been mended.
+    pub(crate) fn wake(&self) {
         // Kept until it pauses, if it does not yet.
         self.wake.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use actix::{Actor, Context, Handler};
+
+    use super::{
+        desk::Resume,
+        report::{State, Status},
+        *,
+    };
+    use crate::{
+        pipeline::request::{Verdict, fake},
+        testing::{PATIENCE, pipeline},
+    };
+
+    /// Keeps what is reported.
+    #[derive(Default)]
+    struct Desk(Arc<Mutex<Vec<Status>>>);
+
+    impl Actor for Desk {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<WhereToResume> for Desk {
+        type Result = Result<Resume, String>;
+
+        fn handle(&mut self, _: WhereToResume, _: &mut Self::Context) -> Self::Result {
+            Err("Postgres is away".to_owned())
+        }
+    }
+
+    impl Handler<Report> for Desk {
+        type Result = Result<(), String>;
+
+        fn handle(&mut self, report: Report, _: &mut Self::Context) -> Self::Result {
+            self.0.lock().unwrap().push(report.status);
+            Ok(())
+        }
+    }
+
+    #[actix::test]
+    async fn a_stream_that_is_stopped_ends_after_its_last_report_and_the_process_goes_on() {
+        let (fatal, mut exits) = Fatal::channel();
+        let reported = Arc::default();
+        let desk = Desk(Arc::clone(&reported)).start();
+        let setup = Setup {
+            desk: desk.clone().recipient(),
+            reports: desk.recipient(),
+            pipeline: pipeline(|_| Ok(fake::receipt(Verdict::Accepted)), PATIENCE).0,
+            limits: StreamLimits::new(1 << 20),
+            fatal,
+        };
+        let stream = Stream::start("chat".into(), 1, Err("no endpoint".to_owned()), &setup);
+        // All who stop it hear of its end.
+        tokio::join!(stream.stop(), stream.stop());
+        let last = reported.lock().unwrap().last().cloned();
+        assert_eq!(last.map(|status| status.state), Some(State::Ended));
+        assert!(exits.try_recv().is_err(), "the process goes on");
     }
 }

@@ -28,7 +28,7 @@ use crate::{
     postgres::{Connector, Session, failure::describe},
     process::exit::Code,
     settings::{CheckArgs, place},
-    sources::{control::Control, source::Source},
+    sources::{queries::Queries, source::Source},
 };
 
 /// Sources that are looked at at a time.
@@ -94,8 +94,8 @@ async fn sources(session: Session, wait: Duration, printer: &mut Printer) {
         Ok(known) => known.map_err(|error| describe(&error)),
         Err(_) => Err("Postgres does not answer".to_owned()),
     };
-    let control = Control::new(session);
-    let listed = async { Ok((known?, control.sources(None).await?)) };
+    let queries = Queries::new(session);
+    let listed = async { Ok((known?, queries.sources(None).await?)) };
     let (known, mut sources) = match listed.await {
         Ok(listed) => listed,
         Err::<_, String>(reason) => {
@@ -108,7 +108,7 @@ async fn sources(session: Session, wait: Duration, printer: &mut Printer) {
         printer.print(&Finding::ok("sources", advice));
     }
     sources.sort_by(|a, b| a.name.cmp(&b.name));
-    let looks = stream::iter(&sources).map(|source| look(source, &control, &known, wait));
+    let looks = stream::iter(&sources).map(|source| look(source, &queries, &known, wait));
     let mut looks = std::pin::pin!(looks.buffered(AT_ONCE));
     while let Some(findings) = looks.next().await {
         for finding in &findings {
@@ -117,7 +117,7 @@ async fn sources(session: Session, wait: Duration, printer: &mut Printer) {
     }
 }
 
-async fn look(source: &Source, control: &Control, known: &Known, wait: Duration) -> Vec<Finding> {
+async fn look(source: &Source, queries: &Queries, known: &Known, wait: Duration) -> Vec<Finding> {
     let subject = format!("source {}", source.name);
     let provider = &source.provider;
     if !source.enabled {
@@ -133,7 +133,7 @@ async fn look(source: &Source, control: &Control, known: &Known, wait: Duration)
     let prepared = async {
         let dial = Dial::new(&source.options)?;
         let spoken = Spoken::of(source, known.as_ref())?;
-        let resume = control.resume(&source.name).await?;
+        let resume = queries.resume(&source.name).await?;
         Ok::<_, String>((dial, spoken, resume))
     };
     match prepared.await {

@@ -27,7 +27,7 @@ use crate::{
     postgres::{ConnectError, Connector, Session, failure::describe},
     process::exit::Code,
     settings::{SchemaArgs, place},
-    sources::{control::Control, source::Source},
+    sources::{queries::Queries, source::Source},
     stream::desk::Resume,
     wire,
 };
@@ -115,11 +115,11 @@ async fn answer(settings: &SchemaArgs, database: Config) -> Result<Answer, Faile
         Failed(code, format!("{place}: {error}"))
     })?;
     let own = own(&session, &settings.source).await.map_err(failed)?;
-    let control = Control::new(session);
-    let sources = control.sources(None).await.map_err(failed)?;
+    let queries = Queries::new(session);
+    let sources = queries.sources(None).await.map_err(failed)?;
     let source = find(sources, &settings.source)?;
     let dial = Dial::new(&source.options).map_err(failed)?;
-    let resume = control.resume(&source.name).await.map_err(failed)?;
+    let resume = queries.resume(&source.name).await.map_err(failed)?;
     let (method, names) = own.unzip();
     let wish = Wish {
         source: &source.name,

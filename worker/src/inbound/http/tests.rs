@@ -298,12 +298,12 @@ async fn what_was_on_its_way_into_a_database_without_sources_is_kept() {
     let spool = fixture.hooks.spool.clone().unwrap();
     spool::tests::learn(&spool, &known()).await;
     let (database, receiver) = watch::channel(known());
-    let registry = sources::Registry {
+    let control = sources::Control {
         looks: Arc::default(),
         later: snapshot(&[]),
         snapshot: database.clone(),
     };
-    fixture.hooks.directory = Directory::new(receiver, registry.start().recipient());
+    fixture.hooks.directory = Directory::new(receiver, control.start().recipient());
     let restored = move |_: &[Request]| {
         database.send_replace(snapshot(&[]));
         vec![Ok(fake::receipt(Verdict::UnknownSource))]

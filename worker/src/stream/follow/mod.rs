@@ -221,7 +221,7 @@ enum Waited {
 /// Resolves when the stream is told to stop.
 async fn stopped(stop: &watch::Receiver<bool>) {
     if stop.clone().wait_for(|stop| *stop).await.is_err() {
-        // The actor is gone, and this future with it.
+        // Nobody can stop it any more, because the process is ending.
         std::future::pending::<()>().await;
     }
 }

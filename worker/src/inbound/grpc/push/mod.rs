@@ -43,7 +43,7 @@ use crate::{
         drain::{Drain, InFlight},
         metric,
     },
-    sources::{registry::FindSource, source::Source},
+    sources::{control::FindSource, source::Source},
 };
 
 /// The only provider that pushes over gRPC.
@@ -55,7 +55,7 @@ const CHUNKS_IN_FLIGHT: usize = 4;
 pub(crate) struct Push {
     pub(crate) pipeline: Pipeline,
     pub(crate) directory: Directory,
-    pub(crate) registry: Recipient<FindSource>,
+    pub(crate) finder: Recipient<FindSource>,
     pub(crate) budget: Budget,
     pub(crate) drain: Drain,
     /// For sources without one of their own.
@@ -201,7 +201,7 @@ impl Push {
                 headers: headers.to_json(),
                 turn: turn.map_err(|_| unavailable())?,
             };
-            self.registry.send(find).await.map_err(|_| unavailable())
+            self.finder.send(find).await.map_err(|_| unavailable())
         };
         match timeout(self.pipeline.patience(), asked).await {
             Ok(Ok(Ok(found))) => Ok(found),

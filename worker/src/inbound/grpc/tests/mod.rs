@@ -25,12 +25,12 @@ use crate::{
         budget::{Budget, Limits},
         directory::{
             Directory,
-            fake::{Registry, snapshot, source},
+            fake::{Control, snapshot, source},
         },
     },
     pipeline::request::{Outcome, Verdict, fake},
     process::drain::Drain,
-    sources::{registry::FindSource, source::Source},
+    sources::{control::FindSource, source::Source},
     testing,
     wire::{self, codec::Raw},
 };
@@ -99,7 +99,7 @@ async fn keeping(sources: &[Source], streams: usize, keep_alive: Duration) -> Fi
     let (pipeline, seen) = testing::pipeline(answer, testing::PATIENCE);
     let now = snapshot(sources);
     let watched = watch::Sender::new(now.clone());
-    let registry = Registry {
+    let control = Control {
         looks: Arc::default(),
         later: now,
         snapshot: watched.clone(),
@@ -113,8 +113,8 @@ async fn keeping(sources: &[Source], streams: usize, keep_alive: Duration) -> Fi
     });
     let push = Push {
         pipeline,
-        directory: Directory::new(watched.subscribe(), registry.start().recipient()),
-        registry: Finder.start().recipient(),
+        directory: Directory::new(watched.subscribe(), control.start().recipient()),
+        finder: Finder.start().recipient(),
         budget: budget.clone(),
         drain: drain.clone(),
         schema: Arc::new(wire::pushwoosh().unwrap()),

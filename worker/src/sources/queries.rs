@@ -1,0 +1,242 @@
+//! The statements of the control connection: which sources there are, where and with what
+//! a stream is resumed, how a stream is doing, and who holds which lease.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use tokio_postgres::types::Type;
+use uuid::Uuid;
+
+use super::{
+    lease::Holding,
+    source::{Described, OwnSchema, Source, Sources},
+};
+use crate::{
+    postgres::{
+        Param, Session,
+        failure::{Failure, Next, describe},
+        json::Json,
+    },
+    stream::{
+        desk::Resume,
+        report::{self, Report},
+    },
+};
+
+const SOURCES: &str = "select s.name, s.provider, s.options, s.enabled, c.method, c.descriptor_set, c.names, s.id \
+     from tidings.source s left join tidings.source_schema c on c.source_id = s.id";
+const REPORT: &str = "select tidings.report_stream($1, $2, $3, $4, $5, $6, $7)";
+const RESUME: &str = "select tidings.stream_cursor($1), tidings.stream_secret($1)";
+const HOLD: &str = "select source, epoch, extract(epoch from wait)::float8 \
+     from tidings.hold_streams($1, $2, $3, pg_catalog.make_interval(secs => $4))";
+const RELEASE: &str = "select tidings.release_streams($1)";
+const ACCEPTS: &str = "select case when tidings.verify($1, '', $2) then $1 end";
+const FIND: &str = "select tidings.find_source($1, $2)";
+
+/// For an answer; each takes milliseconds. A connection that has fallen silent is known by
+/// it, and everything else waits behind that, also the end of the streams: so it is well
+/// below the time that a drain has.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The control connection, shared: queries on it are pipelined.
+#[derive(Clone, Debug)]
+pub(crate) struct Queries(Arc<Session>);
+
+/// Why nothing is known of the leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Unheld {
+    /// The connection is of no use any more.
+    Lost(String),
+    /// Postgres refuses this question, and answers others.
+    Refused(String),
+}
+
+impl Queries {
+    pub(crate) fn new(session: Session) -> Self {
+        Self(Arc::new(session))
+    }
+
+    /// Hears of changed sources, where that can be had: a notification is told to a
+    /// session.
+    pub(crate) async fn listen(&self) -> Result<(), String> {
+        if self.0.is_shared() {
+            return Ok(());
+        }
+        bounded(self.0.execute("listen tidings_source")).await
+    }
+
+    /// All sources. A schema that is the same as `before` is not parsed again.
+    pub(crate) async fn sources(&self, before: Option<&Sources>) -> Result<Vec<Source>, String> {
+        let rows = bounded(self.0.query(SOURCES, &[])).await?;
+        let source = |row: &tokio_postgres::Row| {
+            let (name, provider): (&str, String) = (row.try_get(0)?, row.try_get(1)?);
+            let schema = match row.try_get(4)? {
+                Some(method) => {
+                    let described = Described {
+                        method,
+                        descriptor_set: row.try_get(5)?,
+                        names: row.try_get(6)?,
+                    };
+                    let before = before.and_then(|sources| sources.get(name));
+                    let before = before.and_then(|source| source.schema.as_ref());
+                    Some(OwnSchema::new(&provider, described, before))
+                }
+                None => None,
+            };
+            Ok(Source {
+                id: row.try_get(7)?,
+                name: name.into(),
+                provider,
+                options: row.try_get(2)?,
+                enabled: row.try_get(3)?,
+                schema,
+            })
+        };
+        let sources: Result<Vec<_>, tokio_postgres::Error> = rows.iter().map(source).collect();
+        sources.map_err(|error| describe(&error))
+    }
+
+    pub(crate) async fn resume(&self, source: &str) -> Result<Resume, String> {
+        let row = bounded(self.0.query_one(RESUME, &[(&source, Type::TEXT)])).await?;
+        let read = || {
+            Ok::<_, tokio_postgres::Error>(Resume {
+                cursor: row.try_get(0)?,
+                secret: row.try_get(1)?,
+            })
+        };
+        read().map_err(|error| describe(&error))
+    }
+
+    /// Says how a stream is doing.
+    pub(crate) async fn report(&self, report: &Report) -> Result<(), String> {
+        let Report { source, status } = report;
+        let failures = i32::try_from(status.failures).unwrap_or(i32::MAX);
+        let params: [Param<'_>; 7] = [
+            (&source.as_ref(), Type::TEXT),
+            (&status.state.as_str(), Type::TEXT),
+            (&report::worker(), Type::TEXT),
+            (&failures, Type::INT4),
+            (&status.last_error, Type::TEXT),
+            (&status.next_try, Type::TIMESTAMPTZ),
+            (&status.last_error_at, Type::TIMESTAMPTZ),
+        ];
+        bounded(self.0.query(REPORT, &params)).await.map(|_| ())
+    }
+
+    /// Takes or keeps the streams of these sources, as far as no other worker has them.
+    /// Also says whether a failure is that of the connection.
+    pub(crate) async fn hold(
+        &self,
+        holder: Uuid,
+        sources: &[&str],
+        lease: Duration,
+    ) -> Result<HashMap<Arc<str>, Holding>, Unheld> {
+        let params: [Param<'_>; 4] = [
+            (&holder, Type::UUID),
+            (&report::worker(), Type::TEXT),
+            (&sources, Type::TEXT_ARRAY),
+            (&lease.as_secs_f64(), Type::FLOAT8),
+        ];
+        // Later than that, others may have the streams.
+        let rows = within(lease.min(TIMEOUT), self.0.query(HOLD, &params)).await;
+        let rows = rows.map_err(|reason| self.unheld(reason))?;
+        let holding = |row: &tokio_postgres::Row| {
+            let source: &str = row.try_get(0)?;
+            let wait: f64 = row.try_get(2)?;
+            let holding = match row.try_get(1)? {
+                Some(epoch) => Holding::Ours { epoch },
+                None => Holding::Others {
+                    // Rows are others' words: no negative or endless time.
+                    left: Duration::try_from_secs_f64(wait).unwrap_or(lease),
+                },
+            };
+            Ok((Arc::from(source), holding))
+        };
+        let held: Result<_, tokio_postgres::Error> = rows.iter().map(holding).collect();
+        held.map_err(|error| Unheld::Refused(describe(&error)))
+    }
+
+    fn unheld(&self, failure: Unanswered) -> Unheld {
+        match failure {
+            Unanswered::Refused(error) if !self.0.is_closed() => {
+                let failure = Failure::from(error);
+                let reason = failure.reason.to_string();
+                match failure.next {
+                    Next::Reconnect => Unheld::Lost(reason),
+                    _ => Unheld::Refused(reason),
+                }
+            }
+            other => Unheld::Lost(other.to_string()),
+        }
+    }
+
+    /// Lets others take what this worker held.
+    pub(crate) async fn release(&self, holder: Uuid) -> Result<(), String> {
+        let params: [Param<'_>; 1] = [(&holder, Type::UUID)];
+        bounded(self.0.query(RELEASE, &params)).await.map(|_| ())
+    }
+
+    /// The source, if these headers (a JSON object) are what it demands, without regard to
+    /// a body.
+    pub(crate) async fn accepts(
+        &self,
+        source: &str,
+        headers: &str,
+    ) -> Result<Option<String>, String> {
+        let params: [Param<'_>; 2] = [(&source, Type::TEXT), (&Json(headers), Type::JSONB)];
+        let row = bounded(self.0.query_one(ACCEPTS, &params)).await?;
+        row.try_get(0).map_err(|error| describe(&error))
+    }
+
+    /// The enabled source of `provider` that these headers (a JSON object) belong to.
+    pub(crate) async fn find(
+        &self,
+        provider: &str,
+        headers: &str,
+    ) -> Result<Option<String>, String> {
+        let params: [Param<'_>; 2] = [(&provider, Type::TEXT), (&Json(headers), Type::JSONB)];
+        let row = bounded(self.0.query_one(FIND, &params)).await?;
+        row.try_get(0).map_err(|error| describe(&error))
+    }
+}
+
+async fn bounded<T>(
+    query: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, String> {
+    let answer = within(TIMEOUT, query).await;
+    answer.map_err(|unanswered| unanswered.to_string())
+}
+
+#[derive(Debug, thiserror::Error)]
+enum Unanswered {
+    #[error("{}", describe(.0))]
+    Refused(tokio_postgres::Error),
+    #[error("Postgres does not answer")]
+    Late,
+}
+
+async fn within<T>(
+    limit: Duration,
+    query: impl Future<Output = Result<T, tokio_postgres::Error>>,
+) -> Result<T, Unanswered> {
+    match tokio::time::timeout(limit, query).await {
+        Ok(result) => result.map_err(Unanswered::Refused),
+        Err(_) => Err(Unanswered::Late),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{Instant, timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_postgres_that_has_vanished_does_not_hold_up_a_drain() {
+        let started = Instant::now();
+        let read = bounded(std::future::pending::<Result<(), _>>());
+        // What a drain has unless it is told otherwise.
+        let read = timeout(Duration::from_secs(25), read).await;
+        assert_eq!(read, Ok(Err("Postgres does not answer".to_owned())));
+        assert!(started.elapsed() <= Duration::from_secs(10));
+    }
+}
