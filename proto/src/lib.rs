@@ -1,7 +1,9 @@
-//! The wire schemas of the providers that speak gRPC.
+//! The wire schemas of the providers that speak gRPC, as generated code: a module for
+//! each provider's folder of `proto/`. Tests and the emulator use it; the worker itself
+//! decodes by descriptor, from the same `.proto` files.
 //!
-//! Neither provider publishes its `.proto` file, so these are reconstructed from
-//! their documentation: field names are documented, field numbers are not.
+//! Where a provider does not publish its `.proto` file, ours is reconstructed from its
+//! documentation: field names are documented, field numbers are not.
 
 #![allow(
     missing_debug_implementations,
@@ -13,12 +15,4 @@
 /// Every schema of this crate as an encoded `google.protobuf.FileDescriptorSet`.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
 
-/// Ppoppo's event stream (`chat.external`), which the worker dials.
-pub mod ppoppo {
-    tonic::include_proto!("chat.external");
-}
-
-/// Pushwoosh's event streaming (`pushwoosh.event_streaming.v1`), which the worker serves.
-pub mod pushwoosh {
-    tonic::include_proto!("pushwoosh.event_streaming.v1");
-}
+include!(concat!(env!("OUT_DIR"), "/providers.rs"));
