@@ -55,10 +55,10 @@ pub fn verify<'h>(
     match provider.scheme {
         // The worker opened the connection, so that whatever arrives on it is the
         // provider's.
-        Scheme::Dialed => true,
+        Scheme::Dialed(_) => true,
         _ if secrets.is_empty() => !url_tokens.is_empty() || demands.allow_unauthenticated,
         Scheme::Authorization => carries(secrets, header("authorization")),
-        Scheme::HmacSha1 { header: name } => header(name).is_some_and(|signature| {
+        Scheme::HmacSha1 { header: name, .. } => header(name).is_some_and(|signature| {
             secrets.iter().fold(false, |found, key| {
                 found | verify_hmac_sha1(body, key.as_bytes(), &signature)
             })

@@ -1,7 +1,7 @@
 //! What is checked when a source gets a schema of its own.
 
 use pgrx::{pg_sys::panic::ErrorReport, prelude::*};
-use tidings_core::wire::{self, Call, Schema};
+use tidings_core::wire::{self, Schema};
 
 use crate::{error::invalid, source::provider};
 
@@ -15,13 +15,14 @@ fn check_schema(
     descriptor_set: Option<&[u8]>,
     names: Option<&str>,
 ) -> Result<Vec<u8>, ErrorReport> {
-    let name = provider(provider_name.unwrap_or_default())?.name;
-    let call = Call::of(name).ok_or_else(|| {
-        invalid(
+    let provider = provider(provider_name.unwrap_or_default())?;
+    if provider.calls.is_empty() {
+        let name = provider.name;
+        return Err(invalid(
             format!("sources of provider {name} have no gRPC schema"),
             "Only a source whose events come by gRPC has one.",
-        )
-    })?;
+        ));
+    }
     let refuse = |reason: String| {
         invalid("the schema cannot be used", HINT).set_detail(format!("{reason}."))
     };
@@ -35,8 +36,18 @@ fn check_schema(
         (Some(proto), _) => wire::compile(proto).map_err(|reason| refuse(reason.to_string()))?,
         (None, set) => set.unwrap_or_default().to_vec(),
     };
-    Schema::new(call, &set, method.unwrap_or_default(), &names)
-        .map_err(|reason| refuse(reason.to_string()))?;
+    // Which of the provider's calls the source uses does not matter here.
+    let method = method.unwrap_or_default();
+    let mut schemas = provider
+        .calls
+        .iter()
+        .map(|call| Schema::new(call, &set, method, &names));
+    let first = schemas.next().transpose();
+    if let Err(reason) = first
+        && !schemas.any(|schema| schema.is_ok())
+    {
+        return Err(refuse(reason.to_string()));
+    }
     Ok(set)
 }
 

@@ -3,7 +3,7 @@
 use pgrx::{iter::TableIterator, pg_sys::panic::ErrorReport, prelude::*};
 use tidings_core::{
     Provider,
-    provider::{self, OptionError, Scheme},
+    provider::{self, OptionError},
 };
 
 use crate::error::invalid;
@@ -59,13 +59,8 @@ fn providers() -> TableIterator<
     ),
 > {
     TableIterator::new(provider::ALL.iter().map(|provider| {
-        let scheme = match provider.scheme {
-            Scheme::Dialed => "dialed",
-            Scheme::Authorization => "authorization",
-            Scheme::UrlToken => "url-token",
-            Scheme::HmacSha1 { .. } => "hmac-sha1",
-        };
         let options = provider.option_names().collect();
+        let scheme = provider.scheme.name();
         (provider.name, scheme, provider.is_dialed(), options)
     }))
 }

@@ -37,31 +37,38 @@ impl Known {
         let Ok(set) = compile(proto) else {
             unreachable!("the schema is compiled")
         };
-        let schemas = methods(&set).into_iter().map(|method| {
-            let call = Call::of(provider)?;
-            Schema::new(call, &set, &method, &names).ok()
+        let mut schemas = methods(&set).into_iter().filter_map(|method| {
+            let mut of_provider = calls().filter(|(name, _)| *name == provider);
+            of_provider.find_map(|(_, call)| Schema::new(call, &set, &method, &names).ok())
         });
-        let Some(schema) = schemas.flatten().next() else {
+        let Some(schema) = schemas.next() else {
+            unreachable!("the schema of {provider} can be used")
+        };
+        Self { provider, schema }
+    }
+
+    fn ours((provider, call): (&'static str, &Call)) -> Self {
+        let Ok(schema) = Schema::of(call) else {
             unreachable!("the schema of {provider} can be used")
         };
         Self { provider, schema }
     }
 }
 
+/// The providers whose events come by gRPC, with each of their calls.
+fn calls() -> impl Iterator<Item = (&'static str, &'static Call)> {
+    let providers = provider::ALL.into_iter();
+    providers.flat_map(|provider| provider.calls.iter().map(|call| (provider.name, call)))
+}
+
 /// Ours, other names and numbers for the same, and one with everything.
-static KNOWN: LazyLock<[Known; 5]> = LazyLock::new(|| {
+static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
     macro_rules! known {
         ($provider:literal, $proto:literal, $names:expr) => {
             Known::new($provider, include_str!($proto), $names)
         };
     }
-    [
-        known!("ppoppo", "../../proto/ppoppo/v1/external.proto", "{}"),
-        known!(
-            "pushwoosh",
-            "../../proto/pushwoosh/v1/event_streaming.proto",
-            "{}"
-        ),
+    let others = [
         known!(
             "ppoppo",
             "../../core/testdata/wire/ppoppo_variant.proto",
@@ -73,7 +80,8 @@ static KNOWN: LazyLock<[Known; 5]> = LazyLock::new(|| {
             include_str!("../../core/testdata/wire/pushwoosh_names.json")
         ),
         known!("pushwoosh", "everything.proto", "{}"),
-    ]
+    ];
+    calls().map(Known::ours).chain(others).collect()
 });
 
 pub fn check(data: &[u8]) {
@@ -120,10 +128,7 @@ fn text(proto: &str, names: &Names, message: &[u8]) {
 
 fn set(set: &[u8], names: &Names, message: &[u8]) {
     for method in methods(set) {
-        for provider in ["ppoppo", "pushwoosh"] {
-            let Some(call) = Call::of(provider) else {
-                unreachable!("{provider} has a call")
-            };
+        for (provider, call) in calls() {
             match Schema::new(call, set, &method, names) {
                 Ok(schema) => {
                     let path = format!("/{}/", schema.service());

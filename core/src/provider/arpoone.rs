@@ -31,9 +31,20 @@ use crate::{
 pub(super) static PROVIDER: Provider = Provider {
     name: "arpoone",
     scheme: Scheme::UrlToken,
+    secret: "the last part of the URL",
+    gives_up_after_4xx: false,
+    calls: &[],
     options: &[
-        Spec::new("timezone", Form::TimeZone),
-        Spec::new("time_format", Form::TimeFormat),
+        Spec::new(
+            "timezone",
+            Form::TimeZone,
+            "The time zone of times without an offset (default UTC).",
+        ),
+        Spec::new(
+            "time_format",
+            Form::TimeFormat,
+            "The format of times, in the syntax of strptime. It is tried before every other format.",
+        ),
     ],
     wrapper: None,
     counts_repeats: false,

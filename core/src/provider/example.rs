@@ -19,8 +19,16 @@ pub(super) static PROVIDER: Provider = Provider {
     name: "acme",
     scheme: Scheme::HmacSha1 {
         header: "x-acme-signature",
+        readable_key: None,
     },
-    options: &[Spec::new("timezone", Form::TimeZone)],
+    secret: "the key of the signature",
+    gives_up_after_4xx: false,
+    calls: &[],
+    options: &[Spec::new(
+        "timezone",
+        Form::TimeZone,
+        "The time zone of times without an offset (default UTC).",
+    )],
     wrapper: None,
     counts_repeats: false,
     read,

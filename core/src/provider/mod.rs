@@ -1,8 +1,9 @@
 //! The registry of providers, and what each must say of itself.
 //!
-//! A provider is one module and one word in [`ALL`]'s list. It declares how it proves
-//! who it is, what options its sources take, and how one of its items becomes an event;
-//! everything else is shared. `docs/adding-a-provider.md` adds one, step by step.
+//! A provider is one module and one word in [`ALL`]'s list. The module declares how the
+//! provider proves who it is, what options its sources take, by which gRPC calls its
+//! events come if they do, and how one of its items becomes an event; everything else is
+//! shared. `docs/adding-a-provider.md` adds one, step by step.
 
 #[cfg(test)]
 mod example;
@@ -11,7 +12,8 @@ mod settings;
 
 use std::collections::HashMap;
 
-pub use options::OptionError;
+pub use options::{OptionDoc, OptionError};
+use serde_json::Value;
 pub use settings::Settings;
 
 use crate::{
@@ -20,6 +22,7 @@ use crate::{
     json::{self, Object, Wrapper},
     time::{self, Micros},
     ulid::Ulid,
+    wire::Call,
 };
 
 /// Declares the module of each provider, and [`ALL`].
@@ -29,6 +32,16 @@ macro_rules! providers {
 
         /// Every provider that is supported.
         pub static ALL: [&Provider; [$(stringify!($name)),+].len()] = [$(&$name::PROVIDER),+];
+    };
+}
+
+/// A file below `proto/`, by its path there.
+macro_rules! proto {
+    ($path:literal) => {
+        crate::wire::Proto {
+            name: $path,
+            text: include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../proto/", $path)),
+        }
     };
 }
 
@@ -45,7 +58,16 @@ pub struct Provider {
     /// The name in SQL.
     pub name: &'static str,
     pub scheme: Scheme,
-    /// Options that its sources take, beyond those that every source takes.
+    /// What the secret of a source is.
+    pub secret: &'static str,
+    /// Whether the provider gives an event up after any 4xx, and sends it again only
+    /// after a 5xx.
+    pub gives_up_after_4xx: bool,
+    /// The gRPC calls by which its events come; empty if they come by HTTP alone. A
+    /// source uses one of them.
+    pub calls: &'static [Call],
+    /// Options that its sources take, beyond those that every source takes, or every
+    /// source that is dialed.
     options: &'static [options::Spec],
     /// How a body may wrap its items, beyond an array of them.
     wrapper: Option<Wrapper>,
@@ -60,14 +82,42 @@ pub struct Provider {
 /// How a request proves that the provider sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// It need not: it arrives on a connection that we opened.
-    Dialed,
+    /// It need not: it arrives on a connection that the worker opened.
+    Dialed(Dialing),
     /// The whole `Authorization` value is the secret.
     Authorization,
     /// The provider has no scheme: a token in the URL is the secret.
     UrlToken,
     /// This header carries the HMAC-SHA1 of the body, keyed with the secret.
-    HmacSha1 { header: &'static str },
+    HmacSha1 {
+        header: &'static str,
+        /// What the key is and who else can read it, if it is no secret: then the
+        /// signature does not prove who sent the body.
+        readable_key: Option<&'static str>,
+    },
+}
+
+impl Scheme {
+    /// Its name in SQL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dialed(_) => "dialed",
+            Self::Authorization => "authorization",
+            Self::UrlToken => "url-token",
+            Self::HmacSha1 { .. } => "hmac-sha1",
+        }
+    }
+}
+
+/// How a provider is dialed where a source's options say nothing else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dialing {
+    /// Without one, every source has to name its endpoint.
+    pub endpoint: Option<&'static str>,
+    /// Seconds between two pings of HTTP/2; 0 for none.
+    pub keepalive: u32,
+    /// Seconds without a message after which the stream is opened anew; 0 for never.
+    pub idle_limit: u32,
 }
 
 /// One item, with what its provider's module needs to read it.
@@ -127,6 +177,28 @@ impl Entry<'_, '_> {
 }
 
 impl Provider {
+    /// How it is dialed by default, if its events come over a connection that the worker
+    /// opens.
+    pub fn dialing(&self) -> Option<Dialing> {
+        match self.scheme {
+            Scheme::Dialed(dialing) => Some(dialing),
+            _ => None,
+        }
+    }
+
+    /// Whether its events come over a connection that the worker opens.
+    pub fn is_dialed(&self) -> bool {
+        self.dialing().is_some()
+    }
+
+    /// The call by which the events of a source with these options come, if they come by
+    /// gRPC: the one that the option `stream` names, or the first.
+    pub fn call(&self, options: &Value) -> Option<&'static Call> {
+        let named = options.get("stream").and_then(Value::as_str);
+        let mut calls = self.calls.iter();
+        calls.find(|call| named.is_none_or(|stream| call.stream == stream))
+    }
+
     /// The items of a body, each with its event or the reason why it is none.
     ///
     /// `source` is part of a derived identity; `settings` are those of its options.

@@ -2,15 +2,25 @@
 
 use serde_json::{Map, Value};
 
-use super::{Provider, Scheme};
+use super::Provider;
 use crate::time;
 
-/// An option, what its value must be, and which other option it is nothing without.
+/// An option, what its value must be, what it sets, and which other option it is nothing
+/// without.
 #[derive(Debug)]
 pub(super) struct Spec {
     name: &'static str,
     form: Form,
+    doc: &'static str,
     needs: Option<&'static str>,
+}
+
+/// What is said of an option in the documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OptionDoc {
+    pub name: &'static str,
+    /// What it sets: a sentence, in Markdown.
+    pub doc: &'static str,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -28,27 +38,103 @@ pub(super) enum Form {
 }
 
 impl Spec {
-    pub(super) const fn new(name: &'static str, form: Form) -> Self {
+    /// `doc` is a sentence in Markdown.
+    pub(super) const fn new(name: &'static str, form: Form, doc: &'static str) -> Self {
         Self {
             name,
             form,
+            doc,
             needs: None,
         }
     }
 
-    pub(super) const fn needing(name: &'static str, form: Form, needs: &'static str) -> Self {
+    /// The option makes no sense without this other one.
+    const fn needing(self, needs: &'static str) -> Self {
         Self {
-            name,
-            form,
             needs: Some(needs),
+            ..self
+        }
+    }
+}
+
+impl Spec {
+    const fn doc(&self) -> OptionDoc {
+        OptionDoc {
+            name: self.name,
+            doc: self.doc,
         }
     }
 }
 
 /// Options that every source takes.
 const COMMON: [Spec; 2] = [
-    Spec::new("url_token", Form::Text),
-    Spec::new("allow_unauthenticated", Form::Boolean),
+    Spec::new(
+        "url_token",
+        Form::Text,
+        "Requires this token as the last part of the URL, in addition to what the provider's scheme requires.",
+    ),
+    Spec::new(
+        "allow_unauthenticated",
+        Form::Boolean,
+        "If true, a webhook source without a secret and without a `url_token` accepts every request; otherwise it refuses every request.",
+    ),
+];
+
+/// Options that every source takes whose provider is dialed.
+const DIALED: [Spec; 10] = [
+    Spec::new(
+        "endpoint",
+        Form::Url,
+        "The URL that the worker dials. Its path is put before the path of the method.",
+    ),
+    Spec::new(
+        "overlap",
+        Form::Seconds,
+        "Seconds (default 0): after a connection has ended, the stream is read again from that long before its cursor: at once after a failure, and now and then after clean ends. Set it if several hosts of the provider generate ids, because these may arrive out of order. An event that arrives twice is stored once.",
+    ),
+    Spec::new(
+        "keepalive",
+        Form::Seconds,
+        "Seconds between two HTTP/2 pings, which detect a dead connection; 0 disables them. A server may answer too many pings with GOAWAY (ENHANCE_YOUR_CALM).",
+    ),
+    Spec::new(
+        "idle_limit",
+        Form::Seconds,
+        "Seconds without a message after which the stream is reopened; 0 disables the limit.",
+    ),
+    Spec::new(
+        "ca_file",
+        Form::Text,
+        "A PEM file on the worker's machine with the certificates of your own certificate authority, which replace those of the system.",
+    ),
+    Spec::new(
+        "token_env",
+        Form::Text,
+        "The environment variable of the worker that holds the secret of a source without a secret in Postgres.",
+    ),
+    Spec::new(
+        "token_file",
+        Form::Text,
+        "The file on the worker's machine that holds the secret of a source without a secret in Postgres. It is read again when it changes.",
+    ),
+    Spec::new(
+        "token_url",
+        Form::Url,
+        "The endpoint from which the worker fetches tokens by OAuth2 client credentials, and again before they expire. The secret of the source is then the client secret.",
+    )
+    .needing("client_id"),
+    Spec::new(
+        "client_id",
+        Form::Text,
+        "The client id with which tokens are fetched.",
+    )
+    .needing("token_url"),
+    Spec::new(
+        "scope",
+        Form::Text,
+        "The scope with which tokens are fetched.",
+    )
+    .needing("token_url"),
 ];
 
 /// Why options are refused.
@@ -110,18 +196,30 @@ impl Provider {
         Ok(())
     }
 
-    /// Whether its events come over a connection that the worker opens.
-    pub fn is_dialed(&self) -> bool {
-        self.scheme == Scheme::Dialed
-    }
-
     /// The names of the options that its sources take.
     pub fn option_names(&self) -> impl Iterator<Item = &'static str> {
         self.specs().map(|spec| spec.name)
     }
 
+    /// The options that are this provider's alone, as the documents describe them.
+    pub fn own_options(&self) -> impl Iterator<Item = OptionDoc> {
+        self.options.iter().map(Spec::doc)
+    }
+
+    /// The options that every source takes, as the documents describe them.
+    pub fn common_options() -> impl Iterator<Item = OptionDoc> {
+        COMMON.iter().map(Spec::doc)
+    }
+
+    /// The options that every source takes whose provider is dialed, as the documents
+    /// describe them.
+    pub fn dialed_options() -> impl Iterator<Item = OptionDoc> {
+        DIALED.iter().map(Spec::doc)
+    }
+
     fn specs(&self) -> impl Iterator<Item = &'static Spec> {
-        COMMON.iter().chain(self.options)
+        let dialed: &[Spec] = if self.is_dialed() { &DIALED } else { &[] };
+        COMMON.iter().chain(dialed).chain(self.options)
     }
 }
 

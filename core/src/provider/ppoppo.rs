@@ -20,7 +20,7 @@
 use std::borrow::Cow;
 
 use super::{
-    Entry, Provider, Scheme,
+    Dialing, Entry, Provider, Scheme,
     options::{Form, Spec},
 };
 use crate::{
@@ -29,24 +29,47 @@ use crate::{
     kind::Kind,
     time::{self, Micros},
     ulid::Ulid,
+    wire::{Call, Role},
 };
 
 pub(super) static PROVIDER: Provider = Provider {
     name: "ppoppo",
-    scheme: Scheme::Dialed,
-    options: &[
-        Spec::new("endpoint", Form::Url),
-        Spec::new("send_request_id", Form::Text),
-        Spec::new("overlap", Form::Seconds),
-        Spec::new("keepalive", Form::Seconds),
-        Spec::new("idle_limit", Form::Seconds),
-        Spec::new("ca_file", Form::Text),
-        Spec::new("token_env", Form::Text),
-        Spec::new("token_file", Form::Text),
-        Spec::needing("token_url", Form::Url, "client_id"),
-        Spec::needing("client_id", Form::Text, "token_url"),
-        Spec::needing("scope", Form::Text, "token_url"),
-    ],
+    scheme: Scheme::Dialed(Dialing {
+        endpoint: None,
+        // Common servers take more than one ping in 300 s for abuse.
+        keepalive: 320,
+        idle_limit: 900,
+    }),
+    secret: "the bearer token; if `token_url` is set, the client secret",
+    gives_up_after_4xx: false,
+    calls: &[Call {
+        stream: "",
+        method: "/chat.external.ExternalMessageService/StreamSendRequestEvents",
+        proto: proto!("ppoppo/v1/external.proto"),
+        key: "event_id",
+        needs: "event_type",
+        beside: false,
+        time: Some("occurred_at"),
+        values: &[
+            "RECIPIENT_DELIVERED",
+            "RECIPIENT_FAILED",
+            "RECIPIENT_PENDING_CONSENT",
+            "CONSENT_GRANTED",
+            "CONSENT_DENIED",
+            "REQUEST_COMPLETED",
+            "POLL_RESPONSE_RECEIVED",
+        ],
+        frame: None,
+        role: Role::Dialed {
+            cursor: "after_event_id",
+            filters: &["send_request_id"],
+        },
+    }],
+    options: &[Spec::new(
+        "send_request_id",
+        Form::Text,
+        "Restricts the stream to the events of one send request.",
+    )],
     wrapper: None,
     counts_repeats: false,
     read,

@@ -24,7 +24,11 @@ pub(super) static PROVIDER: Provider = Provider {
     name: "pushpushgo",
     scheme: Scheme::HmacSha1 {
         header: "x-ppg-signature",
+        readable_key: Some("the ProjectId, which every visitor of the site can read"),
     },
+    secret: "the ProjectId, with which bodies are signed",
+    gives_up_after_4xx: false,
+    calls: &[],
     options: &[],
     wrapper: None,
     counts_repeats: false,

@@ -26,11 +26,30 @@ use crate::{
     event::{Event, Facts, ItemError},
     json::{self, Object, Wrapper},
     kind::Kind,
+    wire::{Call, Role},
 };
 
 pub(super) static PROVIDER: Provider = Provider {
     name: "pushwoosh",
     scheme: Scheme::Authorization,
+    secret: "the whole value of the header `Authorization`",
+    gives_up_after_4xx: true,
+    calls: &[Call {
+        stream: "",
+        method: "/pushwoosh.event_streaming.v1.EventStreaming/StreamEvents",
+        proto: proto!("pushwoosh/v1/event_streaming.proto"),
+        key: "uuid",
+        needs: "event_name",
+        beside: true,
+        time: None,
+        values: &[],
+        frame: None,
+        role: Role::Served {
+            status: "status",
+            success: "Success",
+            reason: "reason",
+        },
+    }],
     options: &[],
     wrapper: Some(Wrapper {
         unless: &["event_name", "live_activity_id", "uuid"],

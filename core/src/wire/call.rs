@@ -1,98 +1,118 @@
-//! What a provider's gRPC call needs of its schema, in our names.
+//! A gRPC call that delivers events, as its provider's module describes it.
 
 use super::status;
 
-/// A call that delivers events, by either side.
+/// A gRPC call that delivers events, made by either side.
+///
+/// The names are those of the provider's own `.proto` file. A source whose schema has
+/// other names maps them to these by [`Names`](super::Names).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Call {
-    pub(super) provider: &'static str,
+    /// The value of the option `stream` by which a source chooses this call among those
+    /// of its provider; empty if the provider has one call only.
+    pub stream: &'static str,
+    /// `/package.Service/Method`
+    pub method: &'static str,
+    /// The file that describes the method.
+    pub proto: Proto,
     /// The field that tells one event from another, and by which the event is found
-    /// inside the messages of the stream.
-    pub(super) key: &'static str,
+    /// inside the messages of the stream. `outer.inner` is the field `inner` of the
+    /// message in the event's field `outer`.
+    pub key: &'static str,
     /// The field without which an event says nothing that is understood.
-    pub(super) needs: &'static str,
-    /// Whether the event may be in a field beside its key, which is found when it is read.
-    pub(super) beside: bool,
+    pub needs: &'static str,
+    /// Whether the event may be in a field beside its key, which is found when the event
+    /// is read.
+    pub beside: bool,
     /// A field that may be text in the schema and a `google.protobuf.Timestamp` on the wire.
-    pub(super) time: Option<&'static str>,
+    pub time: Option<&'static str>,
     /// The values of enums that are understood.
-    values: &'static [&'static str],
-    pub(super) kind: Kind,
+    pub values: &'static [&'static str],
+    /// What a message of the stream may carry; `None` if it carries events alone.
+    pub frame: Option<Frame>,
+    pub role: Role,
 }
 
+/// A `.proto` file of this repository. It may import `google/protobuf/*`, and nothing else.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// We call, and the server streams events. The request may carry these fields; the
-    /// first one it must have, as a stream could not be resumed without it.
+pub struct Proto {
+    /// Its path below `proto/`, which is its name in descriptors too.
+    pub name: &'static str,
+    pub text: &'static str,
+}
+
+/// A message of a stream that is a oneof: an event, or a word about the stream itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// The member that holds the event.
+    pub event: &'static str,
+    /// The members that say that the stream is alive, and nothing else.
+    pub alive: &'static [&'static str],
+    /// The member that says that the request's cursor was too old: events between it and
+    /// the next event are not in the stream.
+    pub expired: Option<&'static str>,
+}
+
+/// Which side makes the call, and what the worker's own messages carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The worker calls, and the provider streams events.
     Dialed {
+        /// The request's field that says where to resume; without it a stream could not
+        /// be resumed, so every schema must have it.
         cursor: &'static str,
+        /// The options of a source that go into the request's field of the same name.
         filters: &'static [&'static str],
     },
-    /// The provider calls and streams events, and we stream replies that carry the
-    /// event's key and a status, and may carry the reason of a refusal.
+    /// The provider calls and streams events, and the worker streams replies, each with
+    /// the key of an event.
     Served {
+        /// The reply's field that says whether the event has to be sent again.
         status: &'static str,
+        /// The status, where it is a text, of an event that need not be sent again.
+        success: &'static str,
+        /// The field for the reason of a refusal, where a schema has it.
         reason: &'static str,
     },
 }
 
 impl Call {
-    /// Ppoppo's stream of an app's events.
-    pub const PPOPPO: Self = Self {
-        provider: "ppoppo",
-        key: "event_id",
-        needs: "event_type",
-        beside: false,
-        time: Some("occurred_at"),
-        values: &[
-            "RECIPIENT_DELIVERED",
-            "RECIPIENT_FAILED",
-            "RECIPIENT_PENDING_CONSENT",
-            "CONSENT_GRANTED",
-            "CONSENT_DENIED",
-            "REQUEST_COMPLETED",
-            "POLL_RESPONSE_RECEIVED",
-        ],
-        kind: Kind::Dialed {
-            cursor: "after_event_id",
-            filters: &["send_request_id"],
-        },
-    };
+    /// Whether the provider makes the call, to the worker.
+    pub fn is_served(&self) -> bool {
+        matches!(self.role, Role::Served { .. })
+    }
 
-    /// Pushwoosh's push of events.
-    pub const PUSHWOOSH: Self = Self {
-        provider: "pushwoosh",
-        key: "uuid",
-        needs: "event_name",
-        beside: true,
-        time: None,
-        values: &[],
-        kind: Kind::Served {
-            status: "status",
-            reason: "reason",
-        },
-    };
+    /// The options of a source that go into the request, each in the field of its name.
+    pub fn filters(&self) -> &'static [&'static str] {
+        match self.role {
+            Role::Dialed { filters, .. } => filters,
+            Role::Served { .. } => &[],
+        }
+    }
 
-    /// The call of this provider, if its events come by gRPC.
-    pub fn of(provider: &str) -> Option<Self> {
-        [Self::PPOPPO, Self::PUSHWOOSH]
-            .into_iter()
-            .find(|call| call.provider == provider)
+    /// The name of the method, without its service.
+    pub fn method_name(&self) -> &'static str {
+        self.method.rsplit('/').next().unwrap_or_default()
+    }
+
+    /// The event's own field of the key's path.
+    pub(super) fn key_field(&self) -> &'static str {
+        self.key.split('.').next().unwrap_or_default()
     }
 
     /// Whether a value of an enum has a name that is understood.
-    pub(super) fn knows(self, value: &str) -> bool {
-        let served = matches!(self.kind, Kind::Served { .. });
+    pub(super) fn knows(&self, value: &str) -> bool {
         let value = value.to_ascii_uppercase();
         // A schema prefixes its values with the enum's name.
-        self.values.iter().any(|known| value.ends_with(known)) || served && status::is_known(&value)
+        self.values.iter().any(|known| value.ends_with(known))
+            || self.is_served() && status::is_known(&value)
     }
 
     /// How its method streams, in words.
-    pub(super) fn streams(self) -> &'static str {
-        match self.kind {
-            Kind::Dialed { .. } => "stream its response and take one request",
-            Kind::Served { .. } => "stream both its requests and its responses",
+    pub(super) fn streams(&self) -> &'static str {
+        match self.role {
+            Role::Dialed { .. } => "stream its response and take one request",
+            Role::Served { .. } => "stream both its requests and its responses",
         }
     }
 }

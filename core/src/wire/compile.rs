@@ -7,9 +7,9 @@ use protox::{
     file::{ChainFileResolver, File, FileResolver, GoogleFileResolver},
 };
 
-use super::SchemaError;
+use super::{Proto, SchemaError};
 
-/// The name that the text goes by; never shown.
+/// The name of a text that has none; never shown.
 const NAME: &str = "schema.proto";
 
 /// The longest text that is compiled, in bytes.
@@ -18,6 +18,17 @@ const MAX_TEXT: usize = 1 << 20;
 /// Compiles the text of one `.proto` file to an encoded `FileDescriptorSet`. It may
 /// import `google/protobuf/*`, and nothing else.
 pub fn compile(proto: &str) -> Result<Vec<u8>, SchemaError> {
+    compile_as(NAME, proto)
+}
+
+impl Proto {
+    /// Compiles the file to an encoded `FileDescriptorSet`, in which it has its own name.
+    pub fn compile(&self) -> Result<Vec<u8>, SchemaError> {
+        compile_as(self.name, self.text)
+    }
+}
+
+fn compile_as(name: &str, proto: &str) -> Result<Vec<u8>, SchemaError> {
     if proto.len() > MAX_TEXT {
         return Err(SchemaError::TooLarge(format!(
             "the .proto text has {} bytes, of at most {MAX_TEXT}",
@@ -32,34 +43,40 @@ pub fn compile(proto: &str) -> Result<Vec<u8>, SchemaError> {
         )));
     }
     let mut resolver = ChainFileResolver::new();
-    resolver.add(Text(proto.to_owned()));
+    resolver.add(Text {
+        name: name.to_owned(),
+        text: proto.to_owned(),
+    });
     resolver.add(GoogleFileResolver::new());
     let mut compiler = Compiler::with_file_resolver(resolver);
     compiler.include_imports(true);
     compiler
-        .open_file(NAME)
-        .map_err(|error| describe(proto, &error))?;
+        .open_file(name)
+        .map_err(|error| describe(name, proto, &error))?;
     Ok(compiler.encode_file_descriptor_set())
 }
 
-struct Text(String);
+struct Text {
+    name: String,
+    text: String,
+}
 
 impl FileResolver for Text {
     fn open_file(&self, name: &str) -> Result<File, Error> {
-        if name == NAME {
-            File::from_source(NAME, &self.0)
+        if name == self.name {
+            File::from_source(name, &self.text)
         } else {
             Err(Error::file_not_found(name))
         }
     }
 
     fn resolve_path(&self, path: &Path) -> Option<String> {
-        (path == Path::new(NAME)).then(|| NAME.to_owned())
+        (path == Path::new(&self.name)).then(|| self.name.clone())
     }
 }
 
 /// The compiler's `Debug` is `file:line:column: reason`, where it knows the place.
-fn describe(proto: &str, error: &Error) -> SchemaError {
+fn describe(name: &str, proto: &str, error: &Error) -> SchemaError {
     let text = format!("{error:?}");
     let reason = error.to_string();
     let reason = reason.lines().next().unwrap_or_default();
@@ -68,7 +85,7 @@ fn describe(proto: &str, error: &Error) -> SchemaError {
         let import = reason.split('\'').nth(1).unwrap_or_default();
         return SchemaError::Import(import.to_owned());
     }
-    let place = text.strip_prefix(NAME).and_then(|rest| {
+    let place = text.strip_prefix(name).and_then(|rest| {
         let mut parts = rest.split(':').skip(1);
         let line: usize = parts.next()?.trim().parse().ok()?;
         let column: usize = parts.next()?.trim().parse().ok()?;

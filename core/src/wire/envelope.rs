@@ -66,7 +66,7 @@ pub(super) enum Shape {
 pub(super) struct Fields {
     pub(super) first: FieldDescriptor,
     pub(super) others: Vec<FieldDescriptor>,
-    numbers: Arc<[u32]>,
+    pub(super) numbers: Arc<[u32]>,
 }
 
 impl Fields {
@@ -278,6 +278,16 @@ impl Iterator for Parts<'_> {
         }
         None
     }
+}
+
+/// The number and the contents of each field, until the bytes end or cannot be read.
+pub(super) fn fields(message: &Bytes) -> impl Iterator<Item = (u32, Bytes)> + use<> {
+    let mut rest = message.clone();
+    std::iter::from_fn(move || {
+        let field = Field::read(&rest).ok()?;
+        let bytes = rest.split_to(field.end.min(rest.len()));
+        Some((field.number, bytes.slice(field.start.min(bytes.len())..)))
+    })
 }
 
 /// The contents of the last occurrence of a length-delimited field that can be read;

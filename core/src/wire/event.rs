@@ -6,20 +6,9 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, bytes::Bytes};
 use super::{
     envelope::{Form, Piece},
     json,
-    text::TextField,
+    key::{Key, KeyField},
     time::TimeField,
 };
-
-/// An event's key as its message has it, to be given back in the reply.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Key(pub(super) Bytes);
-
-impl Key {
-    /// The key's bytes: those of a text, or the bytes that they are.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
 
 /// A received event.
 #[derive(Clone, Debug)]
@@ -35,7 +24,7 @@ pub struct Decoded {
 impl Decoded {
     pub(super) fn new(
         descriptor: &MessageDescriptor,
-        key: &TextField,
+        key: &KeyField,
         time: Option<&TimeField>,
         piece: Piece,
     ) -> Self {
@@ -56,7 +45,7 @@ impl Decoded {
                         json::write(&message, &around, &mut json);
                         Self {
                             json,
-                            key: Some(Key(key.get(&message))),
+                            key: Some(key.get(&message)),
                             error: None,
                         }
                     }
@@ -68,14 +57,14 @@ impl Decoded {
         }
     }
 
-    fn undecodable(bytes: &Bytes, error: String, key: Option<&TextField>) -> Self {
+    fn undecodable(bytes: &Bytes, error: String, key: Option<&KeyField>) -> Self {
         let evidence = serde_json::json!({
             "@undecodable": BASE64_STANDARD.encode(bytes),
             "@error": error,
         });
         Self {
             json: evidence.to_string().into_bytes(),
-            key: key.map(|key| Key(key.scan(bytes))),
+            key: key.map(|key| key.scan(bytes)),
             error: Some(error),
         }
     }

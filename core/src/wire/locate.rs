@@ -54,12 +54,12 @@ pub(super) fn field(
 
 /// Whether this event says what is needed, or a field beside its key may hold one that
 /// does: as a message, or as JSON.
-pub(super) fn check_event(call: Call, event: &MessageDescriptor) -> Result<(), SchemaError> {
+pub(super) fn check_event(call: &Call, event: &MessageDescriptor) -> Result<(), SchemaError> {
     if event.get_field_by_name(call.needs).is_some() {
         return Ok(());
     }
     let may_hold = |field: &FieldDescriptor| match field.kind() {
-        _ if field.is_list() || field.is_map() || field.name() == call.key => false,
+        _ if field.is_list() || field.is_map() || field.name() == call.key_field() => false,
         Kind::Message(inner) => {
             matches!(
                 inner.full_name(),
@@ -73,7 +73,28 @@ pub(super) fn check_event(call: Call, event: &MessageDescriptor) -> Result<(), S
         return Ok(());
     }
     let words = ["type", "kind", "name", "what"];
-    Err(missing(event, call.needs, call.key, &words))
+    Err(missing(event, call.needs, call.key_field(), &words))
+}
+
+/// Where the messages of a call's stream have the event: in the member of the frame that
+/// holds it, or wherever its key is.
+pub(super) fn locate_event(
+    message: &MessageDescriptor,
+    call: &Call,
+) -> Result<(Shape, MessageDescriptor), SchemaError> {
+    let key = call.key_field();
+    let has_key = |message: &MessageDescriptor| message.get_field_by_name(key).is_some();
+    let member = call.frame.filter(|_| !has_key(message));
+    let member = member.and_then(|frame| message.get_field_by_name(frame.event));
+    let member = member.and_then(|member| {
+        let mut members =
+            inner(message).filter(|(field, event)| *field == member && has_key(event));
+        members.next()
+    });
+    match member {
+        Some((field, event)) => Ok((Shape::Inside(Fields::new(field, Vec::new())), event)),
+        None => locate(message, key),
+    }
 }
 
 /// Where `message` has the field `key`: itself, or in its only field whose message does,

@@ -20,7 +20,8 @@
 //! - `set`, `names`: a descriptor set from outside, checked, reduced and renamed
 //! - `call`, `schema`, `locate`: what a provider's call needs, and where a schema has it
 //! - `envelope`: a message, cut into the events that it carries
-//! - `event`, `time`, `json`, `well_known`: an event, as JSON
+//! - `frame`: what a message says of its stream, beside events
+//! - `key`, `event`, `time`, `json`, `well_known`: an event, as JSON
 //! - `text`, `status`: values of requests and replies, in the form a schema gives them
 
 mod call;
@@ -28,7 +29,9 @@ mod compile;
 mod envelope;
 mod error;
 mod event;
+mod frame;
 mod json;
+mod key;
 mod locate;
 mod names;
 mod schema;
@@ -38,11 +41,13 @@ mod text;
 mod time;
 mod well_known;
 
-pub use call::Call;
+pub use call::{Call, Frame, Proto, Role};
 pub use compile::compile;
 pub use envelope::{Piece, Pieces};
 pub use error::SchemaError;
-pub use event::{Decoded, Key};
+pub use event::Decoded;
+pub use frame::Notice;
+pub use key::Key;
 pub use names::Names;
 pub use prost_reflect::bytes::Bytes;
 pub use schema::{Reply, Schema};

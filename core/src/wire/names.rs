@@ -18,11 +18,11 @@ pub type Names = BTreeMap<String, String>;
 
 /// Renames in `set`, and leaves enums one value for each number. Only messages and enums
 /// that `roots` lead to are renamed: others may have fields of the same names.
-pub(super) fn apply(
+pub(super) fn apply<'n>(
     set: &mut FileDescriptorSet,
     roots: [&MessageDescriptor; 2],
-    names: &Names,
-    call: Call,
+    names: &'n Names,
+    call: &'n Call,
 ) -> Result<(), SchemaError> {
     for (from, to) in names {
         // Nothing that could be taken for a qualified name, or break a message.
@@ -87,7 +87,7 @@ fn reached(roots: [&MessageDescriptor; 2]) -> BTreeSet<String> {
 
 struct Renaming<'n> {
     names: &'n Names,
-    call: Call,
+    call: &'n Call,
     reached: BTreeSet<String>,
     used: HashSet<&'n str>,
     targets: HashSet<&'n str>,

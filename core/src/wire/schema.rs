@@ -7,9 +7,11 @@ use prost_reflect::{
 };
 
 use super::{
-    Call, Decoded, Key, Names, Piece, Pieces, SchemaError, call,
+    Call, Decoded, Key, Names, Notice, Piece, Pieces, Role, SchemaError,
     envelope::Shape,
-    locate::{check_event, field, find_method, locate, locate_one},
+    frame::Members,
+    key::KeyField,
+    locate::{check_event, field, find_method, locate_event, locate_one},
     names, set,
     status::StatusField,
     text::TextField,
@@ -25,8 +27,10 @@ pub struct Schema {
     sent: MessageDescriptor,
     sending: Sending,
     shape: Shape,
+    /// Of messages that are frames.
+    members: Option<Members>,
     event: MessageDescriptor,
-    key: TextField,
+    key: KeyField,
     time: Option<TimeField>,
 }
 
@@ -54,10 +58,15 @@ pub struct Reply<'a> {
 }
 
 impl Schema {
+    /// The schema that a call has by default.
+    pub fn of(call: &Call) -> Result<Self, SchemaError> {
+        Self::new(call, &call.proto.compile()?, call.method, &Names::new())
+    }
+
     /// The schema of a method in an encoded `google.protobuf.FileDescriptorSet`, with its
     /// names mapped to ours. `method` is `/package.Service/Method`.
     pub fn new(
-        call: Call,
+        call: &Call,
         descriptor_set: &[u8],
         method: &str,
         names: &Names,
@@ -72,7 +81,7 @@ impl Schema {
         let service = described.parent_service().full_name().to_owned();
         let path = format!("/{service}/{}", described.name());
 
-        let served = matches!(call.kind, call::Kind::Served { .. });
+        let served = call.is_served();
         if described.is_client_streaming() != served || !described.is_server_streaming() {
             return Err(SchemaError::Streaming {
                 method: path,
@@ -84,12 +93,15 @@ impl Schema {
         } else {
             (described.output(), described.input())
         };
-        let (shape, event) = locate(&received, call.key)?;
-        let key = TextField::new(field(&event, call.key)?)?;
+        let (shape, event) = locate_event(&received, call)?;
+        let key = KeyField::new(&event, call.key)?;
         check_event(call, &event)?;
         let time = call.time.and_then(|name| event.get_field_by_name(name));
-        let sending = match call.kind {
-            call::Kind::Dialed { cursor, filters } => {
+        let members = call
+            .frame
+            .and_then(|frame| Members::new(&frame, received, &shape));
+        let sending = match call.role {
+            Role::Dialed { cursor, filters } => {
                 let mut fields = vec![TextField::new(field(&sent, cursor)?)?];
                 let present = filters
                     .iter()
@@ -99,11 +111,15 @@ impl Schema {
                 }
                 Sending::Request { fields }
             }
-            call::Kind::Served { status, reason } => {
+            Role::Served {
+                status,
+                success,
+                reason,
+            } => {
                 let (shape, reply) = locate_one(&sent, call.key)?;
                 Sending::Replies {
                     key: TextField::new(field(&reply, call.key)?)?,
-                    status: StatusField::new(field(&reply, status)?)?,
+                    status: StatusField::new(field(&reply, status)?, success)?,
                     reason: reply
                         .get_field_by_name(reason)
                         .and_then(|field| TextField::new(field).ok()),
@@ -118,6 +134,7 @@ impl Schema {
             sent,
             sending,
             shape,
+            members,
             event,
             key,
             time: time.and_then(TimeField::new),
@@ -137,6 +154,11 @@ impl Schema {
     /// A received message, cut into its events; nothing is decoded yet.
     pub fn pieces(&self, message: Bytes) -> Pieces {
         Pieces::of(&self.shape, message)
+    }
+
+    /// What a received message says of its stream, beside events.
+    pub fn notice(&self, message: &Bytes) -> Option<Notice> {
+        self.members.as_ref()?.notice(message)
     }
 
     /// Decodes one event.

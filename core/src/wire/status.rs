@@ -9,12 +9,12 @@ use super::{
     text::{self, TextField},
 };
 
-/// The word by which Pushwoosh knows that an event need not be sent again.
-const SUCCESS: &str = "Success";
-
 #[derive(Clone, Debug)]
 pub(super) enum StatusField {
-    Text(TextField),
+    Text {
+        field: TextField,
+        success: &'static str,
+    },
     /// `true` is success.
     Bool(FieldDescriptor),
     Enum {
@@ -25,21 +25,23 @@ pub(super) enum StatusField {
 }
 
 impl StatusField {
-    pub(super) fn new(field: FieldDescriptor) -> Result<Self, SchemaError> {
+    /// The status in this field; `success` is what says it where the field is a text.
+    pub(super) fn new(field: FieldDescriptor, success: &'static str) -> Result<Self, SchemaError> {
         match field.kind() {
             Kind::Bool if field.cardinality() != Cardinality::Repeated => Ok(Self::Bool(field)),
             Kind::Enum(of) if field.cardinality() != Cardinality::Repeated => Ok(Self::Enum {
-                success: success(&of)?,
+                success: self::success(&of)?,
                 failure: failure(&of)?,
                 field,
             }),
             _ => {
                 let (name, found) = (field.full_name().to_owned(), text::describe(&field));
-                TextField::new(field).map(Self::Text).map_err(|_| SchemaError::Type {
+                let field = TextField::new(field).map_err(|_| SchemaError::Type {
                     field: name,
                     found,
                     expected: "a single string, bytes, enum, bool or google.protobuf.StringValue",
-                })
+                })?;
+                Ok(Self::Text { field, success })
             }
         }
     }
@@ -51,7 +53,9 @@ impl StatusField {
         refused: Option<&str>,
     ) -> Result<(), SetFieldError> {
         match self {
-            Self::Text(field) => field.set(message, refused.unwrap_or(SUCCESS).as_bytes()),
+            Self::Text { field, success } => {
+                field.set(message, refused.unwrap_or(success).as_bytes())
+            }
             Self::Bool(field) => message.try_set_field(field, Value::Bool(refused.is_none())),
             Self::Enum {
                 field,

@@ -4,9 +4,9 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use proptest::{collection::vec, prelude::*, sample::Index};
 use prost::Message;
 use serde_json::{Value, json};
-use tidings_core::wire::{Bytes, Call, Names, Reply, Schema, compile};
+use tidings_core::wire::{Bytes, Names, Reply, Schema, compile};
 
-use crate::peer::{Peer, own, ppoppo, pushwoosh};
+use crate::peer::{Peer, call, own, ppoppo, pushwoosh};
 
 /// Everything a `.proto` file can say, twice nested.
 const RICH: &str = "syntax = \"proto3\"; package p;
@@ -22,7 +22,7 @@ const RICH: &str = "syntax = \"proto3\"; package p;
                 google.protobuf.StringValue l = 13; optional float m = 14; fixed64 n = 15; string event_name = 16; }";
 
 fn rich() -> Schema {
-    own(Call::PUSHWOOSH, RICH, "p.S/M", "{}").unwrap()
+    own(call("pushwoosh"), RICH, "p.S/M", "{}").unwrap()
 }
 
 /// Each event is an object that a reader takes, and the bytes of one that cannot be
@@ -87,7 +87,7 @@ proptest! {
 
     #[test]
     fn an_arbitrary_descriptor_set_is_refused_or_used(bytes in vec(any::<u8>(), 0..200)) {
-        let _ = Schema::new(Call::PUSHWOOSH, &bytes, "p.S/M", &Names::new());
+        let _ = Schema::new(call("pushwoosh"), &bytes, "p.S/M", &Names::new());
     }
 
     #[test]
@@ -105,7 +105,7 @@ proptest! {
         } else {
             Names::new()
         };
-        for call in [Call::PUSHWOOSH, Call::PPOPPO] {
+        for call in [call("pushwoosh"), call("ppoppo")] {
             if let Ok(schema) = Schema::new(call, &set, "p.S/M", &names) {
                 check(&schema, &sample())?;
             }
@@ -210,7 +210,7 @@ fn what_a_compiler_would_not_make_of_a_map_is_refused() {
                 .unwrap(),
         );
         Schema::new(
-            Call::PUSHWOOSH,
+            call("pushwoosh"),
             &set.encode_to_vec(),
             "p.S/M",
             &Names::new(),
@@ -237,7 +237,7 @@ fn a_syntax_that_is_not_known_is_refused() {
         .iter_mut()
         .for_each(|file| file.syntax = Some("editions".to_owned()));
     let error = Schema::new(
-        Call::PUSHWOOSH,
+        call("pushwoosh"),
         &set.encode_to_vec(),
         "p.S/M",
         &Names::new(),
@@ -255,7 +255,7 @@ fn a_descriptor_set_beyond_a_limit_is_refused() {
         DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet,
     };
     let refused = |set: &[u8]| {
-        let error = Schema::new(Call::PPOPPO, set, "a/B", &Names::new()).unwrap_err();
+        let error = Schema::new(call("ppoppo"), set, "a/B", &Names::new()).unwrap_err();
         assert!(error.to_string().contains("beyond a limit"), "{error}");
     };
     refused(&vec![0; (4 << 20) + 1]);
@@ -287,7 +287,7 @@ fn a_descriptor_set_beyond_a_limit_is_refused() {
     let set = FileDescriptorSet {
         file: chain.collect(),
     };
-    assert!(Schema::new(Call::PPOPPO, &set.encode_to_vec(), "a/B", &Names::new()).is_err());
+    assert!(Schema::new(call("ppoppo"), &set.encode_to_vec(), "a/B", &Names::new()).is_err());
 }
 
 /// Errors repeat what they refuse, in a line of a log and in Postgres, which has no U+0000.
@@ -297,15 +297,15 @@ fn no_error_repeats_a_control_character() {
     let mut errors = vec![
         compile("syntax = \"pr\u{3}to3\";").unwrap_err(),
         compile("syntax = \"proto3\"; message \u{7f} {}").unwrap_err(),
-        own(Call::PUSHWOOSH, RICH, "p.S/M\u{0}", "{}").unwrap_err(),
-        own(Call::PUSHWOOSH, RICH, "p.S/M", "{\"a\\u0000\": \"b\"}").unwrap_err(),
+        own(call("pushwoosh"), RICH, "p.S/M\u{0}", "{}").unwrap_err(),
+        own(call("pushwoosh"), RICH, "p.S/M", "{\"a\\u0000\": \"b\"}").unwrap_err(),
     ];
     let set = compile(RICH).unwrap();
     let with = |change: &dyn Fn(&mut prost_reflect::prost_types::FileDescriptorProto)| {
         let mut set = FileDescriptorSet::decode(set.as_slice()).unwrap();
         set.file.iter_mut().for_each(change);
         let set = set.encode_to_vec();
-        Schema::new(Call::PUSHWOOSH, &set, "p.S/M", &Names::new()).unwrap_err()
+        Schema::new(call("pushwoosh"), &set, "p.S/M", &Names::new()).unwrap_err()
     };
     errors.push(with(&|file| file.name = Some("a\u{0}.proto".to_owned())));
     errors.push(with(&|file| file.package = Some("a\u{1b}".to_owned())));

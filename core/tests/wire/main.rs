@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod compiling;
 #[cfg(test)]
+mod frames;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod needs;

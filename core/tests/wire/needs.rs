@@ -1,16 +1,16 @@
 //! What an event must say, and which of an enum's names it is said by.
 
 use serde_json::{Value, json};
-use tidings_core::wire::{Call, Reply, Schema, SchemaError};
+use tidings_core::wire::{Reply, Schema, SchemaError};
 
-use crate::peer::{Peer, decode, own};
+use crate::peer::{Peer, call, decode, own};
 
 fn ppoppo(event: &str, mapping: &str) -> Result<Schema, String> {
     let proto = format!(
         "syntax = \"proto3\"; service S {{ rpc M(R) returns (stream E); }}
          message R {{ string after_event_id = 1; }} message E {{ string event_id = 1; {event} }}"
     );
-    own(Call::PPOPPO, &proto, "S/M", mapping).map_err(|error| error.to_string())
+    own(call("ppoppo"), &proto, "S/M", mapping).map_err(|error| error.to_string())
 }
 
 fn pushwoosh(event: &str) -> Result<Schema, SchemaError> {
@@ -22,7 +22,7 @@ fn pushwoosh(event: &str) -> Result<Schema, SchemaError> {
          message Named {{ string event_name = 1; }} message Other {{ string x = 1; }}
          message E {{ string uuid = 1; {event} }}"
     );
-    own(Call::PUSHWOOSH, &proto, "S/M", "{}")
+    own(call("pushwoosh"), &proto, "S/M", "{}")
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn a_status_is_found_among_aliases() {
          message E { string uuid = 1; string event_name = 2; }
          message A { string uuid = 1; K status = 2; }
          enum K { option allow_alias = true; NIL = 0; DONE = 1; SUCCESS = 1; AGAIN = 3; OTHER = 2; RETRY = 3; }";
-    let schema = own(Call::PUSHWOOSH, proto, "S/M", "{}").unwrap();
+    let schema = own(call("pushwoosh"), proto, "S/M", "{}").unwrap();
     let event = Peer::new(proto).encode("E", &json!({"uuid": "u"}));
     let key = schema.events(event.into()).next().unwrap().key.unwrap();
     for (refused, status) in [(None, 1), (Some("busy"), 3)] {

@@ -3,31 +3,33 @@
 use prost::Message;
 use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
-use tidings_core::wire::{self, Bytes, Call, Names, Schema};
+use tidings_core::{
+    provider,
+    wire::{self, Bytes, Call, Names, Schema},
+};
 
 pub(crate) fn names(text: &str) -> Names {
     serde_json::from_str(text).unwrap()
 }
 
+/// The call of a provider's events.
+pub(crate) fn call(provider: &str) -> &'static Call {
+    let provider = provider::find(provider).unwrap();
+    provider.call(&Value::Null).unwrap()
+}
+
 /// Ours, as the worker has it.
 pub(crate) fn ppoppo() -> Schema {
-    let method = "/chat.external.ExternalMessageService/StreamSendRequestEvents";
-    ours(Call::PPOPPO, method)
+    Schema::of(call("ppoppo")).unwrap()
 }
 
 pub(crate) fn pushwoosh() -> Schema {
-    let method = "/pushwoosh.event_streaming.v1.EventStreaming/StreamEvents";
-    ours(Call::PUSHWOOSH, method)
-}
-
-fn ours(call: Call, method: &str) -> Schema {
-    let set = tidings_proto::DESCRIPTOR_SET;
-    Schema::new(call, set, method, &Names::new()).unwrap()
+    Schema::of(call("pushwoosh")).unwrap()
 }
 
 /// A source's own schema, from its text.
 pub(crate) fn own(
-    call: Call,
+    call: &Call,
     proto: &str,
     method: &str,
     mapping: &str,

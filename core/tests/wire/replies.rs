@@ -2,10 +2,10 @@
 
 use prost::Message;
 use serde_json::{Value, json};
-use tidings_core::wire::{Call, Key, Reply};
+use tidings_core::wire::{Key, Reply};
 use tidings_proto::pushwoosh::{Event, EventStatus};
 
-use crate::peer::{Peer, own, pushwoosh};
+use crate::peer::{Peer, call, own, pushwoosh};
 
 /// What the peer reads of the replies to "a", stored, and "b", refused.
 fn replies(reply: &str, mapping: &str) -> Result<Vec<Value>, String> {
@@ -14,7 +14,8 @@ fn replies(reply: &str, mapping: &str) -> Result<Vec<Value>, String> {
          service S {{ rpc M(stream E) returns (stream R); }}
          message E {{ string uuid = 1; string event_name = 2; }} {reply}"
     );
-    let schema = own(Call::PUSHWOOSH, &proto, "S/M", mapping).map_err(|error| error.to_string())?;
+    let schema =
+        own(call("pushwoosh"), &proto, "S/M", mapping).map_err(|error| error.to_string())?;
     let peer = Peer::new(&proto);
     let key = |uuid: &str| -> Key {
         let bytes = peer.encode("E", &json!({"uuid": uuid}));

@@ -2,10 +2,9 @@
 
 use prost::Message;
 use serde_json::json;
-use tidings_core::wire::Call;
 use tidings_proto::ppoppo::StreamSendRequestEventsReq;
 
-use crate::peer::{Peer, own, ppoppo, pushwoosh};
+use crate::peer::{Peer, call, own, ppoppo, pushwoosh};
 
 #[test]
 fn ppoppo_request_after_event_id() {
@@ -62,7 +61,7 @@ fn a_cursor_goes_back_in_the_form_it_came_in() {
              service S {{ rpc M(R) returns (stream E); }}
              message R {{ {request} after_event_id = 1; }} message E {{ {event} event_id = 1; string event_type = 2; }}"
         );
-        let schema = own(Call::PPOPPO, &proto, "S/M", "{}").unwrap();
+        let schema = own(call("ppoppo"), &proto, "S/M", "{}").unwrap();
         let bytes = schema.request(&[("after_event_id", sent)]).unwrap();
         assert_eq!(
             Peer::new(&proto).read("R", &bytes),

@@ -1,9 +1,12 @@
 //! What a schema must have, and what it says when it does not.
 
 use serde_json::json;
-use tidings_core::wire::{Call, Names, Schema, compile};
+use tidings_core::{
+    provider,
+    wire::{Call, Names, Schema, compile},
+};
 
-use crate::peer::{Peer, decode, own};
+use crate::peer::{Peer, call, decode, own};
 
 /// A chat's stream; `event` is the body of its event.
 fn chat(event: &str) -> String {
@@ -17,7 +20,7 @@ fn chat(event: &str) -> String {
 }
 
 fn follow(proto: &str, mapping: &str) -> Result<Schema, String> {
-    own(Call::PPOPPO, proto, "/chat.Events/Follow", mapping).map_err(|error| error.to_string())
+    own(call("ppoppo"), proto, "/chat.Events/Follow", mapping).map_err(|error| error.to_string())
 }
 
 #[test]
@@ -51,7 +54,7 @@ fn a_missing_field_is_named_with_a_way_out() {
     let request =
         "syntax = \"proto3\"; message R { string from = 1; } message E { string event_id = 1; string event_type = 2; }
                    service S { rpc M(R) returns (stream E); }";
-    let error = own(Call::PPOPPO, request, "S/M", "{}").unwrap_err();
+    let error = own(call("ppoppo"), request, "S/M", "{}").unwrap_err();
     assert!(
         error
             .to_string()
@@ -66,7 +69,7 @@ fn a_method_that_is_not_there_is_answered_with_those_that_are() {
     ))
     .unwrap();
     let new = |method: &str| {
-        let schema = Schema::new(Call::PPOPPO, &set, method, &Names::new());
+        let schema = Schema::new(call("ppoppo"), &set, method, &Names::new());
         schema.map_err(|error| error.to_string())
     };
     assert_eq!(
@@ -93,13 +96,18 @@ fn a_method_that_is_not_there_is_answered_with_those_that_are() {
         new(" chat.Events/Follow ").unwrap().path(),
         "/chat.Events/Follow"
     );
-    let pushed = Schema::new(Call::PUSHWOOSH, &set, "/chat.Events/Follow", &Names::new());
+    let pushed = Schema::new(
+        call("pushwoosh"),
+        &set,
+        "/chat.Events/Follow",
+        &Names::new(),
+    );
     assert_eq!(
         pushed.unwrap_err().to_string(),
         "the method /chat.Events/Follow must stream both its requests and its responses"
     );
     let empty = compile("syntax = \"proto3\";").unwrap();
-    let error = Schema::new(Call::PPOPPO, &empty, "a/B", &Names::new()).unwrap_err();
+    let error = Schema::new(call("ppoppo"), &empty, "a/B", &Names::new()).unwrap_err();
     assert!(error.to_string().ends_with("it describes no service"));
 }
 
@@ -240,7 +248,7 @@ fn only_protobufs_own_files_may_be_missing_from_a_descriptor_set() {
     set.file.retain(|file| file.package() == "chat");
     let new = |set: &FileDescriptorSet| {
         Schema::new(
-            Call::PPOPPO,
+            call("ppoppo"),
             &set.encode_to_vec(),
             "chat.Events/Follow",
             &Names::new(),
@@ -269,7 +277,7 @@ fn a_default_is_renamed_with_its_enum() {
                  message E { optional string event_id = 1; optional K kind = 2 [default = GOOD]; }
                  enum K { BAD = 1; GOOD = 2; }";
     let mapping = r#"{"GOOD": "RECIPIENT_DELIVERED", "kind": "event_type"}"#;
-    let schema = own(Call::PPOPPO, proto, "S/M", mapping).unwrap();
+    let schema = own(call("ppoppo"), proto, "S/M", mapping).unwrap();
     let bytes = Peer::new(proto).encode("E", &json!({"kind": "GOOD"}));
     assert_eq!(
         decode(&schema, bytes),
@@ -292,9 +300,30 @@ fn an_event_in_two_places_is_ambiguous() {
 }
 
 #[test]
-fn every_provider_with_a_call_is_found_by_its_name() {
-    assert_eq!(Call::of("ppoppo"), Some(Call::PPOPPO));
-    assert_eq!(Call::of("pushwoosh"), Some(Call::PUSHWOOSH));
-    assert_eq!(Call::of("arpoone"), None);
-    assert_eq!(Call::of(""), None);
+fn every_call_of_a_provider_has_a_schema_that_can_be_used() {
+    let mut with_a_call = Vec::new();
+    for provider in provider::ALL {
+        for call in provider.calls {
+            let schema = Schema::of(call).unwrap();
+            assert_eq!(schema.path(), call.method);
+            let folder = format!("{}/", provider.name);
+            assert!(call.proto.name.starts_with(&folder), "{folder}");
+            let options = json!({"stream": call.stream});
+            assert_eq!(provider.call(&options), Some(call));
+        }
+        assert_eq!(provider.call(&json!({})), provider.calls.first());
+        let mut served = provider.calls.iter().map(Call::is_served);
+        let name = provider.name;
+        assert!(
+            served.all(|served| served != provider.is_dialed()),
+            "{name}"
+        );
+        assert!(
+            !provider.is_dialed() || !provider.calls.is_empty(),
+            "{name}"
+        );
+        with_a_call.extend(provider.call(&json!({})).map(|_| provider.name));
+    }
+    assert!(with_a_call.contains(&"ppoppo") && with_a_call.contains(&"pushwoosh"));
+    assert!(!with_a_call.contains(&"arpoone"));
 }

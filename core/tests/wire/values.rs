@@ -2,7 +2,7 @@
 
 use prost::Message;
 use serde_json::{Value, json};
-use tidings_core::wire::{Bytes, Call, Schema};
+use tidings_core::wire::{Bytes, Schema};
 use tidings_proto::{
     ppoppo::{
         SendRequestEvent, SendRequestEventType,
@@ -11,7 +11,7 @@ use tidings_proto::{
     pushwoosh::Event,
 };
 
-use crate::peer::{Peer, decode, own, ppoppo, pushwoosh};
+use crate::peer::{Peer, call, decode, own, ppoppo, pushwoosh};
 
 const IMPORTS: &str =
     "import \"google/protobuf/any.proto\"; import \"google/protobuf/duration.proto\";
@@ -31,7 +31,7 @@ fn event(fields: &str) -> (Schema, Peer) {
 
 fn with_syntax(syntax: &str, body: &str) -> (Schema, Peer) {
     let proto = format!("syntax = \"{syntax}\"; package p; {IMPORTS} {body}");
-    let schema = own(Call::PPOPPO, &proto, "p.S/M", "{}").unwrap();
+    let schema = own(call("ppoppo"), &proto, "p.S/M", "{}").unwrap();
     (schema, Peer::new(&proto))
 }
 
@@ -252,7 +252,7 @@ fn what_only_calls_itself_well_known_is_the_message_that_it_is() {
                  message Timestamp { string seconds = 1; } message StringValue { string value = 1; string more = 2; }
                  message Struct { int32 fields = 1; } message Any { string type_url = 1; repeated bytes value = 2; }
                  message Value { string x = 1; string y = 2; } message Duration { int64 seconds = 1; }";
-    let schema = own(Call::PPOPPO, proto, "google.protobuf.S/M", "{}").unwrap();
+    let schema = own(call("ppoppo"), proto, "google.protobuf.S/M", "{}").unwrap();
     // By number and type, as the peer of these tests takes them for what they say.
     let text = |number: u8| field(number, b"t");
     let mut bytes = field(2, &text(1));

@@ -3,7 +3,7 @@
 
 use prost::Message;
 use serde_json::{Value, json};
-use tidings_core::wire::{Call, Key, Reply, Schema};
+use tidings_core::wire::{Key, Reply, Schema};
 use tidings_proto::{
     ppoppo::{
         SendRequestEvent, SendRequestEventType as Type,
@@ -12,7 +12,7 @@ use tidings_proto::{
     pushwoosh::Event,
 };
 
-use crate::peer::{Peer, decode, own, ppoppo, pushwoosh};
+use crate::peer::{Peer, call, decode, own, ppoppo, pushwoosh};
 
 const PPOPPO: &str = include_str!("../../testdata/wire/ppoppo_variant.proto");
 const PPOPPO_NAMES: &str = include_str!("../../testdata/wire/ppoppo_names.json");
@@ -21,12 +21,12 @@ const PUSHWOOSH_NAMES: &str = include_str!("../../testdata/wire/pushwoosh_names.
 
 fn notices() -> Schema {
     let method = "/acme.notices.v2.NoticeService/FollowNotices";
-    own(Call::PPOPPO, PPOPPO, method, PPOPPO_NAMES).unwrap()
+    own(call("ppoppo"), PPOPPO, method, PPOPPO_NAMES).unwrap()
 }
 
 fn hits() -> Schema {
     let method = "acme.hits.v3.HitService/DeliverHits";
-    own(Call::PUSHWOOSH, PUSHWOOSH, method, PUSHWOOSH_NAMES).unwrap()
+    own(call("pushwoosh"), PUSHWOOSH, method, PUSHWOOSH_NAMES).unwrap()
 }
 
 #[test]

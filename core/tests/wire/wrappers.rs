@@ -1,9 +1,9 @@
 //! Events inside other messages: none, one, or a batch; whole, bad, or cut off.
 
 use serde_json::{Value, json};
-use tidings_core::wire::{Call, Schema};
+use tidings_core::wire::Schema;
 
-use crate::peer::{Peer, decode, own};
+use crate::peer::{Peer, call, decode, own};
 
 fn stream(wrapper: &str) -> (Schema, Peer) {
     let proto = format!(
@@ -13,7 +13,7 @@ fn stream(wrapper: &str) -> (Schema, Peer) {
          message Other {{ string x = 1; }}"
     );
     (
-        own(Call::PUSHWOOSH, &proto, "S/M", "{}").unwrap(),
+        own(call("pushwoosh"), &proto, "S/M", "{}").unwrap(),
         Peer::new(&proto),
     )
 }
@@ -160,7 +160,7 @@ fn a_reply_has_one_place() {
     let proto = "syntax = \"proto3\"; service S { rpc M(stream E) returns (stream W); }
          message E { string uuid = 1; string event_name = 2; }
          message A { string uuid = 1; string status = 2; } message W { A one = 1; A two = 2; }";
-    let error = own(Call::PUSHWOOSH, proto, "S/M", "{}").unwrap_err();
+    let error = own(call("pushwoosh"), proto, "S/M", "{}").unwrap_err();
     let error = error.to_string();
     assert!(
         error.contains("in more than one place: one, two; rename"),

@@ -3,13 +3,15 @@
 //! | option | |
 //! |---|---|
 //! | `endpoint` | an `http` or `https` URL; its path goes before the method's |
-//! | `send_request_id` | follow the events of this send request only |
 //! | `overlap` | seconds to re-read after a failure (default 0): see [`crate::stream::resume`] |
 //! | `token_env`, `token_file` | where the credential is, unless the source has a secret |
 //! | `token_url`, `client_id`, `scope` | OAuth2 client credentials: the credential is then the client's secret, with which tokens are fetched |
 //! | `ca_file` | a PEM file: the only authorities that may sign the endpoint's certificate (default: the system's roots). The token endpoint may be signed by either |
-//! | `keepalive` | seconds between HTTP/2 pings (default 320, 0 none): common servers take more than one in 300 s for abuse |
-//! | `idle_limit` | seconds without a message after which the stream is opened anew (default 900, 0 never) |
+//! | `keepalive` | seconds between HTTP/2 pings (0 disables them) |
+//! | `idle_limit` | seconds without a message after which the stream is reopened (0 disables the limit) |
+//!
+//! The provider's module says what holds without `endpoint`, `keepalive` and
+//! `idle_limit`, and which other options the request carries.
 //!
 //! A `token_url` over `http` is taken on a loopback host, or where the endpoint is
 //! `http` too: there the token that the secret buys travels in the open anyway.
@@ -17,11 +19,13 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::{Uri, uri::Scheme};
 use serde_json::Value;
-
-const KEEPALIVE: Duration = Duration::from_secs(320);
-const IDLE_LIMIT: Duration = Duration::from_secs(900);
+use tidings_core::{
+    provider,
+    wire::{Role, Schema},
+};
 
 /// How to dial a source.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +35,12 @@ pub(crate) struct Dial {
     /// The endpoint's own path, which goes before the method's. Empty, or without
     /// a slash at its end.
     pub(crate) prefix: String,
-    pub(crate) send_request_id: Option<String>,
+    /// The request's field that says where to resume.
+    cursor: &'static str,
+    /// The options of a source that the request carries.
+    pub(crate) filterable: &'static [&'static str],
+    /// Other fields of the request, as options of the source set them.
+    filters: Vec<(&'static str, String)>,
     /// How far before its cursor a stream goes on after a failure.
     pub(crate) overlap: Duration,
     pub(crate) token_env: Option<String>,
@@ -53,10 +62,20 @@ pub(crate) struct OAuth {
 }
 
 impl Dial {
-    pub(crate) fn new(options: &Value) -> Result<Self, String> {
+    /// How a source of this provider with these options is dialed.
+    pub(crate) fn new(provider: &str, options: &Value) -> Result<Self, String> {
+        let known = provider::find(provider);
+        let call = known.and_then(|known| known.call(options));
+        let dialing = known.and_then(|known| known.dialing());
+        let (Some(Role::Dialed { cursor, filters }), Some(dialing)) =
+            (call.map(|call| call.role), dialing)
+        else {
+            return Err(format!("sources of provider {provider} are not dialed"));
+        };
         let options = Options(options);
         let endpoint = options
             .text("endpoint")?
+            .or_else(|| dialing.endpoint.map(str::to_owned))
             .ok_or("it has no option endpoint")?;
         // Not repeated: there may be a secret in it.
         let (origin, prefix) = split(&endpoint)
@@ -65,18 +84,28 @@ impl Dial {
             oauth: oauth(&options, &origin)?,
             origin,
             prefix,
-            send_request_id: options.text("send_request_id")?,
+            cursor,
+            filterable: filters,
+            filters: options.filters(filters)?,
             overlap: options.seconds("overlap")?.unwrap_or_default(),
             token_env: options.text("token_env")?,
             token_file: options.text("token_file")?,
             ca_file: options.text("ca_file")?,
-            keepalive: options.period("keepalive", KEEPALIVE)?,
-            idle_limit: options.period("idle_limit", IDLE_LIMIT)?,
+            keepalive: options.period("keepalive", dialing.keepalive)?,
+            idle_limit: options.period("idle_limit", dialing.idle_limit)?,
         })
     }
 
     pub(crate) fn is_tls(&self) -> bool {
         self.origin.scheme() == Some(&Scheme::HTTPS)
+    }
+
+    /// The request that opens the stream behind this cursor.
+    pub(crate) fn message(&self, schema: &Schema, cursor: Option<&str>) -> Result<Bytes, String> {
+        let filters = self.filters.iter();
+        let filters = filters.map(|(name, value)| (*name, value.as_str()));
+        let cursor = cursor.map(|cursor| (self.cursor, cursor));
+        schema.request(&filters.chain(cursor).collect::<Vec<_>>())
     }
 }
 
@@ -95,6 +124,18 @@ impl Options<'_> {
         }
     }
 
+    /// Those of these options that are set.
+    fn filters(
+        &self,
+        names: &'static [&'static str],
+    ) -> Result<Vec<(&'static str, String)>, String> {
+        let mut set = Vec::new();
+        for name in names {
+            set.extend(self.text(name)?.map(|value| (*name, value)));
+        }
+        Ok(set)
+    }
+
     fn seconds(&self, name: &str) -> Result<Option<Duration>, String> {
         let Some(value) = self.get(name) else {
             return Ok(None);
@@ -110,7 +151,8 @@ impl Options<'_> {
     }
 
     /// `None` where it is 0.
-    fn period(&self, name: &str, default: Duration) -> Result<Option<Duration>, String> {
+    fn period(&self, name: &str, default: u32) -> Result<Option<Duration>, String> {
+        let default = Duration::from_secs(default.into());
         let period = self.seconds(name)?.unwrap_or(default);
         Ok(Some(period).filter(|period| !period.is_zero()))
     }
@@ -174,7 +216,7 @@ mod tests {
     use super::*;
 
     fn dial(endpoint: &str) -> Result<Dial, String> {
-        Dial::new(&json!({"endpoint": endpoint}))
+        Dial::new("ppoppo", &json!({"endpoint": endpoint}))
     }
 
     #[test]
@@ -207,9 +249,13 @@ mod tests {
         for endpoint in ["", "localhost:3203", "ftp://host", "/path", "http://h/?a=b"] {
             assert!(dial(endpoint).is_err(), "{endpoint:?}");
         }
-        assert!(Dial::new(&json!({})).unwrap_err().contains("endpoint"));
-        assert!(Dial::new(&json!({"endpoint": 1})).is_err());
-        assert!(Dial::new(&json!({"endpoint": "http://h", "overlap": -1})).is_err());
+        assert!(
+            Dial::new("ppoppo", &json!({}))
+                .unwrap_err()
+                .contains("endpoint")
+        );
+        assert!(Dial::new("ppoppo", &json!({"endpoint": 1})).is_err());
+        assert!(Dial::new("ppoppo", &json!({"endpoint": "http://h", "overlap": -1})).is_err());
     }
 
     #[test]
@@ -233,9 +279,9 @@ mod tests {
         let greatest = u64::from(u32::MAX);
         for name in ["overlap", "keepalive", "idle_limit"] {
             let options = |seconds: u64| json!({"endpoint": "http://h", name: seconds});
-            assert!(Dial::new(&options(greatest)).is_ok(), "{name}");
+            assert!(Dial::new("ppoppo", &options(greatest)).is_ok(), "{name}");
             for seconds in [greatest + 1, u64::MAX] {
-                let error = Dial::new(&options(seconds)).unwrap_err();
+                let error = Dial::new("ppoppo", &options(seconds)).unwrap_err();
                 assert!(
                     error.contains(name) && error.contains("4294967295"),
                     "{error}"
@@ -247,10 +293,10 @@ mod tests {
     #[test]
     fn periods_have_defaults_and_an_end() {
         let defaults = dial("http://h").unwrap();
-        assert_eq!(defaults.keepalive, Some(KEEPALIVE));
-        assert_eq!(defaults.idle_limit, Some(IDLE_LIMIT));
+        assert_eq!(defaults.keepalive, Some(Duration::from_secs(320)));
+        assert_eq!(defaults.idle_limit, Some(Duration::from_secs(900)));
         let options = json!({"endpoint": "http://h", "keepalive": 0, "idle_limit": 5});
-        let dial = Dial::new(&options).unwrap();
+        let dial = Dial::new("ppoppo", &options).unwrap();
         assert_eq!(dial.keepalive, None);
         assert_eq!(dial.idle_limit, Some(Duration::from_secs(5)));
     }
@@ -259,7 +305,7 @@ mod tests {
     fn a_secret_is_not_sent_in_the_open() {
         let token_url = |endpoint: &str, url: &str| {
             let options = json!({"endpoint": endpoint, "token_url": url, "client_id": "c"});
-            Dial::new(&options).map(|dial| dial.oauth.unwrap().url.to_string())
+            Dial::new("ppoppo", &options).map(|dial| dial.oauth.unwrap().url.to_string())
         };
         let tls = "https://api.ppoppo.com/ext";
         for url in [
@@ -278,6 +324,10 @@ mod tests {
             assert!(token_url(tls, url).is_err(), "{url:?}");
         }
         let no_client = json!({"endpoint": tls, "token_url": "https://h/"});
-        assert!(Dial::new(&no_client).unwrap_err().contains("client_id"));
+        assert!(
+            Dial::new("ppoppo", &no_client)
+                .unwrap_err()
+                .contains("client_id")
+        );
     }
 }

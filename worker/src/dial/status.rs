@@ -1,4 +1,5 @@
-//! What a gRPC status asks for: Ppoppo's table, and the transport's own failures.
+//! What a gRPC status asks for, by the meaning that gRPC gives its codes, and the
+//! transport's own failures. The table holds for every provider that is dialed.
 //!
 //! | status | meaning |
 //! |---|---|
@@ -32,46 +33,77 @@ pub(crate) enum Meaning {
     Cut,
 }
 
-/// What `status` means for the stream of `source`; `resumed` says whether a cursor
-/// was sent.
-pub(crate) fn meaning(status: &Status, source: &str, resumed: bool) -> Meaning {
+/// What was asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    pub(crate) source: &'a str,
+    /// Whether a cursor was sent.
+    pub(crate) resumed: bool,
+    /// The options of the source that the request carries.
+    pub(crate) filters: &'a [&'a str],
+}
+
+/// What `status` means for the stream that was asked for.
+pub(crate) fn meaning(status: &Status, asked: &Asked<'_>) -> Meaning {
     if status.source().is_some() {
         return Meaning::Cut;
     }
     let advice = match status.code() {
         Code::Unauthenticated => return Meaning::Unauthenticated,
         Code::PermissionDenied => {
-            "ask the provider whether the app is suspended, whether this host's address is on its allow-list, and whether the token's scope covers the event stream"
+            "ask the provider whether the app is suspended, whether this host's address is on its allow-list, and whether the token's scope covers the event stream".to_owned()
         }
-        Code::NotFound => "see whether the options endpoint and send_request_id are right",
+        Code::NotFound => {
+            let options: Vec<&str> = ["endpoint"].iter().chain(asked.filters).copied().collect();
+            format!("see whether {} right", named(&options))
+        }
         Code::InvalidArgument => {
-            "see whether the option send_request_id is right, and whether the provider's schema is another one (tidings.set_source_schema)"
+            let filters = match asked.filters {
+                [] => String::new(),
+                filters => format!("{} right, and whether ", named(filters)),
+            };
+            format!(
+                "see whether {filters}the provider's schema is another one (tidings.set_source_schema)"
+            )
         }
-        Code::FailedPrecondition => "see what the provider asks of the app before it may stream",
+        Code::FailedPrecondition => {
+            "see what the provider asks of the app before it may stream".to_owned()
+        }
         Code::AlreadyExists => {
             let advice = "another client seems to follow this stream: if it goes on, end that one, or give this source an app of its own";
             return Meaning::Occupied(advice.to_owned());
         }
         Code::Unimplemented => {
-            "see whether the option endpoint has the right path, such as /ext, and whether the method has another name there (tidings.set_source_schema)"
+            "see whether the option endpoint has the right path, such as /ext, and whether the method has another name there (tidings.set_source_schema)".to_owned()
         }
-        Code::OutOfRange if is_too_large(status) => "raise the worker's --max-body",
-        Code::OutOfRange => "see whether the option send_request_id is right",
+        Code::OutOfRange if is_too_large(status) => "raise the worker's --max-body".to_owned(),
+        Code::OutOfRange => match asked.filters {
+            [] => "see what the provider's documentation says of this".to_owned(),
+            filters => format!("see whether {} right", named(filters)),
+        },
         _ => return Meaning::Passing(retry_hint(status)),
     };
     let about_the_cursor = matches!(
         status.code(),
         Code::NotFound | Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange
     );
-    let mut advice = advice.to_owned();
-    if resumed && about_the_cursor && !is_too_large(status) {
+    let mut advice = advice;
+    if asked.resumed && about_the_cursor && !is_too_large(status) {
         let cursor = format!(
             "; or the stored cursor is unknown there or has expired: move it by tidings.set_stream_cursor('{}', ..)",
-            source.replace('\'', "''")
+            asked.source.replace('\'', "''")
         );
         advice.push_str(&cursor);
     }
     Meaning::Lasting(advice)
+}
+
+/// `the option a is`, `the options a and b are`
+fn named(options: &[&str]) -> String {
+    match options {
+        [one] => format!("the option {one} is"),
+        several => format!("the options {} are", several.join(" and ")),
+    }
 }
 
 /// A status in one line: `PERMISSION_DENIED: the app is suspended`.
@@ -131,10 +163,46 @@ fn retry_hint(status: &Status) -> Option<Duration> {
 mod tests {
     use super::*;
 
+    fn of(status: &Status, source: &str, resumed: bool) -> Meaning {
+        let filters = &["send_request_id"];
+        let asked = Asked {
+            source,
+            resumed,
+            filters,
+        };
+        meaning(status, &asked)
+    }
+
+    #[test]
+    fn options_are_named_as_the_request_has_them() {
+        let advice = |code, filters: &[&str]| {
+            let asked = Asked {
+                source: "chat",
+                resumed: false,
+                filters,
+            };
+            match meaning(&Status::new(code, ""), &asked) {
+                Meaning::Lasting(advice) => advice,
+                other => panic!("{other:?}"),
+            }
+        };
+        let found = advice(Code::NotFound, &[]);
+        assert_eq!(found, "see whether the option endpoint is right");
+        let found = advice(Code::NotFound, &["order"]);
+        assert_eq!(
+            found,
+            "see whether the options endpoint and order are right"
+        );
+        let invalid = advice(Code::InvalidArgument, &["order"]);
+        assert!(invalid.starts_with("see whether the option order is right, and whether the"));
+        let invalid = advice(Code::InvalidArgument, &[]);
+        assert!(invalid.starts_with("see whether the provider's schema"));
+    }
+
     #[test]
     fn ppoppo_status_table() {
         let passing = Meaning::Passing(None);
-        let occupied = meaning(&Status::already_exists(""), "chat", false);
+        let occupied = of(&Status::already_exists(""), "chat", false);
         assert!(
             matches!(&occupied, Meaning::Occupied(advice) if advice.contains("another client"))
         );
@@ -158,7 +226,7 @@ mod tests {
         ];
         for (code, expected) in table {
             for resumed in [false, true] {
-                let found = meaning(&Status::new(code, "why"), "chat", resumed);
+                let found = of(&Status::new(code, "why"), "chat", resumed);
                 match (&expected, found) {
                     (Some(expected), found) => assert_eq!(*expected, found, "{code:?}"),
                     (None, Meaning::Lasting(advice)) => assert!(!advice.is_empty()),
@@ -170,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_cursor_that_may_be_the_reason_is_named_if_one_was_sent() {
-        let advice = |code, resumed| match meaning(&Status::new(code, ""), "o'chat", resumed) {
+        let advice = |code, resumed| match of(&Status::new(code, ""), "o'chat", resumed) {
             Meaning::Lasting(advice) => advice,
             other => panic!("{other:?}"),
         };
@@ -188,7 +256,7 @@ mod tests {
             assert!(!advice(code, true).contains("cursor"), "{code:?}");
         }
         let large = Status::out_of_range("Error, decoded message length too large: found 9 bytes");
-        let Meaning::Lasting(advice) = meaning(&large, "chat", true) else {
+        let Meaning::Lasting(advice) = of(&large, "chat", true) else {
             panic!("it lasts");
         };
         assert_eq!(advice, "raise the worker's --max-body");
@@ -196,16 +264,16 @@ mod tests {
 
     #[test]
     fn a_broken_connection_is_not_the_servers_status() {
-        let of = |reason: h2::Reason| {
+        let cut = |reason: h2::Reason| {
             let status = Status::from_error(Box::new(h2::Error::from(reason)));
-            meaning(&status, "chat", true)
+            of(&status, "chat", true)
         };
-        assert_eq!(of(h2::Reason::INADEQUATE_SECURITY), Meaning::Cut);
-        assert_eq!(of(h2::Reason::NO_ERROR), Meaning::Cut);
-        assert_eq!(of(h2::Reason::ENHANCE_YOUR_CALM), Meaning::Cut);
+        assert_eq!(cut(h2::Reason::INADEQUATE_SECURITY), Meaning::Cut);
+        assert_eq!(cut(h2::Reason::NO_ERROR), Meaning::Cut);
+        assert_eq!(cut(h2::Reason::ENHANCE_YOUR_CALM), Meaning::Cut);
         let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
         assert_eq!(
-            meaning(&Status::from_error(Box::new(reset)), "chat", true),
+            of(&Status::from_error(Box::new(reset)), "chat", true),
             Meaning::Cut
         );
     }
@@ -219,7 +287,7 @@ mod tests {
             .insert("retry-after-ms", "250".parse().unwrap());
         let hint = Some(Duration::from_millis(250));
         assert_eq!(retry_hint(&status), hint);
-        assert_eq!(meaning(&status, "chat", true), Meaning::Passing(hint));
+        assert_eq!(of(&status, "chat", true), Meaning::Passing(hint));
         let forever = Status::resource_exhausted("retry-after-ms=999999999");
         assert_eq!(retry_hint(&forever), Some(Duration::from_secs(300)));
         assert_eq!(retry_hint(&Status::unavailable("gone")), None);

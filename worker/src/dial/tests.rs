@@ -36,7 +36,7 @@ fn file(text: &str) -> NamedTempFile {
 
 fn dial(endpoint: &str, ca: Option<&NamedTempFile>) -> Dial {
     let ca = ca.map(|file| file.path().to_str().unwrap());
-    Dial::new(&json!({"endpoint": endpoint, "ca_file": ca})).unwrap()
+    Dial::new("ppoppo", &json!({"endpoint": endpoint, "ca_file": ca})).unwrap()
 }
 
 async fn server(authority: &CertifiedIssuer<'static, KeyPair>) -> Chat {

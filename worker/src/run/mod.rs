@@ -111,7 +111,7 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
     let grpc = grpc::serve(
         grpc.map_err(|e| refused("cannot serve gRPC", &e))?,
         grpc_tls,
-        parts.push(&settings)?,
+        parts.push(&settings),
         GrpcLimits {
             connections: room.grpc,
             streams: settings.limits.grpc_streams,

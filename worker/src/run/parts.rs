@@ -52,6 +52,7 @@ impl Parts {
         spool: Option<Spool>,
         fatal: &Fatal,
     ) -> Result<Self, Exit> {
+        wire::check().map_err(|error| Exit::new(Code::Internal, error.to_string()))?;
         let limits = &settings.limits;
         let lane = |number| {
             let lane = Lane::new(connector.clone(), fatal.clone());
@@ -77,7 +78,6 @@ impl Parts {
         let streams = Streams::new(
             control.clone(),
             snapshot.clone(),
-            Arc::new(wire::ppoppo().map_err(schema)?),
             settings.lease_time,
             stream::Setup {
                 desk: control.clone().recipient(),
@@ -122,28 +122,23 @@ impl Parts {
         }
     }
 
-    pub(super) fn push(&self, settings: &RunArgs) -> Result<Push, Exit> {
+    pub(super) fn push(&self, settings: &RunArgs) -> Push {
         let LimitArgs {
             batch_requests,
             push_streams,
             ..
         } = settings.limits;
-        Ok(Push {
+        Push {
             pipeline: self.pipeline.clone(),
             directory: self.directory.clone(),
             finder: self.control.clone().recipient(),
             budget: self.budget.clone(),
             drain: self.drain.clone(),
-            schema: Arc::new(wire::pushwoosh().map_err(schema)?),
             chunks: ChunkLimits::within(batch_requests as usize),
             streams: Arc::new(Semaphore::new(push_streams as usize)),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
-        })
+        }
     }
-}
-
-fn schema(error: tidings_core::wire::SchemaError) -> Exit {
-    Exit::new(Code::Internal, error.to_string())
 }
 
 /// Opens the spool that the settings name, if they name one.

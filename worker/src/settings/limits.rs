@@ -106,7 +106,7 @@ pub(crate) struct LimitArgs {
     #[arg(value_parser = duration)]
     pub(crate) head_timeout: Duration,
 
-    /// Time for a body; after it, 408 (503 for Pushwoosh, which gives up after a 4xx). For a
+    /// Time for a body; after it, 408 (503 for a provider that gives up after a 4xx). For a
     /// message of a push; after it, DEADLINE_EXCEEDED
     #[arg(
         long,

@@ -20,6 +20,8 @@ pub(crate) use self::{
     tls::TlsArgs,
 };
 
+use crate::wire;
+
 /// Receives delivery events from message providers and hands them to Postgres.
 ///
 /// The sidecar of the extension tidings: it answers webhooks and gRPC pushes, follows
@@ -27,7 +29,7 @@ pub(crate) use self::{
 /// has committed.
 #[derive(Debug, Parser)]
 #[command(name = "tidings-worker", version, max_term_width = 100)]
-#[command(after_long_help = include_str!("manual.txt"))]
+#[command(after_long_help = manual())]
 #[command(after_help = "The whole manual, with endpoints, signals and exit codes: --help")]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -37,17 +39,23 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Receive events until SIGTERM or SIGINT
-    #[command(after_long_help = include_str!("manual.txt"))]
+    #[command(after_long_help = manual())]
     Run(Box<RunArgs>),
     /// Report what works and what needs fixing
-    #[command(after_long_help = include_str!("manual.txt"))]
+    #[command(after_long_help = manual())]
     Check(CheckArgs),
     /// Get a source's schema from its provider, and print the SQL that sets it
-    #[command(after_long_help = include_str!("manual.txt"))]
+    #[command(after_long_help = manual())]
     Schema(SchemaArgs),
     /// Inspect a spool, or drain it without a running worker
-    #[command(subcommand, after_long_help = include_str!("manual.txt"))]
+    #[command(subcommand, after_long_help = manual())]
     Spool(SpoolCommand),
+}
+
+/// The manual, with the methods that providers call.
+fn manual() -> String {
+    let methods = wire::served().map(|(_, call)| format!("  {}\n", call.method));
+    include_str!("manual.txt").replace("{methods}", &methods.collect::<String>())
 }
 
 /// Why the worker cannot go on with these settings.

@@ -104,3 +104,12 @@ fn help_is_asked_for_and_no_error() {
         assert!(matches!(parse(arguments), Err(Stop::Asked(_))));
     }
 }
+
+#[test]
+fn the_manual_lists_the_methods_that_providers_call() {
+    let text = manual();
+    assert!(!text.contains("{methods}"), "{text}");
+    for (_, call) in wire::served() {
+        assert!(text.contains(&format!("  {}\n", call.method)), "{text}");
+    }
+}

@@ -69,6 +69,7 @@ impl Queries {
         let rows = bounded(self.0.query(SOURCES, &[])).await?;
         let source = |row: &tokio_postgres::Row| {
             let (name, provider): (&str, String) = (row.try_get(0)?, row.try_get(1)?);
+            let options = row.try_get(2)?;
             let schema = match row.try_get(4)? {
                 Some(method) => {
                     let described = Described {
@@ -78,7 +79,7 @@ impl Queries {
                     };
                     let before = before.and_then(|sources| sources.get(name));
                     let before = before.and_then(|source| source.schema.as_ref());
-                    Some(OwnSchema::new(&provider, described, before))
+                    Some(OwnSchema::new(&provider, &options, described, before))
                 }
                 None => None,
             };
@@ -86,7 +87,7 @@ impl Queries {
                 id: row.try_get(7)?,
                 name: name.into(),
                 provider,
-                options: row.try_get(2)?,
+                options,
                 enabled: row.try_get(3)?,
                 schema,
             })

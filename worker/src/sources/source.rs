@@ -3,12 +3,12 @@
 use std::{collections::HashMap, fmt, sync::Arc};
 
 use serde_json::Value;
-use tidings_core::wire::{Call, Names, Schema};
+use tidings_core::{
+    Provider, provider,
+    wire::{Call, Names, Schema},
+};
 
-/// The only provider that is dialed; every other sends to the worker.
-const PPOPPO: &str = "ppoppo";
-/// After any answer but a 5xx it gives an event up.
-const PUSHWOOSH: &str = "pushwoosh";
+use crate::wire;
 
 /// A row of `tidings.source`.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,20 +19,54 @@ pub(crate) struct Source {
     pub(crate) provider: String,
     pub(crate) options: Value,
     pub(crate) enabled: bool,
-    /// Instead of the one that the worker has for its provider.
+    /// Instead of the one that its provider's call has by default.
     pub(crate) schema: Option<OwnSchema>,
 }
 
 pub(crate) type Sources = HashMap<Arc<str>, Source>;
 
 impl Source {
-    pub(crate) fn is_dialed(&self) -> bool {
-        self.provider == PPOPPO
+    /// `None` if only a newer worker knows its provider.
+    fn provider(&self) -> Option<&'static Provider> {
+        provider::find(&self.provider)
     }
 
-    /// Whether its provider sends again after a 5xx alone.
+    pub(crate) fn is_dialed(&self) -> bool {
+        self.provider().is_some_and(Provider::is_dialed)
+    }
+
+    /// Whether its provider sends an event again only after a 5xx.
     pub(crate) fn needs_5xx(&self) -> bool {
-        self.provider == PUSHWOOSH
+        self.provider()
+            .is_some_and(|provider| provider.gives_up_after_4xx)
+    }
+
+    /// The call by which its events come, if they come by gRPC.
+    pub(crate) fn call(&self) -> Option<&'static Call> {
+        self.provider()?.call(&self.options)
+    }
+
+    /// Its provider, if that calls the worker by gRPC.
+    pub(crate) fn served_provider(&self) -> Option<&'static Provider> {
+        self.provider()
+            .filter(|_| self.call().is_some_and(Call::is_served))
+    }
+
+    /// Whether its events come by the method of this path.
+    pub(crate) fn is_called(&self, path: &str) -> bool {
+        match &self.schema {
+            Some(own) => own.is_called(path),
+            None => self.call().is_some_and(|call| call.method == path),
+        }
+    }
+
+    /// The schema that its events have by gRPC: its own, or that of its provider's call.
+    pub(crate) fn spoken(&self) -> Result<Arc<Schema>, String> {
+        if let Some(own) = &self.schema {
+            return own.usable.as_ref().clone();
+        }
+        let call = self.call().ok_or_else(|| not_by_grpc(&self.provider))?;
+        wire::schema(call).map_err(|error| error.to_string())
     }
 
     /// Whether some worker follows its stream.
@@ -99,22 +133,39 @@ impl fmt::Debug for Described {
 #[derive(Clone, Debug)]
 pub(crate) struct OwnSchema {
     described: Arc<Described>,
-    pub(crate) usable: Arc<Result<Schema, String>>,
+    call: Option<&'static Call>,
+    pub(crate) usable: Arc<Result<Arc<Schema>, String>>,
+}
+
+fn not_by_grpc(provider: &str) -> String {
+    format!("the events of {provider} do not come by gRPC")
 }
 
 impl PartialEq for OwnSchema {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.described, &other.described) || self.described == other.described
+        let is_same = Arc::ptr_eq(&self.described, &other.described);
+        self.call == other.call && (is_same || self.described == other.described)
     }
 }
 
 impl OwnSchema {
-    pub(crate) fn new(provider: &str, described: Described, before: Option<&Self>) -> Self {
-        if let Some(before) = before.filter(|before| *before.described == described) {
+    pub(crate) fn new(
+        provider: &str,
+        options: &Value,
+        described: Described,
+        before: Option<&Self>,
+    ) -> Self {
+        let call = provider::find(provider).and_then(|provider| provider.call(options));
+        let is_same = |before: &&Self| before.call == call && *before.described == described;
+        if let Some(before) = before.filter(is_same) {
             return before.clone();
         }
-        let parsed = parse(provider, &described);
+        let parsed = match call {
+            Some(call) => parse(call, &described).map(Arc::new),
+            None => Err(not_by_grpc(provider)),
+        };
         Self {
+            call,
             usable: Arc::new(parsed.map_err(|reason| {
                 format!("its schema cannot be used: {reason} (see tidings.set_source_schema)")
             })),
@@ -129,9 +180,7 @@ impl OwnSchema {
     }
 }
 
-fn parse(provider: &str, described: &Described) -> Result<Schema, String> {
-    let call = Call::of(provider)
-        .ok_or_else(|| format!("the events of {provider} do not come by gRPC"))?;
+fn parse(call: &Call, described: &Described) -> Result<Schema, String> {
     let names: Names = serde_json::from_value(described.names.clone())
         .map_err(|_| "names is not an object of texts".to_owned())?;
     Schema::new(call, &described.descriptor_set, &described.method, &names)
@@ -156,13 +205,13 @@ mod tests {
 
     #[test]
     fn an_unchanged_schema_is_not_parsed_again() {
-        let schema = OwnSchema::new("ppoppo", described(json!({})), None);
+        let schema = OwnSchema::new("ppoppo", &json!({}), described(json!({})), None);
         assert_eq!(schema.usable.as_ref().as_ref().unwrap().path(), METHOD);
-        let same = OwnSchema::new("ppoppo", described(json!({})), Some(&schema));
+        let same = OwnSchema::new("ppoppo", &json!({}), described(json!({})), Some(&schema));
         assert!(Arc::ptr_eq(&schema.usable, &same.usable));
         assert_eq!(schema, same);
         let names = json!({"occurred_at": "when"});
-        let other = OwnSchema::new("ppoppo", described(names), Some(&schema));
+        let other = OwnSchema::new("ppoppo", &json!({}), described(names), Some(&schema));
         assert!(!Arc::ptr_eq(&schema.usable, &other.usable));
         assert_ne!(schema, other);
     }
@@ -170,7 +219,7 @@ mod tests {
     #[test]
     fn a_schema_that_cannot_be_used_says_why() {
         let why = |provider: &str, described| {
-            let schema = OwnSchema::new(provider, described, None);
+            let schema = OwnSchema::new(provider, &json!({}), described, None);
             schema.usable.as_ref().as_ref().unwrap_err().clone()
         };
         let names = why("ppoppo", described(json!({"nothing": "something"})));

@@ -11,6 +11,12 @@ use std::{
 
 use actix::prelude::*;
 
+use serde_json::Value;
+use tidings_core::{
+    provider,
+    wire::{Call, Schema},
+};
+
 use crate::{
     pipeline::{
         batcher::{Batcher, Pipeline},
@@ -19,7 +25,19 @@ use crate::{
         store::Commit,
     },
     process::exit::Fatal,
+    wire,
 };
+
+/// The call by which the events of a provider come.
+pub(crate) fn call(provider: &str) -> &'static Call {
+    let provider = provider::find(provider).unwrap();
+    provider.call(&Value::Null).unwrap()
+}
+
+/// The schema that it has by default.
+pub(crate) fn schema(provider: &str) -> Arc<Schema> {
+    wire::schema(call(provider)).unwrap()
+}
 
 /// Where the log of this thread goes meanwhile.
 #[derive(Clone, Default)]

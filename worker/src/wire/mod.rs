@@ -1,36 +1,46 @@
-//! The schemas that the worker has of its own, as reconstructed in `proto/`: for every
-//! source that brings none.
+//! The schemas of the providers' calls, as their modules have them: for every source that
+//! has none of its own.
 
 pub(crate) mod codec;
 
-use tidings_core::wire::{Call, Names, Schema, SchemaError};
-use tidings_proto::DESCRIPTOR_SET;
+use std::sync::{Arc, LazyLock};
 
-/// The stream of a Ppoppo app's events.
-pub(crate) fn ppoppo() -> Result<Schema, SchemaError> {
-    let method = "/chat.external.ExternalMessageService/StreamSendRequestEvents";
-    Schema::new(Call::PPOPPO, DESCRIPTOR_SET, method, &Names::new())
-}
+use tidings_core::{
+    Provider, provider,
+    wire::{Call, Schema, SchemaError},
+};
 
-/// Pushwoosh's push of events.
-pub(crate) fn pushwoosh() -> Result<Schema, SchemaError> {
-    let method = "/pushwoosh.event_streaming.v1.EventStreaming/StreamEvents";
-    Schema::new(Call::PUSHWOOSH, DESCRIPTOR_SET, method, &Names::new())
-}
+type Known = (&'static Call, Result<Arc<Schema>, SchemaError>);
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The default schemas of all calls, each compiled once.
+static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
+    let calls = provider::ALL.into_iter().flat_map(|of| of.calls);
+    calls
+        .map(|call| (call, Schema::of(call).map(Arc::new)))
+        .collect()
+});
 
-    #[test]
-    fn the_schemas_at_hand_can_be_used() {
-        let called = [ppoppo(), pushwoosh()].map(|schema| schema.unwrap().service().to_owned());
-        assert_eq!(
-            called,
-            [
-                "chat.external.ExternalMessageService",
-                "pushwoosh.event_streaming.v1.EventStreaming"
-            ]
-        );
+/// The schema that a call has by default.
+pub(crate) fn schema(call: &'static Call) -> Result<Arc<Schema>, SchemaError> {
+    let mut known = KNOWN.iter();
+    match known.find(|(known, _)| std::ptr::eq(*known, call)) {
+        Some((_, schema)) => schema.clone(),
+        None => Schema::of(call).map(Arc::new),
     }
+}
+
+/// Compiles the default schemas, and says which of them cannot be used, if any.
+pub(crate) fn check() -> Result<(), SchemaError> {
+    KNOWN
+        .iter()
+        .try_for_each(|(_, schema)| schema.clone().map(drop))
+}
+
+/// The calls that providers make to the worker.
+pub(crate) fn served() -> impl Iterator<Item = (&'static Provider, &'static Call)> {
+    let providers = provider::ALL.into_iter();
+    providers.flat_map(|provider| {
+        let served = provider.calls.iter().filter(|call| call.is_served());
+        served.map(move |call| (provider, call))
+    })
 }

@@ -22,7 +22,7 @@ use crate::{
         self,
         connection::{Connection, Over},
         options::Dial,
-        status::{self, Meaning},
+        status::{self, Asked, Meaning},
     },
     sources::source::Source,
     stream::desk::Resume,
@@ -134,14 +134,7 @@ impl Look<'_> {
     /// reading.
     async fn listen(&self, reached: &Reached) -> Result<Heard, String> {
         let schema = &self.spoken.schema;
-        let fields = [
-            ("send_request_id", &self.dial.send_request_id),
-            ("after_event_id", &self.resume.cursor),
-        ];
-        let fields = fields
-            .iter()
-            .filter_map(|(name, value)| Some((*name, value.as_deref()?)));
-        let message = schema.request(&fields.collect::<Vec<_>>())?;
+        let message = self.dial.message(schema, self.resume.cursor.as_deref())?;
         let (path, request) = dial::request(self.dial, schema.path(), &reached.token, message)?;
         let (requests, origin) = (reached.connection.requests(), self.dial.origin.clone());
         let end = Instant::now() + self.wait;
@@ -275,7 +268,12 @@ impl Look<'_> {
 }
 
 fn meaning(status: &Status, look: &Look<'_>) -> Meaning {
-    status::meaning(status, &look.source.name, look.resume.cursor.is_some())
+    let asked = Asked {
+        source: &look.source.name,
+        resumed: look.resume.cursor.is_some(),
+        filters: look.dial.filterable,
+    };
+    status::meaning(status, &asked)
 }
 
 /// What a running worker does with the stream.

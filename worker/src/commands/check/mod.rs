@@ -131,7 +131,7 @@ async fn look(source: &Source, queries: &Queries, known: &Known, wait: Duration)
         return served::findings(source, known.as_ref());
     }
     let prepared = async {
-        let dial = Dial::new(&source.options)?;
+        let dial = Dial::new(&source.provider, &source.options)?;
         let spoken = Spoken::of(source, known.as_ref())?;
         let resume = queries.resume(&source.name).await?;
         Ok::<_, String>((dial, spoken, resume))

@@ -1,11 +1,13 @@
 //! Sources whose provider sends to the worker: where, and what it has to show.
 
+use tidings_core::provider::{self, Scheme};
+
 use super::{
     database::{KnownSource, Policy},
     findings::Finding,
     quoted,
 };
-use crate::{sources::source::Source, wire};
+use crate::sources::source::Source;
 
 pub(super) fn findings(source: &Source, known: Option<&KnownSource>) -> Vec<Finding> {
     let name = quoted(&source.name);
@@ -34,10 +36,16 @@ pub(super) fn findings(source: &Source, known: Option<&KnownSource>) -> Vec<Find
     if let Some(reason) = unusable {
         findings.push(Finding::fail(subject(), format!("{provider}: {reason}")));
     }
-    if policy.scheme == "hmac-sha1" && policy.accepts == "proof" && policy.url_tokens == 0 {
+    if let Some(Scheme::HmacSha1 {
+        readable_key: Some(key),
+        ..
+    }) = provider::find(provider).map(|provider| provider.scheme)
+        && policy.accepts == "proof"
+        && policy.url_tokens == 0
+    {
         findings.push(Finding::warn(
             subject(),
-            "its signature is keyed with the ProjectId, which every visitor of the site can read: set the option url_token too",
+            format!("its signature is keyed with {key}: set the option url_token too"),
         ));
     }
     findings
@@ -74,18 +82,17 @@ fn paths(source: &Source, policy: &Policy) -> (Vec<String>, Option<String>) {
     let in_url = is_scheme || policy.url_tokens > 0;
     let token = if in_url { "/{token}" } else { "" };
     let mut paths = vec![format!("HTTP: POST /hooks/{name}{token}")];
-    if source.provider != "pushwoosh" {
+    if source.served_provider().is_none() {
         return (paths, None);
     }
-    let (method, whose) = match &source.schema {
-        Some(own) => match own.usable.as_ref() {
-            Ok(schema) => (schema.path().to_owned(), "its own schema"),
-            Err(reason) => return (paths, Some(reason.clone())),
-        },
-        None => match wire::pushwoosh() {
-            Ok(schema) => (schema.path().to_owned(), "the worker's schema"),
-            Err(error) => return (paths, Some(error.to_string())),
-        },
+    let schema = match source.spoken() {
+        Ok(schema) => schema,
+        Err(reason) => return (paths, Some(reason)),
+    };
+    let method = schema.path();
+    let whose = match source.schema {
+        Some(_) => "its own schema",
+        None => "the worker's schema",
     };
     paths.push(if in_url {
         "gRPC: refused, as it has no URL to carry the url_token in".to_owned()

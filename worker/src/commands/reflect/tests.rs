@@ -4,16 +4,20 @@ use std::net::SocketAddr;
 
 use prost::Message;
 use serde_json::json;
-use tidings_core::wire::{Call, Names, Schema};
+use tidings_core::wire::{Names, Schema};
 
 use super::{
     testing::{METHOD, PREFIX, Play, TOKEN, VARIANT, VARIANT_NAMES, documented, variant},
     *,
 };
-use crate::dial::connection::Connection;
+use crate::{dial::connection::Connection, testing::call};
 
 fn dial(address: SocketAddr) -> Dial {
-    Dial::new(&json!({"endpoint": format!("http://{address}{PREFIX}")})).unwrap()
+    Dial::new(
+        "ppoppo",
+        &json!({"endpoint": format!("http://{address}{PREFIX}")}),
+    )
+    .unwrap()
 }
 
 async fn connect(dial: &Dial) -> Connection {
@@ -39,7 +43,7 @@ async fn a_schema_with_its_imports_is_read_in_both_versions() {
         let set = set.unwrap().unwrap();
         assert_eq!(set.file.len(), 3, "the two imports too");
         let names: Names = serde_json::from_str(VARIANT_NAMES).unwrap();
-        let schema = Schema::new(Call::PPOPPO, &set.encode_to_vec(), VARIANT, &names);
+        let schema = Schema::new(call("ppoppo"), &set.encode_to_vec(), VARIANT, &names);
         assert_eq!(schema.unwrap().path(), VARIANT);
         let other = server
             .describe("chat.external.ExternalMessageService")

@@ -29,7 +29,6 @@ use crate::{
     settings::{SchemaArgs, place},
     sources::{queries::Queries, source::Source},
     stream::desk::Resume,
-    wire,
 };
 
 const REFLECTION: Duration = Duration::from_secs(60);
@@ -118,12 +117,13 @@ async fn answer(settings: &SchemaArgs, database: Config) -> Result<Answer, Faile
     let queries = Queries::new(session);
     let sources = queries.sources(None).await.map_err(failed)?;
     let source = find(sources, &settings.source)?;
-    let dial = Dial::new(&source.options).map_err(failed)?;
+    let dial = Dial::new(&source.provider, &source.options).map_err(failed)?;
     let resume = queries.resume(&source.name).await.map_err(failed)?;
     let (method, names) = own.unzip();
+    let call = source.call();
     let wish = Wish {
         source: &source.name,
-        provider: &source.provider,
+        call: call.ok_or_else(|| failed("its events do not come by gRPC"))?,
         asked: settings.method.as_deref(),
         own: method.as_deref(),
         names: settings.names.clone().or(names).unwrap_or_default(),
@@ -164,7 +164,7 @@ fn find(sources: Vec<Source>, name: &str) -> Result<Source, Failed> {
     let advice = format!(
         "give its .proto text by `select tidings.set_source_schema('{name}', method => .., proto => ..)`"
     );
-    let advice = match Call::of(&source.provider) {
+    let advice = match source.call() {
         Some(_) => format!("if its schema is another one, {advice}"),
         None => "it sends JSON, which needs no schema".to_owned(),
     };
@@ -176,7 +176,7 @@ fn find(sources: Vec<Source>, name: &str) -> Result<Source, Failed> {
 /// What is wanted of a server.
 struct Wish<'a> {
     source: &'a str,
-    provider: &'a str,
+    call: &'static Call,
     /// The method that was asked for.
     asked: Option<&'a str>,
     /// The method of the source's own schema.
@@ -223,7 +223,6 @@ enum Found {
 /// The method that was asked for; else the source's own or the documented one; else one
 /// of the documented one's name.
 async fn found(server: &mut Reflection<'_>, wish: &Wish<'_>) -> Result<Found, ReflectError> {
-    let ours = wire::ppoppo().map_err(|error| ReflectError::Unusable(error.to_string()))?;
     let known = [
         (wish.asked, "the method that was asked for:"),
         (
@@ -231,7 +230,7 @@ async fn found(server: &mut Reflection<'_>, wish: &Wish<'_>) -> Result<Found, Re
             "the method that the source has:",
         ),
         (
-            Some(ours.path()).filter(|_| wish.asked.is_none()),
+            Some(wish.call.method).filter(|_| wish.asked.is_none()),
             "the documented method:",
         ),
     ];
@@ -251,7 +250,7 @@ async fn found(server: &mut Reflection<'_>, wish: &Wish<'_>) -> Result<Found, Re
             return Ok(Found::One(set, method, how));
         }
     }
-    let name = ours.path().rsplit('/').next().unwrap_or_default();
+    let name = wish.call.method_name();
     let (mut streams, mut named) = (Vec::new(), Vec::new());
     for service in server.services().to_vec() {
         let Some(set) = server.describe(&service).await? else {

@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use prost::Message;
 use prost_reflect::prost_types::FileDescriptorSet;
-use tidings_core::wire::{Call, Schema};
+use tidings_core::wire::Schema;
 
 use super::{Answer, Failed, Wish, failed};
 use crate::{
@@ -14,7 +14,6 @@ use crate::{
         reflect::{self, Method},
     },
     process::exit::Code,
-    wire,
 };
 
 /// Of names.
@@ -26,7 +25,6 @@ pub(super) fn statement(
     method: &Method,
     note: String,
 ) -> Result<Answer, Failed> {
-    let call = Call::of(wish.provider).ok_or_else(|| failed("its events do not come by gRPC"))?;
     // The statement is printed as it is, and a terminal obeys such characters.
     if !method.path.bytes().all(|b| b.is_ascii_graphic()) {
         let path = &method.path;
@@ -35,7 +33,7 @@ pub(super) fn statement(
         )));
     }
     let encoded = set.encode_to_vec();
-    let usable = Schema::new(call, &encoded, &method.path, &wish.names);
+    let usable = Schema::new(wish.call, &encoded, &method.path, &wish.names);
     let mut notes = vec![note];
     let code = match usable {
         Ok(_) => {
@@ -88,9 +86,9 @@ fn unmapped(
     set: &FileDescriptorSet,
     method: &Method,
 ) -> (Vec<String>, Vec<String>) {
-    let documented = FileDescriptorSet::decode(tidings_proto::DESCRIPTOR_SET).unwrap_or_default();
-    let ours = wire::ppoppo().map(|schema| reflect::names(&documented, schema.path()));
-    let ours = ours.unwrap_or_default();
+    let documented = wish.call.proto.compile().unwrap_or_default();
+    let documented = FileDescriptorSet::decode(documented.as_slice()).unwrap_or_default();
+    let ours = reflect::names(&documented, wish.call.method);
     let theirs = reflect::names(set, &method.path);
     let known = |name: &str| {
         ours.values.contains(name) || ours.fields.iter().any(|(_, field)| field == name)

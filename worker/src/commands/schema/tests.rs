@@ -11,6 +11,7 @@ use crate::{
         METHOD, PREFIX, Play, TOKEN, VARIANT, VARIANT_NAMES, documented, variant,
     },
     settings::{Command, Stop},
+    testing,
 };
 
 async fn server(described: Option<Vec<u8>>) -> SocketAddr {
@@ -27,14 +28,18 @@ async fn answered(
     own: Option<&str>,
     names: &str,
 ) -> Result<Answer, Failed> {
-    let dial = Dial::new(&json!({"endpoint": format!("http://{address}{PREFIX}")})).unwrap();
+    let dial = Dial::new(
+        "ppoppo",
+        &json!({"endpoint": format!("http://{address}{PREFIX}")}),
+    )
+    .unwrap();
     let resume = Resume {
         cursor: None,
         secret: Some(TOKEN.to_owned()),
     };
     let wish = Wish {
         source: "o'chat",
-        provider: "ppoppo",
+        call: testing::call("ppoppo"),
         asked,
         own,
         names: serde_json::from_str(names).unwrap(),
@@ -59,7 +64,13 @@ async fn the_documented_method_is_found_by_itself() {
         "select tidings.set_source_schema('o''chat', method => '{METHOD}', names => '{{}}', descriptor_set => '\\x"
     );
     assert!(answer.sql.starts_with(&head), "{}", answer.sql);
-    Schema::new(Call::PPOPPO, &set(&answer.sql), METHOD, &Names::new()).unwrap();
+    Schema::new(
+        testing::call("ppoppo"),
+        &set(&answer.sql),
+        METHOD,
+        &Names::new(),
+    )
+    .unwrap();
     assert_eq!(answer.notes.len(), 2, "{:?}", answer.notes);
 }
 
@@ -115,7 +126,7 @@ async fn another_method_is_offered_and_what_has_to_be_mapped_is_said() {
         answer.notes
     );
     let names: Names = serde_json::from_str(VARIANT_NAMES).unwrap();
-    Schema::new(Call::PPOPPO, &set(&answer.sql), VARIANT, &names).unwrap();
+    Schema::new(testing::call("ppoppo"), &set(&answer.sql), VARIANT, &names).unwrap();
 }
 
 #[tokio::test]
@@ -193,7 +204,7 @@ fn names_are_read_before_anything_is_asked() {
 fn control_characters_are_not_printed() {
     let wish = |source: &'static str, names: &str| Wish {
         source,
-        provider: "ppoppo",
+        call: testing::call("ppoppo"),
         asked: None,
         own: None,
         names: serde_json::from_str(names).unwrap(),

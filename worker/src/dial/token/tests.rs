@@ -7,7 +7,7 @@ use crate::testing::endpoint::TokenEndpoint;
 
 fn tokens(mut options: Value) -> Tokens {
     options["endpoint"] = json!("http://localhost:1");
-    Tokens::new("chat", &Dial::new(&options).unwrap())
+    Tokens::new("chat", &Dial::new("ppoppo", &options).unwrap())
 }
 
 async fn token(options: Value, stored: Option<&str>) -> Result<String, TokenError> {

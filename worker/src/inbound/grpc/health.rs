@@ -11,8 +11,8 @@ use crate::sources::source::{Database, Snapshot};
 /// as a whole (the empty name) says that the process is alive.
 pub(super) struct Health {
     reporter: HealthReporter,
-    /// The service that is there whatever the sources are.
-    known: String,
+    /// The services that are there whatever the sources are.
+    known: BTreeSet<String>,
     told: BTreeSet<String>,
 }
 
@@ -20,7 +20,7 @@ impl Health {
     /// Tells of the push services as they are now.
     pub(super) async fn begin(
         reporter: HealthReporter,
-        known: String,
+        known: BTreeSet<String>,
         snapshot: &watch::Receiver<Snapshot>,
     ) -> Self {
         let mut health = Self {
@@ -59,7 +59,7 @@ impl Health {
                 Database::Down(_) => ServingStatus::NotServing,
             };
             let mut services = own_services(&snapshot);
-            services.insert(self.known.clone());
+            services.extend(self.known.iter().cloned());
             (status, services)
         };
         for gone in self.told.difference(&services) {

@@ -1,5 +1,5 @@
 //! The gRPC server: the push service, health and reflection behind one port. Sources
-//! with a schema of their own are served by its method, beside the one that is known.
+//! with a schema of their own are served by its method, beside those that are known.
 
 pub(crate) mod accept;
 mod ending;
@@ -9,9 +9,10 @@ mod meter;
 pub(crate) mod push;
 mod route;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use rustls::ServerConfig;
+use tidings_core::wire::SchemaError;
 use tokio::{net::TcpListener, sync::watch, time::sleep};
 use tonic::{service::Routes, transport::Server};
 use tonic_reflection::server::Builder;
@@ -23,7 +24,7 @@ use self::{
     health::Health,
     push::Push,
 };
-use crate::sources::source::Snapshot;
+use crate::{sources::source::Snapshot, wire};
 
 /// Finds a peer that has vanished.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
@@ -65,20 +66,11 @@ pub(crate) async fn serve(
     snapshot: watch::Receiver<Snapshot>,
 ) -> Result<(), BoxError> {
     let (reporter, health) = tonic_health::server::health_reporter();
-    let service = push.schema.service().to_owned();
-    let health_of = Health::begin(reporter, service.clone(), &snapshot).await;
-
-    // The worker also knows the schemas it dials; only what it serves is listed.
-    let reflection = || {
-        Builder::configure()
-            .register_encoded_file_descriptor_set(tidings_proto::DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .with_service_name(&service)
-            .with_service_name("grpc.health.v1.Health")
-    };
+    let served = Served::new()?;
+    let health_of = Health::begin(reporter, served.services(), &snapshot).await;
     let others = Routes::new(health)
-        .add_service(reflection().build_v1()?)
-        .add_service(reflection().build_v1alpha()?)
+        .add_service(served.reflection().build_v1()?)
+        .add_service(served.reflection().build_v1alpha()?)
         .prepare();
     let (stopping, drain) = (push.drain.begun(), push.drain.clone());
     let gateway = Gateway {
@@ -125,6 +117,40 @@ pub(crate) async fn serve(
         () = settled => {}
     }
     Ok(())
+}
+
+/// The services of the calls that providers make.
+struct Served {
+    services: BTreeSet<String>,
+    /// What describes them, each encoded.
+    sets: Vec<Vec<u8>>,
+}
+
+impl Served {
+    fn new() -> Result<Self, SchemaError> {
+        let mut services = BTreeSet::new();
+        let mut sets = Vec::new();
+        for (_, call) in wire::served() {
+            services.insert(wire::schema(call)?.service().to_owned());
+            sets.push(call.proto.compile()?);
+        }
+        Ok(Self { services, sets })
+    }
+
+    fn services(&self) -> BTreeSet<String> {
+        self.services.clone()
+    }
+
+    fn reflection(&self) -> Builder<'_> {
+        let builder = Builder::configure()
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name("grpc.health.v1.Health");
+        let sets = self.sets.iter().fold(builder, |builder, set| {
+            builder.register_encoded_file_descriptor_set(set)
+        });
+        let services = self.services.iter();
+        services.fold(sets, |builder, service| builder.with_service_name(service))
+    }
 }
 
 #[cfg(test)]

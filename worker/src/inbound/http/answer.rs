@@ -153,7 +153,7 @@ pub(super) fn unavailable() -> Answer {
 pub(super) fn busy(spent: Spent) -> Answer {
     match spent {
         Spent::Budget => Answer::of(Err(Refusal::Busy)),
-        // Not 429: Pushwoosh sends again after 5xx alone.
+        // Not 429, because some providers send an event again only after a 5xx.
         Spent::Share => Answer::retry("source_busy", None, SOON),
     }
 }

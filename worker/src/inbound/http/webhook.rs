@@ -10,7 +10,7 @@
 //! | 400 | not what the provider documents |
 //! | 401 | the source's policy refuses it |
 //! | 404 | no such source, or one that the worker dials |
-//! | 408 | the body did not come in time; 503 to Pushwoosh, which gives up after any 4xx |
+//! | 408 | the body did not come in time; 503 to a provider that gives up after any 4xx |
 //! | 413 | larger than the limit |
 //! | 415 | compressed: the bytes as received are the evidence |
 //! | 503 | busy, the source alone is busy, unavailable, spool full, disabled or draining, with `Retry-After` |

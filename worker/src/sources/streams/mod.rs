@@ -10,7 +10,6 @@ use std::{
 
 use actix::prelude::*;
 use futures_util::future::join_all;
-use tidings_core::wire::Schema;
 use tokio::sync::watch;
 use tokio_stream::wrappers::WatchStream;
 use tracing::info;
@@ -40,8 +39,6 @@ use crate::{
 pub(crate) struct Streams {
     control: Addr<Control>,
     snapshot: watch::Receiver<Snapshot>,
-    /// The schema of the dialed provider, for sources without a schema of their own.
-    schema: Arc<Schema>,
     setup: stream::Setup,
     leases: Leases,
     /// When the leases are asked for again.
@@ -63,14 +60,12 @@ impl Streams {
     pub(crate) fn new(
         control: Addr<Control>,
         snapshot: watch::Receiver<Snapshot>,
-        schema: Arc<Schema>,
         lease: Duration,
         setup: stream::Setup,
     ) -> Self {
         Self {
             control,
             snapshot,
-            schema,
             leases: Leases::new(lease),
             next_hold: SpawnHandle::default(),
             running: HashMap::new(),
@@ -113,7 +108,7 @@ impl Streams {
                 continue;
             };
             info!(source = %source.name, epoch, "starting the stream");
-            let plan = plan(source, &self.schema);
+            let plan = plan(source);
             place.insert(Running {
                 source: source.clone(),
                 epoch,
@@ -125,13 +120,11 @@ impl Streams {
 }
 
 /// How to dial a source, or why it cannot be dialed.
-fn plan(source: &Source, ours: &Arc<Schema>) -> Result<Plan, String> {
-    let dial = Dial::new(&source.options)?;
-    let schema = match &source.schema {
-        Some(own) => Arc::new(own.usable.as_ref().clone()?),
-        None => ours.clone(),
-    };
-    Ok(Plan { dial, schema })
+fn plan(source: &Source) -> Result<Plan, String> {
+    Ok(Plan {
+        dial: Dial::new(&source.provider, &source.options)?,
+        schema: source.spoken()?,
+    })
 }
 
 impl Actor for Streams {

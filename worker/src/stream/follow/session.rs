@@ -5,7 +5,7 @@ use std::{cell::RefCell, time::Duration};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryFutureExt, stream::LocalBoxStream};
 use h2::Reason;
-use tidings_core::wire::Schema;
+use tidings_core::wire::Notice;
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -19,8 +19,7 @@ use crate::{
     dial::{
         self, DialError,
         connection::{Connection, Over},
-        options::Dial,
-        status::{self, Meaning},
+        status::{self, Asked, Meaning},
         token::TokenError,
     },
     pipeline::{
@@ -172,7 +171,7 @@ impl Following<'_> {
         }
         let cursor = self.overlap.cursor(resume.cursor);
         let Plan { dial, schema } = self.plan;
-        let message = request(dial, schema, cursor.as_deref()).map_err(lasting)?;
+        let message = dial.message(schema, cursor.as_deref()).map_err(lasting)?;
         let (path, request) =
             dial::request(dial, schema.path(), &token, message).map_err(lasting)?;
         let connection = dial::connect(dial, self.keepalive).await;
@@ -208,7 +207,12 @@ impl Following<'_> {
         connection: &mut Connection,
     ) -> Ended {
         let line = status::line(status);
-        let (cause, reason) = match status::meaning(status, self.source(), resumed) {
+        let asked = Asked {
+            source: self.source(),
+            resumed,
+            filters: self.plan.dial.filterable,
+        };
+        let (cause, reason) = match status::meaning(status, &asked) {
             Meaning::Unauthenticated => {
                 let advice = if self.plan.dial.oauth.is_some() {
                     "see whether token_url, client_id, its secret and scope are those of this endpoint"
@@ -257,9 +261,23 @@ impl Following<'_> {
     }
 
     fn decode(&self, message: Bytes, gathered: &mut Gathered) {
+        let source = self.source();
+        match self.plan.schema.notice(&message) {
+            Some(Notice::CursorExpired(detail)) => warn!(
+                source,
+                detail,
+                "the provider says that the cursor has expired: events after it are not in the stream"
+            ),
+            Some(Notice::Unread(members)) => {
+                warn!(
+                    source,
+                    members, "a message has no event, and is not understood"
+                );
+            }
+            None => {}
+        }
         for event in self.plan.schema.events(message) {
             if let Some(reason) = &event.error {
-                let source = self.source();
                 warn!(
                     source,
                     reason, "an event cannot be decoded; it is kept as rejected"
@@ -291,13 +309,4 @@ impl Following<'_> {
             None => Err("no outcome".to_owned()),
         }
     }
-}
-
-fn request(dial: &Dial, schema: &Schema, cursor: Option<&str>) -> Result<Bytes, String> {
-    let filter = dial.send_request_id.as_deref();
-    let fields: Vec<_> = [("send_request_id", filter), ("after_event_id", cursor)]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect();
-    schema.request(&fields)
 }

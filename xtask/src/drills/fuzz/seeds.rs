@@ -7,7 +7,7 @@ use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tidings_harness::paths;
 
 /// Stands between the parts of an input.
@@ -91,15 +91,15 @@ fn damages() -> Vec<(String, Vec<u8>)> {
 
 /// Every `.proto` file there is, each with its names where it has some.
 fn schemas() -> Result<Vec<(String, Vec<u8>)>> {
-    let folders = [
-        "proto/ppoppo/v1",
-        "proto/pushwoosh/v1",
-        "core/testdata/wire",
-        "fuzz/src",
-    ];
+    let root = paths::root();
+    let mut folders = vec![root.join("core/testdata/wire"), root.join("fuzz/src")];
+    // A folder for each provider, and in it one for each version.
+    for provider in directories(&root.join("proto"))? {
+        folders.extend(directories(&provider)?);
+    }
     let mut seeds = Vec::new();
     for folder in folders {
-        for path in files(&paths::root().join(folder))? {
+        for path in files(&folder)? {
             let name = named(&path);
             let Some(of) = name.strip_suffix(".proto") else {
                 continue;
@@ -112,6 +112,19 @@ fn schemas() -> Result<Vec<(String, Vec<u8>)>> {
         }
     }
     Ok(seeds)
+}
+
+/// The folders in a folder.
+fn directories(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut directories = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            directories.push(entry.path());
+        }
+    }
+    directories.sort();
+    Ok(directories)
 }
 
 /// The vectors of a file that a target reads: texts of ULIDs, or signatures with their

@@ -70,7 +70,7 @@ impl Subject {
         };
         let look = dialed::Look {
             source: &source,
-            dial: &Dial::new(&source.options).unwrap(),
+            dial: &Dial::new(&source.provider, &source.options).unwrap(),
             spoken: &Spoken::of(&source, None).unwrap(),
             resume: &resume,
             stream: self.stream.as_ref(),

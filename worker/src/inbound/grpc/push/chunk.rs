@@ -127,7 +127,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire;
+    use crate::testing;
 
     const LIMITS: ChunkLimits = ChunkLimits {
         events: 3,
@@ -147,7 +147,7 @@ mod tests {
     where
         M: Stream<Item = Result<Received, Status>> + Unpin + Send,
     {
-        let schema = wire::pushwoosh().unwrap();
+        let schema = testing::schema("pushwoosh");
         let parts = parts(messages, &schema);
         let gathered = stream::unfold(Some(parts), |parts| gather(parts, drain.clone(), LIMITS));
         gathered

@@ -8,7 +8,7 @@
 //!   when they come until their events are settled. Beyond that nothing is read, and
 //!   HTTP/2 slows the sender down: nothing piles up here.
 //! - A stream speaks its source's schema, as it was when the stream was opened: the
-//!   source's own, or the one that the worker has.
+//!   source's own, or the one that its provider's call has by default.
 
 mod chunk;
 mod sender;
@@ -44,10 +44,9 @@ use crate::{
         metric,
     },
     sources::{control::FindSource, source::Source},
+    wire,
 };
 
-/// The only provider that pushes over gRPC.
-const PROVIDER: &str = "pushwoosh";
 /// Chunks of one stream on their way.
 const CHUNKS_IN_FLIGHT: usize = 4;
 
@@ -58,8 +57,6 @@ pub(crate) struct Push {
     pub(crate) finder: Recipient<FindSource>,
     pub(crate) budget: Budget,
     pub(crate) drain: Drain,
-    /// For sources without one of their own.
-    pub(crate) schema: Arc<Schema>,
     pub(crate) chunks: ChunkLimits,
     /// Streams that may be open.
     pub(crate) streams: Arc<Semaphore>,
@@ -127,40 +124,43 @@ impl Push {
             .flat_map(stream::iter))
     }
 
-    /// Whether some source's events come by this method.
+    /// Whether this is the method of a provider's call, or of some source's own schema.
     pub(crate) fn takes(&self, method: &str) -> bool {
-        method == self.schema.path() || !self.sources_by(method).is_empty()
+        wire::served().any(|(_, call)| call.method == method) || !self.sources_by(method).is_empty()
     }
 
     /// The sources whose events come by this method.
     fn sources_by(&self, method: &str) -> Vec<Source> {
         let sources = self.directory.sources().unwrap_or_default();
-        let pushing = sources
+        let by_method = sources
             .values()
-            .filter(|source| source.provider == PROVIDER);
-        let by_method = pushing.filter(|source| self.is_called(source, method));
+            .filter(|source| source.served_provider().is_some() && source.is_called(method));
         by_method.cloned().collect()
     }
 
-    fn is_called(&self, source: &Source, method: &str) -> bool {
-        match &source.schema {
-            Some(own) => own.is_called(method),
-            None => self.schema.path() == method,
+    /// The providers that may call this method: those of sources whose own schema has it,
+    /// and then the one whose call it is by default.
+    fn providers_by(&self, method: &str) -> Vec<&'static str> {
+        let mut providers: Vec<&str> = Vec::new();
+        let sources = self.directory.sources().unwrap_or_default();
+        let is_own = |source: &&Source| source.schema.is_some() && source.is_called(method);
+        let own = sources.values().filter(is_own);
+        let own = own.filter_map(Source::served_provider);
+        let known = wire::served().filter(|(_, call)| call.method == method);
+        for provider in own.chain(known.map(|(provider, _)| provider)) {
+            if !providers.contains(&provider.name) {
+                providers.push(provider.name);
+            }
         }
+        providers
     }
 
-    fn schema_of(&self, source: &Source, method: &str) -> Result<Schema, Status> {
-        let schema = match &source.schema {
-            None => self.schema.as_ref().clone(),
-            Some(own) => match own.usable.as_ref() {
-                Ok(schema) => schema.clone(),
-                Err(reason) => {
-                    let name = source.name.as_ref();
-                    warn!(source = name, reason, "a push cannot be taken");
-                    return Err(Status::failed_precondition(reason.as_str()));
-                }
-            },
-        };
+    fn schema_of(&self, source: &Source, method: &str) -> Result<Arc<Schema>, Status> {
+        let schema = source.spoken().map_err(|reason| {
+            let name = source.name.as_ref();
+            warn!(source = name, reason, "a push cannot be taken");
+            Status::failed_precondition(reason)
+        })?;
         if schema.path() != method {
             return Err(Status::failed_precondition(format!(
                 "the events of this source come by {}, not by {method}: see tidings.set_source_schema",
@@ -174,29 +174,36 @@ impl Push {
     /// place, also before its first event, each of which is verified.
     async fn named(&self, name: &str, headers: &Headers) -> Result<Source, Status> {
         match self.directory.find(name).await {
-            Lookup::Known(source) if source.provider != PROVIDER => {
-                Err(Status::not_found("this source takes no gRPC pushes"))
+            Lookup::Known(source) => {
+                let Some(provider) = source.served_provider() else {
+                    return Err(Status::not_found("this source takes no gRPC pushes"));
+                };
+                if !source.enabled {
+                    return Err(Status::unavailable("this source is disabled"));
+                }
+                match self.ask(provider.name, Some(name), headers).await? {
+                    Some(_) => Ok(source),
+                    None => Err(Status::unauthenticated(
+                        "this source has another authorization",
+                    )),
+                }
             }
-            Lookup::Known(source) if !source.enabled => {
-                Err(Status::unavailable("this source is disabled"))
-            }
-            Lookup::Known(source) => match self.ask(Some(name), headers).await? {
-                Some(_) => Ok(source),
-                None => Err(Status::unauthenticated(
-                    "this source has another authorization",
-                )),
-            },
             Lookup::Unknown => Err(Status::not_found("unknown source")),
             Lookup::Unread => Err(unavailable()),
         }
     }
 
-    /// Which source accepts these headers: this one, if it is named.
-    async fn ask(&self, name: Option<&str>, headers: &Headers) -> Result<Option<String>, Status> {
+    /// Which source of this provider accepts these headers: this one, if it is named.
+    async fn ask(
+        &self,
+        provider: &'static str,
+        name: Option<&str>,
+        headers: &Headers,
+    ) -> Result<Option<String>, Status> {
         let asked = async {
             let turn = self.questions.clone().acquire_owned().await;
             let find = FindSource {
-                provider: PROVIDER,
+                provider,
                 name: name.map(str::to_owned),
                 headers: headers.to_json(),
                 turn: turn.map_err(|_| unavailable())?,
@@ -217,7 +224,14 @@ impl Push {
     /// The source that has this authorization, and among several the one whose events
     /// come by this method.
     async fn find(&self, headers: &Headers, method: &str) -> Result<Source, Status> {
-        let Some(name) = self.ask(None, headers).await? else {
+        let mut accepting = None;
+        for provider in self.providers_by(method) {
+            accepting = self.ask(provider, None, headers).await?;
+            if accepting.is_some() {
+                break;
+            }
+        }
+        let Some(name) = accepting else {
             return Err(Status::unauthenticated(
                 "no enabled source has this authorization",
             ));
@@ -225,7 +239,7 @@ impl Push {
         let Lookup::Known(found) = self.directory.find(&name).await else {
             return Err(unavailable());
         };
-        if self.is_called(&found, method) {
+        if found.is_called(method) {
             return Ok(found);
         }
         // Its secret is checked with every event, as if the path had named it.

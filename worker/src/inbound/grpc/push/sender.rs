@@ -22,7 +22,7 @@ use crate::{
 pub(super) struct Sender {
     pub(super) push: Push,
     pub(super) source: Arc<str>,
-    pub(super) schema: Schema,
+    pub(super) schema: Arc<Schema>,
     pub(super) headers: Template,
     pub(super) _open: Open,
 }

@@ -32,7 +32,7 @@ use crate::{
     process::drain::Drain,
     sources::{control::FindSource, source::Source},
     testing,
-    wire::{self, codec::Raw},
+    wire::codec::Raw,
 };
 
 /// Knows two authorizations.
@@ -117,7 +117,6 @@ async fn keeping(sources: &[Source], streams: usize, keep_alive: Duration) -> Fi
         finder: Finder.start().recipient(),
         budget: budget.clone(),
         drain: drain.clone(),
-        schema: Arc::new(wire::pushwoosh().unwrap()),
         chunks: ChunkLimits {
             events: 4,
             bytes: 1_000,

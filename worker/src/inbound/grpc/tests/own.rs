@@ -58,7 +58,7 @@ fn schema(names: &str) -> OwnSchema {
         descriptor_set: compile(PROTO).unwrap(),
         names: serde_json::from_str(names).unwrap(),
     };
-    OwnSchema::new("pushwoosh", described, None)
+    OwnSchema::new("pushwoosh", &json!({}), described, None)
 }
 
 fn own(name: &str, names: &str) -> Source {

@@ -10,8 +10,7 @@ use super::*;
 use crate::{
     pipeline::request::{Outcome, Request, Verdict, fake},
     stream::report::{Report, report},
-    testing::{PATIENCE, pipeline},
-    wire,
+    testing::{self, PATIENCE, pipeline},
 };
 
 pub(super) const SECRET: &str = "s3cret-of-this-test";
@@ -238,7 +237,7 @@ fn resume(secret: Option<&str>, cursor: Option<&str>) -> Result<Resume, String> 
 fn plan(address: SocketAddr, mut options: Value) -> Result<Plan, String> {
     options["endpoint"] = json!(format!("http://{address}/ext"));
     Ok(Plan {
-        dial: Dial::new(&options)?,
-        schema: Arc::new(wire::ppoppo().unwrap()),
+        dial: Dial::new("ppoppo", &options)?,
+        schema: testing::schema("ppoppo"),
     })
 }

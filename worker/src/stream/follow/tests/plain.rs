@@ -53,7 +53,7 @@ async fn an_error_of_http_is_no_connection() {
         (504, Code::Unavailable),
     ] {
         let address = page(status).await;
-        let plan = Dial::new(&json!({"endpoint": format!("http://{address}")})).unwrap();
+        let plan = Dial::new("ppoppo", &json!({"endpoint": format!("http://{address}")})).unwrap();
         let connection = dial::connect(&plan, None).await.unwrap();
         let (path, request) = dial::request(&plan, "/a.B/C", "t", Bytes::new()).unwrap();
         let call = dial::call(connection.requests(), plan.origin, path, request, 1_000);

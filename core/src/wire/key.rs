@@ -1,0 +1,90 @@
+//! The key of an event: by it a reply says which event it answers.
+
+use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, bytes::Bytes};
+
+use super::{
+    SchemaError, envelope,
+    locate::field,
+    text::{self, TextField},
+};
+
+/// An event's key as its message has it, to be given back in the reply.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Key(pub(super) Bytes);
+
+impl Key {
+    /// The key's bytes: those of a text, or the bytes that they are.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// Where an event has its key: in a field of its own, or in one of a message inside it.
+#[derive(Clone, Debug)]
+pub(super) struct KeyField {
+    /// The fields that lead to the message which has the key.
+    outer: Vec<FieldDescriptor>,
+    field: TextField,
+}
+
+impl KeyField {
+    /// `path` is `field`, or `outer.field`.
+    pub(super) fn new(event: &MessageDescriptor, path: &'static str) -> Result<Self, SchemaError> {
+        let (way, last) = path.rsplit_once('.').unwrap_or(("", path));
+        let mut outer = Vec::new();
+        let mut message = event.clone();
+        for name in way.split('.').filter(|name| !name.is_empty()) {
+            let field = field(&message, name)?;
+            match field.kind() {
+                Kind::Message(inner) if !field.is_list() && !field.is_map() => message = inner,
+                _ => {
+                    return Err(SchemaError::Type {
+                        field: field.full_name().to_owned(),
+                        found: text::describe(&field),
+                        expected: "a single message",
+                    });
+                }
+            }
+            outer.push(field);
+        }
+        let field = TextField::new(field(&message, last)?)?;
+        Ok(Self { outer, field })
+    }
+
+    /// Whether keys are bytes, which JSON has in base64.
+    pub(super) fn is_bytes(&self) -> bool {
+        self.field.is_bytes()
+    }
+
+    /// The key of an event; empty when it has none.
+    pub(super) fn get(&self, event: &DynamicMessage) -> Key {
+        match self.outer.split_first() {
+            None => Key(self.field.get(event)),
+            Some((first, rest)) => self.get_inside(event, first, rest),
+        }
+    }
+
+    fn get_inside(
+        &self,
+        message: &DynamicMessage,
+        field: &FieldDescriptor,
+        rest: &[FieldDescriptor],
+    ) -> Key {
+        let value = message.get_field(field);
+        match (value.as_message(), rest.split_first()) {
+            (Some(inner), None) => Key(self.field.get(inner)),
+            (Some(inner), Some((next, rest))) => self.get_inside(inner, next, rest),
+            (None, _) => Key::default(),
+        }
+    }
+
+    /// The key of an event that cannot be decoded, as far as its bytes can be read; empty
+    /// when it is not among them.
+    pub(super) fn scan(&self, event: &Bytes) -> Key {
+        let numbers = self.outer.iter().map(FieldDescriptor::number);
+        let message = numbers.fold(event.clone(), |message, number| {
+            envelope::last(&message, number)
+        });
+        Key(self.field.scan(&message))
+    }
+}
