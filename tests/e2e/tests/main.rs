@@ -4,6 +4,7 @@ mod check;
 mod clock;
 mod consumers;
 mod crash;
+mod declarations;
 mod documents;
 mod drain;
 mod dump;

@@ -11,7 +11,7 @@ use tidings_harness::stage::DATABASE;
 use tidings_harness::step;
 
 /// Every released version: an upgrade may start at any.
-const RELEASED: [&str; 4] = ["0.1.0", "0.2.0", "0.3.0", "0.4.0"];
+pub(crate) const RELEASED: [&str; 4] = ["0.1.0", "0.2.0", "0.3.0", "0.4.0"];
 const UPGRADE: &str = "alter extension tidings update";
 
 /// Sources and secrets of all providers, in use.
@@ -406,7 +406,7 @@ fn restored(cluster: &Cluster, version: &str) -> Result<Client> {
 }
 
 /// A connection to a new database with this version.
-fn installed(cluster: &Cluster, version: &str) -> Result<Client> {
+pub(crate) fn installed(cluster: &Cluster, version: &str) -> Result<Client> {
     let database = database_of(version);
     cluster.create_database(&database)?;
     let mut client = cluster.connect(&database)?;
