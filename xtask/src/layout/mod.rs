@@ -1,13 +1,14 @@
 //! Whether the code is laid out as ARCHITECTURE.md draws it: in the worker no import runs
 //! upwards and none in a circle, and a provider's name stands in its own places alone.
 //!
-//! - `source`: what one Rust file imports
+//! - `source`, read as `tokens`: what one Rust file imports
 //! - `imports`: layers and circles
 //! - `names`: the names of providers
 
 mod imports;
 mod names;
 mod source;
+mod tokens;
 
 use anyhow::{Context as _, Result, bail};
 use std::fs;

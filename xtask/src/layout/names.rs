@@ -5,6 +5,7 @@ use super::source::{Source, line_of};
 use super::{files, module};
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
+use std::ops::Range;
 use std::path::Path;
 
 /// The list of providers, and the folder of their modules.
@@ -30,44 +31,59 @@ pub(super) fn offences(root: &Path, folders: &[&str]) -> Result<Vec<String>> {
             texts.push((file, module, text, content));
         }
         for (file, module, text, content) in texts {
-            let is_test = tests.iter().any(|test| module.starts_with(test));
-            if !(is_test || file.starts_with(MODULES)) {
-                found.extend(named(file, &text, &names, |at| content.is_test(at)));
+            if tests.iter().any(|test| module.starts_with(test)) {
+                continue;
             }
+            let list = (file == Path::new(REGISTRY)).then(|| list(&text)).flatten();
+            let others = names.iter().filter(|name| !is_of(file, name));
+            found.extend(named(file, &text, others, |at| {
+                content.is_test(at) || list.as_ref().is_some_and(|list| list.contains(&at))
+            }));
         }
         for file in files(root, source, "sql")? {
             if !RELEASED.iter().any(|folder| file.starts_with(folder)) {
                 let text = read(root, &file)?;
-                found.extend(named(&file, &text, &names, |_| false));
+                found.extend(named(&file, &text, names.iter(), |_| false));
             }
         }
     }
     Ok(found)
 }
 
-/// The words of `providers! { a, b }`.
+/// Whether a file is in the module of this provider.
+fn is_of(file: &Path, provider: &str) -> bool {
+    let module = Path::new(MODULES).join(provider);
+    file.starts_with(&module) || file == module.with_extension("rs")
+}
+
+/// Where the words of `providers! { a, b }` are.
+fn list(registry: &str) -> Option<Range<usize>> {
+    const START: &str = "\nproviders! {";
+    let start = registry.find(START)? + START.len();
+    let length = registry.get(start..)?.find('}')?;
+    Some(start..start + length)
+}
+
 fn providers(registry: &str) -> Vec<String> {
-    let list = registry
-        .split_once("\nproviders! {")
-        .and_then(|(_, rest)| rest.split_once('}'))
-        .map_or("", |(list, _)| list);
-    list.split(',')
+    let list = list(registry).and_then(|list| registry.get(list));
+    list.unwrap_or_default()
+        .split(',')
         .map(|name| name.trim().to_owned())
         .filter(|name| !name.is_empty())
         .collect()
 }
 
-fn named(
+/// A line for each place that names one of these, unless it may.
+fn named<'n>(
     file: &Path,
     text: &str,
-    names: &[String],
-    is_test: impl Fn(usize) -> bool,
+    names: impl Iterator<Item = &'n String>,
+    may: impl Fn(usize) -> bool,
 ) -> Vec<String> {
     let lower = text.to_ascii_lowercase();
     let mut places: Vec<(usize, &str)> = names
-        .iter()
         .flat_map(|name| lower.match_indices(name.as_str()))
-        .filter(|(at, _)| !is_test(*at))
+        .filter(|(at, _)| !may(*at))
         .map(|(at, name)| (line_of(text, at), name))
         .collect();
     places.sort_unstable();
@@ -100,9 +116,15 @@ mod tests {
         let folder = tree(&[
             (
                 "core/src/provider/mod.rs",
-                "mod x;\n\nproviders! { acme, hermes }\n",
+                "mod x;\n\nproviders! { acme, hermes }\n// acme",
             ),
             ("core/src/provider/acme.rs", "const NAME: &str = \"acme\";"),
+            ("core/src/provider/hermes/mod.rs", "// hermes"),
+            (
+                "core/src/provider/hermes/calls.rs",
+                "// unlike acme, hermes",
+            ),
+            ("core/src/provider/options.rs", "// for acme alone"),
             (
                 "core/src/lib.rs",
                 "#[cfg(test)]\nmod acme_tests;\n// one that\n// Hermes sends, acme's: acme",
@@ -122,6 +144,9 @@ mod tests {
             [
                 "core/src/lib.rs:4: names acme",
                 "core/src/lib.rs:4: names hermes",
+                "core/src/provider/hermes/calls.rs:1: names acme",
+                "core/src/provider/mod.rs:4: names acme",
+                "core/src/provider/options.rs:1: names acme",
                 "worker/src/main.rs:1: names acme",
                 "sql/a.sql:2: names hermes",
             ]

@@ -1,13 +1,7 @@
 //! Reads a Rust file without compiling it: which of its crate's modules it names, and the
 //! text that is left without its comments, strings and tests.
 
-/// One word or sign of Rust. Comments, strings and characters are none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Token<'a> {
-    text: &'a str,
-    /// The offset in the file at which it starts.
-    at: usize,
-}
+use super::tokens::{Token, is_word, tokens};
 
 /// A path that starts with `crate`, `self` or `super`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,29 +76,64 @@ fn module_of(tokens: &[Token], start: usize, end: usize) -> Option<String> {
     }
 }
 
-/// The place after the item: its semicolon, or the end of its body.
+/// What an item may start with, after its attributes and its visibility. Anything else
+/// after an attribute is a field, a variant, an argument or an arm of a match.
+const ITEMS: [&str; 16] = [
+    "async",
+    "const",
+    "enum",
+    "extern",
+    "fn",
+    "impl",
+    "let",
+    "macro_rules",
+    "mod",
+    "static",
+    "struct",
+    "trait",
+    "type",
+    "union",
+    "unsafe",
+    "use",
+];
+
+/// The place after the item: its semicolon, or the end of its body. A field and its like
+/// end with their comma, or before the bracket that closes what they are in.
 fn end_of_item(tokens: &[Token], start: usize) -> usize {
-    let is_import = tokens
-        .get(start..)
-        .into_iter()
-        .flatten()
-        .find(|token| ["use", "mod", "fn", "struct", "enum", "impl"].contains(&token.text))
-        .is_some_and(|token| token.text == "use");
+    let first = first_word(tokens, start);
+    let is_item = ITEMS.contains(&first);
     let mut depth = 0_usize;
     for (at, token) in tokens.iter().enumerate().skip(start) {
         match token.text {
             "{" | "(" | "[" => depth += 1,
+            "}" | ")" | "]" if depth == 0 => return at,
             "}" | ")" | "]" => {
-                depth = depth.saturating_sub(1);
-                if depth == 0 && token.text == "}" && !is_import {
-                    return at + 1;
+                depth -= 1;
+                if depth == 0 && token.text == "}" && first != "use" {
+                    return at + 1 + usize::from(!is_item && is(tokens, at + 1, ","));
                 }
             }
             ";" if depth == 0 => return at + 1,
+            "," if depth == 0 && !is_item => return at + 1,
             _ => {}
         }
     }
     tokens.len()
+}
+
+/// The first word after attributes and visibility.
+fn first_word<'a>(tokens: &[Token<'a>], start: usize) -> &'a str {
+    let mut depth = 0_usize;
+    for token in tokens.iter().skip(start) {
+        match token.text {
+            "(" | "[" => depth += 1,
+            ")" | "]" => depth = depth.saturating_sub(1),
+            "#" | "pub" => {}
+            word if depth == 0 => return word,
+            _ => {}
+        }
+    }
+    ""
 }
 
 fn imports(text: &str, tokens: &[Token], module: &[String]) -> Vec<Import> {
@@ -219,113 +248,6 @@ fn from_root(here: Vec<String>, path: &[&str]) -> Option<Vec<String>> {
     Some(whole)
 }
 
-fn is_word(token: &Token) -> bool {
-    token.text.starts_with(starts_word)
-}
-
-fn starts_word(c: char) -> bool {
-    c.is_alphabetic() || c == '_'
-}
-
-fn tokens(text: &str) -> Vec<Token<'_>> {
-    let mut tokens = Vec::new();
-    let mut at = 0;
-    while let Some(rest) = text.get(at..)
-        && let Some(first) = rest.chars().next()
-    {
-        let (length, is_token) = match first {
-            '/' if rest.starts_with("//") => (rest.find('\n').unwrap_or(rest.len()), false),
-            '/' if rest.starts_with("/*") => (comment(rest), false),
-            '"' => (string(rest, 1), false),
-            '\'' => quoted(rest),
-            ':' if rest.starts_with("::") => (2, true),
-            _ if starts_word(first) => match literal(rest) {
-                Some(length) => (length, false),
-                None => {
-                    let end = rest.find(|c| !(starts_word(c) || c.is_numeric()));
-                    (end.unwrap_or(rest.len()), true)
-                }
-            },
-            _ => (first.len_utf8(), !first.is_whitespace()),
-        };
-        if is_token && let Some(text) = rest.get(..length) {
-            tokens.push(Token { text, at });
-        }
-        at += length;
-    }
-    tokens
-}
-
-/// The length of a comment that may hold others.
-fn comment(rest: &str) -> usize {
-    let mut depth = 0_usize;
-    let mut at = 0;
-    while let Some(rest) = rest.get(at..).filter(|rest| !rest.is_empty()) {
-        if rest.starts_with("/*") {
-            depth += 1;
-            at += 2;
-        } else if rest.starts_with("*/") {
-            depth -= 1;
-            at += 2;
-            if depth == 0 {
-                return at;
-            }
-        } else {
-            at += rest.chars().next().map_or(1, char::len_utf8);
-        }
-    }
-    at
-}
-
-/// The length of a string with escapes, whose quote ends at `start`.
-fn string(rest: &str, start: usize) -> usize {
-    let mut is_escaped = false;
-    for (at, c) in rest.char_indices().skip_while(|(at, _)| *at < start) {
-        match c {
-            _ if is_escaped => is_escaped = false,
-            '\\' => is_escaped = true,
-            '"' => return at + 1,
-            _ => {}
-        }
-    }
-    rest.len()
-}
-
-/// The length of a character or of a lifetime's quote.
-fn quoted(rest: &str) -> (usize, bool) {
-    let mut chars = rest.char_indices().skip(1);
-    match (chars.next(), chars.next()) {
-        (Some((_, '\\')), Some((at, escaped))) => {
-            let from = at + escaped.len_utf8();
-            let end = rest.get(from..).and_then(|rest| rest.find('\''));
-            (end.map_or(rest.len(), |end| from + end + 1), false)
-        }
-        (Some(_), Some((at, '\''))) => (at + 1, false),
-        _ => (1, false),
-    }
-}
-
-/// The length of a string that starts with letters: `r"..."`, `b"..."`, `br#"..."#`.
-fn literal(rest: &str) -> Option<usize> {
-    let letters = rest.find(|c| !matches!(c, 'b' | 'c' | 'r'))?;
-    let (prefix, from) = rest.split_at_checked(letters)?;
-    if !prefix.contains('r') {
-        return match from.chars().next()? {
-            '"' => Some(string(rest, letters + 1)),
-            '\'' if prefix == "b" => Some(letters + quoted(from).0),
-            _ => None,
-        };
-    }
-    let marks = from.find(|c| c != '#')?;
-    if !from.get(marks..)?.starts_with('"') {
-        return None;
-    }
-    let end = format!("\"{}", "#".repeat(marks));
-    let start = letters + marks + 1;
-    let length = rest.get(start..)?.find(&end)?;
-    Some(start + length + end.len())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -391,5 +313,39 @@ mod tests {
         let at = |part: &str| text.find(part).unwrap();
         assert!(source.is_test(at("use crate::k")));
         assert!(!source.is_test(at("use crate::z")));
+    }
+
+    #[test]
+    fn what_belongs_to_tests_ends_where_it_ends() {
+        for (text, imported) in [
+            ("trait T {} use crate::{a};", "1:a"),
+            ("macro_rules! m { () => {} } use crate::{a};", "1:a"),
+            (
+                "#[allow(unused)] pub(in crate::x) use crate::x::{y}; use crate::{a};",
+                "1:a",
+            ),
+            (
+                "fn f<A, B>() { crate::x::y() } fn g() { crate::a() }",
+                "1:a",
+            ),
+            ("type T = [u8; 2]; use crate::{a};", "1:a"),
+        ] {
+            assert_eq!(
+                read(&format!("#[cfg(test)] {text}"), "w"),
+                [imported],
+                "{text}"
+            );
+        }
+        for text in [
+            "struct S { #[cfg(test)] x: crate::x::T, y: crate::a } mod n {}",
+            "struct S { y: crate::a, #[cfg(test)] pub(crate) x: crate::x::T } mod n {}",
+            "fn f(#[cfg(test)] x: crate::x::T) -> crate::a {}",
+            "fn f() { match 1 { #[cfg(test)] 1 => { crate::x::y() } _ => crate::a() } }",
+            "fn f() { match 1 { #[cfg(test)] 1 => { crate::x::y() }, _ => crate::a() } }",
+            "fn f() { #[cfg(test)] let x = crate::x::y(); crate::a() }",
+        ] {
+            let text = format!("{text} use self::b;");
+            assert_eq!(read(&text, "w"), ["1:a", "1:w::b"], "{text}");
+        }
     }
 }
