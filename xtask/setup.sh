@@ -157,31 +157,37 @@ if [ -n "$packages" ]; then
   fi
 fi
 
-# A test's gRPC peer is in Python. Without one the test is skipped, so that it is no
-# reason to install one, nor to ask anybody, nor to stop; Debian's is completed.
-if wants test && [ "$(command -v python3)" = /usr/bin/python3 ] && ! python3 -c 'import ensurepip' 2>/dev/null &&
-  have apt-get && [ "$(id -u)" = 0 ]; then
-  say "missing here: python3-venv"
-  { run apt-get update -q &&
-    run env DEBIAN_FRONTEND=noninteractive \
-      apt-get install -q -y --no-install-recommends python3-venv; } ||
-    say "python3-venv could not be installed: the tests that need it will be skipped"
+# Installs a package without which checks are skipped. To miss it is therefore no reason to
+# ask anybody for a password, nor to stop.
+complete() { # the package, and what is skipped without it
+  have apt-get || return 0
+  root=
+  if [ "$(id -u)" != 0 ]; then
+    have sudo && sudo -n true 2>/dev/null || return 0
+    root=sudo
+  fi
+  say "missing here: $1"
+  { run $root apt-get update -q &&
+    run $root env DEBIAN_FRONTEND=noninteractive \
+      apt-get install -q -y --no-install-recommends "$1"; } ||
+    say "$1 could not be installed: $2 will be skipped"
+}
+
+# A test's gRPC peer is in Python. Only Debian's is completed, and none is installed.
+if wants test && [ "$(command -v python3)" = /usr/bin/python3 ] && ! python3 -c 'import ensurepip' 2>/dev/null; then
+  complete python3-venv "the tests that need it"
 fi
 
-# `make lint` checks PL/pgSQL by an extension of the server. Without that extension the
-# check is skipped, so that only a Postgres of Debian's packages is completed.
-share=$(pg_config --sharedir 2>/dev/null || true)
-checker=
-case "$share" in
-/usr/share/postgresql/*) checker=postgresql-${share##*/}-plpgsql-check ;;
-esac
-if wants test && [ -n "$checker" ] && [ -z "${PG_CONFIG-}" ] && have apt-get && [ "$(id -u)" = 0 ] &&
-  ! any_file "$share/extension/plpgsql_check.control"; then
-  say "missing here: $checker"
-  { run apt-get update -q &&
-    run env DEBIAN_FRONTEND=noninteractive \
-      apt-get install -q -y --no-install-recommends "$checker"; } ||
-    say "$checker could not be installed: the check of PL/pgSQL will be skipped"
+# `make lint` checks PL/pgSQL by an extension of the server. Only a Postgres of Debian's
+# packages is completed.
+if wants test && [ -z "${PG_CONFIG-}" ]; then
+  share=$(pg_config --sharedir 2>/dev/null || true)
+  case "$share" in
+  /usr/share/postgresql/*)
+    any_file "$share/extension/plpgsql_check.control" ||
+      complete "postgresql-${share##*/}-plpgsql-check" "the check of PL/pgSQL"
+    ;;
+  esac
 fi
 
 # ---------------------------------------------------------------- Rust
