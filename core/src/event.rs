@@ -4,36 +4,38 @@ use std::borrow::Cow;
 
 use crate::{json::Object, kind::Kind, time::Micros, ulid::Ulid};
 
-/// What one item of a request says, in our vocabulary.
+/// The content of one item of a request, in our vocabulary.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event<'a> {
-    /// The same however often the event arrives. None where nothing that the provider
-    /// says tells the event from others: then each receipt is an event of its own.
+    /// Identity, the same however often the event arrives. `None` if nothing in the item
+    /// distinguishes the event from others; then each delivery is an event of its own.
     pub event_id: Option<Ulid>,
     pub kind: Kind,
-    /// The provider's own word for it.
+    /// The provider's own name of the kind.
     pub provider_kind: Cow<'a, str>,
     /// `sms`, `push`, `email`, `chat`, or the provider's word in lower case.
     pub channel: Option<Cow<'a, str>>,
-    /// The provider's clock; none where the item carries no time. An event that has a
-    /// time has an id as well.
+    /// Time by the provider's clock; `None` if the item carries no time. An event that
+    /// has a time has an id as well.
     pub occurred_at: Option<Micros>,
     /// The send request that the message belongs to.
     pub request_id: Option<Cow<'a, str>>,
     pub message_id: Option<Cow<'a, str>>,
-    /// Whom the provider wrote to: a phone number, an address, a device or a subscriber.
+    /// The recipient of the message: a phone number, an address, a device or a
+    /// subscriber.
     pub recipient: Option<Cow<'a, str>>,
     pub campaign: Option<Cow<'a, str>>,
     pub error_code: Option<Cow<'a, str>>,
     pub reason: Option<Cow<'a, str>>,
 }
 
-/// The longest request, message or recipient, in bytes: two of them must fit into one
-/// entry of a btree, or storing the event would be an ERROR for its whole batch.
+/// Limit on a request, message or recipient id, in bytes. Two of them must fit into one
+/// entry of a btree, because otherwise storing the event would be an ERROR for its whole
+/// batch.
 pub const MAX_KEY: usize = 1000;
 
 impl Event<'_> {
-    /// Refuses an event that no index could hold.
+    /// Refuses an event whose ids are too long for an index.
     pub(crate) fn check_keys(self) -> Result<Self, ItemError> {
         let keys = [
             ("the request id", &self.request_id),
@@ -50,14 +52,15 @@ impl Event<'_> {
     }
 }
 
-/// What SQL asks of an item beside its event: that which only some providers say.
+/// Facts about an item that SQL needs beside its event, and that only some providers
+/// have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts<'a> {
-    /// Where the item's stream goes on after it.
+    /// The cursor of the item's stream after the item.
     pub cursor: Option<Cow<'a, str>>,
     /// The sender's own id of the subscriber.
     pub custom_id: Option<Cow<'a, str>>,
-    /// What the send request came to, as JSON.
+    /// The summary of the send request, as JSON.
     pub summary: Option<&'a str>,
 }
 
@@ -68,10 +71,10 @@ impl Facts<'_> {
     }
 }
 
-/// One item of a request, in the order in which it stood there.
+/// One item of a request, with its place in the request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Item<'a> {
-    /// From 1.
+    /// Number of the item in the request, from 1.
     pub ordinal: u32,
     /// The item as sent.
     pub text: &'a str,
@@ -82,7 +85,7 @@ pub struct Item<'a> {
     pub event: Result<Event<'a>, ItemError>,
 }
 
-/// Why one item is no event. The other items of its request are not affected.
+/// Why one item is not an event. The other items of its request are not affected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ItemError {
     #[error("{0} is missing")]

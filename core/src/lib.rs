@@ -1,4 +1,4 @@
-//! What delivery events mean, without a database: no I/O, no clock, no randomness.
+//! The meaning of delivery events, without a database: no I/O, no clock, no randomness.
 //!
 //! # Layout
 //!
@@ -6,13 +6,13 @@
 //!
 //! - [`signature`]: HMAC-SHA1 over the bytes as received, and secrets compared in constant time
 //! - [`policy`]: whether a request carries what its source demands
-//! - [`json`]: a body cut into items, and what of an item Postgres can store
+//! - [`json`]: a body cut into items, and whether Postgres can store an item
 //! - [`provider`]: the registry, and one module for each provider: an item becomes an event
-//! - [`event`], [`kind`]: an event and the vocabulary it is told in
-//! - [`time`]: the providers' clocks, read into microseconds
-//! - [`identity`]: the id an event carries however often it arrives
+//! - [`event`], [`kind`]: an event and the vocabulary that describes it
+//! - [`time`]: the providers' times, converted to microseconds
+//! - [`identity`]: the id that is the same however often an event arrives
 //! - [`ulid`]: the 128-bit sortable id
-//! - [`log`]: the ids that give each event its place in the log
+//! - [`log`]: the ids that give each event its position in the log
 //! - [`wire`]: gRPC messages by their descriptors, into the JSON that [`provider`] reads
 
 #![forbid(unsafe_code)]

@@ -1,13 +1,15 @@
-//! A request as it lies in the spool: when it came, then what the extension is to see.
+//! A request as it is stored in the spool: the time of its arrival, then what the
+//! extension gets.
 //!
-//! The first byte is the form, 2. Then a CRC-32 of all that follows, for the database
-//! below reads its pages without looking at their checksums; then the time, and every
-//! part as it came, with its length before it. Numbers are big-endian. The receipt id
-//! travels in the headers, so that a repeat of the drain meets itself.
+//! The first byte is the version of the format, 2. Then follows a CRC-32 of the rest,
+//! because the database reads its pages without verifying their checksums; then the time,
+//! and every part as it arrived, preceded by its length. Numbers are big-endian. The
+//! receipt id is in the headers, so that a request that is drained twice is recognized as
+//! a duplicate.
 //!
-//! The first form, of 0.3.0, is what follows the checksum. It begins with its time, whose
-//! first byte is 0 for two million years. It is still read; of damage to it, only what
-//! breaks its frame is found.
+//! The first version of the format, of 0.3.0, is the part that follows the checksum. It
+//! begins with the time, whose first byte is 0 for two million years. It is still read,
+//! but only damage that breaks its framing is detected.
 
 use std::sync::Arc;
 
@@ -16,10 +18,10 @@ use bytes::Bytes;
 const CHECKED: u8 = 2;
 const UNCHECKED: u8 = 0;
 
-/// A spooled request and when it came.
+/// A spooled request and the time of its arrival.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// In milliseconds since 1970.
+    /// Time of the arrival, in milliseconds since 1970.
     pub received: u64,
     pub source: Arc<str>,
     /// A JSON object of header names in lower case.
@@ -50,7 +52,7 @@ impl Entry {
         bytes
     }
 
-    /// `None` for what is not as [`Entry::encode`] wrote it: it is damaged.
+    /// `None` if the bytes are not as [`Entry::encode`] wrote them: the entry is damaged.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let parts = whole(bytes)?;
         Some(Self {
@@ -62,13 +64,15 @@ impl Entry {
     }
 }
 
-/// When it came and where from, without a copy of the rest; `None` where it is damaged.
+/// Time and source of the request, without a copy of the rest; `None` if the entry is
+/// damaged.
 pub fn origin(bytes: &[u8]) -> Option<(u64, &str)> {
     let parts = whole(bytes)?;
     Some((parts.received, parts.source))
 }
 
-/// What it says of when it came and where from, damaged or not: it may be anything.
+/// Time and source as the entry states them, even if it is damaged, so that they may be
+/// anything.
 pub fn claimed_origin(bytes: &[u8]) -> Option<(u64, &str)> {
     let (received, rest) = number(content(bytes)?.1)?;
     Some((received, text(rest)?.0))
@@ -89,7 +93,7 @@ fn whole(bytes: &[u8]) -> Option<Parts<'_>> {
     let (received, rest) = number(content)?;
     let (source, rest) = text(rest)?;
     let (headers, body) = text(rest)?;
-    // A page of zeros looks like the first form.
+    // A page of zeros looks like the first version of the format.
     let written = checksum.is_some() || (received > 0 && !source.is_empty());
     written.then_some(Parts {
         received,
@@ -99,7 +103,7 @@ fn whole(bytes: &[u8]) -> Option<Parts<'_>> {
     })
 }
 
-/// Its checksum, where it has one, and what that is of.
+/// The checksum, if the entry has one, and the bytes that it covers.
 fn content(bytes: &[u8]) -> Option<(Option<u32>, &[u8])> {
     match bytes.split_first()? {
         (&CHECKED, rest) => {
@@ -122,7 +126,7 @@ fn text(bytes: &[u8]) -> Option<(&str, &[u8])> {
     Some((std::str::from_utf8(text).ok()?, rest))
 }
 
-/// As 0.3.0 wrote it.
+/// The entry as 0.3.0 wrote it.
 #[cfg(test)]
 pub(crate) fn first_form(entry: &Entry) -> Vec<u8> {
     entry.encode().split_off(5)

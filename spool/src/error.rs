@@ -10,7 +10,8 @@ pub enum SpoolError {
     Held(String),
     #[error("there is no spool in {0}")]
     Absent(String),
-    /// Never begun anew by itself: what is in it was acknowledged.
+    /// A damaged spool is never replaced automatically, because the requests in it were
+    /// acknowledged.
     #[error(
         "the spool {path} is damaged ({reason}): restore the file, or move it away and keep it, \
          for requests in it were answered 200 and may not be in Postgres"
@@ -37,7 +38,7 @@ impl SpoolError {
         }
     }
 
-    /// What the database says; damage is told from trouble that may pass.
+    /// Converts an error of the database; damage is distinguished from transient errors.
     pub(crate) fn of(path: &Path, error: impl Into<redb::Error>) -> Self {
         match error.into() {
             redb::Error::DatabaseAlreadyOpen | redb::Error::LockProtocolMismatch => {

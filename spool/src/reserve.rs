@@ -1,5 +1,6 @@
-//! Room on the disk that is kept for deleting: what is deleted is copied around first,
-//! so that a spool that has filled its disk could not be emptied without it.
+//! Disk space that is reserved for deleting. The database copies pages before it deletes
+//! entries, so that a spool that has filled its disk could not be drained without this
+//! reserve.
 
 use std::{
     fs::{self, OpenOptions},
@@ -8,9 +9,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Its name in the folder.
+/// Name of the file in the folder.
 pub(crate) const FILE: &str = "reserve";
-/// Several times what deleting a batch takes.
+/// Size of the reserve: several times what deleting a batch takes.
 pub(crate) const BYTES: u64 = 4 << 20;
 static BLOCK: [u8; 1 << 16] = [0; 1 << 16];
 
@@ -21,7 +22,8 @@ pub(crate) struct Reserve {
 }
 
 impl Reserve {
-    /// As it was left, or not held: a copy of it may be all holes.
+    /// Finds the reserve as it was left. A file with holes counts as not held, because a
+    /// copied file may consist of holes.
     pub(crate) fn find(folder: &Path) -> Self {
         let path = folder.join(FILE);
         let whole = |file: fs::Metadata| file.len() == BYTES && file.blocks() * 512 >= BYTES;
@@ -33,12 +35,12 @@ impl Reserve {
         self.held
     }
 
-    /// Takes the room, unless it is held or the disk has none.
+    /// Allocates the reserve, unless it is held already or the disk is full.
     pub(crate) fn hold(&mut self) -> io::Result<()> {
         if self.held {
             return Ok(());
         }
-        // Written, not announced: a hole takes no room.
+        // The bytes are written, because a hole in a file occupies no space.
         let fill = || -> io::Result<()> {
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(true).mode(0o600);
@@ -54,7 +56,8 @@ impl Reserve {
     }
 
     pub(crate) fn release(&mut self) {
-        // Where it cannot be removed, the next attempt at deleting says what is wrong.
+        // If the file cannot be removed, the next attempt to delete entries reports the
+        // cause.
         let _ = fs::remove_file(&self.path);
         self.held = false;
     }

@@ -1,8 +1,8 @@
 //! The sidecar of the extension tidings: the transport of delivery events.
 //!
-//! It answers webhooks and gRPC pushes and follows event streams, batches what
-//! arrives, and hands it to `tidings.ingest_batch`. It never parses a payload and
-//! never decides what an event means: that is the extension's part.
+//! The worker answers webhooks and gRPC pushes, follows event streams, batches the
+//! requests, and hands them to `tidings.ingest_batch`. It decodes gRPC messages to JSON,
+//! but never decides what an event means: that is the extension's part.
 //!
 //! # Layout
 //!
@@ -12,16 +12,16 @@
 //! | folder | what it is |
 //! |---|---|
 //! | [`run`] | `tidings-worker run`: wires the parts, waits, and ends them in order |
-//! | [`inbound`] | what others connect to: webhooks and probes by HTTP, pushes by gRPC, TLS for both |
-//! | [`commands`] | what only looks, or is run by hand: `check`, `schema`, `spool` |
-//! | [`spool`] | keeps webhooks while Postgres is away |
-//! | [`admission`] | what may come in: known sources, within their share of what is pending |
-//! | [`sources`] | the sources that Postgres lists, and which streams this worker follows |
+//! | [`inbound`] | the listeners: webhooks and probes over HTTP, pushes over gRPC, TLS for both |
+//! | [`commands`] | the other commands: `check`, `schema`, `spool` |
+//! | [`spool`] | keeps webhooks while Postgres is down |
+//! | [`admission`] | admits requests: known sources, within their share of the pending requests |
+//! | [`sources`] | the sources in Postgres, and the streams that this worker follows |
 //! | [`stream`] | one dialed source: followed, resumed, retried, reported |
-//! | [`pipeline`] | requests gather in batches, and are answered after their commit |
+//! | [`pipeline`] | gathers requests in batches, and answers them after the commit |
 //! | [`postgres`] | connections to Postgres, their errors, its upkeep |
 //! | [`settings`], [`dial`] | flags and environment; calls to providers and their tokens |
-//! | [`process`], [`wire`] | end, log and numbers of the process; schemas and codec of gRPC messages |
+//! | [`process`], [`wire`] | end, log and metrics of the process; schemas and codec of gRPC messages |
 //!
 //! # What runs
 //!
@@ -32,21 +32,21 @@
 //! | part | runs as | owns | its end ends |
 //! |---|---|---|---|
 //! | [`pipeline::batcher::Batcher`] | actor | the queue of requests that wait for a commit | the process |
-//! | [`pipeline::store::Store`] | actor, one a connection | a connection to Postgres, and the batch that is being committed | the process |
+//! | [`pipeline::store::Store`] | actor, one for each connection | a connection to Postgres, and the batch that is being committed | the process |
 //! | [`sources::control::Control`] | actor | the control connection, the snapshot of the sources | the process |
 //! | [`sources::streams::Streams`] | actor | the leases, and which streams run | the process |
 //! | [`postgres::upkeep::Upkeep`] | actor | the schedule of `tidings.maintain()` | the process |
-//! | [`stream::Stream`] | task, one a followed source | the connection to a provider, what was read and is not committed | the process, unless it was told to stop |
+//! | [`stream::Stream`] | task, one for each followed source | the connection to a provider, and the events that were read and are not committed | the process, unless the stream was stopped |
 //! | the HTTP server ([`inbound::http`]) | threads of actix-web, and a task that watches them | the HTTP listener and its connections | the process, unless the drain has begun |
 //! | the gRPC server ([`inbound::grpc`]) | task, with one for each connection | the gRPC listener and its connections | the process, unless the drain has begun |
-//! | a chunk of a push ([`inbound::grpc::push`]) | task | its share of the budget, until its events are settled | its call |
+//! | a chunk of a push ([`inbound::grpc::push`]) | task | its share of the budget, until its events are answered | its call |
 //! | the keeper of the spool ([`spool`]) | thread | the spool's file | the process |
-//! | the drain of the spool ([`spool::drain`]) | loop | what was tried, and when it is tried again | the process |
+//! | the drain of the spool ([`spool::drain`]) | loop | the requests that were tried, and when they are retried | the process |
 //! | the spool's list of sources | loop | the names whose webhooks are spooled | the process |
 //! | the renewal of the certificate ([`inbound::tls`]) | loop | the certificate that is served | the process |
-//! | the upkeep of the metrics ([`run`]) | loop | nothing: it folds histograms that nobody reads | the process |
-//! | a connection to Postgres ([`postgres`]) | task | the socket | nothing: its owner opens another |
-//! | a connection to a provider ([`dial::connection`]) | task | the socket | nothing: its stream opens another |
+//! | the upkeep of the metrics ([`run`]) | loop | nothing; it folds histograms that nobody reads | the process |
+//! | a connection to Postgres ([`postgres`]) | task | the socket | nothing, because its owner opens another |
+//! | a connection to a provider ([`dial::connection`]) | task | the socket | nothing, because its stream opens another |
 
 mod admission;
 mod commands;
@@ -76,17 +76,17 @@ fn main() {
         Ok((Command::Schema(settings), database)) => commands::schema::main(&settings, database),
         Ok((Command::Spool(command), database)) => commands::spool::main(&command, database),
         Err(Stop::Asked(text)) => {
-            // Nobody reads stdout: nothing to say, and no reason to fail.
+            // If nobody reads stdout, that is no reason to fail.
             let _ = text.print();
             Code::Clean
         }
         Err(Stop::Bad(text)) => {
-            // Not eprintln, which panics where nobody reads.
+            // eprintln would panic if nobody reads stderr.
             let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
             Code::Usage
         }
     };
-    // Not a return: that would wait for threads that no longer matter, such as a
-    // name lookup that hangs.
+    // A return would wait for threads that no longer matter, such as a name lookup that
+    // hangs.
     std::process::exit(code as i32);
 }

@@ -1,19 +1,19 @@
 //! Arpoone: SMS states, e-mail events and inbound SMS, in arrays of up to 1000, in no
 //! order. Sources: Arpoone API, "SMS Webhooks", "Email Webhooks", "2WM Webhooks".
 //!
-//! The three are told apart by their fields, so that one URL may take all of them:
-//! an item with `Status` is an SMS state, one with `EventType` an e-mail event, one with
-//! `From` and `ReceiveDateTime` or `Text` an inbound SMS.
+//! The fields of an item tell which of the three it is, so that one URL can receive all
+//! of them: an item with `Status` is an SMS state, an item with `EventType` an e-mail
+//! event, and an item with `From` and `ReceiveDateTime` or `Text` an inbound SMS.
 //!
-//! None has an id of its own, but for the inbound SMS: an SMS state is told by message,
-//! status, report time and description, an e-mail event by all that it says, whatever
+//! Only the inbound SMS has an id of its own. An SMS state is identified by message,
+//! status, report time and description, and an e-mail event by all its content, whatever
 //! the order and the blanks of its details.
 //!
-//! The pages do not say how times are written. The source's `time_format` is tried
-//! first, then numbers and ISO 8601, in the source's `timezone` (UTC by default) where
-//! there is no offset; a date in digits alone needs a `time_format`. .NET's year 1 stands for a time that was never set. Field names
-//! are read in any case, because receivers in the field have met both `Msisdn` and
-//! `msisdn`.
+//! The documentation does not say how times are written. The source's `time_format` is
+//! tried first, then numbers and ISO 8601, in the source's `timezone` (UTC by default) if
+//! there is no offset. A date in digits alone needs a `time_format`. .NET's year 1 means
+//! a time that was never set. Field names may be in any case, because existing receivers
+//! have seen both `Msisdn` and `msisdn`.
 
 use std::borrow::Cow;
 
@@ -94,8 +94,8 @@ fn sms_state<'a>(item: &Fields<'_, 'a, '_>) -> Result<Event<'a>, ItemError> {
     let provider_kind = item.required("Status")?;
     let occurred_at = item.time("ReportDateTime")?;
     let reason = item.text("ReportDescription");
-    // The time as written is not part of the identity: the time it means is, down to
-    // the microsecond, so that a retry written with another offset is the same state.
+    // The identity contains the time that is meant, to the microsecond, rather than the
+    // text, so that a retry with another offset is the same state.
     let micros = occurred_at.map(|at| at.get().to_be_bytes());
     let event_id = item.0.derive(
         occurred_at,
@@ -151,7 +151,7 @@ fn email_event<'a>(item: &Fields<'_, 'a, '_>) -> Result<Event<'a>, ItemError> {
         "opened" => Kind::MessageOpened,
         "spam" => Kind::MessageComplained,
         "unsubscribed" => Kind::MessageUnsubscribed,
-        // Refused by Arpoone itself, before it was sent.
+        // Arpoone itself refused the message before it was sent.
         "blocked" => Kind::MessageRejected,
         _ => Kind::Other,
     };
@@ -170,8 +170,8 @@ fn email_event<'a>(item: &Fields<'_, 'a, '_>) -> Result<Event<'a>, ItemError> {
     })
 }
 
-/// The words in an e-mail event's details, which the page shows as an object without
-/// saying what is in it.
+/// The texts in the details of an e-mail event, which the documentation shows as an
+/// object without describing its content.
 fn reason(details: &str) -> Option<Cow<'_, str>> {
     match Object::parse(details) {
         Ok(object) => ["Reason", "Description", "Error", "Message"]
@@ -182,7 +182,7 @@ fn reason(details: &str) -> Option<Cow<'_, str>> {
     }
 }
 
-/// What is called an inbound SMS, which has no word for it.
+/// The provider kind of an inbound SMS, which carries no name of its kind.
 const INBOUND: &str = "2WM";
 
 fn inbound_sms<'a>(item: &Fields<'_, 'a, '_>) -> Result<Event<'a>, ItemError> {

@@ -2,7 +2,7 @@
 //! Source: Acme's page, "Webhooks".
 //!
 //! - An event's `id` is its identity; a retry carries the same.
-//! - The page does not say how `at` is written: any form of time is read.
+//! - The page does not say how `at` is written, so any form of time is accepted.
 
 use std::borrow::Cow;
 

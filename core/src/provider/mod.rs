@@ -1,4 +1,4 @@
-//! The registry of providers, and what each must say of itself.
+//! The registry of providers, and what each of them declares.
 //!
 //! A provider is one module and one word in [`ALL`]'s list. The module declares how the
 //! provider proves who it is, what options its sources take, by which gRPC calls its
@@ -52,13 +52,13 @@ pub fn find(name: &str) -> Option<&'static Provider> {
     ALL.into_iter().find(|provider| provider.name == name)
 }
 
-/// What is known of a provider.
+/// The declaration of a provider.
 #[derive(Debug)]
 pub struct Provider {
     /// The name in SQL.
     pub name: &'static str,
     pub scheme: Scheme,
-    /// What the secret of a source is.
+    /// Description of a source's secret.
     pub secret: &'static str,
     /// Whether the provider gives an event up after any 4xx, and sends it again only
     /// after a 5xx.
@@ -75,14 +75,15 @@ pub struct Provider {
     counts_repeats: bool,
     /// The event of one item.
     read: for<'a> fn(&Entry<'a, '_>) -> Result<Event<'a>, ItemError>,
-    /// What else one item says.
+    /// Further facts about one item.
     facts: for<'a> fn(&Object<'a>) -> Facts<'a>,
 }
 
 /// How a request proves that the provider sent it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
-    /// It need not: it arrives on a connection that the worker opened.
+    /// No proof is needed, because the event arrives on a connection that the worker
+    /// opened.
     Dialed(Dialing),
     /// The whole `Authorization` value is the secret.
     Authorization,
@@ -91,8 +92,8 @@ pub enum Scheme {
     /// This header carries the HMAC-SHA1 of the body, keyed with the secret.
     HmacSha1 {
         header: &'static str,
-        /// What the key is and who else can read it, if it is no secret: then the
-        /// signature does not prove who sent the body.
+        /// What the key is and who else can read it, if it is not a secret. The signature
+        /// then does not prove who sent the body.
         readable_key: Option<&'static str>,
     },
 }
@@ -109,7 +110,7 @@ impl Scheme {
     }
 }
 
-/// How a provider is dialed where a source's options say nothing else.
+/// How a provider is dialed by default.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dialing {
     /// Without one, every source has to name its endpoint.
@@ -125,7 +126,7 @@ pub struct Dialing {
 struct Entry<'a, 's> {
     object: Object<'a>,
     text: &'a str,
-    /// How many equal items stood before it in its request.
+    /// Number of equal items before this one in its request.
     repeat: u32,
     source: &'s str,
     settings: &'s Settings,
@@ -133,7 +134,7 @@ struct Entry<'a, 's> {
 }
 
 impl Entry<'_, '_> {
-    /// The id of an event that has none, from the fields that tell it from others.
+    /// The id of an event that has none, derived from the fields that identify it.
     fn derive<'f>(
         &self,
         at: Option<Micros>,
@@ -142,8 +143,8 @@ impl Entry<'_, '_> {
         identity::derive(self.provider, self.source, at, fields)
     }
 
-    /// The time that a field's value says: none where it is absent or empty, an error
-    /// where it says something that is no time.
+    /// The time in a field: `None` if the field is absent or empty, an error if its value
+    /// is not a time.
     fn time(&self, field: &'static str, value: Option<&str>) -> Result<Option<Micros>, ItemError> {
         let is_text = value.is_some_and(|value| value.starts_with('"'));
         match value.and_then(json::text) {
@@ -152,8 +153,8 @@ impl Entry<'_, '_> {
         }
     }
 
-    /// The time that a text says. Where its digits alone may be a date they are not read
-    /// as a number: which of the two was meant, only the source's format says.
+    /// The time in a text. Digits that may be a date are not read as a number, because
+    /// only the source's format tells which of the two is meant.
     fn time_as(
         &self,
         field: &'static str,
@@ -177,8 +178,8 @@ impl Entry<'_, '_> {
 }
 
 impl Provider {
-    /// How it is dialed by default, if its events come over a connection that the worker
-    /// opens.
+    /// How the provider is dialed by default, if its events arrive on a connection that
+    /// the worker opens.
     pub fn dialing(&self) -> Option<Dialing> {
         match self.scheme {
             Scheme::Dialed(dialing) => Some(dialing),
@@ -186,22 +187,22 @@ impl Provider {
         }
     }
 
-    /// Whether its events come over a connection that the worker opens.
+    /// Whether its events arrive on a connection that the worker opens.
     pub fn is_dialed(&self) -> bool {
         self.dialing().is_some()
     }
 
-    /// The call by which the events of a source with these options come, if they come by
-    /// gRPC: the one that the option `stream` names, or the first.
+    /// The call by which the events of a source with these options arrive, if they arrive
+    /// over gRPC: the one that the option `stream` names, or the first.
     pub fn call(&self, options: &Value) -> Option<&'static Call> {
         let named = options.get("stream").and_then(Value::as_str);
         let mut calls = self.calls.iter();
         calls.find(|call| named.is_none_or(|stream| call.stream == stream))
     }
 
-    /// The items of a body, each with its event or the reason why it is none.
+    /// The items of a body, each with its event or the reason why it is not one.
     ///
-    /// `source` is part of a derived identity; `settings` are those of its options.
+    /// `source` is part of a derived identity, and `settings` come from its options.
     pub fn normalize<'a>(
         &'static self,
         source: &str,
@@ -247,8 +248,8 @@ impl Provider {
         Ok(items.collect())
     }
 
-    /// What an item says beside its event; nothing where it is no object. Of a stored
-    /// item this is what it was when it arrived: nothing but its text decides.
+    /// Further facts about an item; none if the item is not an object. They depend only
+    /// on the text, so that a stored item gives the same facts as when it arrived.
     pub fn facts<'a>(&self, item: &'a str) -> Facts<'a> {
         Object::parse(item).map_or_else(|_| Facts::default(), |object| (self.facts)(&object))
     }

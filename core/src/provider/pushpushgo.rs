@@ -1,15 +1,16 @@
 //! PushPushGo: webhooks signed with HMAC-SHA1, one object each.
 //! Source: PushPushGo help, "Webhooks".
 //!
-//! - The signature's key is the ProjectId, which stands in every site's script: it
-//!   proves that the body is whole, not who sent it. A URL token on top proves that.
+//! - The key of the signature is the ProjectId, which is part of the script on every
+//!   site. The signature therefore proves that the body was not changed, but not who sent
+//!   it. A URL token in addition proves that.
 //! - `ppgId` (subscriber events) and `subscriberId` (message events) are one identity.
-//! - Message events are told apart by kind, message, subscriber, time and click action.
-//!   The page gives each a `ts`; without one the rest is the identity.
-//! - Of any other event the page does not say what tells it from others: then the bytes
-//!   are part of its identity as well.
-//! - Subscriber events carry neither an id nor a time: each receipt is an event of its
-//!   own, at the time of its receipt, because nothing tells two apart.
+//! - A message event is identified by kind, message, subscriber, time and click action.
+//!   Each should have a `ts`; without it the other fields are the identity.
+//! - For any other event the documentation does not say what distinguishes it from
+//!   others, so its bytes are part of its identity too.
+//! - Subscriber events carry neither an id nor a time. Each delivery is an event of its
+//!   own, at the time of its arrival, because two of them cannot be distinguished.
 
 use std::borrow::Cow;
 
@@ -55,7 +56,7 @@ fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
     let of_one = message_id.is_some() && recipient.is_some();
     let documented = of_one && kind != Kind::Other && is_message(&provider_kind);
     let bytes = (!documented).then_some(Some(entry.text.as_bytes()));
-    // Without a time, a message event is told by whose message it is.
+    // Without a time, a message event is identified by its message and subscriber.
     let told_apart = occurred_at.is_some() || of_one && is_message(&provider_kind);
     let event_id = told_apart
         .then(|| entry.derive(occurred_at, identity.into_iter().chain(bytes)))

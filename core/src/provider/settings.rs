@@ -1,4 +1,4 @@
-//! What a source's options say about how its items are read.
+//! The options of a source that affect how its items are read.
 
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
@@ -23,9 +23,9 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// From all options of a source, a JSON object as text. `timezone` says where times
-    /// without an offset were written, `time_format` how the sender writes them; the
-    /// others do not matter here.
+    /// Reads the settings from all options of a source, a JSON object as text. `timezone`
+    /// is the zone of times without an offset, and `time_format` the format of the
+    /// sender's times; other options do not matter here.
     pub fn from_options(options: &str) -> Result<Self, OptionError> {
         let options: Map<String, Value> = serde_json::from_str(options)
             .map_err(|error| OptionError::NotAnObject(error.to_string()))?;

@@ -12,7 +12,7 @@ use super::{Proto, SchemaError};
 /// The name of a text that has none; never shown.
 const NAME: &str = "schema.proto";
 
-/// The longest text that is compiled, in bytes.
+/// Limit on the text, in bytes.
 const MAX_TEXT: usize = 1 << 20;
 
 /// Compiles the text of one `.proto` file to an encoded `FileDescriptorSet`. It may
@@ -75,7 +75,7 @@ impl FileResolver for Text {
     }
 }
 
-/// The compiler's `Debug` is `file:line:column: reason`, where it knows the place.
+/// The compiler's `Debug` is `file:line:column: reason` if it knows the location.
 fn describe(name: &str, proto: &str, error: &Error) -> SchemaError {
     let text = format!("{error:?}");
     let reason = error.to_string();

@@ -1,9 +1,9 @@
 //! A message of a stream, cut into the events that it carries.
 //!
-//! A schema may wrap the event: one, or a batch of them. The wrapper is never decoded as
-//! a whole, so that one bad event, or a message that was cut off, costs nothing of the
-//! events before it. What a wrapper says beside its events is not part of any event; but
-//! fields that its schema does not know may hold what the schema has wrong, so they are
+//! A schema may wrap one event or a batch of them. The wrapper is never decoded as a
+//! whole, so that a bad event, or a message that was cut off, does not affect the events
+//! before it. Other fields of a wrapper are not part of any event. Fields that its schema
+//! does not know, however, may contain data about which the schema is wrong, so they are
 //! kept with the first event, or as evidence if there is none.
 
 use std::{collections::HashMap, sync::Arc};
@@ -16,7 +16,7 @@ use prost_reflect::{
     },
 };
 
-/// What a message holds of one event, not decoded yet.
+/// The part of a message that contains one event, not yet decoded.
 #[derive(Clone, Debug)]
 pub struct Piece {
     pub(super) bytes: Bytes,
@@ -29,17 +29,17 @@ pub(super) enum Form {
     Event { around: Bytes },
     /// The beginning of an event that was cut off.
     Cut(String),
-    /// No event, and nothing that could be skipped either.
+    /// No event, and no field that could be skipped either.
     Rest(String),
 }
 
 impl Piece {
-    /// How many bytes it has.
+    /// Number of bytes.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether it has none: an event of defaults alone.
+    /// Whether there are no bytes: the event consists of default values.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -52,12 +52,12 @@ impl Piece {
     }
 }
 
-/// Where in the messages of a stream the event is.
+/// The place of the event in the messages of a stream.
 #[derive(Clone, Debug)]
 pub(super) enum Shape {
-    /// It is the message.
+    /// The event is the message.
     Itself,
-    /// It is in these fields.
+    /// The event is in these fields.
     Inside(Fields),
 }
 
@@ -79,7 +79,7 @@ impl Fields {
         }
     }
 
-    /// Where the field of this number is among them, if it has no more than one message.
+    /// Index of the field with this number, if the field has at most one message.
     fn single(&self, number: u32) -> Option<usize> {
         std::iter::once(&self.first)
             .chain(&self.others)
@@ -87,14 +87,14 @@ impl Fields {
     }
 }
 
-/// The events of one message, in their order. It takes no more memory than the message,
-/// however many there are.
+/// The events of one message, in their order. The iterator needs no more memory than the
+/// message, however many events there are.
 #[derive(Clone, Debug)]
 pub struct Pieces {
-    /// What is given first, and last.
+    /// The pieces to return first and last.
     first: Option<Piece>,
     last: Option<Piece>,
-    /// The fields whose occurrences in these bytes are given in between.
+    /// The fields whose occurrences in these bytes are returned in between.
     numbers: Option<Arc<[u32]>>,
     rest: Bytes,
     around: Bytes,
@@ -161,16 +161,16 @@ impl Iterator for Pieces {
     }
 }
 
-/// What a first reading of a wrapper finds.
+/// The result of a first pass over a wrapper.
 struct Read {
     events: usize,
-    /// Whether a field that has no more than one message occurs again.
+    /// Whether a field that has at most one message occurs again.
     parted: bool,
-    /// How far it can be read.
+    /// Up to where the wrapper can be read.
     length: usize,
     /// Fields that the schema does not know, encoded.
     unknown: Vec<u8>,
-    /// Why it could not be read to its end, and what is left there.
+    /// Why the wrapper could not be read to its end, and the rest of it.
     end: Option<Piece>,
 }
 
@@ -195,8 +195,8 @@ impl Read {
                     if field.is_of(&fields.numbers) {
                         read.events += 1;
                         if let Some(place) = fields.single(field.number) {
-                            // Of very many fields the last ones share a bit, which costs
-                            // no more than time.
+                            // If there are very many fields, the last ones share a bit,
+                            // which costs only time.
                             let bit = 1 << place.min(63);
                             read.parted |= seen & bit != 0;
                             seen |= bit;
@@ -228,8 +228,8 @@ impl Read {
     }
 }
 
-/// The message's events with the parts of each in one place: several occurrences of a
-/// single field are one message.
+/// The events of the message, with the parts of each joined: several occurrences of a
+/// singular field are one message.
 fn put_together(message: &Bytes, fields: &Fields) -> Vec<u8> {
     let parts = || Parts {
         numbers: &fields.numbers,
@@ -321,11 +321,11 @@ pub(super) fn take(message: &Bytes, number: u32) -> Option<(Bytes, Vec<u8>)> {
     found.map(|contents| (contents, others))
 }
 
-/// One field, as the wire has it.
+/// One encoded field.
 struct Field {
     number: u32,
     wire: WireType,
-    /// Where its contents start, and where it ends.
+    /// Where the contents of the field start, and where the field ends.
     start: usize,
     end: usize,
 }

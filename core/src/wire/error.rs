@@ -1,4 +1,4 @@
-//! Why a schema cannot be used, in words that say what to change.
+//! Why a schema cannot be used, and what to change.
 
 /// Why a schema cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -13,11 +13,12 @@ use super::{
 /// A received event.
 #[derive(Clone, Debug)]
 pub struct Decoded {
-    /// The event, or the evidence of one that cannot be decoded: a JSON object.
+    /// The event as a JSON object, or the evidence of an event that cannot be decoded.
     pub json: Vec<u8>,
-    /// Empty if the event has none; `None` if this is no event, and needs no reply.
+    /// Key of the event; empty if the event has none, `None` if this is not an event and
+    /// needs no reply.
     pub key: Option<Key>,
-    /// Why it could not be decoded.
+    /// Why the event could not be decoded.
     pub error: Option<String>,
 }
 

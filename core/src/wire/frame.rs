@@ -1,5 +1,5 @@
-//! What a frame says of its stream: a message of a oneof whose members are an event, a
-//! sign of life, or that the cursor has expired.
+//! Frames: messages of a oneof whose members are an event, a sign of life, or the notice
+//! that the cursor has expired.
 
 use std::collections::BTreeSet;
 
@@ -14,7 +14,7 @@ use super::{
 /// The longest text of a notice, in characters.
 const LONGEST: usize = 500;
 
-/// What a message says of its stream, beside events.
+/// The information about the stream in a message, beside events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// The cursor of the request was too old: events between it and the next event are
@@ -71,7 +71,7 @@ impl Members {
     }
 }
 
-/// What a member says: its text, or its message as JSON.
+/// The content of a member: its text, or its message as JSON.
 fn detail(member: &FieldDescriptor, contents: Bytes) -> String {
     let text = match member.kind() {
         Kind::Message(descriptor) => match DynamicMessage::decode(descriptor, contents) {

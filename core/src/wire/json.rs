@@ -12,11 +12,11 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use prost_reflect::{DynamicMessage, Kind, MapKey, ReflectMessage, Value, prost::Message};
 use serde::Serialize;
 
-/// How deep objects and arrays may stand in each other. Readers of JSON allow 128, and
-/// what holds this one takes some of them.
+/// Limit on the nesting of objects and arrays. Parsers of JSON allow 128 levels, and the
+/// text around this message takes some of them.
 const MAX_DEPTH: usize = 100;
 
-/// Appends a message to `out`, with unknown fields of what is `around` it.
+/// Appends a message to `out`, with the unknown fields of the message `around` it.
 pub(super) fn write(message: &DynamicMessage, around: &[u8], out: &mut Vec<u8>) {
     let mut writer = Writer { out };
     let mut object = writer.object();
@@ -100,7 +100,7 @@ impl<'o> Writer<'o> {
         }
     }
 
-    /// `kind` is asked only where it matters, as it is costly to make.
+    /// `kind` is computed only when it matters, because it is expensive.
     pub(super) fn value(&mut self, value: &Value, kind: &dyn Fn() -> Kind, depth: usize) {
         match value {
             Value::Bool(value) => self.plain(value),
@@ -108,7 +108,8 @@ impl<'o> Writer<'o> {
             Value::I64(value) => self.plain(value),
             Value::U32(value) => self.plain(value),
             Value::U64(value) => self.plain(value),
-            // As it was written: 0.1 as 0.1, which as a double would be 0.10000000149011612.
+            // The shortest form of the float: 0.1 rather than 0.10000000149011612, which
+            // it would be as a double.
             Value::F32(value) if value.is_finite() => self.plain(value),
             Value::F32(value) => self.float(f64::from(*value)),
             Value::F64(value) => self.float(*value),
@@ -140,7 +141,7 @@ impl<'o> Writer<'o> {
         let kind = entry
             .and_then(|entry| entry.get_field(2))
             .map_or(Kind::Bytes, |value| value.kind());
-        // In one order, as the same event gives the same text.
+        // The order is fixed, so that the same event gives the same text.
         let mut entries: Vec<(String, &Value)> = entries
             .iter()
             .map(|(key, value)| (key_text(key), value))

@@ -8,18 +8,19 @@ use super::{
     text::{self, TextField},
 };
 
-/// An event's key as its message has it, to be given back in the reply.
+/// The key of an event as in its message, to be returned in the reply.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Key(pub(super) Bytes);
 
 impl Key {
-    /// The key's bytes: those of a text, or the bytes that they are.
+    /// The bytes of the key.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 }
 
-/// Where an event has its key: in a field of its own, or in one of a message inside it.
+/// The place of the key in an event: a field of its own, or a field of a message inside
+/// it.
 #[derive(Clone, Debug)]
 pub(super) struct KeyField {
     /// The fields that lead to the message which has the key.

@@ -1,4 +1,4 @@
-//! Where a schema has what a call needs, and what to do where it has not.
+//! Finds in a schema what a call needs, and advises what to do if it is missing.
 
 use prost_reflect::{DescriptorPool, FieldDescriptor, Kind, MessageDescriptor, MethodDescriptor};
 
@@ -52,8 +52,8 @@ pub(super) fn field(
         .ok_or_else(|| missing(message, name, "", &["id", "key"]))
 }
 
-/// Whether this event says what is needed, or a field beside its key may hold one that
-/// does: as a message, or as JSON.
+/// Whether this message has what an event needs, or a field beside its key may contain
+/// it, as a message or as JSON.
 pub(super) fn check_event(call: &Call, event: &MessageDescriptor) -> Result<(), SchemaError> {
     if event.get_field_by_name(call.needs).is_some() {
         return Ok(());
@@ -76,8 +76,8 @@ pub(super) fn check_event(call: &Call, event: &MessageDescriptor) -> Result<(), 
     Err(missing(event, call.needs, call.key_field(), &words))
 }
 
-/// Where the messages of a call's stream have the event: in the member of the frame that
-/// holds it, or wherever its key is.
+/// Finds the event in the messages of a call's stream: in the member of the frame that
+/// contains it, or wherever its key is.
 pub(super) fn locate_event(
     message: &MessageDescriptor,
     call: &Call,
@@ -97,8 +97,8 @@ pub(super) fn locate_event(
     }
 }
 
-/// Where `message` has the field `key`: itself, or in its only field whose message does,
-/// or in several whose message is the same.
+/// Finds the field `key` in `message`: in the message itself, in its only field whose
+/// message has it, or in several fields of the same message type.
 pub(super) fn locate(
     message: &MessageDescriptor,
     key: &'static str,
@@ -117,7 +117,7 @@ pub(super) fn locate(
     Ok((Shape::Inside(Fields::new(field, others)), event))
 }
 
-/// Where `message` has the field `key`, in one place.
+/// Finds the field `key` in `message`, in one place only.
 pub(super) fn locate_one(
     message: &MessageDescriptor,
     key: &'static str,
@@ -148,7 +148,7 @@ fn ambiguous(
     }
 }
 
-/// The fields that may wrap something, with their messages.
+/// The fields that may wrap an event, with their messages.
 fn inner(
     message: &MessageDescriptor,
 ) -> impl Iterator<Item = (FieldDescriptor, MessageDescriptor)> {
@@ -164,8 +164,8 @@ fn inner(
     })
 }
 
-/// Says what is there instead, and how to map it: `taken` plays another part, and `words`
-/// are in names of fields that may play this one.
+/// Advice that names the existing fields and how to map one: `taken` has another role,
+/// and `words` occur in names of fields that may have this role.
 fn missing(
     message: &MessageDescriptor,
     name: &'static str,

@@ -11,13 +11,14 @@ use prost_reflect::{
 
 use super::{Call, SchemaError};
 
-/// Their names to ours. A key is a field or an enum value, as far as it needs to be
-/// qualified: `field`, `Message.field`, `package.Message.field`. The longest key that
-/// fits decides.
+/// The provider's names mapped to ours. A key is a field or an enum value, qualified as
+/// far as necessary: `field`, `Message.field`, `package.Message.field`. The longest
+/// matching key decides.
 pub type Names = BTreeMap<String, String>;
 
-/// Renames in `set`, and leaves enums one value for each number. Only messages and enums
-/// that `roots` lead to are renamed: others may have fields of the same names.
+/// Renames fields and values in `set`, and leaves enums one value for each number. Only
+/// messages and enums that are reachable from `roots` are renamed, because others may
+/// have fields of the same names.
 pub(super) fn apply<'n>(
     set: &mut FileDescriptorSet,
     roots: [&MessageDescriptor; 2],
@@ -25,7 +26,7 @@ pub(super) fn apply<'n>(
     call: &'n Call,
 ) -> Result<(), SchemaError> {
     for (from, to) in names {
-        // Nothing that could be taken for a qualified name, or break a message.
+        // The name must not look like a qualified name, nor break a message.
         let bad = |c: char| c == '.' || c.is_control();
         if to.is_empty() || to.len() > 200 || to.contains(bad) {
             return Err(SchemaError::NotName {
@@ -59,8 +60,8 @@ pub(super) fn apply<'n>(
     }
 }
 
-/// The full names of the messages and enums that these lead to. The well-known types
-/// are what they are.
+/// The full names of the messages and enums that are reachable from these, except the
+/// well-known types.
 fn reached(roots: [&MessageDescriptor; 2]) -> BTreeSet<String> {
     let mut reached = BTreeSet::new();
     let mut left: Vec<MessageDescriptor> = roots.into_iter().cloned().collect();
@@ -110,7 +111,8 @@ impl<'n> Renaming<'n> {
     }
 
     fn fields(&mut self, full: &str, message: &mut DescriptorProto) -> Result<(), SchemaError> {
-        // As the pool compares them, so that its words are never needed.
+        // The names are compared as the pool compares them, so that its own error never
+        // occurs.
         let folded = |name: &str| name.replace('_', "").to_ascii_lowercase();
         let mut taken: HashMap<String, String> = HashMap::new();
         for field in &mut message.field {
@@ -153,7 +155,7 @@ impl<'n> Renaming<'n> {
         let mut mapped = HashSet::new();
         for value in &mut of.value {
             let theirs = value.name().to_owned();
-            // By the rules of protobuf a value stands beside its enum, not in it.
+            // In protobuf, the scope of a value is that of its enum.
             let qualified = [join(&full, &theirs), join(scope, &theirs)];
             if !reached {
                 // Another enum of that scope may have our name already.
@@ -180,8 +182,8 @@ impl<'n> Renaming<'n> {
         Ok(())
     }
 
-    /// Our name for what has these full names. Every key that fits counts as used, also
-    /// where a longer one decides.
+    /// Our name for the field or value with these full names. Every matching key counts
+    /// as used, even if a longer one decides.
     fn find(&mut self, full: &[String]) -> Option<&'n str> {
         let mut best: Option<(&'n str, &'n str)> = None;
         for full in full {

@@ -1,9 +1,8 @@
-//! A descriptor set from outside: checked against limits, and reduced to what decoding
-//! needs.
+//! A foreign descriptor set: checked against limits, and reduced to what decoding needs.
 //!
-//! Options, reserved numbers and defaults say nothing of how bytes become JSON, but the
-//! pool interprets them. So they are left out, and with them what of a descriptor set is
-//! costly or unsafe to interpret.
+//! Options, reserved numbers and defaults do not affect how bytes become JSON, but the
+//! pool interprets them. They are removed, and with them the parts of a descriptor set
+//! that are costly or unsafe to interpret.
 
 use std::collections::HashSet;
 
@@ -20,10 +19,10 @@ use protox::file::{FileResolver, GoogleFileResolver};
 
 use super::SchemaError;
 
-/// The largest descriptor set that is read, in bytes.
+/// Limit on an encoded descriptor set, in bytes.
 const MAX_SET: usize = 4 << 20;
-/// The most files of a set, and the most members of one definition: some checks of the
-/// pool take the square of them.
+/// Limits on the files of a set and on the members of one definition, because some checks
+/// of the pool take quadratic time.
 const MAX_FILES: usize = 1_000;
 const MAX_MEMBERS: usize = 5_000;
 
@@ -48,8 +47,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<FileDescriptorSet, SchemaError> {
     Ok(set)
 }
 
-/// Adds those of protobuf's own files that are imported and not there; any other import
-/// must be.
+/// Adds protobuf's own files that are imported and missing; any other import must be in
+/// the set.
 fn add_imports(set: &mut FileDescriptorSet) -> Result<(), SchemaError> {
     let mut there: HashSet<String> = set.file.iter().map(|f| f.name().to_owned()).collect();
     let mut next = 0;
@@ -95,7 +94,7 @@ fn printable<'a>(names: impl IntoIterator<Item = &'a str>) -> Result<(), SchemaE
 fn reduce_file(file: &mut FileDescriptorProto) -> Result<(), SchemaError> {
     printable([file.name(), file.package(), file.syntax()])?;
     printable(file.dependency.iter().map(String::as_str))?;
-    // The pool takes these for granted too.
+    // The pool assumes these too.
     if let Some(syntax) = file.syntax.as_deref()
         && !matches!(syntax, "proto2" | "proto3")
     {
@@ -161,7 +160,7 @@ fn reduce_enum(of: &mut EnumDescriptorProto) -> Result<(), SchemaError> {
     printable([of.name()])?;
     printable(of.value.iter().map(|value| value.name()))?;
     within("values of an enum", of.value.len(), MAX_MEMBERS)?;
-    // Of two names for one number, `names` leaves one.
+    // If a number has two names, `names` leaves one.
     of.options = Some(EnumOptions {
         allow_alias: Some(true),
         ..EnumOptions::default()
@@ -186,7 +185,7 @@ fn reduce_field(field: &mut FieldDescriptorProto) -> Result<(), SchemaError> {
     Ok(())
 }
 
-/// The pool takes for granted what a compiler makes of a map.
+/// The pool assumes that a map is defined as a compiler defines it.
 fn check_entry(message: &DescriptorProto) -> Result<(), SchemaError> {
     let name = message.name();
     let refuse = || Err(SchemaError::Set(format!("{name} is not a map's entry")));

@@ -46,7 +46,8 @@ impl StatusField {
         }
     }
 
-    /// Sets the field: to success, or to the reason why not, if it can carry one.
+    /// Sets the field to success, or to the reason of a refusal if the field can carry
+    /// one.
     pub(super) fn set(
         &self,
         message: &mut DynamicMessage,
@@ -83,7 +84,7 @@ fn is_success(name: &str) -> bool {
             .any(|w| matches!(w.as_str(), "not" | "no" | "non" | "partial"))
 }
 
-/// Whether a value of this name is told from others.
+/// Whether a value of this name can be distinguished from the others.
 pub(super) fn is_known(name: &str) -> bool {
     is_success(name) || is_failure(name)
 }

@@ -1,8 +1,9 @@
 //! A time that is text in the schema, and a `google.protobuf.Timestamp` on the wire.
 //!
-//! Both have one wire type, and where a provider's documentation leaves open which one it
-//! sends, either is read. A Timestamp's bytes are mostly no text; where they are, they
-//! begin with a control character, which no time does. A text is never read anew.
+//! Both have the same wire type, and if a provider's documentation leaves open which one
+//! it sends, either is accepted. The bytes of a Timestamp are usually not valid text; if
+//! they are, they begin with a control character, which no time does. A text is never
+//! reinterpreted.
 
 use prost_reflect::{
     Cardinality, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value, bytes::Bytes,
@@ -18,8 +19,7 @@ const KEYS: [&str; 2] = ["\u{8}", "\u{10}"];
 pub(super) struct TimeField(FieldDescriptor);
 
 impl TimeField {
-    /// `None` if the schema says something else than text, or that the field excludes
-    /// others.
+    /// `None` if the field is not a singular text, or shares a oneof with other fields.
     pub(super) fn new(field: FieldDescriptor) -> Option<Self> {
         let alone = field
             .containing_oneof()

@@ -1,7 +1,7 @@
 //! Protobuf's well-known types, in the form that protobuf's JSON gives them.
 //!
-//! What does not fit that form (a time out of range, an `Any` of a type that the schema
-//! does not have) is written as the message that it is, which loses nothing.
+//! A value that does not fit that form (a time out of range, an `Any` of a type that the
+//! schema does not have) is written as a plain message, which loses nothing.
 
 use prost_reflect::{DynamicMessage, ReflectMessage, Value, bytes::Bytes, prost_types::Timestamp};
 
@@ -22,7 +22,7 @@ impl Writer<'_> {
             "Value" => u32::MAX,
             _ => 1,
         };
-        // Something is in it that the form has no place for.
+        // The message contains something that the form cannot represent.
         if message.unknown_fields().next().is_some()
             || message.extensions().next().is_some()
             || message.fields().any(|(field, _)| field.number() > most)

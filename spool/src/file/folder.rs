@@ -1,5 +1,5 @@
-//! The folder: one process holds it. Nobody but its owner can read what is in it: URL
-//! tokens and Authorization values.
+//! The folder, which one process holds. Only its owner can read the files in it, because
+//! they contain URL tokens and Authorization values.
 
 use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
@@ -12,17 +12,18 @@ use crate::error::SpoolError;
 
 const LOCK: &str = "lock";
 
-/// Makes it where it is missing.
+/// Creates the folder if it is missing.
 pub(super) fn make(folder: &Path) -> io::Result<()> {
     match DirBuilder::new().mode(0o700).create(folder) {
-        // Else the folder may be gone after a power cut, with all that is in it.
+        // Without this fsync the folder may be gone after a power failure, with
+        // everything in it.
         Ok(()) => sync(parent(folder)),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// It is held until what is returned is dropped.
+/// The folder is held until the returned value is dropped.
 pub(super) fn hold(folder: &Path) -> Result<File, SpoolError> {
     let unusable = |error: io::Error| SpoolError::unusable(folder, error);
     let lock = private().truncate(false).open(folder.join(LOCK));
@@ -40,7 +41,7 @@ pub(super) fn private() -> OpenOptions {
     options
 }
 
-/// What was made in the folder stays in it.
+/// Fsyncs the folder, so that a file that was created in it survives a power failure.
 pub(super) fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }

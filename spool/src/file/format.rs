@@ -1,10 +1,10 @@
-//! What lies in the database, and how it is made and opened.
+//! The tables of the database, and how it is created and opened.
 //!
-//! - Opening reads every page and its checksum. A page that does not match is damage to
-//!   the file. What is damaged while it is open, or was before its page was last written,
-//!   an entry's own checksum tells.
-//! - The file is made under another name and renamed when it is whole: an empty or
-//!   foreign one in its place is damage, never a new spool.
+//! - Opening reads every page and verifies its checksum. A page that does not match is
+//!   damage to the file. Damage that happens while the file is open, or that happened
+//!   before a page was last written, is detected by the checksum of the entry.
+//! - The file is created under another name and renamed when it is complete. An empty or
+//!   foreign file in its place is therefore damage, never a new spool.
 
 use std::path::Path;
 
@@ -19,14 +19,14 @@ use super::{
 };
 use crate::error::SpoolError;
 
-/// By the order in which they came.
+/// The entries, in the order of their arrival.
 pub(super) const REQUESTS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("requests");
-/// Of the sources whose webhooks are taken.
+/// The names of the sources whose webhooks are accepted.
 pub(super) const NAMES: TableDefinition<'_, &str, ()> = TableDefinition::new("names");
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-/// The second one has entries with checksums.
+/// Version of the format: entries have checksums since version 2.
 pub(super) const FORMAT: (&str, u64) = ("format", 2);
-/// Read as it is; the first put makes it the second.
+/// A file of version 1 is read as it is; the first put turns it into version 2.
 const FIRST_FORMAT: u64 = 1;
 const CACHE: usize = 16 << 20;
 
@@ -49,7 +49,7 @@ pub(super) fn make(folder: &Path, path: &Path) -> Result<(), SpoolError> {
     sync(folder).map_err(unusable)
 }
 
-/// `thorough` reads every page, also where the file was closed in good order.
+/// `thorough` reads every page, even if the file was closed cleanly.
 pub(super) fn load(path: &Path, thorough: bool) -> Result<Database, SpoolError> {
     let length = std::fs::metadata(path).map_err(|e| SpoolError::unusable(path, e))?;
     if length.len() == 0 {
@@ -75,7 +75,7 @@ fn unknown(format: Option<u64>) -> String {
     }
 }
 
-/// The database and what it says of its format.
+/// The database and the version of its format.
 fn open(path: &Path, thorough: bool) -> Result<(Database, Option<u64>), redb::Error> {
     let database = builder().set_check_integrity_on_open(thorough).open(path)?;
     let transaction = database.begin_read()?;
@@ -103,7 +103,7 @@ pub(super) fn begin(database: &Database) -> Result<WriteTransaction, redb::Error
     Ok(transaction)
 }
 
-/// A worker that does not know checksums is not to take such entries for damage.
+/// A worker that does not know checksums must not mistake such entries for damaged ones.
 pub(super) fn renew_format(transaction: &WriteTransaction) -> Result<(), redb::Error> {
     let mut meta = transaction.open_table(META)?;
     let format = meta.get(FORMAT.0)?.map(|format| format.value());

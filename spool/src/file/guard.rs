@@ -1,4 +1,4 @@
-//! Panics of the library below stay here: they must not end the keeper.
+//! Panics of the database library are caught here, because they must not end the keeper.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -7,8 +7,8 @@ use std::{
 
 use crate::error::SpoolError;
 
-/// What was altered by others may make the library panic where it trusts itself. After
-/// that, as after any failure, the database is opened anew before it is used.
+/// A file that was altered by others may make the library panic where it trusts its own
+/// data. After a panic, as after any failure, the database is reopened before it is used.
 pub(super) fn guarded<T>(
     path: &Path,
     work: impl FnOnce() -> Result<T, SpoolError>,
@@ -17,7 +17,8 @@ pub(super) fn guarded<T>(
     done.unwrap_or_else(|_| Err(SpoolError::damaged(path, "its pages contradict each other")))
 }
 
-/// A lock that a panic poisoned makes its end panic too, which must not end the keeper.
+/// If a panic has poisoned a lock, dropping the database panics too, which must not end
+/// the keeper.
 pub(super) fn let_go<T>(old: T) {
     let _ = catch_unwind(AssertUnwindSafe(|| drop(old)));
 }

@@ -1,5 +1,5 @@
-//! What is read: by batches, one entry after the other, or the names. An entry that is
-//! damaged is stepped over, and stays where it is.
+//! Reading: entries in batches, one by one, or the names of the sources. A damaged entry
+//! is skipped and stays where it is.
 
 use std::collections::BTreeSet;
 
@@ -15,18 +15,18 @@ use crate::{
     error::SpoolError,
 };
 
-/// What one read found.
+/// The result of one read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Those that are whole, with their keys, in order.
+    /// The intact entries with their keys, in order.
     pub entries: Vec<(u64, Entry)>,
-    /// The keys of those that are not.
+    /// The keys of damaged entries.
     pub damaged: Vec<u64>,
-    /// The last key that was looked at; `None` where there is nothing.
+    /// The last key that was examined; `None` if there is none.
     pub last: Option<u64>,
 }
 
-/// One read's limits; it looks at one entry at least, if there is one.
+/// Limits of one read, which examines at least one entry if there is one.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadLimits {
     pub requests: usize,
@@ -63,7 +63,7 @@ impl SpoolFile {
         Ok(batch)
     }
 
-    /// Shows every entry after a key, in order, until `each` has seen enough.
+    /// Passes every entry after a key to `each`, in order, until `each` stops.
     pub fn scan(
         &self,
         after: Option<u64>,
@@ -95,7 +95,7 @@ impl SpoolFile {
         Ok(())
     }
 
-    /// The oldest whole entry of those from a key on: its key, and when it came.
+    /// Key and time of the oldest intact entry from a key on.
     pub fn oldest(&self, from: u64) -> Result<Option<(u64, u64)>, SpoolError> {
         let mut oldest = None;
         self.scan(from.checked_sub(1), |key, value| {

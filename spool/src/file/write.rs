@@ -1,4 +1,4 @@
-//! What is put and deleted. A commit returns after fsync.
+//! Puts and deletes entries. A commit returns after the fsync.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{entry::origin, error::SpoolError};
 
-/// What one transaction changes.
+/// The changes of one transaction.
 #[derive(Debug, Default)]
 pub struct Change {
     pub puts: Vec<(u64, Vec<u8>)>,
@@ -17,11 +17,11 @@ pub struct Change {
     pub names: Option<BTreeSet<String>>,
 }
 
-/// What was deleted: its source, unless it was damaged, and its size.
+/// A deleted entry: its source, unless the entry was damaged, and its size.
 pub type Deleted = (Option<String>, u64);
 
 impl SpoolFile {
-    /// Returns after fsync, with what was deleted.
+    /// Applies the changes, and returns the deleted entries after the fsync.
     pub fn apply(&self, change: &Change) -> Result<Vec<Deleted>, SpoolError> {
         guarded(&self.path, || self.write(change))
     }
@@ -62,8 +62,8 @@ impl SpoolFile {
         Ok(deleted)
     }
 
-    /// Deletes what lies at `key` and after it. Where there is nothing, nothing is
-    /// written, for the disk may be full.
+    /// Deletes the entries from `key` on. If there is no entry, nothing is written,
+    /// because the disk may be full.
     pub fn cut(&self, key: u64) -> Result<(), SpoolError> {
         let mut found = false;
         self.scan(key.checked_sub(1), |_, _| {

@@ -17,14 +17,14 @@ use crate::sources::{
 /// Unknown names lead to a look at Postgres at most this often: names come from
 /// outside, and each look is a query.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long such a look may take.
+/// Time limit for such a query.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Directory {
     snapshot: watch::Receiver<Snapshot>,
     control: Recipient<Refresh>,
-    /// When the last look began; held while one is under way.
+    /// When the last query began; the lock is held while a query runs.
     looked: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct Directory {
 pub(crate) enum Lookup {
     Known(Source),
     Unknown,
-    /// The sources have not been read yet; `/readyz` says why.
+    /// The sources have not been read yet; `/readyz` gives the reason.
     Unread,
 }
 
@@ -49,17 +49,17 @@ impl Directory {
         self.snapshot.borrow().database.clone()
     }
 
-    /// Resolves when Postgres is known to be away.
+    /// Resolves when Postgres is known to be down.
     pub(crate) async fn down(&self) {
         let mut snapshot = self.snapshot.clone();
         let down = snapshot.wait_for(|snapshot| snapshot.database != Database::Up);
         if down.await.is_err() {
-            // Nobody looks any more: the process is ending.
+            // The registry is gone, because the process is ending.
             std::future::pending().await
         }
     }
 
-    /// Those last read, if they have been.
+    /// The sources as last read, if they have been read.
     pub(crate) fn sources(&self) -> Option<Arc<Sources>> {
         self.snapshot.borrow().sources.clone()
     }
@@ -69,9 +69,9 @@ impl Directory {
         if lookup != Lookup::Unknown {
             return lookup;
         }
-        // Only a look that began after the question can say that a name is unknown: a
-        // provider may take that answer as the end of its events. One look serves all
-        // who asked before it.
+        // Only a query that began after the request can tell that a name is unknown,
+        // because a provider may give its events up after that answer. One query serves
+        // all requests that came before it.
         let asked = Instant::now();
         let mut began = self.looked.lock().await;
         let lookup = self.peek(name);
@@ -86,7 +86,7 @@ impl Directory {
             }
         }
         match self.peek(name) {
-            // Nobody could look.
+            // The sources could not be queried.
             Lookup::Unknown if self.database() != Database::Up => Lookup::Unread,
             lookup => lookup,
         }
@@ -100,7 +100,7 @@ impl Directory {
         self.snapshot.borrow().is_telling()
     }
 
-    /// What the sources last read say of a name, without a look.
+    /// Looks a name up in the sources as last read, without a query.
     pub(crate) fn peek(&self, name: &str) -> Lookup {
         let snapshot = self.snapshot.borrow();
         match &snapshot.sources {

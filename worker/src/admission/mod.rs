@@ -1,4 +1,4 @@
-//! What may come in: known sources, within their share of what is pending.
+//! Admission of requests: known sources, within their share of the pending requests.
 
 pub(crate) mod budget;
 pub(crate) mod directory;

@@ -1,4 +1,4 @@
-//! What only looks, or is run by hand: `tidings-worker check`, `schema` and `spool`.
+//! The commands beside `run`: `tidings-worker check`, `schema` and `spool`.
 
 pub(crate) mod check;
 pub(crate) mod reach;

@@ -1,5 +1,5 @@
-//! Reaching the endpoint of a source for a look at it, with what stands in the way in
-//! words that can be acted on. Each step is bounded in time.
+//! Connects to the endpoint of a source for a check, with errors that say what to do.
+//! Each step is bounded in time.
 
 use std::{fmt::Display, time::Duration};
 
@@ -19,12 +19,12 @@ const RESOLVE: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(10);
 const TOKEN: Duration = Duration::from_secs(15);
 
-/// An endpoint that is connected, and a token for it.
+/// A connected endpoint, and a token for it.
 #[derive(Debug)]
 pub(crate) struct Reached {
     pub(crate) connection: Connection,
     pub(crate) token: String,
-    /// Which know what is not to be shown.
+    /// The tokens, which know what must not be shown.
     pub(crate) tokens: Tokens,
 }
 
@@ -57,7 +57,7 @@ pub(crate) async fn reach(source: &str, dial: &Dial, resume: &Resume) -> Result<
     })
 }
 
-/// Where its credential is, as [`Tokens`] look for it.
+/// Where the credential of the source is, in the order of [`Tokens`].
 pub(crate) fn credential(dial: &Dial, resume: &Resume) -> String {
     let at = match (&resume.secret, &dial.token_env, &dial.token_file) {
         (Some(_), _, _) => "the source's secret in Postgres".to_owned(),
@@ -78,7 +78,7 @@ pub(crate) fn credential(dial: &Dial, resume: &Resume) -> String {
     }
 }
 
-/// The endpoint as its option has it.
+/// The endpoint as in its option.
 pub(crate) fn endpoint(dial: &Dial) -> String {
     let origin = dial.origin.to_string();
     format!("{}{}", origin.trim_end_matches('/'), dial.prefix)
@@ -105,7 +105,7 @@ fn place(dial: &Dial) -> &str {
     dial.origin.authority().map_or("", |a| a.as_str())
 }
 
-/// What the dialing itself has no words for.
+/// Adds a hint to an error of dialing.
 fn hinted(reason: &str) -> String {
     let hint = if reason.contains("InvalidContentType") {
         "; what answers there does not speak TLS: if that is meant, write http:// in the option endpoint"

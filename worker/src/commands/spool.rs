@@ -1,5 +1,5 @@
-//! `tidings-worker spool status|drain`: what a spool holds, and how it is emptied without
-//! a running worker.
+//! `tidings-worker spool status|drain`: shows what a spool contains, and drains it
+//! without a running worker.
 
 use std::{io::Write, path::Path, sync::Arc};
 
@@ -37,7 +37,7 @@ pub(crate) fn main(command: &SpoolCommand, database: Config) -> Code {
 
 type Done = Result<Code, (Code, String)>;
 
-/// No bound: it takes nothing in.
+/// There is no bound, because the command puts nothing into the spool.
 fn open(folder: &Path) -> Result<Spool, (Code, String)> {
     Spool::open(folder, Mode::Existing, 0, None).map_err(|error| (Code::Spool, error.to_string()))
 }
@@ -48,7 +48,7 @@ fn status(args: &SpoolStatusArgs) -> Done {
     Ok(Code::Clean)
 }
 
-/// Nobody may be reading: what is done is done all the same.
+/// If nobody reads the output, the work is done all the same.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
 }

@@ -1,9 +1,8 @@
-//! One HTTP/2 connection to a server that is dialed.
+//! One HTTP/2 connection to a dialed server.
 //!
-//! tonic's own channel would do, were it not that it keeps to itself how a connection
-//! ended: a server that says GOAWAY lets the open stream end as if the line had been
-//! cut, and its reason is known to the connection alone. One that takes pings for abuse
-//! says so in no other way.
+//! tonic's own channel does not tell how a connection ended. If a server sends GOAWAY,
+//! the open stream ends as if the connection had been cut, and only the connection knows
+//! the reason. A server that regards pings as abuse tells so in no other way.
 
 use std::{
     pin::{Pin, pin},
@@ -27,13 +26,13 @@ use tokio::{
 use tonic::{Code, Status, body::Body};
 use tower::Service;
 
-/// How long the answer to a ping may take, at most.
+/// Time limit for the answer to a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// What the server may send before it is read: enough for a fast stream over a long
-/// way, and a bound of the memory that it takes.
+/// Flow-control window: enough for a fast stream with a long round trip, and a bound on
+/// its memory.
 const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
-/// How long the end of a connection may take, after that of its stream.
+/// Time limit for the end of a connection, after the end of its stream.
 const END: Duration = Duration::from_secs(1);
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -41,13 +40,13 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Over {
-    /// With the server's reason, if it gave one.
+    /// Closed, with the reason of the server's GOAWAY if it sent one.
     Closed(Option<Reason>),
     /// A ping was not answered.
     Unanswered,
 }
 
-/// An open connection, which is closed with this.
+/// An open connection, which is closed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Connection {
     sender: SendRequest<Bytes>,
@@ -56,7 +55,7 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Shakes hands, and pings every `keepalive`, if at all.
+    /// Performs the handshake, and pings every `keepalive` if that is set.
     pub(crate) async fn open<I>(io: I, keepalive: Option<Duration>) -> Result<Self, h2::Error>
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
@@ -77,19 +76,19 @@ impl Connection {
         })
     }
 
-    /// Takes requests for this connection.
+    /// A handle to send requests over this connection.
     pub(crate) fn requests(&self) -> Requests {
         Requests(self.sender.clone())
     }
 
-    /// How it ended, if it has, or is about to.
+    /// How the connection ended, if it has ended or is about to.
     pub(crate) async fn over(&mut self) -> Option<Over> {
         let ended = timeout(END, self.over.wait_for(Option::is_some)).await;
         ended.ok()?.ok().and_then(|over| *over)
     }
 }
 
-/// Moves the bytes of a connection, until either side ends it.
+/// Transfers the bytes of a connection until either side ends it.
 async fn drive<I>(
     mut connection: client::Connection<I, Bytes>,
     keepalive: Option<Duration>,
@@ -104,7 +103,7 @@ async fn drive<I>(
         result = &mut connection => Over::Closed(result.err().and_then(|error| error.reason())),
         () = ping(pings, keepalive) => Over::Unanswered,
         _ = dropped => {
-            // Time for a goodbye. A server that has vanished does not take it.
+            // Time to send GOAWAY; a server that has vanished never receives it.
             let _ = timeout(END, connection).await;
             return;
         }
@@ -119,7 +118,7 @@ async fn ping(pings: Option<PingPong>, keepalive: Option<Duration>) {
             sleep(interval).await;
             match timeout(PING_TIMEOUT.min(interval), pings.ping(Ping::opaque())).await {
                 Ok(Ok(_)) => {}
-                // The connection has ended, and says so itself.
+                // The connection has ended, and reports that itself.
                 Ok(Err(_)) => break,
                 Err(_) => return,
             }
@@ -128,7 +127,7 @@ async fn ping(pings: Option<PingPong>, keepalive: Option<Duration>) {
     std::future::pending().await
 }
 
-/// The way of requests into a connection.
+/// A handle to send requests over a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Requests(SendRequest<Bytes>);
 
@@ -155,9 +154,10 @@ impl Service<http::Request<Body>> for Requests {
     }
 }
 
-/// An HTTP error of what stands before a server, with the status that gRPC maps it to
-/// (doc/http-grpc-status-mapping.md). Its body is a page for people: read as messages, it
-/// would hide what is wrong, and the call would pass for one that the server has accepted.
+/// Maps an HTTP error of a proxy before the server to the status that gRPC specifies
+/// (doc/http-grpc-status-mapping.md). The body of such an error is a page for people. If
+/// it were read as messages, it would hide the cause, and the call would count as
+/// accepted by the server.
 fn told<T>(mut response: http::Response<T>) -> http::Response<T> {
     let status = response.status();
     if status == http::StatusCode::OK || response.headers().contains_key(Status::GRPC_STATUS) {
@@ -175,12 +175,12 @@ fn told<T>(mut response: http::Response<T>) -> http::Response<T> {
         "it answers HTTP {}, which is no gRPC server's answer",
         status.as_u16()
     );
-    // Its words are plain ASCII, which a header can take.
+    // The message is plain ASCII, which is valid in a header.
     let _ = Status::new(code, words).add_header(response.headers_mut());
     response
 }
 
-/// The body of a response. What is read of it makes room for more.
+/// The body of a response. Reading it releases flow-control capacity.
 #[derive(Debug)]
 pub(crate) struct Received(RecvStream);
 

@@ -1,7 +1,7 @@
 //! Dialing an endpoint: connection, TLS, and the call itself.
 //!
-//! A peer that has vanished is found by TCP keepalive where its host or the way to
-//! it is gone, and by HTTP/2 pings where something in between still answers for it.
+//! A peer that has vanished is detected by TCP keepalive if its host or the network path
+//! is gone, and by HTTP/2 pings if a middlebox still answers for it.
 
 pub(crate) mod connection;
 pub(crate) mod oauth;
@@ -41,16 +41,16 @@ const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 /// Why there is no connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DialError {
-    /// It may pass by itself.
+    /// A transient failure.
     #[error("{0}")]
     Passing(String),
-    /// Something has to be changed first.
+    /// A failure that lasts until somebody changes something.
     #[error("{0}")]
     Lasting(String),
 }
 
-/// Opens a connection: TCP, TLS where the endpoint is `https`, and HTTP/2. It is pinged
-/// every `keepalive`, if at all.
+/// Opens a connection: TCP, TLS if the endpoint is `https`, and HTTP/2. It is pinged
+/// every `keepalive` if that is set.
 pub(crate) async fn connect(
     dial: &Dial,
     keepalive: Option<Duration>,
@@ -114,9 +114,10 @@ async fn tls(ca_file: Option<&str>) -> Result<TlsConnector, String> {
             roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
         }
         None => {
-            // Single unreadable roots of a system are common and harmless.
+            // Some unreadable root certificates of a system are common and harmless.
             let read = || rustls_native_certs::load_native_certs().certs;
-            // Some hundred files: not on the thread that every stream shares.
+            // These are some hundred files, which must not block the thread that all
+            // streams share.
             let found = tokio::task::spawn_blocking(read).await;
             roots.add_parsable_certificates(found.unwrap_or_default());
         }
@@ -135,7 +136,7 @@ async fn tls(ca_file: Option<&str>) -> Result<TlsConnector, String> {
     Ok(TlsConnector::from(Arc::new(config)))
 }
 
-/// The content of a file of certificates, if there is one in it.
+/// The content of a file of certificates, if the file contains any.
 pub(crate) async fn certificates(path: &Path) -> Result<Vec<u8>, String> {
     let unusable = |e: &dyn std::fmt::Display| format!("its ca_file {path:?} cannot be used: {e}");
     let pem = tokio::fs::read(path).await.map_err(|e| unusable(&e))?;
@@ -150,14 +151,14 @@ pub(crate) async fn certificates(path: &Path) -> Result<Vec<u8>, String> {
     Ok(pem)
 }
 
-/// What to do about a certificate that is not accepted.
+/// Advice about a certificate that is not accepted.
 pub(crate) fn certificate_hint(error: &(dyn Error + 'static)) -> Option<&'static str> {
     let error = find_tls_error(error)?;
     let rustls::Error::InvalidCertificate(reason) = error else {
         return None;
     };
     Some(match reason {
-        // The latter where an authority has the name of another one.
+        // A bad signature is reported if two authorities have the same name.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => {
             "; its certificate is not signed by the system's roots, or by the option ca_file if there is one: set that to the file of the authority that signs it"
         }
@@ -175,7 +176,7 @@ fn find_tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Er
     if let Some(tls) = error.downcast_ref::<rustls::Error>() {
         return Some(tls);
     }
-    // An I/O error hides what it wraps from its sources.
+    // An I/O error does not return the error that it wraps as its source.
     let wrapped = error
         .downcast_ref::<io::Error>()
         .and_then(io::Error::get_ref);
@@ -186,7 +187,7 @@ fn find_tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Er
     find_tls_error(next?)
 }
 
-/// What is asked for, and where: behind the endpoint's own path.
+/// The request, with the method's path after the endpoint's own path.
 pub(crate) fn request(
     dial: &Dial,
     method: &str,
@@ -206,8 +207,8 @@ pub(crate) fn request(
     Ok((path, request))
 }
 
-/// Starts a server-streaming call. It returns when the server has accepted it,
-/// which some servers say only together with the first message.
+/// Starts a server-streaming call, and returns when the server has accepted it, which
+/// some servers report only together with the first message.
 pub(crate) async fn call(
     requests: Requests,
     origin: Uri,
@@ -221,7 +222,7 @@ pub(crate) async fn call(
     Ok(response.into_inner())
 }
 
-/// An error with all its causes, which libraries keep out of their own text.
+/// An error with all its causes, which libraries leave out of their own text.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

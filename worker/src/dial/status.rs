@@ -1,5 +1,5 @@
-//! What a gRPC status asks for, by the meaning that gRPC gives its codes, and the
-//! transport's own failures. The table holds for every provider that is dialed.
+//! What a gRPC status means, by gRPC's own definition of the codes, and failures of the
+//! transport. The table applies to every dialed provider.
 //!
 //! | status | meaning |
 //! |---|---|
@@ -9,31 +9,31 @@
 //! | RESOURCE_EXHAUSTED | it passes, after `retry-after-ms` if the server says so |
 //! | every other one | it passes |
 //!
-//! A connection that was cut, or told to go away, carries no status of the server's:
-//! whatever code the library makes of it, it passes, and soon.
+//! A connection that was cut, or that got GOAWAY, carries no status of the server.
+//! Whatever code the library reports, the failure is transient.
 
 use std::{error::Error, time::Duration};
 
 use tonic::{Code, Status};
 
-/// What the end of a call asks for.
+/// The meaning of the end of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
     /// The token is not accepted.
     Unauthenticated,
-    /// It will be the same again until somebody changes something; what, is said here.
+    /// The failure lasts until somebody changes something; the text says what.
     Lasting(String),
-    /// Somebody has the stream: another client; or the provider has not yet noticed the end of
-    /// a connection of ours, such as that of a worker that was cut off. What to do about the
-    /// first is said here.
+    /// The stream is open elsewhere: at another client, or because the provider has not
+    /// yet noticed the end of one of our connections, such as that of a worker which was
+    /// cut off. The text says what to do about another client.
     Occupied(String),
-    /// It may pass by itself, not before the time that the server asks for.
+    /// A transient failure; not to be retried before the time that the server asks for.
     Passing(Option<Duration>),
     /// The connection broke.
     Cut,
 }
 
-/// What was asked for.
+/// The request to which the status belongs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked<'a> {
     pub(crate) source: &'a str,
@@ -43,7 +43,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) filters: &'a [&'a str],
 }
 
-/// What `status` means for the stream that was asked for.
+/// The meaning of `status` for the requested stream.
 pub(crate) fn meaning(status: &Status, asked: &Asked<'_>) -> Meaning {
     if status.source().is_some() {
         return Meaning::Cut;
@@ -115,7 +115,7 @@ pub(crate) fn line(status: &Status) -> String {
     }
 }
 
-/// The code as gRPC's documents write it.
+/// The name of a code, as in the documentation of gRPC.
 fn name(code: Code) -> &'static str {
     match code {
         Code::Ok => "OK",
@@ -138,13 +138,13 @@ fn name(code: Code) -> &'static str {
     }
 }
 
-/// The library's own refusal of a message beyond the limit, which has no other mark.
+/// Whether the library refused a message beyond the limit, which only the text tells.
 fn is_too_large(status: &Status) -> bool {
     status.message().contains("message length too large")
 }
 
-/// How long the server asks to be left alone: `retry-after-ms`, in the metadata or,
-/// as its documentation has it ("details are in the message"), in the message.
+/// The pause that the server asks for: `retry-after-ms` in the metadata or, following its
+/// documentation ("details are in the message"), in the message.
 fn retry_hint(status: &Status) -> Option<Duration> {
     const NAME: &str = "retry-after-ms";
     const GREATEST: Duration = Duration::from_secs(300);

@@ -1,4 +1,4 @@
-//! Connections that are read only when their gate lets them. What is written passes.
+//! Connections that are read only when their gate admits it; writes always pass.
 
 use std::{
     io,
@@ -8,12 +8,12 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Decides when a connection is read.
+/// Decides when a connection may be read.
 pub(crate) trait Gate {
-    /// Whether it may be read now. An error ends the connection.
+    /// Whether the connection may be read now. An error ends the connection.
     fn admit(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>>;
 
-    /// Notes that so many bytes were read: one at least.
+    /// Records that so many bytes were read, at least one.
     fn note(&mut self, bytes: usize);
 }
 

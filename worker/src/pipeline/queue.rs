@@ -1,10 +1,11 @@
-//! What waits for a lane: submissions in order of arrival, cut into batches.
+//! The queue for the lanes: submissions in order of arrival, cut into batches.
 //!
-//! - A submission is never divided, so that its caller has one answer for all of it.
+//! - A submission is never divided, so that its caller gets one answer for all of it.
 //! - A batch is the longest run of submissions within the limits, and at least one.
-//! - A submission whose caller has gone is not written: it was never acknowledged. Nor is
-//!   it kept, for its caller's share of the budget has gone with it: also while no lane is
-//!   idle for a long time, the queue holds little more than what the budget knows of.
+//! - A submission whose caller no longer waits is not written, because it was never
+//!   acknowledged. It is not kept either, because its caller has returned its share of
+//!   the budget. Even if no lane is idle for a long time, the queue therefore holds
+//!   little more than the budget allows.
 
 use std::collections::VecDeque;
 
@@ -15,9 +16,9 @@ use super::request::{Outcome, Refusal, Request};
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) requests: Vec<Request>,
-    /// After this moment nobody waits for the outcome.
+    /// When the caller stops waiting for the outcome.
     pub(crate) deadline: Instant,
-    /// Takes one outcome a request, in the same order.
+    /// Channel for one outcome for each request, in the same order.
     pub(crate) reply: oneshot::Sender<Vec<Outcome>>,
 }
 
@@ -38,17 +39,17 @@ pub(crate) struct BatchLimits {
 pub(crate) struct Queue {
     waiting: VecDeque<Submission>,
     limits: BatchLimits,
-    /// Of all that wait.
+    /// Bytes of all submissions in the queue.
     bytes: usize,
-    /// Of those that came since the last look for who has gone.
+    /// Bytes of the submissions since the last sweep.
     unswept: usize,
 }
 
-/// After so many bytes, or a quarter of what waits if that is more, those who have gone are
-/// looked for: each that comes pays for a few looks, however many wait.
+/// Bytes after which the queue is swept, or a quarter of the queue if that is more, so
+/// that each submission pays for a bounded number of checks however long the queue is.
 const SWEEP: usize = 1 << 20;
 
-/// A batch on its way: what to write, and whom to tell.
+/// A batch with the requests to write and the callers to answer.
 #[derive(Debug)]
 pub(crate) struct Batch {
     pub(crate) requests: Vec<Request>,
@@ -79,7 +80,8 @@ impl Queue {
         }
     }
 
-    /// Forgets those who have gone. They go in no order: some wait for a shorter time.
+    /// Drops submissions whose callers no longer wait. They are in no particular order,
+    /// because some callers wait for a shorter time.
     fn sweep(&mut self) {
         self.unswept = 0;
         self.waiting.retain(|waiting| {
@@ -125,8 +127,8 @@ impl Queue {
 }
 
 impl Callers {
-    /// Hands every caller its own outcomes. A caller that has gone misses nothing:
-    /// it was never told that its requests are stored, and will send them again.
+    /// Sends every caller its own outcomes. A caller that no longer waits misses nothing,
+    /// because it never acknowledged its requests and their sender retries.
     pub(crate) fn answer(self, outcomes: Vec<Outcome>) {
         let mut outcomes = outcomes.into_iter();
         for (count, reply) in self.0 {
@@ -214,7 +216,7 @@ mod tests {
         assert!(queue.next_batch().is_none());
     }
 
-    /// Whoever waits longer may stand before them.
+    /// A submission whose caller waits longer may be before them.
     #[tokio::test]
     async fn those_who_have_gone_do_not_pile_up_while_no_batch_is_asked_for() {
         let mut queue = queue();

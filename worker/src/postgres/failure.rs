@@ -1,4 +1,4 @@
-//! What a failed statement means for the requests it carried, and what comes next.
+//! What a failed statement means for its requests, and what happens next.
 
 use std::sync::Arc;
 
@@ -11,9 +11,10 @@ pub(crate) enum Next {
     Retry,
     /// The same batch again on a new connection.
     Reconnect,
-    /// One request may be the cause: try the halves, until it stands alone and is declined.
+    /// One request may be the cause: the halves of the batch are tried until that request
+    /// is alone and is declined.
     Isolate,
-    /// No request is the cause, and trying again will not help: an operator must act.
+    /// No request is the cause, and a retry will not help: an operator must act.
     Refuse,
 }
 
@@ -48,7 +49,7 @@ impl From<tokio_postgres::Error> for Failure {
     fn from(error: tokio_postgres::Error) -> Self {
         let next = match error.code() {
             Some(code) => classify(code),
-            // The parameters could not be encoded: the connection is as it was.
+            // The parameters could not be encoded, and the connection is unaffected.
             None if !error.is_closed() && is_conversion(&error) => Next::Isolate,
             None => Next::Reconnect,
         };
@@ -61,7 +62,8 @@ impl From<tokio_postgres::Error> for Failure {
 pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
     use std::error::Error;
     if let Some(error) = error.as_db_error() {
-        // That of a violated constraint is the row, with what was sent to let it in.
+        // The detail of a violated constraint is the row, which contains the secrets of
+        // the request.
         let constraint = error.code().code().starts_with("23");
         let detail = error.detail().filter(|_| !constraint);
         let detail = detail.map(|d| format!(": {d}")).unwrap_or_default();

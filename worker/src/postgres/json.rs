@@ -14,7 +14,7 @@ pub(crate) struct Json<T>(pub(crate) T);
 
 impl<T: fmt::Display + fmt::Debug> ToSql for Json<T> {
     fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
-        /// Of the binary form of `jsonb`: this byte, then the text.
+        /// Version byte of the binary form of `jsonb`, before the text.
         const VERSION: u8 = 1;
         out.extend_from_slice(&[VERSION]);
         write!(out, "{}", self.0)?;

@@ -1,5 +1,5 @@
-//! Connections to Postgres: opened, made safe to write through, and checked to
-//! carry the extension of this worker's version.
+//! Connections to Postgres: opening them, setting what safe writes need, and checking
+//! that the extension has the worker's version.
 
 pub(crate) mod failure;
 pub(crate) mod json;
@@ -18,25 +18,25 @@ pub(crate) use self::session::{Param, Session};
 use self::{failure::describe, tls::TlsError};
 use crate::settings::DatabaseArgs;
 
-/// How long Postgres has for its part of opening a connection.
+/// Time limit for Postgres when a connection is opened.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Knows how to open connections; every part of the worker opens its own.
+/// Opens connections; every part of the worker opens its own.
 #[derive(Clone)]
 pub(crate) struct Connector {
     config: Config,
     tls: MakeRustlsConnect,
     limits: Limits,
-    /// Whether a pooler stands between, which shares sessions among its clients.
+    /// Whether there is a pooler in between, which shares sessions among its clients.
     pooled: bool,
 }
 
-/// Of every transaction.
+/// Limits of every transaction.
 #[derive(Clone, Copy, Debug)]
 struct Limits {
     statement: Duration,
     lock: Duration,
-    /// Whether a commit waits for standbys, where the server has it so.
+    /// Whether a commit waits for the standbys, if the server is configured so.
     replicated: bool,
 }
 
@@ -48,15 +48,15 @@ impl std::fmt::Debug for Connector {
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConnectError {
-    /// It may pass.
+    /// A transient failure.
     #[error("{0}")]
     Unreachable(String),
-    /// The extension is missing or does not fit: an operator must act.
+    /// The extension is missing or has another version: an operator must act.
     #[error("{0}")]
     Incompatible(String),
 }
 
-/// What a connection says by itself.
+/// An event of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Event {
     Notified,
@@ -66,7 +66,7 @@ pub(crate) enum Event {
 impl Connector {
     pub(crate) fn new(mut config: Config, settings: &DatabaseArgs) -> Result<Self, TlsError> {
         config.application_name("tidings-worker");
-        // A server that has vanished is noticed in about a minute, not in hours.
+        // A server that has vanished is detected within about a minute rather than hours.
         config
             .keepalives_idle(Duration::from_secs(30))
             .keepalives_interval(Duration::from_secs(10))
@@ -77,7 +77,7 @@ impl Connector {
         }
         let ca = settings.database_ca.as_deref();
         if ca.is_some() && config.get_ssl_mode() == SslMode::Prefer {
-            // Naming the authority and then going on without it helps nobody.
+            // A certificate authority is useless if the connection may go on without TLS.
             config.ssl_mode(SslMode::Require);
         }
         let tls = tls::connector(config.get_ssl_mode(), ca)?;
@@ -97,9 +97,9 @@ impl Connector {
         self.limits.statement
     }
 
-    /// The same for upkeep: it takes as long as there is to do, and bounds its own locks.
-    /// While a standby is away nobody must wait for these, and what a failover undoes is
-    /// done again.
+    /// The same connector for upkeep, which takes as long as it needs and bounds its own
+    /// locks. Its commits do not wait for a standby, because nothing may wait for its
+    /// locks, and work that a failover undoes is repeated.
     pub(crate) fn for_upkeep(&self) -> Self {
         let mut connector = self.clone();
         connector.limits = Limits {
@@ -110,8 +110,8 @@ impl Connector {
         connector
     }
 
-    /// Opens a connection, prepares its session and checks the extension's version.
-    /// `on_event` hears its notifications, and once that it has closed.
+    /// Opens a connection, prepares its session and checks the version of the extension.
+    /// `on_event` gets the notifications, and one event when the connection has closed.
     pub(crate) async fn connect(
         &self,
         on_event: impl FnMut(Event) + Send + 'static,
@@ -120,7 +120,7 @@ impl Connector {
         self.prepare(session).await
     }
 
-    /// Opens a connection, whatever the server carries.
+    /// Opens a connection, whatever extension the server has.
     pub(crate) async fn open(
         &self,
         on_event: impl FnMut(Event) + Send + 'static,
@@ -189,7 +189,7 @@ impl Connector {
     }
 }
 
-/// What a setting is set for.
+/// The scope of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Scope {
     Session,
@@ -210,21 +210,23 @@ impl Scope {
 }
 
 impl Limits {
-    /// What the worker relies on, whatever the role's or the database's defaults are.
-    /// By statements rather than the `options` of the startup packet, which poolers
-    /// refuse.
+    /// The settings that the worker relies on, whatever the defaults of the role or the
+    /// database. They are set by statements rather than by the `options` of the startup
+    /// packet, which poolers refuse.
     fn settings(self, scope: Scope) -> String {
         let (set, local) = (scope.set(), scope.is_local());
         let (statement, lock) = (self.statement.as_millis(), self.lock.as_millis());
         let of_scope = match scope {
             Scope::Session => "set default_transaction_isolation = 'read committed'; ",
-            // It has said its isolation when it began. Its statements and its commit are sent
-            // at once: one that is left open has lost its worker, and holds locks.
+            // The isolation level was set by BEGIN. The statements and the commit are
+            // sent together, so that a transaction which is left open has lost its worker
+            // and holds locks.
             Scope::Transaction => "set local idle_in_transaction_session_timeout = '10s'; ",
         };
         let commit = if self.replicated {
-            // `off` would acknowledge what a crash of the server can lose; every other
-            // value keeps what was committed, so it is the operator's choice.
+            // With `off`, an acknowledged event could be lost in a crash of the server.
+            // Every other value keeps what was committed, so that the choice is the
+            // operator's.
             format!(
                 "select pg_catalog.set_config('synchronous_commit', 'on', {local}) \
                     where pg_catalog.current_setting('synchronous_commit') = 'off'"
@@ -239,8 +241,8 @@ impl Limits {
     }
 }
 
-/// Keeps headers, and what they prove, out of the log of a server that logs parameters, as
-/// far as the role may: that is a right of its own since Postgres 15.
+/// Keeps headers and their secrets out of the log of a server that logs parameters, if
+/// the role is allowed to: since Postgres 15 there is a privilege for it.
 fn without_parameters(server_version: i32, scope: Scope) -> String {
     let may = if server_version >= 150_000 {
         "pg_catalog.has_parameter_privilege('log_parameter_max_length', 'set')"
@@ -263,16 +265,17 @@ pub(crate) async fn installed(session: &Session) -> Result<Option<String>, tokio
     }
 }
 
-/// Whether a commit is done here and may be lost with this server: somebody has ended its
-/// wait for a synchronous standby. Postgres says so by a warning alone, and then that all is
-/// well. Without an answer it is tried again, finds its events, and waits once more.
-/// ([`Limits::settings`] sees to it that the warning is sent.)
+/// Whether a commit is done on this server only and may be lost with it, because somebody
+/// has cancelled its wait for a synchronous standby. Postgres reports that by a warning
+/// alone, and then reports success. The worker therefore drops the connection and
+/// retries: the retry finds its events, and waits once more. ([`Limits::settings`]
+/// ensures that the warning is sent.)
 fn is_unreplicated(notice: &DbError) -> bool {
-    // The only thing about it that is the same in every language.
+    // The routine is the only part of the warning that is the same in every language.
     notice.routine() == Some("SyncRepWaitForLSN")
 }
 
-/// Moves the bytes of one connection until it closes.
+/// Transfers the bytes of one connection until it closes.
 async fn drive<S, T>(mut connection: Connection<S, T>, mut on_event: impl FnMut(Event))
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
@@ -288,7 +291,8 @@ where
             Some(Ok(AsyncMessage::Notice(notice))) => debug!(%notice, "a notice of Postgres"),
             Some(Ok(_)) => {}
             Some(Err(error)) => {
-                // Whoever uses the connection meets the error too, and says what follows.
+                // The user of the connection gets the error too, and reports what
+                // follows.
                 info!(reason = %describe(&error), "a connection to Postgres was lost");
                 break;
             }

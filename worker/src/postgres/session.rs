@@ -1,12 +1,12 @@
-//! A connection that statements go through, each with the worker's limits.
+//! A connection that runs statements, each within the worker's limits.
 //!
-//! - A connection of its own is prepared once, by settings of its session.
-//! - One that a pooler shares among its clients has no session: what is set there stays
-//!   for strangers, and what is prepared there is not found again. Settings are then
-//!   those of a transaction, and the statement goes between them and the commit, all in
-//!   one round trip.
-//! - Statements are never prepared by name. What they return are types that every server
-//!   knows, so that no other statement is needed to ask for them.
+//! - A direct connection is prepared once, by settings of its session.
+//! - A connection through a pooler has no session of its own: a setting would stay for
+//!   other clients, and a prepared statement would not be found again. The settings are
+//!   then those of a transaction, and the statement is sent between them and the commit,
+//!   all in one round trip.
+//! - Statements are never prepared by name. They return only types that every server
+//!   knows, so that no further statement is needed to look up a type.
 
 use futures_util::future::join3;
 use tokio_postgres::{
@@ -20,12 +20,12 @@ pub(crate) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 #[derive(Debug)]
 pub(crate) struct Session {
     client: Client,
-    /// Begins a transaction, where each statement needs one.
+    /// The statement that begins a transaction, if each statement needs its own.
     begin: Option<String>,
 }
 
 impl Session {
-    /// A session of its own.
+    /// A session over a direct connection.
     pub(super) fn own(client: Client) -> Self {
         Self {
             client,
@@ -33,7 +33,8 @@ impl Session {
         }
     }
 
-    /// A shared one, where these settings (`SET LOCAL`) begin each transaction.
+    /// A session through a pooler, where these settings (`SET LOCAL`) begin each
+    /// transaction.
     pub(super) fn shared(client: Client, settings: &str) -> Self {
         Self {
             client,
@@ -49,12 +50,12 @@ impl Session {
         self.client.is_closed()
     }
 
-    /// For what is said to the session itself.
+    /// Runs a statement that concerns the session itself.
     pub(crate) async fn execute(&self, sql: &str) -> Result<(), Error> {
         self.client.batch_execute(sql).await
     }
 
-    /// With more settings, of the kind that it began with.
+    /// The session with further settings, of the same scope.
     pub(super) async fn with(mut self, settings: &str) -> Result<Self, Error> {
         match &mut self.begin {
             Some(begin) => {
@@ -87,9 +88,9 @@ impl Session {
         self.committed(row).await
     }
 
-    /// A statement's rows are read up to `ReadyForQuery`, which the server sends after its
-    /// implicit commit: an error of the commit itself (a deferred constraint, a full disk)
-    /// is seen there, although `CommandComplete` has gone before it.
+    /// Reads the rows of a statement up to `ReadyForQuery`, which the server sends after
+    /// its implicit commit. An error of the commit itself (a deferred constraint, a full
+    /// disk) is reported there, although `CommandComplete` was sent before it.
     async fn committed<T>(
         &self,
         statement: impl Future<Output = Result<T, Error>>,
@@ -97,9 +98,9 @@ impl Session {
         let Some(begin) = &self.begin else {
             return statement.await;
         };
-        // Sent in this order, at once: nobody waits for an answer in between, and none of
-        // them stays behind should whoever waits here give up. After an error the commit
-        // is a rollback.
+        // The messages are sent in this order without waiting for an answer in between,
+        // so that none of them is left out if the caller gives up. After an error the
+        // commit is a rollback.
         let begun = self.client.batch_execute(begin);
         let committed = self.client.batch_execute("commit");
         let (begun, rows, committed) = join3(begun, statement, committed).await;

@@ -1,8 +1,8 @@
 //! TLS towards Postgres.
 //!
-//! `sslmode=prefer` (the default of a URL) encrypts where the server offers it and
-//! does not look at the certificate, as libpq does; `sslmode=require` verifies
-//! certificate and name, against the system's roots or a file of one's own.
+//! `sslmode=prefer` (the default of a URL) encrypts if the server offers TLS and does not
+//! verify the certificate, as libpq does. `sslmode=require` verifies the certificate and
+//! the name, against the system's roots or a file of your own.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -25,7 +25,7 @@ pub(crate) enum TlsError {
     Rustls(#[from] rustls::Error),
 }
 
-/// What to do where a connection was refused for its TLS, if that is why.
+/// Advice if a connection failed because of TLS.
 pub(crate) fn advice(error: &tokio_postgres::Error) -> Option<String> {
     use CertificateError as Bad;
     use std::error::Error as _;
@@ -55,13 +55,14 @@ pub(crate) fn advice(error: &tokio_postgres::Error) -> Option<String> {
     })
 }
 
-/// The error of rustls at the bottom of another.
+/// The error of rustls that is the root cause of another error.
 fn rustls_error<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
     loop {
         if let Some(found) = error.downcast_ref() {
             return Some(found);
         }
-        // An I/O error hides what it carries, and shows that one's cause instead.
+        // An I/O error does not return the error that it wraps as its source, but the
+        // source of that error.
         error = match error
             .downcast_ref::<io::Error>()
             .and_then(io::Error::get_ref)
@@ -101,7 +102,7 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
             }
         }
         None => {
-            // Single unreadable roots of a system are common and harmless.
+            // Some unreadable root certificates of a system are common and harmless.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             if roots.is_empty() {
                 return Err(TlsError::NoRoots);
@@ -111,8 +112,8 @@ fn roots(ca: Option<&Path>) -> Result<RootCertStore, TlsError> {
     Ok(roots)
 }
 
-/// Accepts any certificate: encryption against those who listen, not against those
-/// who interfere. Only ever used when `sslmode` does not ask for more.
+/// Accepts any certificate, which protects against eavesdropping but not against an
+/// active attacker. It is used only if `sslmode` does not ask for more.
 #[derive(Debug)]
 struct Opportunistic(Arc<CryptoProvider>);
 

@@ -1,4 +1,4 @@
-//! Upkeep: partitions, retention and the bound of what was rejected, on a schedule.
+//! Scheduled upkeep: partitions, retention and the bound of `tidings.rejected`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,16 +13,16 @@ use crate::process::{
 };
 
 const MAINTAIN: &str = "select action, object, rows, detail from tidings.maintain()";
-/// After a failure; the reason may pass, and a missing partition costs only time.
+/// Pause after a failure, which may be transient; a missing partition costs only time.
 const RETRY: Duration = Duration::from_secs(60);
 
 /// Owns the schedule of `tidings.maintain()`.
 ///
 /// Promises:
-/// - It is called when the worker starts and then once in every interval, on a
-///   connection of its own that is open only meanwhile. Several workers may call it:
-///   one of them does the work, and the others are told that it is busy.
-/// - What it did is logged, a line each, and so is a failure: nothing else fails with it.
+/// - `maintain` is called when the worker starts and then once in every interval, on a
+///   connection of its own that is open only for the call. Several workers may call it:
+///   one of them does the work, and the others get `busy`.
+/// - Each action is logged as a line, and so is a failure, which affects nothing else.
 #[derive(Debug)]
 pub(crate) struct Upkeep {
     connector: Arc<Connector>,
@@ -74,12 +74,12 @@ impl Actor for Upkeep {
 /// What a failure means for the schedule.
 enum Failed {
     ForNow(String),
-    /// The extension does not fit this worker, which every connection finds out.
+    /// The extension has another version than this worker, as every connection detects.
     Incompatible(String),
 }
 
 async fn maintain(connector: &Connector) -> Result<(), Failed> {
-    // It moves and drops as much as there is; its locks have a timeout of their own.
+    // There is no limit on its work, and its locks have a timeout of their own.
     let session = connector
         .for_upkeep()
         .connect(|_| {})

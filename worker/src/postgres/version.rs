@@ -1,10 +1,10 @@
-//! Worker and extension are released together, and work together in the same
-//! version only: the worker refuses any other with words that say what to do.
+//! The worker and the extension are released together and must have the same version. The
+//! worker refuses any other version with a message that says what to do.
 
 /// The version of this worker.
 pub(crate) const WORKER: &str = env!("CARGO_PKG_VERSION");
 
-/// `Err` holds the whole line for the operator.
+/// `Err` contains the message for the operator.
 pub(crate) fn check(installed: Option<&str>) -> Result<(), String> {
     match installed {
         Some(WORKER) => Ok(()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-/// The pauses of one series of attempts. It never ends.
+/// The pauses of one series of attempts: an endless iterator.
 #[derive(Debug)]
 pub(crate) struct Backoff {
     plan: ExponentialBuilder,
@@ -33,7 +33,7 @@ impl Backoff {
         self.pauses.next().unwrap_or(self.greatest)
     }
 
-    /// What was attempted has made progress: the next pause is the least again.
+    /// Resets the pause to the least, because the attempts have made progress.
     pub(crate) fn reset(&mut self) {
         self.pauses = self.plan.build();
     }

@@ -1,4 +1,4 @@
-//! The end of the work: no new requests, and the ones in flight are finished.
+//! Draining: no new requests are accepted, and those in flight are finished.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
-//! How the process ends, and who may end it.
+//! How the process ends, and what can end it.
 //!
-//! Nothing restarts inside the process: an actor that panicked takes its state
-//! with it, and what it answered for can only be sent again by the providers. So
-//! the process ends with one clear line, and whatever started it starts it anew.
+//! Nothing is restarted inside the process. An actor that panicked has lost its state,
+//! and only the providers can send its unanswered requests again. The process therefore
+//! ends with one clear line in the log, and its supervisor restarts it.
 
 use tokio::sync::mpsc;
 
@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 pub(crate) enum Code {
     /// Everything in flight was finished.
     Clean = 0,
-    /// `check` or `schema` found something to fix; `spool drain` left something.
+    /// `check` or `schema` found something to fix; `spool drain` left requests behind.
     Findings = 1,
-    /// A setting is missing or cannot be used.
+    /// A setting is missing or invalid.
     Usage = 64,
     /// `check`, `schema` or `spool drain` could not reach Postgres.
     Unavailable = 69,
@@ -23,7 +23,7 @@ pub(crate) enum Code {
     System = 71,
     /// The spool cannot be used: held by another process, damaged, or not writable.
     Spool = 73,
-    /// The drain did not end in time: what was in flight was not acknowledged.
+    /// The drain did not end in time: the requests in flight were not acknowledged.
     Unfinished = 75,
     /// The extension is missing, or is of another version.
     Incompatible = 78,
@@ -45,7 +45,7 @@ impl Exit {
     }
 }
 
-/// The right to end the process. The first reason given is the one that counts.
+/// A handle that can end the process. The first reason counts.
 #[derive(Clone, Debug)]
 pub(crate) struct Fatal(mpsc::Sender<Exit>);
 
@@ -56,7 +56,8 @@ impl Fatal {
     }
 
     pub(crate) fn exit(&self, exit: Exit) {
-        // Full: another reason came first. Closed: the process is ending already.
+        // Full means that another reason came first, closed that the process is ending
+        // already.
         let _ = self.0.try_send(exit);
     }
 
@@ -81,10 +82,10 @@ impl Fatal {
     }
 }
 
-/// Ends the process when it is dropped, which is what a panic does to an actor or a
-/// task: nothing restarts it, and the rest would limp on.
+/// Ends the process when it is dropped, as happens when an actor or a task panics:
+/// nothing would restart the part, and the rest of the worker would go on without it.
 ///
-/// A part that may end releases it itself, where it ends in good order: not in
+/// A part that may end releases its guard itself when it ends cleanly, but not in
 /// `Actor::stopped`, which also runs while a panic unwinds.
 #[derive(Debug)]
 pub(crate) struct Vital {

@@ -7,7 +7,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::metric;
 
-/// Sets the gauges that tell of the process, where the system tells of it.
+/// Sets the gauges of the process, as far as the system reports the values.
 pub(crate) fn count() {
     if let Some(bytes) = resident() {
         gauge!(metric::PROCESS_MEMORY).set(bytes as f64);

@@ -1,8 +1,8 @@
 //! The log, on stderr: text for people at a terminal, JSON lines for machines.
 //!
-//! A JSON line has `timestamp`, `level`, `target`, `message` and every field beside
-//! them at the top level. Secrets are never fields, and the libraries that would
-//! print them are not heard (see [`tells_secrets`]).
+//! A JSON line has `timestamp`, `level`, `target`, `message` and every other field at the
+//! top level. Secrets are never fields, and the output of libraries that would print them
+//! is suppressed (see [`tells_secrets`]).
 
 use std::io::IsTerminal;
 

@@ -1,4 +1,4 @@
-//! What every part of the process needs: its end, its log and its numbers.
+//! The parts that the whole process shares: its end, its log and its metrics.
 
 pub(crate) mod backoff;
 pub(crate) mod drain;

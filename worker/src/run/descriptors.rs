@@ -9,10 +9,11 @@ use crate::{
     settings::LimitArgs,
 };
 
-/// Descriptors that are no client's: listeners, Postgres, streams, files, the runtime.
+/// Descriptors that do not belong to clients: listeners, Postgres, streams, files, the
+/// runtime.
 const OWN: usize = 256;
 
-/// Room for connections.
+/// Limits on connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Room {
     pub(crate) http: usize,
@@ -20,8 +21,8 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    /// What the settings ask for, or as much of it as the system has descriptors for: a
-    /// worker with fewer connections is better than none, and says so.
+    /// The limits from the settings, reduced to the file descriptors that the system
+    /// allows. A worker with fewer connections is better than none, and logs a warning.
     pub(crate) fn make(limits: &LimitArgs) -> Result<Self, Exit> {
         let asked = Self {
             http: limits.http_connections as usize,
@@ -49,7 +50,7 @@ impl Room {
         Ok(room)
     }
 
-    /// HTTP gives way: its connections are the many.
+    /// The limit on HTTP connections is reduced, because they are the most.
     fn within(self, descriptors: usize) -> Option<Self> {
         let left = descriptors.checked_sub(OWN + SURPLUS + self.grpc)?;
         let http = self.http.min(left);
@@ -57,7 +58,8 @@ impl Room {
     }
 }
 
-/// Lets the process have as many descriptors as it may; `None` is no limit.
+/// Raises the soft limit on descriptors to the hard limit, and returns it; `None` is no
+/// limit.
 fn raise() -> Option<usize> {
     let limit = getrlimit(Resource::Nofile);
     let wanted = Rlimit {

@@ -1,4 +1,5 @@
-//! `tidings-worker run`: wires the pipeline, sink first, and ends it, entrances first.
+//! `tidings-worker run`: wires the pipeline, sink first, and ends it, inbound parts
+//! first.
 
 mod descriptors;
 mod end;
@@ -30,8 +31,8 @@ use crate::{
     settings::{RunArgs, place},
 };
 
-/// Connections that the system holds until they are accepted. The standard library's 128
-/// is less than a crowd that comes back at once; the system's own limit is below this.
+/// Length of the listen queue. The standard library's 128 is too short when many clients
+/// reconnect at once; the system may limit it further.
 const BACKLOG: i32 = 4096;
 
 /// Runs until a signal or a fatal error.
@@ -73,7 +74,8 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
     };
     let (http_tls, grpc_tls) = (entrance(Entrance::Http)?, entrance(Entrance::Grpc)?);
     let room = Room::make(&settings.limits)?;
-    // Before a port is bound: nobody sends to a worker that cannot keep its word.
+    // The spool is opened before a port is bound, so that a worker which cannot use its
+    // spool accepts no request.
     let spool = open_spool(&settings, &fatal)?;
     let bind = |address| {
         let listener = TcpListener::bind(address);
@@ -136,7 +138,7 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
     };
     tokio::spawn(watched(http, "the HTTP server", drain, fatal.clone()));
     fatal.spawn("the upkeep of the metrics", async move {
-        // Histograms are folded now and then, also when nobody reads them.
+        // Histograms must be folded regularly, even if nobody reads them.
         loop {
             sleep(Duration::from_secs(10)).await;
             metrics.run_upkeep();

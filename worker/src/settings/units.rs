@@ -1,4 +1,4 @@
-//! Sizes and durations as people write them: `8MiB`, `20s`.
+//! Sizes and durations in text form: `8MiB`, `20s`.
 
 use std::{fmt, str::FromStr, time::Duration};
 

@@ -27,7 +27,7 @@ use crate::{
     },
 };
 
-/// Questions and news that may wait.
+/// Capacity of the mailbox.
 const MAILBOX: usize = 256;
 /// Pauses between attempts to connect.
 const LEAST_PAUSE: Duration = Duration::from_millis(250);
@@ -38,11 +38,11 @@ const AWAY: &str = "Postgres is not connected";
 /// Owns the control connection and the snapshot of the sources.
 ///
 /// Promises:
-/// - The snapshot follows `tidings.source`: at once by `LISTEN tidings_source`, and
-///   by a slow poll in case a notification is lost. It changes with each list that is read,
+/// - The snapshot follows `tidings.source`, at once by `LISTEN tidings_source`, and by a
+///   slow poll in case a notification is lost. It changes with each list that is read,
 ///   also where the list is the same: a new secret changes no row of a source.
 /// - An older list never replaces a newer one.
-/// - Without Postgres it keeps trying, and says why in the snapshot.
+/// - While Postgres is down the registry keeps trying, and the snapshot gives the reason.
 #[derive(Debug)]
 pub(crate) struct Control {
     connector: Arc<Connector>,
@@ -87,9 +87,10 @@ impl Control {
             let session = connector.connect(move |event| {
                 let heard = Heard { attempt, event };
                 match event {
-                    // A full mailbox already holds news that lead to the same look.
+                    // A full mailbox already contains a message that causes the same
+                    // query.
                     Event::Notified => drop(control.try_send(heard)),
-                    // It is said once, and so waits for its place.
+                    // This event comes once, so it waits for a place in the mailbox.
                     Event::Closed => drop(tokio::spawn(control.send(heard))),
                 }
             });
@@ -113,7 +114,7 @@ impl Control {
         ctx.spawn(connecting);
     }
 
-    /// Forgets the connection and opens another after a pause.
+    /// Drops the connection, and opens another after a pause.
     fn lose(&mut self, reason: String, ctx: &mut Context<Self>) {
         let known = self.snapshot.borrow().database == Database::Down(reason.clone());
         if !known {
@@ -151,7 +152,7 @@ impl Actor for Control {
     }
 }
 
-/// News from a connection.
+/// An event of a connection.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Heard {
@@ -163,7 +164,7 @@ impl Handler<Heard> for Control {
     type Result = ();
 
     fn handle(&mut self, heard: Heard, ctx: &mut Self::Context) {
-        // While a connection is being opened, the attempt itself says how it went.
+        // While a connection is being opened, the attempt itself reports the result.
         if !self.is_current(heard.attempt) {
             return;
         }
@@ -174,13 +175,13 @@ impl Handler<Heard> for Control {
     }
 }
 
-/// Read the sources again; the answer comes after the snapshot is up to date.
+/// Reads the sources again; the answer is sent when the snapshot is up to date.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Refresh;
 
 impl Handler<Refresh> for Control {
-    // Atomic: an older list never replaces a newer one.
+    // The response is atomic, so that an older list never replaces a newer one.
     type Result = AtomicResponse<Self, ()>;
 
     fn handle(&mut self, _: Refresh, _: &mut Self::Context) -> Self::Result {
@@ -221,8 +222,8 @@ impl Handler<Report> for Control {
     }
 }
 
-/// Which source a push belongs to: the one that is named, if it accepts these headers, or
-/// else any that does.
+/// Asks to which source a push belongs: the named one, if it accepts these headers, or
+/// otherwise any source that does.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Option<String>, String>")]
 pub(crate) struct FindSource {
@@ -230,7 +231,8 @@ pub(crate) struct FindSource {
     pub(crate) name: Option<String>,
     /// A JSON object.
     pub(crate) headers: String,
-    /// Held until there is an answer, whether or not somebody still waits for it.
+    /// The permit is held until there is an answer, whether or not the caller still
+    /// waits.
     pub(crate) turn: OwnedSemaphorePermit,
 }
 
@@ -271,7 +273,7 @@ impl Handler<TakeLeases> for Control {
             Some(queries.hold(take.holder, &names, take.time).await)
         };
         Box::pin(held.into_actor(self).map(move |held, actor, ctx| {
-            // What an earlier connection said is old news.
+            // An answer from an earlier connection is ignored.
             let held = held.filter(|_| actor.is_current(attempt));
             let held = held.unwrap_or_else(|| Err(Unheld::Lost(AWAY.to_owned())));
             if let Err(Unheld::Lost(reason)) = &held

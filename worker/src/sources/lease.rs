@@ -1,9 +1,10 @@
-//! The leases of streams: which ones this worker follows, and when it asks again.
+//! The leases of streams: which ones this worker holds, and when it asks again.
 //!
-//! Postgres keeps them (`tidings.hold_streams`), by its own clock. What is read under a
-//! lease is written with its epoch, and refused once the stream has gone to another worker;
-//! so nothing here has to be in time for an event to be stored once. What is in time saves
-//! work: two workers do not read the same stream, and none stands still for long.
+//! Postgres keeps the leases (`tidings.hold_streams`), by its own clock. Events that were
+//! read under a lease are written with its epoch, and refused once the lease has passed
+//! to another worker. Correctness therefore does not depend on timing here. Good timing
+//! saves work: two workers do not read the same stream, and no stream stands still for
+//! long.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -12,29 +13,29 @@ use uuid::Uuid;
 
 use crate::process::metric;
 
-/// Renewed so many times before it would expire.
+/// Number of renewals within the time of a lease.
 const RENEWALS: u32 = 3;
-/// After another worker's lease has expired: it has, then, whatever is rounded.
+/// Pause after another worker's lease should have expired, to allow for rounding.
 const GRACE: Duration = Duration::from_millis(20);
-/// Between two questions, at least.
+/// Least time between two queries.
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
 
-/// Who has a stream.
+/// Which worker holds the lease of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holding {
     Ours {
         epoch: i64,
     },
-    /// Another worker, for so long unless it renews its lease.
+    /// Another worker, for this time unless it renews its lease.
     Others {
         left: Duration,
     },
 }
 
-/// What this worker holds, as far as it knows.
+/// The leases of this worker, as far as it knows.
 #[derive(Debug)]
 pub(crate) struct Leases {
-    /// Of this process: another one on the same host must not be taken for it.
+    /// UUID of this process, which distinguishes it from others on the same host.
     pub(crate) holder: Uuid,
     pub(crate) time: Duration,
     known: HashMap<Arc<str>, Holding>,
@@ -57,7 +58,7 @@ impl Leases {
         }
     }
 
-    /// Takes over what Postgres says, and returns when to ask again.
+    /// Adopts the answer of Postgres, and returns when to ask again.
     pub(crate) fn learn(&mut self, known: HashMap<Arc<str>, Holding>) -> Duration {
         for source in self.known.keys().filter(|name| !known.contains_key(*name)) {
             gauge!(metric::STREAM_LEASE, "source" => source.to_string()).set(0.0);
@@ -71,7 +72,8 @@ impl Leases {
         self.pause()
     }
 
-    /// Until its own leases are to be renewed, or another's has expired.
+    /// Time until the worker's own leases have to be renewed, or another worker's lease
+    /// expires.
     fn pause(&self) -> Duration {
         let free = self.known.values().filter_map(|holding| match holding {
             Holding::Ours { .. } => None,

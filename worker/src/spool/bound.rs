@@ -1,5 +1,5 @@
-//! How much may lie in the spool: bytes in all, and no source more than half of them, so
-//! that a flood of one source leaves room for the others.
+//! The bound of the spool, in bytes. No source can use more than half of it, so that one
+//! flooding source cannot starve the rest.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -27,7 +27,7 @@ impl Bound {
         self.taken
     }
 
-    /// Takes the room, unless that would go beyond a limit.
+    /// Reserves bytes for an entry, unless a limit would be exceeded.
     pub(super) fn admit(&mut self, source: &str, bytes: u64) -> bool {
         let of_source = self.by_source.get(source).copied().unwrap_or_default();
         let fits = self.taken.saturating_add(bytes) <= self.limit
@@ -38,7 +38,7 @@ impl Bound {
         fits
     }
 
-    /// Takes the room of what lies there already.
+    /// Counts the bytes of an existing entry.
     pub(super) fn hold(&mut self, source: &str, bytes: u64) {
         self.taken += bytes;
         match self.by_source.get_mut(source) {
@@ -49,7 +49,7 @@ impl Bound {
         }
     }
 
-    /// Takes the room of what is nobody's.
+    /// Counts the bytes of an entry without a known source.
     pub(super) fn hold_unowned(&mut self, bytes: u64) {
         self.taken += bytes;
     }

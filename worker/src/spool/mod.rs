@@ -1,15 +1,16 @@
-//! The spool: what keeps webhooks while Postgres is away.
+//! The spool, which keeps webhooks while Postgres is down.
 //!
-//! A request goes in as it would go to `tidings.ingest_batch`, receipt id included, and
-//! is answered 200 after fsync. It is verified at the drain, where Postgres decides as it
-//! does of any other request; it leaves the spool after the commit that holds it.
+//! A request is spooled as it would be passed to `tidings.ingest_batch`, including its
+//! receipt id, and is answered 200 after the fsync. It is verified when the spool is
+//! drained, like any other request, and deleted from the spool after its commit.
 //!
-//! - The crate [`tidings_spool`] is what lies on the disk, [`bound`] says how much of it.
+//! - The crate [`tidings_spool`] is the file on the disk, and [`bound`] limits its size.
 //! - [`keeper`] owns the file, in a thread of its own, and commits in groups.
 //! - [`when`] says when a request is spooled, [`drain`] brings it to Postgres.
 //! - [`commands::spool`](crate::commands::spool) is `tidings-worker spool`.
 //!
-//! gRPC pushes are not spooled: their senders repeat each uuid until it is answered.
+//! gRPC pushes are not spooled, because their senders retry each uuid until it is
+//! answered.
 
 mod bound;
 pub(crate) mod drain;
@@ -42,23 +43,23 @@ use crate::{
     sources::source::{Snapshot, Source},
 };
 
-/// Names of sources whose webhooks are taken.
+/// The names of sources whose webhooks are accepted.
 pub(crate) type Names = Arc<BTreeSet<Arc<str>>>;
 
-/// For so long after a put that failed the spool takes none, as far as is told. Then one
-/// is to come and find out.
+/// Time after a failed put for which the spool reports that it is unusable. After that
+/// time the next put tries again.
 const FAILING: Duration = Duration::from_secs(30);
 
-/// What is in the spool.
+/// The contents of the spool, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Depth {
-    /// Those that are whole.
+    /// Number of intact requests.
     pub(crate) requests: u64,
     pub(crate) bytes: u64,
-    /// When the oldest request came, in milliseconds since 1970.
+    /// Arrival of the oldest request, in milliseconds since 1970.
     pub(crate) oldest: Option<u64>,
     pub(crate) damaged: Damaged,
-    /// When puts failed, unless one was kept since.
+    /// When a put last failed, unless a later put succeeded.
     pub(crate) failed: Option<Instant>,
     /// The key that the next request gets.
     pub(crate) next: u64,
@@ -71,12 +72,12 @@ impl Depth {
     }
 }
 
-/// Entries that are not as they were put. They were acknowledged, so they are kept.
+/// Damaged entries, which are kept because they were acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Damaged {
     pub(crate) requests: u64,
     pub(crate) bytes: u64,
-    /// When the oldest came, as far as they still say.
+    /// Arrival of the oldest damaged entry, as far as it can be read.
     pub(crate) oldest: Option<u64>,
 }
 
@@ -88,29 +89,30 @@ impl Damaged {
     }
 }
 
-/// Why a request is not in the spool, for certain.
+/// Why a request is certainly not in the spool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unspooled {
-    /// The bound is reached, or its source has half of it.
+    /// The bound is reached, or the source has used its half of the spool.
     Full,
     Failed(SpoolError),
 }
 
-/// The way to the spool.
+/// A handle to the spool.
 #[derive(Clone, Debug)]
 pub(crate) struct Spool {
     asks: mpsc::UnboundedSender<Ask>,
     depth: watch::Receiver<Depth>,
     names: watch::Receiver<Names>,
     limit: u64,
-    /// A commit did not come in time. Nothing has told since that Postgres takes requests:
-    /// the drain by an outcome, also of one that is declined, or the next webhook, which is
-    /// let through where the spool refused one or could not be read.
+    /// Whether commits stall: a commit was not done in time, and nothing has shown since
+    /// that Postgres accepts requests. The drain shows that by any outcome, even a
+    /// declined one. The next webhook shows it if it was sent to Postgres because the
+    /// spool refused one or could not be read.
     stalled: Arc<AtomicBool>,
 }
 
 impl Spool {
-    /// Opens the folder's spool and starts its keeper. `limit` is in bytes.
+    /// Opens the spool in a folder and starts its keeper. `limit` is in bytes.
     pub(crate) fn open(
         folder: &Path,
         mode: Mode,
@@ -127,7 +129,7 @@ impl Spool {
         Ok(spool)
     }
 
-    /// And what the keeper is to serve.
+    /// A handle, and the channel that the keeper serves.
     fn way_to(keeper: &Keeper, limit: u64) -> (Self, mpsc::UnboundedReceiver<Ask>) {
         let (asks, asked) = mpsc::unbounded_channel();
         let spool = Self {
@@ -140,8 +142,9 @@ impl Spool {
         (spool, asked)
     }
 
-    /// Keeps the request. It returns after fsync: it is kept, or it certainly is not.
-    /// The share is given back then, and not when its caller stops waiting.
+    /// Puts a request into the spool, and returns after the fsync: the request is either
+    /// spooled or certainly not. Its share of the budget is returned then, even if the
+    /// caller stops waiting earlier.
     pub(crate) async fn put(&self, request: Request, share: Share) -> Result<(), Unspooled> {
         let Request {
             source,
@@ -186,14 +189,14 @@ impl Spool {
         *self.depth.borrow()
     }
 
-    /// Whether a request of average size may still be kept.
+    /// Whether the spool can still accept a request of average size.
     pub(crate) fn is_taking(&self) -> bool {
         let depth = self.depth();
         let failing = depth.failed.is_some_and(|at| at.elapsed() < FAILING);
         !failing && depth.bytes + depth.damaged.bytes < self.limit
     }
 
-    /// The source of that name, if its webhooks were taken when Postgres was last there.
+    /// The source of that name, if its webhooks were accepted when Postgres was last up.
     pub(crate) fn knows(&self, name: &str) -> Option<Arc<str>> {
         self.names.borrow().get(name).cloned()
     }
@@ -202,7 +205,8 @@ impl Spool {
         !self.names.borrow().is_empty()
     }
 
-    /// Commits have stalled, and the drain has something to find out with when they go on.
+    /// Whether commits stall and the drain has a request with which to notice that they
+    /// work again.
     pub(crate) fn is_stalled(&self) -> bool {
         self.stalled.load(Ordering::Relaxed) && self.depth().requests > 0
     }
@@ -219,7 +223,7 @@ impl Spool {
         gauge!(metric::SPOOL_DAMAGED).set(depth.damaged.requests as f64);
     }
 
-    /// Keeps the names of the sources, for a worker that starts while Postgres is away.
+    /// Stores the names of the sources, for a worker that starts while Postgres is down.
     pub(crate) async fn remember(self, mut snapshot: watch::Receiver<Snapshot>) {
         loop {
             let now = snapshot.borrow_and_update().clone();
@@ -227,7 +231,7 @@ impl Spool {
                 let taken = |source: &&Source| source.enabled && !source.is_dialed();
                 let names = sources.values().filter(taken);
                 let names = names.map(|source| source.name.to_string()).collect();
-                // It has ended: so does the process.
+                // If the keeper has ended, the process is ending.
                 let _ = self.asks.send(Ask::Names(names));
             }
             if snapshot.changed().await.is_err() {

@@ -1,10 +1,11 @@
-//! What a stream asks whoever knows the database.
+//! The queries of a stream to the owner of the control connection.
 
 use std::sync::Arc;
 
 use actix::prelude::*;
 
-/// Where a stream goes on, and its bearer token if the database holds one.
+/// The cursor after which a stream is resumed, and its bearer token if the database has
+/// one.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Resume {
     pub(crate) cursor: Option<String>,
@@ -19,7 +20,7 @@ impl std::fmt::Debug for Resume {
     }
 }
 
-/// Where the stream of this source goes on.
+/// Asks where the stream of this source is resumed.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Resume, String>")]
 pub(crate) struct WhereToResume(pub(crate) Arc<str>);

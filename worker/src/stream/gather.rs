@@ -1,4 +1,5 @@
-//! A stream's next batches while the one before them is being committed.
+//! The next batches of a stream, which gather while the batch before them is being
+//! committed.
 
 use std::collections::VecDeque;
 
@@ -14,7 +15,7 @@ const BYTES: usize = 1 << 20;
 pub(crate) struct StreamLimits {
     pub(crate) events: usize,
     pub(crate) bytes: usize,
-    /// The largest single message.
+    /// Limit on a single message, in bytes.
     pub(crate) message: usize,
 }
 
@@ -29,8 +30,9 @@ impl StreamLimits {
     }
 }
 
-/// Events as JSON arrays, in order of arrival. One message may carry more events than a
-/// batch holds: they become several, and nothing more is read until the last of them.
+/// Events as JSON arrays, in order of arrival. If one message carries more events than a
+/// batch may have, they become several batches, and no further message is read until the
+/// last of them is taken.
 #[derive(Debug)]
 pub(crate) struct Gathered {
     full: VecDeque<Batch>,

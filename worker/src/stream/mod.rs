@@ -1,4 +1,4 @@
-//! A stream: one dialed source, followed for as long as it is enabled.
+//! A stream: one dialed source, which is followed as long as it is enabled.
 
 pub(crate) mod desk;
 pub(crate) mod follow;
@@ -21,12 +21,12 @@ use self::{
 };
 use crate::{pipeline::batcher::Pipeline, process::exit::Fatal};
 
-/// What the streams have in common.
+/// The parts that all streams share.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
-    /// Who knows where a stream goes on.
+    /// Answers where a stream is resumed.
     pub(crate) desk: Recipient<WhereToResume>,
-    /// Who passes on how a stream is doing.
+    /// Reports the state of a stream to Postgres.
     pub(crate) reports: Recipient<Report>,
     pub(crate) pipeline: Pipeline,
     pub(crate) limits: StreamLimits,
@@ -36,10 +36,11 @@ pub(crate) struct Setup {
 /// A stream that runs, as a task of its own. What the task does is in [`follow`].
 ///
 /// Promises:
-/// - It goes on where `tidings.stream_cursor` says, at every connection. Nothing that
-///   matters is remembered here, so there is nothing to lose.
-/// - Whatever ends the connection, it comes back, and says meanwhile what it is doing.
-/// - Stopped, it ends after the commit in flight.
+/// - Every connection resumes after `tidings.stream_cursor`. The stream keeps no other
+///   position, so that a restart loses nothing.
+/// - After any end of the connection the stream reconnects, and reports its state
+///   meanwhile.
+/// - When it is stopped, it ends after the commit in flight.
 #[derive(Debug)]
 pub(crate) struct Stream {
     wake: Arc<Notify>,
@@ -71,7 +72,8 @@ impl Stream {
             wake: wake.clone(),
         };
         let following = follower.follow(stop.subscribe());
-        // In this thread: what a stream has read waits in cells that other threads may not see.
+        // The task stays in this thread, because the events that a stream has read wait
+        // in cells which are not `Sync`.
         actix::spawn(async move {
             tokio::join!(following, reports);
             vital.release();
@@ -91,7 +93,7 @@ impl Stream {
 
     /// If the stream is pausing, it sees whether what it failed for has been mended.
     pub(crate) fn wake(&self) {
-        // Kept until it pauses, if it does not yet.
+        // The notification is kept until the stream pauses.
         self.wake.notify_one();
     }
 }

@@ -1,14 +1,14 @@
-//! From a stream's messages to commits, one after the other.
+//! Commits the messages of a stream, one batch after the other.
 //!
-//! - At most one commit is in flight, so the cursor, which Postgres keeps with each,
-//!   never passes an event that is not committed.
-//! - While it is in flight the next batch gathers, up to its limits; then nothing
+//! - At most one commit is in flight, so that the cursor, which each commit moves, never
+//!   passes an event that is not committed.
+//! - While a commit is in flight, the next batch gathers, up to its limits. Then nothing
 //!   more is read, and HTTP/2 slows the sender down.
-//! - A silence that lasts longer than the idle limit ends the stream: a connection
-//!   that only one side still has looks just like that. While nothing is read, for a
-//!   commit takes its time, there is no silence.
-//! - Told to stop, it finishes the commit in flight and leaves the rest, which the
-//!   stored cursor brings again.
+//! - If no message arrives for longer than the idle limit, the stream ends, because a
+//!   half-open connection looks just like that. Time in which nothing is read, because a
+//!   commit is slow, does not count.
+//! - When it is stopped, it finishes the commit in flight and drops the rest, which is
+//!   read again from the stored cursor.
 
 use std::time::Duration;
 
@@ -22,11 +22,11 @@ use super::gather::Gathered;
 /// How a stream ended.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// The server closed it properly: normal, and all of it is committed.
+    /// The server closed the stream cleanly, and all of it is committed.
     Clean,
-    /// The server or the connection failed it.
+    /// The server or the connection failed.
     Failed(Status),
-    /// Nothing came for longer than the limit.
+    /// No message arrived for longer than the limit.
     Idle,
     /// A batch was not committed.
     Uncommitted(String),

@@ -1,44 +1,47 @@
-//! Where a stream goes on: behind its stored cursor, or before it by `overlap`.
+//! Where a stream is resumed: after its stored cursor, or `overlap` before it.
 //!
-//! Ids that several hosts make may arrive out of their order: what is younger than
-//! the cursor in time may lie before it. So a stream re-reads the last `overlap`, as
-//! what comes twice is stored once. Yet the stored cursor follows what is read, also
-//! back in time; a stream that rewound at every connection, and read less in each
-//! than the overlap holds, would never get anywhere. Hence:
+//! Ids that several hosts generate may arrive out of order, so that an event may arrive
+//! later than the cursor's event and have a smaller id. A stream therefore re-reads the
+//! last `overlap`; an event that arrives twice is stored once. The stored cursor,
+//! however, follows what is read, also back in time. A stream that rewound at every
+//! connection, and read less in each than the overlap contains, would make no progress.
+//! Hence:
 //!
-//! - Every end of a connection that brought events owes a re-read, and so does the
-//!   first connection: while nobody listened, an older id may have joined. It goes
-//!   back to `overlap` before where the stream was at the first end that owes one.
-//! - It is due at the first connection, after a failure, and where a few connections in
-//!   a row bring nothing. While one clean end follows another it is due only when the
-//!   stream has come further than the overlap holds, in the time of its events: so no
-//!   event is read more than four times.
-//! - While a re-read has not passed the cursor that it rewound from (its mark), there
-//!   is no further one: it waits until then, or where the mark is reached and a
-//!   connection from there brings nothing, until that. And a re-read that ends cleanly
-//!   owes none before something new has come, or a quiet stream would never rest.
-//! - A cursor that is no ULID has no time to go back in: it is sent as it is.
+//! - After the end of a connection that brought events, and at the first connection, a
+//!   re-read is owed, because an event with an older id may have been added meanwhile.
+//!   The re-read goes back to `overlap` before the position at the first end for which
+//!   one is owed.
+//! - The re-read is due at the first connection, after a failure, and when a few
+//!   consecutive connections bring nothing. While one clean end follows another, it is
+//!   due only when the stream has advanced by more than the overlap, in the time of its
+//!   events, so that no event is read more than four times.
+//! - While a re-read has not passed the cursor from which it rewound (its mark), there is
+//!   no further re-read: the next one waits until the mark is passed, or until the mark
+//!   is reached and a connection from there brings nothing. After a re-read that ends
+//!   cleanly none is owed until a new event has arrived, because a quiet stream would
+//!   otherwise be re-read for ever.
+//! - A cursor that is not a ULID has no time by which to go back, and is sent as it is.
 
 use std::time::Duration;
 
 use tidings_core::Ulid;
 
-/// So many connections in a row that bring nothing make a stream a quiet one.
+/// Number of consecutive connections without events after which a stream counts as quiet.
 const QUIET: u32 = 5;
 
-/// Decides about one stream, for as long as it runs.
+/// The state of these decisions for one stream.
 #[derive(Debug)]
 pub(crate) struct Overlap {
     overlap: Duration,
-    /// Whether the last end owes a re-read.
+    /// Whether a re-read is owed after the last end.
     owes: bool,
-    /// Where the stream was at the first end that owes one.
+    /// Position of the stream at the first end after which a re-read is owed.
     since: Option<Ulid>,
-    /// Whether that is more than the clean ends of a re-read.
+    /// Whether the debt has another cause than the clean end of a re-read.
     is_owed: bool,
     failed: bool,
     mark: Option<Ulid>,
-    /// Connections in a row that brought nothing.
+    /// Number of consecutive connections without events.
     idle: u32,
 }
 
@@ -55,7 +58,8 @@ impl Overlap {
         }
     }
 
-    /// A connection ended after so many events. It may have `failed` without saying so.
+    /// Records that a connection ended after so many events. It may have `failed` without
+    /// an error.
     pub(crate) fn ended(&mut self, failed: bool, events: usize) {
         self.idle = if events > 0 {
             0
@@ -67,10 +71,10 @@ impl Overlap {
         self.is_owed |= failed;
     }
 
-    /// What to ask for, with this cursor in store.
+    /// The cursor to send, given the stored cursor.
     pub(crate) fn cursor(&mut self, stored: Option<String>) -> Option<String> {
         let Some(stored) = stored else {
-            // All of it comes, so there is nothing to re-read.
+            // The whole stream will be read, so that there is nothing to re-read.
             self.owes = false;
             self.settle();
             return None;
@@ -79,7 +83,7 @@ impl Overlap {
             return Some(stored);
         };
         if std::mem::take(&mut self.owes) {
-            // Within a re-read the stream is still where its mark is.
+            // During a re-read the position of the stream is its mark.
             let furthest = self.mark.map_or(position, |mark| mark.max(position));
             self.since.get_or_insert(furthest);
             self.is_owed |= self.mark.is_none_or(|mark| position > mark);
@@ -230,7 +234,7 @@ mod tests {
         prop::collection::vec(1_u64..2_000, 1..150)
     }
 
-    /// What a stream has read, event by event, by their numbers.
+    /// The events that a stream has read, by their numbers.
     #[derive(Default)]
     struct Story {
         read: Vec<usize>,
@@ -305,8 +309,8 @@ mod tests {
             prop_assert_eq!(all, (0..gaps.len()).collect::<Vec<_>>());
         }
 
-        /// Where every connection brings one event and fails, each re-read still ends
-        /// further than the one before it.
+        /// If every connection brings one event and fails, each re-read still ends
+        /// further than the one before.
         #[test]
         fn failures_alone_get_further(
             gaps in prop::collection::vec(1_u64..2_000, 40..60),
@@ -334,8 +338,8 @@ mod tests {
             }
         }
 
-        /// Whatever ended a connection. Counted from the re-read that the end
-        /// interrupts, if it does.
+        /// Holds whatever ended a connection, counted from the re-read that the end
+        /// interrupts, if there is one.
         #[test]
         fn what_is_younger_than_the_overlap_is_read_again(
             gaps in gaps(),

@@ -1,4 +1,4 @@
-//! When a stream is dialed again, and in which state it is until then.
+//! When a stream is dialed again, and its state until then.
 //!
 //! | after | the next attempt |
 //! |---|---|
@@ -9,10 +9,10 @@
 //! | a refused token | at once the first time, then as above; from the 4th refusal: stopped |
 //! | what lasts | stopped |
 //!
-//! `stopped` is tried again every 10 minutes, for a provider's repair is not announced.
-//! Events that are stored, or a connection that has held for a minute, end a series of
-//! failures. Events of which none can be stored are as none: who reads them again at once
-//! would only read them again.
+//! A stopped stream is retried every 10 minutes, because a provider does not announce its
+//! repairs. Events that are stored, or a connection that lasted for a minute, end a
+//! series of failures. Events of which none can be stored do not count, because reading
+//! them again at once would change nothing.
 
 use std::time::Duration;
 
@@ -21,37 +21,38 @@ use crate::process::backoff::Backoff;
 
 const LEAST_PAUSE: Duration = Duration::from_millis(200);
 const GREATEST_PAUSE: Duration = Duration::from_secs(30);
-/// After a clean end without events, which is normal, however often it happens.
+/// Longest pause after clean ends without events, which are normal.
 const GREATEST_CLEAN_PAUSE: Duration = Duration::from_secs(2);
-/// At once, yet not in a loop that burns a core when a server accepts and ends.
+/// Pause of an immediate retry, so that a server which accepts and ends at once does not
+/// cause a busy loop.
 const AT_ONCE: Duration = Duration::from_millis(20);
 const STOPPED: Duration = Duration::from_secs(600);
-/// How often a token is refused before somebody has to look at it.
+/// Number of refusals of a token after which somebody has to act.
 const REFUSALS: u32 = 4;
-/// A connection that has held this long was a good one, also if it was quiet.
+/// A connection that lasted this long counts as good, even if it was quiet.
 pub(crate) const GOOD_SESSION: Duration = Duration::from_secs(60);
 
 /// Why there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
-    /// The server closed the stream properly.
+    /// The server closed the stream cleanly.
     Clean,
-    /// Nothing came for too long.
+    /// No message arrived for too long.
     Idle,
     /// The connection broke.
     Cut,
-    /// It may pass by itself, not before this time.
+    /// A transient failure; not to be retried before this time.
     Passing(Option<Duration>),
     /// The token or the client was refused.
     Unauthenticated,
-    /// Somebody has the stream.
+    /// Another client has the stream open.
     Occupied,
-    /// Something has to be changed first.
+    /// A failure that lasts until somebody changes something.
     Lasting,
 }
 
 impl Cause {
-    /// In metrics and logs.
+    /// The name of the cause in metrics and logs.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Clean => "clean",
@@ -69,7 +70,7 @@ impl Cause {
     }
 }
 
-/// What follows.
+/// The state and the pause that follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Next {
     pub(crate) state: State,
@@ -100,14 +101,14 @@ impl Retry {
         self.failures
     }
 
-    /// What was sent as proof, or where the stream goes on, is not what it was.
+    /// Records that the credential or the cursor has changed.
     pub(crate) fn renewed(&mut self) {
         self.backoff.reset();
         self.refusals = 0;
     }
 
-    /// After a connection, or an attempt at one. So many events are
-    /// `stored` (those that were rejected are not), and `good` says whether it held for
+    /// Decides what follows a connection or an attempt. `stored` is the number of stored
+    /// events (without rejected ones), and `good` tells whether the connection lasted for
     /// [`GOOD_SESSION`].
     pub(crate) fn after(&mut self, cause: Cause, stored: u64, good: bool) -> Next {
         if stored > 0 || good {
@@ -142,7 +143,7 @@ impl Retry {
         }
     }
 
-    /// The jitter of the pauses before keeps streams out of step at the greatest one too.
+    /// The jitter of earlier pauses keeps streams out of step at the greatest pause too.
     fn growing(&mut self) -> Duration {
         self.backoff.pause().min(GREATEST_PAUSE)
     }

@@ -12,7 +12,7 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 
-/// What was asked.
+/// A received request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Asked {
     /// Which request it is, from 1.

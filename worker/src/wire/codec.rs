@@ -1,4 +1,4 @@
-//! Messages as the bytes they are: which message it is, the schema says later.
+//! A codec that passes messages as bytes, because the schema is applied later.
 
 use bytes::{Buf, BufMut, Bytes};
 use tonic::{

@@ -1,11 +1,11 @@
-//! What may be pending: requests and bytes, from the first byte read until the
-//! answer is given. One budget for the whole process, so that its memory has one
-//! bound whatever the number of connections; and of it a share at most for each
-//! [`Payer`], so that one who floods leaves room for the others.
+//! The budget for pending requests and their bytes, from the first byte that is read
+//! until the answer is sent. There is one budget for the whole process, so that its
+//! memory has one bound whatever the number of connections. Each [`Payer`] can use at
+//! most a share of the budget, so that one flooding client cannot starve the rest.
 //!
-//! Webhooks take from it or are refused; gRPC pushes wait for it, which stops reading
-//! and so slows their sender down. Streams that the worker dials are bounded by
-//! themselves: each holds at most two gathered batches.
+//! A webhook gets its share at once or is refused. A gRPC push waits for its share;
+//! meanwhile the worker reads nothing, which slows the sender down. Streams that the
+//! worker dials need no budget, because each of them holds at most two gathered batches.
 
 use std::{
     collections::HashMap,
@@ -14,18 +14,18 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Who takes from the budget, and has one share of it.
+/// A user of the budget, which can use one share of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Payer {
-    /// A source that Postgres knows: there are not more of them than rows.
+    /// A source that Postgres knows, so that there are no more payers than rows.
     Source(Arc<str>),
-    /// All who ask for a name that nobody knows.
+    /// All requests for unknown sources together.
     Strangers,
-    /// What came over gRPC and is not settled yet, as the bytes that came.
+    /// The bytes that arrived over gRPC and whose events are not answered yet.
     Wire,
 }
 
-/// Which limit a request meets.
+/// The limit that a request has reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Spent {
     /// The payer's share.
@@ -45,10 +45,10 @@ pub(crate) struct Budget {
 pub(crate) struct Limits {
     pub(crate) requests: u32,
     pub(crate) bytes: u32,
-    /// Of each payer, in percent.
+    /// Share of each payer, in percent.
     pub(crate) share: u8,
-    /// Bytes of [`Payer::Wire`], at most: a part that leaves room for what pushes become
-    /// when they are decoded, and for webhooks beside them. Enough for one message.
+    /// Limit on the bytes of [`Payer::Wire`]. It leaves a part of the budget for decoded
+    /// pushes and for webhooks, and is enough for one message.
     pub(crate) wire: u32,
 }
 
@@ -58,7 +58,7 @@ struct Pool {
     bytes: Arc<Semaphore>,
 }
 
-/// What is taken, given back when it is dropped.
+/// A part of the budget, which is returned when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Share {
     own: Taken,
@@ -73,7 +73,7 @@ struct Taken {
 }
 
 impl Limits {
-    /// What one payer may have: never nothing.
+    /// The limits of one payer: at least 1.
     fn of(self, payer: &Payer) -> Self {
         let share = |limit: u32| (u64::from(limit) * u64::from(self.share) / 100).max(1);
         let share = |limit| u32::try_from(share(limit)).unwrap_or(limit);
@@ -112,23 +112,23 @@ impl Budget {
         Ok(Share { own, whole })
     }
 
-    /// A share for several requests, as soon as there is room. What exceeds what is to
-    /// be had is let through alone rather than never.
+    /// Waits for a share for several requests. A share that exceeds the limits is granted
+    /// alone rather than never.
     pub(crate) async fn take(&self, payer: Payer, requests: usize, bytes: usize) -> Option<Share> {
         let mut most = self.limits.of(&payer);
         if matches!(payer, Payer::Source(_)) {
-            // Else a chunk could wait for the room that its own bytes take as `Wire`.
+            // Otherwise a chunk could wait for a share that its own bytes hold as `Wire`.
             most.bytes = most.bytes.min(self.limits.bytes.div_ceil(2));
         }
         let requests = clamp(requests, most.requests);
         let bytes = clamp(bytes, most.bytes);
-        // Always in this order, so that two waiters cannot hold what the other wants.
+        // The order is fixed, so that two waiters cannot deadlock.
         let own = self.pool(payer).take(requests, bytes).await?;
         let whole = self.whole.clone().take(requests, bytes).await?;
         Some(Share { own, whole })
     }
 
-    /// How much is taken at this moment: requests and bytes.
+    /// The requests and bytes that are in use now.
     pub(crate) fn taken(&self) -> (usize, usize) {
         let requests = self.limits.requests as usize - self.whole.requests.available_permits();
         let bytes = self.limits.bytes as usize - self.whole.bytes.available_permits();
@@ -165,7 +165,7 @@ impl Pool {
 }
 
 impl Share {
-    /// Makes the share larger by `bytes`, or leaves it as it is.
+    /// Enlarges the share by `bytes`, or leaves it unchanged.
     pub(crate) fn try_grow(&mut self, bytes: usize) -> Result<(), Spent> {
         let more = |taken: &Taken| {
             let bytes = u32::try_from(bytes).ok()?;
@@ -178,7 +178,7 @@ impl Share {
         Ok(())
     }
 
-    /// Makes one of two shares of one payer.
+    /// Joins two shares of one payer.
     pub(crate) fn join(&mut self, more: Self) {
         self.own.requests.merge(more.own.requests);
         self.whole.requests.merge(more.whole.requests);
@@ -186,7 +186,7 @@ impl Share {
         self.whole.bytes.merge(more.whole.bytes);
     }
 
-    /// Cuts off a share of so many bytes, if it has them.
+    /// Splits off a share of so many bytes, if this share has them.
     pub(crate) fn cut(&mut self, bytes: usize) -> Option<Self> {
         let (own, whole) = (self.own.bytes.num_permits(), self.whole.bytes.num_permits());
         if bytes > own.min(whole) {

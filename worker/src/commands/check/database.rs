@@ -1,5 +1,5 @@
-//! The database: whether it can be used, and what it knows of the sources beyond what
-//! a running worker asks for.
+//! The checks of the database, and facts about the sources that a running worker does not
+//! query.
 
 use std::collections::HashMap;
 
@@ -49,7 +49,7 @@ pub(super) async fn findings(
     Ok(())
 }
 
-/// What the worker's role needs, and how to ask whether it has it.
+/// The privileges that the worker's role needs, and the queries that check them.
 const RIGHTS: &[(&str, &str)] = &[
     (
         "ingest",
@@ -82,7 +82,7 @@ const MAY_READ_STREAMS: &str =
 const STREAMS: &str =
     "select source, state, worker, since::text, last_error from tidings.stream_status";
 
-/// What Postgres knows of all sources.
+/// Facts about all sources from Postgres.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     sources: HashMap<String, KnownSource>,
@@ -91,12 +91,12 @@ pub(super) struct Known {
 #[derive(Clone, Debug, Default)]
 pub(super) struct KnownSource {
     pub(super) policy: Policy,
-    /// Its own schema: the method and the descriptor set.
+    /// The source's own schema: the method and the descriptor set.
     pub(super) schema: Option<(String, Vec<u8>)>,
     pub(super) stream: Option<StreamNow>,
 }
 
-/// What it demands of a request, as `tidings.source_policy` says.
+/// The demands of a source on a request, from `tidings.source_policy`.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Policy {
     pub(super) scheme: String,
@@ -105,7 +105,7 @@ pub(super) struct Policy {
     pub(super) accepts: String,
 }
 
-/// What a running worker does with its stream.
+/// The state of the source's stream in a running worker.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StreamNow {
     pub(super) state: String,

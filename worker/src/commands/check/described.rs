@@ -1,4 +1,4 @@
-//! What a server says of its schema, beside the one that is in use.
+//! Comparison of the schema that a server describes with the one in use.
 
 use std::time::Duration;
 
@@ -14,15 +14,15 @@ use crate::{
 };
 
 const REFLECTION: Duration = Duration::from_secs(5);
-/// Of differences and services.
+/// Limit on the differences and services that are shown.
 const SHOWN: usize = 8;
 
-/// What a server says of its schema.
+/// The schema that a server describes.
 pub(super) struct Described {
     pub(super) text: String,
-    /// How it differs from the schema in use, if it does.
+    /// The difference from the schema in use, if there is one.
     pub(super) other: Option<Other>,
-    /// Whether the server has said anything.
+    /// Whether the server has answered.
     pub(super) answered: bool,
 }
 
@@ -38,7 +38,7 @@ impl Described {
 
 /// A schema that is not the one in use.
 pub(super) struct Other {
-    /// What is wrong, in a sentence.
+    /// The problem, as a sentence.
     pub(super) text: &'static str,
     pub(super) details: Vec<String>,
 }

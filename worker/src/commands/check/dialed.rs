@@ -1,5 +1,5 @@
-//! A source that the worker dials: whether it can connect, authenticate and decode, and
-//! whether the provider itself describes another schema.
+//! Checks of a source that the worker dials: whether the worker can connect, authenticate
+//! and decode, and whether the provider describes another schema.
 
 use std::time::Duration;
 
@@ -28,26 +28,27 @@ use crate::{
     stream::desk::Resume,
 };
 
-/// Beyond what a worker takes by default: that it is too large is not for here to say.
+/// Limit on a message, above the default of a running worker: this command does not check
+/// the size.
 const LARGEST_MESSAGE: usize = 64 << 20;
 
-/// What is looked at, and with what.
+/// A source that is checked, and the means.
 #[derive(Debug)]
 pub(super) struct Look<'a> {
     pub(super) source: &'a Source,
     pub(super) dial: &'a Dial,
     pub(super) spoken: &'a Spoken,
     pub(super) resume: &'a Resume,
-    /// What a running worker does with it.
+    /// The state of the stream in a running worker.
     pub(super) stream: Option<&'a StreamNow>,
-    /// For the first event.
+    /// Time limit for the first event.
     pub(super) wait: Duration,
 }
 
-/// What the stream gave.
+/// The first result of the stream.
 enum Heard {
     Event(Decoded),
-    /// It ended in good order.
+    /// The stream ended cleanly.
     Ended,
     Silence {
         accepted: bool,
@@ -103,7 +104,7 @@ impl Look<'_> {
         }
     }
 
-    /// What it was looked at with.
+    /// The settings that the check used.
     fn details(&self, reflection: Option<String>) -> Vec<String> {
         let open = if self.dial.is_tls() {
             ""
@@ -130,8 +131,7 @@ impl Look<'_> {
         details
     }
 
-    /// Opens the stream, and waits for what comes first. Nothing is acknowledged by
-    /// reading.
+    /// Opens the stream, and waits for the first result. Reading acknowledges nothing.
     async fn listen(&self, reached: &Reached) -> Result<Heard, String> {
         let schema = &self.spoken.schema;
         let message = self.dial.message(schema, self.resume.cursor.as_deref())?;
@@ -151,7 +151,7 @@ impl Look<'_> {
                 Ok(Err(status)) => return Ok(Heard::Failed(status)),
                 Err(_) => return Ok(Heard::Silence { accepted: true }),
             };
-            // One without events is a sign of life.
+            // A message without events is a sign of life.
             if let Some(event) = schema.events(message).next() {
                 return Ok(Heard::Event(event));
             }
@@ -276,7 +276,7 @@ fn meaning(status: &Status, look: &Look<'_>) -> Meaning {
     status::meaning(status, &asked)
 }
 
-/// What a running worker does with the stream.
+/// The state of the stream in a running worker, in words.
 fn running(stream: &StreamNow) -> String {
     let by = stream
         .worker

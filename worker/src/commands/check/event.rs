@@ -1,20 +1,20 @@
-//! A first look at an event: whether its schema and its provider's module can read it.
+//! Examination of an event: whether its schema and its provider's module can read it.
 //!
-//! The only place in the worker that looks into a payload. What is seen is said and
-//! forgotten.
+//! This is the only place in the worker that examines a payload. The result is reported,
+//! and the event is dropped.
 
 use jiff::Timestamp;
 use serde_json::Value;
 use tidings_core::{Kind, Settings, provider, wire::Decoded};
 
-/// What an event is to who looks at it.
+/// The result of examining an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Seen {
-    /// It reads as meant.
+    /// The event is read completely.
     Known(String),
-    /// It can be stored, but something of it means nothing here.
+    /// The event can be stored, but a part of it is unknown.
     Partly(String),
-    /// It would be rejected.
+    /// The event would be rejected.
     Unreadable(String),
 }
 
@@ -44,7 +44,7 @@ pub(super) fn look(provider: &str, source: &str, options: &Value, decoded: &Deco
     }
 }
 
-/// What the event says of itself, and whether that is a known kind of event.
+/// Normalizes the event, and returns its description and whether its kind is known.
 fn normalize(
     provider: &str,
     source: &str,
@@ -68,7 +68,7 @@ fn normalize(
     Ok((told, event.kind != Kind::Other))
 }
 
-/// Which parts of an event have fields that are not in its schema.
+/// Collects the parts of an event that have fields which are not in its schema.
 fn unknown(json: &Value, place: &str, places: &mut Vec<String>) {
     let Value::Object(fields) = json else {
         return;

@@ -1,4 +1,4 @@
-//! What has been found, and how it is shown: one line a finding, details below it.
+//! Findings, and how they are shown: a line for each finding, with details below it.
 
 use std::{fmt::Display, io::Write};
 
@@ -10,7 +10,7 @@ use crate::process::exit::Code;
 #[serde(rename_all = "lowercase")]
 pub(super) enum Word {
     Ok,
-    /// It works, and should be looked at.
+    /// It works, but needs attention.
     Warn,
     Fail,
 }
@@ -22,7 +22,7 @@ pub(super) struct Finding {
     pub(super) subject: String,
     pub(super) text: String,
     pub(super) details: Vec<String>,
-    /// Of the process, if this fails.
+    /// Exit code of the process if this fails.
     #[serde(skip)]
     code: Code,
 }
@@ -60,7 +60,7 @@ impl Finding {
         self
     }
 
-    /// As people read it.
+    /// The finding as text for people.
     fn lines(&self) -> String {
         let word = match self.word {
             Word::Ok => "ok",
@@ -76,13 +76,14 @@ impl Finding {
     }
 }
 
-/// The words of servers and schemas are shown too: they must not steer a terminal.
+/// Removes control characters, because the texts of servers and schemas must not control
+/// a terminal.
 fn shown(text: &str) -> String {
     let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     plain.collect()
 }
 
-/// Where findings go, and what they come to.
+/// Prints findings, and computes the exit code.
 #[derive(Debug)]
 pub(super) struct Printer {
     json: bool,
@@ -100,13 +101,13 @@ impl Printer {
     pub(super) fn print(&mut self, finding: &Finding) {
         let json = || serde_json::to_string(finding).ok();
         let text = self.json.then(json).flatten();
-        // Nobody reads stdout: the code still says how it went.
+        // If nobody reads stdout, the exit code still tells the result.
         let _ = writeln!(
             std::io::stdout(),
             "{}",
             text.unwrap_or_else(|| finding.lines())
         );
-        // The first one is at the root of those that follow.
+        // The first failure is the cause of those that follow.
         if finding.word == Word::Fail && self.code == Code::Clean {
             self.code = finding.code;
         }

@@ -1,8 +1,8 @@
-//! `tidings-worker check`: what works, and what to do about the rest.
+//! `tidings-worker check`: what works, and what needs fixing.
 //!
-//! It looks and leaves no trace: a stream that it opens reads at the stored cursor,
-//! which moves by commits alone. Sources are looked at side by side, and every step
-//! that waits for somebody is bounded.
+//! The command changes nothing: a stream that it opens reads from the stored cursor,
+//! which only a commit moves. Sources are checked concurrently, and every step that waits
+//! is bounded in time.
 
 mod database;
 mod described;
@@ -31,12 +31,13 @@ use crate::{
     sources::{queries::Queries, source::Source},
 };
 
-/// Sources that are looked at at a time.
+/// Number of sources that are checked concurrently.
 const AT_ONCE: usize = 64;
-/// For all questions about the database itself.
+/// Time limit for all queries about the database itself.
 const DATABASE: Duration = Duration::from_secs(30);
 
-/// Prints one line a finding on stdout; the code says whether all is well.
+/// Prints each finding as a line on stdout; the exit code tells whether anything needs
+/// fixing.
 pub(crate) fn main(settings: &CheckArgs, database: Config) -> Code {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -44,7 +45,8 @@ pub(crate) fn main(settings: &CheckArgs, database: Config) -> Code {
     match runtime {
         Ok(runtime) => {
             let code = runtime.block_on(check(settings, database));
-            // Not dropped: that would wait for a name lookup that hangs.
+            // The runtime is not dropped, because that would wait for a name lookup that
+            // hangs.
             runtime.shutdown_background();
             code
         }
@@ -152,7 +154,7 @@ async fn look(source: &Source, queries: &Queries, known: &Known, wait: Duration)
     }
 }
 
-/// A name inside a text of SQL.
+/// A name, quoted for use inside a literal in SQL.
 pub(crate) fn quoted(name: &str) -> String {
     name.replace('\'', "''")
 }

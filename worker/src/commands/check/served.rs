@@ -1,4 +1,5 @@
-//! Sources whose provider sends to the worker: where, and what it has to show.
+//! Checks of sources whose provider sends to the worker: the paths, and the proof that a
+//! request must carry.
 
 use tidings_core::provider::{self, Scheme};
 
@@ -51,7 +52,7 @@ pub(super) fn findings(source: &Source, known: Option<&KnownSource>) -> Vec<Find
     findings
 }
 
-/// What a request has to carry, in words.
+/// The proof that a request must carry, in words.
 fn proof(policy: &Policy) -> String {
     let several = |count: i32| match count {
         1 => String::new(),
@@ -59,7 +60,7 @@ fn proof(policy: &Policy) -> String {
     };
     let (mut secrets, mut tokens) = (policy.secrets, policy.url_tokens);
     if policy.scheme == "url-token" {
-        // The one is as good as the other there.
+        // With this scheme a secret and a URL token are equivalent.
         tokens += secrets;
         secrets = 0;
     }
@@ -75,7 +76,8 @@ fn proof(policy: &Policy) -> String {
     both.join(" and ")
 }
 
-/// Where it is sent to; and why its own schema cannot be used, if it cannot.
+/// The paths to which the provider sends, and the reason if the source's own schema
+/// cannot be used.
 fn paths(source: &Source, policy: &Policy) -> (Vec<String>, Option<String>) {
     let name = &source.name;
     let is_scheme = policy.scheme == "url-token" && policy.accepts != "anything";

@@ -1,4 +1,4 @@
-//! The schema that a source is dialed by: as it is used, and as it was given.
+//! The schema of a dialed source: as it is used, and as it was set.
 
 use std::sync::Arc;
 
@@ -12,7 +12,8 @@ use crate::sources::source::Source;
 #[derive(Debug)]
 pub(super) struct Spoken {
     pub(super) schema: Arc<Schema>,
-    /// With the provider's own names, to be compared with what the provider says.
+    /// The schema with the provider's own names, for the comparison with what the
+    /// provider describes.
     pub(super) set: FileDescriptorSet,
     pub(super) is_own: bool,
 }

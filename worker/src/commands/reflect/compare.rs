@@ -1,7 +1,7 @@
-//! What one schema's method has that another's has not, by names and by numbers.
+//! Differences between a method in two schemas, by names and numbers.
 //!
-//! Works on descriptors as they are, without linking them: types that are not there
-//! are left out, and nothing of a descriptor set from outside can fail here.
+//! The comparison works on descriptors without linking them. Missing types are left out,
+//! and no foreign descriptor set can make it fail.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -12,8 +12,8 @@ use prost_reflect::prost_types::{
 
 use super::methods;
 
-/// What `theirs` has at the method of this path that `ours` has otherwise or not at all,
-/// in words. What only `ours` has does no harm. `None` where the method is not in both.
+/// What `theirs` has for the method of this path and `ours` lacks or defines differently,
+/// in words. What only `ours` has does no harm. `None` if the method is not in both.
 pub(crate) fn differences(
     ours: &FileDescriptorSet,
     theirs: &FileDescriptorSet,
@@ -48,7 +48,7 @@ pub(crate) fn differences(
 /// The names that a method's messages have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Names {
-    /// With their message, which is what `names` is given them by.
+    /// The fields with their message, as keys of `names`.
     pub(crate) fields: BTreeSet<(String, String)>,
     pub(crate) values: BTreeSet<String>,
 }
@@ -78,7 +78,7 @@ pub(crate) fn names(set: &FileDescriptorSet, path: &str) -> Names {
     names
 }
 
-/// They are what they are.
+/// Prefix of the well-known types, which are never renamed.
 const WELL_KNOWN: &str = ".google.protobuf.";
 
 /// The types of a set by their full names, with a dot before them.
@@ -176,8 +176,8 @@ impl Comparison<'_> {
     }
 }
 
-/// What is on the wire, in a word or three. A message's own name does not matter, but
-/// that of a well-known one does: it decides what becomes of the value.
+/// The wire type of a field, in words. The name of a message does not matter, except for
+/// a well-known type, where it decides how the value is converted.
 fn kind(field: &FieldDescriptorProto) -> String {
     let name = match field.r#type() {
         Type::Message if field.type_name().starts_with(WELL_KNOWN) => {

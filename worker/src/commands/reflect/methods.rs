@@ -10,7 +10,8 @@ pub(crate) struct Method {
     /// Full names, with a dot before them.
     pub(crate) input: String,
     pub(crate) output: String,
-    /// Takes one request and streams its response, as a stream of events does.
+    /// Whether the method takes one request and streams its response, as a stream of
+    /// events does.
     pub(crate) is_stream: bool,
 }
 

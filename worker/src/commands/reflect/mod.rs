@@ -1,11 +1,11 @@
-//! Server reflection: what a server says of its own schemas, by `grpc.reflection.v1` or
-//! else `v1alpha`.
+//! Server reflection: the schemas that a server describes, by `grpc.reflection.v1` or
+//! otherwise `v1alpha`.
 //!
-//! Both versions have the same messages. Each question is a call of its own, so that it
-//! is dialed as the stream is: behind the endpoint's path, and with its token.
+//! Both versions have the same messages. Each query is a call of its own, which is dialed
+//! like the stream: after the endpoint's path, and with its token.
 //!
-//! What a server answers is bounded in size and number, and is only read: whether it
-//! can be used, [`tidings_core::wire`] says.
+//! The answers of a server are bounded in size and number, and are only read:
+//! [`tidings_core::wire`] decides whether they can be used.
 
 mod compare;
 mod methods;
@@ -26,13 +26,13 @@ pub(crate) use self::{
 };
 use crate::dial::{self, connection::Requests, options::Dial, status};
 
-/// What a schema may have, see `tidings_core::wire`.
+/// Limit on an answer, in bytes: that of a schema in `tidings_core::wire`.
 const LARGEST_ANSWER: usize = 4 << 20;
 const MOST_FILES: usize = 1_000;
-/// A server that gives one file an answer is asked for each import.
+/// Limit on queries, because a server may answer with one file at a time.
 const MOST_QUESTIONS: usize = 300;
 
-/// In the order in which they are tried.
+/// The versions of the service, in the order in which they are tried.
 const VERSIONS: [&str; 2] = ["grpc.reflection.v1", "grpc.reflection.v1alpha"];
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -62,7 +62,8 @@ struct Caller<'a> {
 }
 
 impl<'a> Reflection<'a> {
-    /// Asks which services there are, which also says whether it is offered.
+    /// Asks for the list of services, which also tells whether the server offers
+    /// reflection.
     pub(crate) async fn open(
         dial: &'a Dial,
         requests: Requests,
@@ -103,7 +104,7 @@ impl<'a> Reflection<'a> {
         &self.services
     }
 
-    /// The file that defines a service, and all that it imports. `None` where the
+    /// The file that defines a service, and all files that it imports. `None` if the
     /// server knows no such service.
     pub(crate) async fn describe(
         &mut self,
@@ -124,7 +125,7 @@ impl<'a> Reflection<'a> {
             })?;
             add(&mut files, found)?;
         }
-        // It may have been given under another name than it was asked for by.
+        // The file may have been returned under another name than was requested.
         if let Some(import) = missing(&files, &BTreeSet::new()) {
             let text = format!("it describes the import {import:?} under another name");
             return Err(ReflectError::Unusable(text));
@@ -133,7 +134,7 @@ impl<'a> Reflection<'a> {
         Ok(Some(FileDescriptorSet { file }))
     }
 
-    /// `None` where the server has nothing of that name.
+    /// `None` if the server has no file of that name.
     async fn files(
         &mut self,
         question: MessageRequest,
@@ -204,7 +205,7 @@ fn add(
     Ok(())
 }
 
-/// An import that is not there and has not been asked for.
+/// An import that is missing and has not been requested.
 fn missing(
     files: &BTreeMap<String, FileDescriptorProto>,
     asked: &BTreeSet<String>,

@@ -1,8 +1,8 @@
 //! `tidings-worker schema SOURCE`: the schema that a source's provider describes by
-//! server reflection, as the SQL statement that takes it over.
+//! server reflection, as the SQL statement that sets it.
 //!
-//! The statement goes to stdout, everything else to stderr. Nothing is changed: to run
-//! the statement is for whoever owns the sources.
+//! The statement is written to stdout, everything else to stderr. The command changes
+//! nothing: the owner of the sources runs the statement.
 
 mod statement;
 
@@ -32,7 +32,7 @@ use crate::{
 };
 
 const REFLECTION: Duration = Duration::from_secs(60);
-/// Of methods.
+/// Limit on the methods that are shown.
 const SHOWN: usize = 40;
 
 /// Why there is no statement.
@@ -55,7 +55,7 @@ pub(crate) fn main(settings: &SchemaArgs, database: Config) -> Code {
         }
     };
     let answered = runtime.block_on(answer(settings, database));
-    // Not dropped: that would wait for a name lookup that hangs.
+    // The runtime is not dropped, because that would wait for a name lookup that hangs.
     runtime.shutdown_background();
     print(answered, &mut io::stdout(), &mut io::stderr())
 }
@@ -65,7 +65,7 @@ fn print(
     stdout: &mut impl Write,
     stderr: &mut impl Write,
 ) -> Code {
-    // Nobody reads stderr: the code still says how it went.
+    // If nobody reads stderr, the exit code still tells the result.
     match answered {
         Ok(answer) => {
             for line in &answer.notes {
@@ -89,7 +89,7 @@ fn print(
     }
 }
 
-/// The words of servers must not steer a terminal.
+/// Removes control characters, because the texts of servers must not control a terminal.
 fn shown(text: &str) -> String {
     let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     plain.collect()
@@ -173,11 +173,11 @@ fn find(sources: Vec<Source>, name: &str) -> Result<Source, Failed> {
     Err(Failed(Code::Usage, text))
 }
 
-/// What is wanted of a server.
+/// The request to a server.
 struct Wish<'a> {
     source: &'a str,
     call: &'static Call,
-    /// The method that was asked for.
+    /// The method that the user requested.
     asked: Option<&'a str>,
     /// The method of the source's own schema.
     own: Option<&'a str>,
@@ -216,12 +216,12 @@ async fn ask(wish: &Wish<'_>, dial: &Dial, resume: &Resume) -> Result<Answer, Fa
 
 enum Found {
     One(FileDescriptorSet, Method, &'static str),
-    /// With what there is instead.
+    /// Not found, with the methods that exist.
     None(String),
 }
 
-/// The method that was asked for; else the source's own or the documented one; else one
-/// of the documented one's name.
+/// The method that the user requested; otherwise the source's own or the documented one;
+/// otherwise a method with the name of the documented one.
 async fn found(server: &mut Reflection<'_>, wish: &Wish<'_>) -> Result<Found, ReflectError> {
     let known = [
         (wish.asked, "the method that was asked for:"),

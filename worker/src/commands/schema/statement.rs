@@ -1,5 +1,5 @@
-//! The statement that takes a schema over, and what has to be mapped before it can be
-//! used.
+//! The statement that sets a schema, and the names that have to be mapped before it can
+//! be used.
 
 use std::fmt::Write;
 
@@ -16,7 +16,7 @@ use crate::{
     process::exit::Code,
 };
 
-/// Of names.
+/// Limit on the names that are shown.
 const SHOWN: usize = 40;
 
 pub(super) fn statement(
@@ -25,7 +25,7 @@ pub(super) fn statement(
     method: &Method,
     note: String,
 ) -> Result<Answer, Failed> {
-    // The statement is printed as it is, and a terminal obeys such characters.
+    // The statement is printed unchanged, and such characters could control a terminal.
     if !method.path.bytes().all(|b| b.is_ascii_graphic()) {
         let path = &method.path;
         return Err(failed(format!(
@@ -79,8 +79,8 @@ pub(super) fn statement(
     Ok(Answer { sql, notes, code })
 }
 
-/// The documented names that `method` has not even with `names`, and those of its own
-/// that mean nothing here.
+/// The documented names that `method` lacks even with `names`, and its own names that are
+/// unknown here.
 fn unmapped(
     wish: &Wish<'_>,
     set: &FileDescriptorSet,
@@ -94,7 +94,7 @@ fn unmapped(
         ours.values.contains(name) || ours.fields.iter().any(|(_, field)| field == name)
     };
     let mapped = |key: &str| wish.names.contains_key(key);
-    // A key may be qualified further than here; then the name is listed in vain.
+    // A key may be qualified further than here; the name is then listed unnecessarily.
     let left = |message: &str, field: &str| {
         !known(field) && !mapped(field) && !mapped(&format!("{message}.{field}"))
     };
@@ -120,7 +120,7 @@ fn unmapped(
         .filter(|name| !has(name))
         .cloned()
         .collect();
-    // Zero says nothing.
+    // The value zero has no meaning.
     missing.retain(|name| !name.ends_with("_UNSPECIFIED"));
     missing.sort();
     missing.dedup();

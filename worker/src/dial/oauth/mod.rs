@@ -1,11 +1,11 @@
-//! OAuth2 client credentials (RFC 6749, section 4.4): a client's secret against a
+//! OAuth2 client credentials (RFC 6749, section 4.4): exchanges a client's secret for a
 //! token.
 //!
-//! The client proves itself by HTTP Basic; a server that refuses that is asked once
-//! more with the secret in the form, and always so after that has worked. Liberal
-//! in what it reads: `token_type` may be absent, `expires_in` absent or a text.
-//! Neither secret nor token is ever part of an error. No redirect is followed, as
-//! that would carry the secret elsewhere, and no proxy is used, as for the stream.
+//! The client authenticates by HTTP Basic. If a server refuses that, the client sends the
+//! secret in the form, and continues to do so if that works. Parsing is liberal:
+//! `token_type` may be absent, and `expires_in` may be absent or a text. Neither the
+//! secret nor a token is ever part of an error. No redirect is followed, because it would
+//! send the secret elsewhere, and no proxy is used, as for the stream.
 
 use std::{path::Path, time::Duration};
 
@@ -19,13 +19,13 @@ use crate::dial;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// A token has some kilobytes.
+/// Limit on an answer, in bytes; a token has some kilobytes.
 const LARGEST_ANSWER: usize = 256 * 1024;
-/// Where the server does not say.
+/// Lifetime of a token if the server does not state one.
 const LIFETIME: Duration = Duration::from_secs(300);
 const LONGEST_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
-/// A token, and how long it holds.
+/// A token and its lifetime.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Granted {
     pub(crate) token: String,
@@ -42,22 +42,22 @@ impl std::fmt::Debug for Granted {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OAuthError {
-    /// It may pass by itself.
+    /// A transient failure.
     #[error("{0}")]
     Passing(String),
-    /// The client is not given a token.
+    /// The server refuses to issue a token.
     #[error("{0}")]
     Refused(String),
 }
 
-/// How the client proves itself.
+/// How the client authenticates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Proof {
     Basic,
     Form,
 }
 
-/// Fetches tokens, and remembers what proof the server takes.
+/// Fetches tokens, and remembers which way of authentication the server accepts.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     plan: OAuth,
@@ -82,8 +82,8 @@ impl Fetcher {
         })
     }
 
-    /// `text` without the secret in any form that it is sent in, nor the URL's query, for
-    /// a server may repeat what it was sent.
+    /// `text` without the secret, in any form in which it is sent, and without the query
+    /// of the URL, because a server may repeat what it was sent.
     fn hide(&self, secret: &str, text: String) -> String {
         let sent = [
             basic(&self.plan.client_id, secret),
@@ -91,7 +91,7 @@ impl Fetcher {
             secret.to_owned(),
             self.plan.url.query().unwrap_or_default().to_owned(),
         ];
-        // A shorter one would take words apart, and hide nothing.
+        // Replacing a shorter secret would only garble the text.
         let sent = sent.iter().filter(|sent| sent.len() > 3);
         sent.fold(text, |text, sent| text.replace(sent, "(hidden)"))
     }
@@ -113,8 +113,8 @@ impl Fetcher {
         Err(refusal.error)
     }
 
-    /// Made anew each time, as the files of certificates may have changed; a token is
-    /// fetched about once an hour.
+    /// The client is created each time, because the certificate files may have changed; a
+    /// token is fetched about once an hour.
     async fn client(&self) -> Result<Client, String> {
         let mut builder = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
@@ -161,7 +161,7 @@ impl Fetcher {
             .header("accept", "application/json")
             .body(body);
         let unreachable = |error: reqwest::Error| {
-            // Its own text would repeat the URL, which is in ours.
+            // The library's text would repeat the URL, which is in our message.
             let error = error.without_url();
             let hint = dial::certificate_hint(&error).unwrap_or_default();
             let chain = dial::chain(&error);
@@ -214,7 +214,7 @@ impl Fetcher {
             _ => false,
         };
         Some(Refusal {
-            // The other codes are given to a client that has proved itself.
+            // The other codes are for an authenticated client.
             is_about_the_proof: matches!(status.as_u16(), 400 | 401)
                 && matches!(code, "" | "invalid_client" | "invalid_request"),
             error: if refused {
@@ -249,7 +249,7 @@ impl Fetcher {
         })
     }
 
-    /// The endpoint, without what its URL may carry as a query.
+    /// The endpoint without the query of its URL.
     fn place(&self) -> String {
         let url = &self.plan.url;
         let scheme = url.scheme_str().unwrap_or_default();

@@ -1,12 +1,12 @@
 //! The bearer token of a dialed source.
 //!
-//! Its credential is the secret that Postgres holds, else what is in the environment
-//! variable or the file that the source's options name; the file is read anew at
-//! each connection. The credential is the token, or with `token_url` the secret of an
+//! The credential is the secret in Postgres, or otherwise the content of the environment
+//! variable or the file that the source's options name. The file is read again for each
+//! connection. The credential is the token itself, or with `token_url` the secret of an
 //! OAuth2 client, whose token is kept until shortly before it expires.
 //!
-//! Tokens and secrets are in no log and in no error: what others say is passed
-//! through [`Tokens::redact`] first, for a server may repeat what it was sent.
+//! Tokens and secrets appear in no log and in no error. Texts from servers pass through
+//! [`Tokens::redact`] first, because a server may repeat what it was sent.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -22,27 +22,27 @@ use super::{
 };
 use crate::process::metric;
 
-/// More than any token has, and less than a device that never ends.
+/// Limit on a file, in bytes: more than any token, and less than an endless device.
 const LARGEST_FILE: u64 = 64 * 1024;
-/// Between looks at a file that may have been mended.
+/// Time between checks of a file that may have been fixed.
 const LOOK: Duration = Duration::from_secs(2);
-/// A token is not used in the last part of its life, for it has a way to go.
+/// A token is not used in the last part of its lifetime, because the request takes time.
 const GREATEST_MARGIN: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TokenError {
-    /// There is none, or it cannot be used: something has to be changed first.
+    /// There is no token, or it cannot be used: somebody has to change something.
     #[error("{0}")]
     Missing(String),
-    /// The token endpoint does not give one.
+    /// The token endpoint refuses to issue a token.
     #[error("{0}")]
     Refused(String),
-    /// The token endpoint cannot give one now.
+    /// The token endpoint cannot issue a token now.
     #[error("{0}")]
     Passing(String),
 }
 
-/// So many of what was ever sent are kept to be recognized.
+/// Number of former credentials that are kept to be redacted.
 const HIDDEN: usize = 16;
 
 /// The tokens of one stream.
@@ -51,12 +51,12 @@ pub(crate) struct Tokens {
     env: Option<String>,
     file: Option<String>,
     fetcher: Option<Fetcher>,
-    /// What was last used, to see a change of it.
+    /// The last credential, to detect a change.
     credential: Option<String>,
-    /// Whether that came from the file.
+    /// Whether the credential came from the file.
     from_file: bool,
     granted: Option<Kept>,
-    /// What others are not to repeat, also of what is no longer used; the newest last.
+    /// Secrets to redact, including former ones; the newest is last.
     hidden: VecDeque<String>,
 }
 
@@ -86,8 +86,8 @@ impl Tokens {
         }
     }
 
-    /// The token to send, with the secret that Postgres holds. Says too whether the
-    /// credential is another one than at the last call.
+    /// The token to send, given the secret in Postgres, and whether the credential has
+    /// changed since the last call.
     pub(crate) async fn get(
         &mut self,
         stored: Option<String>,
@@ -103,7 +103,7 @@ impl Tokens {
             self.granted = None;
         }
         self.credential = Some(credential.clone());
-        // It is sent without the word before it.
+        // The credential is sent without the word before it.
         self.hide(bare(&credential));
         self.hide(&credential);
         self.from_file = from_file;
@@ -133,12 +133,12 @@ impl Tokens {
         Ok((granted.token, renewed))
     }
 
-    /// The provider does not take the token: the next one is fetched.
+    /// Discards a token that the provider refused, so that the next one is fetched.
     pub(crate) fn discard(&mut self) {
         self.granted = None;
     }
 
-    /// Resolves when the file holds something else than what was last used of it.
+    /// Resolves when the content of the file differs from the last credential.
     pub(crate) async fn changed(&self) {
         let Some(path) = self.file.as_deref().filter(|_| self.from_file) else {
             return std::future::pending().await;
@@ -152,10 +152,10 @@ impl Tokens {
         }
     }
 
-    /// `text` without what is secret here, in case somebody repeats it.
+    /// `text` without the secrets, in case a server repeats them.
     pub(crate) fn redact(&self, text: &str) -> String {
         let mut secrets: Vec<&String> = self.hidden.iter().collect();
-        // One may be a part of another.
+        // A secret may be a part of another.
         secrets.sort_by_key(|secret| std::cmp::Reverse(secret.len()));
         let mut text = text.to_owned();
         for secret in secrets {
@@ -165,7 +165,7 @@ impl Tokens {
     }
 
     fn hide(&mut self, secret: &str) {
-        // A shorter one would take words apart, and hide nothing.
+        // Replacing a shorter secret would only garble the text.
         if secret.len() <= 3 {
             return;
         }
@@ -176,7 +176,7 @@ impl Tokens {
         self.hidden.push_back(secret.to_owned());
     }
 
-    /// The credential, and whether it is from the file.
+    /// The credential, and whether it comes from the file.
     async fn credential(&self, stored: Option<String>) -> Result<(String, bool), String> {
         if let Some(secret) = stored {
             return Ok((usable(&secret, "its secret")?, false));
@@ -202,7 +202,7 @@ fn usable_for(lifetime: Duration) -> Duration {
     lifetime.saturating_sub(GREATEST_MARGIN.min(lifetime / 5))
 }
 
-/// A token without the word that goes before it.
+/// A token without the word before it.
 fn bare(credential: &str) -> &str {
     match credential.split_at_checked(7) {
         Some((word, token)) if word.eq_ignore_ascii_case("bearer ") => token.trim(),
@@ -210,7 +210,7 @@ fn bare(credential: &str) -> &str {
     }
 }
 
-/// A token as it is sent.
+/// A token as an Authorization value.
 fn bearer(credential: &str) -> Result<String, TokenError> {
     let token = bare(credential);
     if token.bytes().all(|b| b.is_ascii_graphic()) {
@@ -221,7 +221,7 @@ fn bearer(credential: &str) -> Result<String, TokenError> {
 }
 
 fn from_environment(name: &str) -> Result<String, String> {
-    // The option is data in Postgres; this variable is not for an endpoint to see.
+    // The option comes from Postgres, and this variable must not be sent to an endpoint.
     if name == "DATABASE_URL" {
         return Err("its option token_env names DATABASE_URL, which is no token".to_owned());
     }

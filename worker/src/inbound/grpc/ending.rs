@@ -1,5 +1,5 @@
-//! Calls that have no part in what is acknowledged, and may last as long as their caller
-//! likes: they end when the drain begins.
+//! Calls that acknowledge nothing and may last as long as their caller likes; they end
+//! when the drain begins.
 
 use std::{
     pin::Pin,
@@ -36,7 +36,7 @@ fn stopping() -> Status {
     Status::unavailable("the worker is stopping")
 }
 
-/// A body that ends with a status when the drain begins, unless there is more of it.
+/// A body that ends with a status when the drain begins, unless more of it is ready.
 struct Ending {
     body: Body,
     begun: BoxFuture<'static, ()>,
@@ -55,7 +55,7 @@ impl http_body::Body for Ending {
         if frame.is_pending() && this.begun.poll_unpin(context).is_ready() {
             this.body = Body::empty();
             let mut trailers = HeaderMap::new();
-            // It would fail for metadata, of which there is none.
+            // Only metadata could make this fail, and there is none.
             let _ = stopping().add_header(&mut trailers);
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }

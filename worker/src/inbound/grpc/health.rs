@@ -1,4 +1,4 @@
-//! What the standard health service says of the push services.
+//! The state of the push services in the standard health service.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use crate::sources::source::{Database, Snapshot};
 
-/// Keeps the health of the push services in step with Postgres. That of the server
-/// as a whole (the empty name) says that the process is alive.
+/// Keeps the health of the push services up to date with Postgres. The health of the
+/// server as a whole (the empty name) means that the process is alive.
 pub(super) struct Health {
     reporter: HealthReporter,
     /// The services that are there whatever the sources are.
@@ -72,7 +72,7 @@ impl Health {
     }
 }
 
-/// The services that sources brought with a schema of their own, to be pushed to.
+/// The push services of sources that have a schema of their own.
 fn own_services(snapshot: &Snapshot) -> BTreeSet<String> {
     let sources = snapshot.sources.iter().flat_map(|sources| sources.values());
     let own = sources

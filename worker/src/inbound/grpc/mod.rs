@@ -26,31 +26,31 @@ use self::{
 };
 use crate::{sources::source::Snapshot, wire};
 
-/// Finds a peer that has vanished.
+/// Interval of pings, which detect a peer that has vanished.
 const PING_INTERVAL: Duration = Duration::from_secs(60);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Bytes that one call, and one connection, may have on the way here: what is not read
-/// yet is not in the budget.
+/// Flow-control windows of one call and of one connection, in bytes, because unread bytes
+/// are not in the budget.
 const STREAM_WINDOW: u32 = 256 << 10;
 const CONNECTION_WINDOW: u32 = 512 << 10;
-/// Of a call's headers.
+/// Limit on the headers of one call, in bytes.
 const HEADERS: u32 = 16 << 10;
-/// Calls that were reset before anybody looked at them, by one connection: beyond it the
-/// connection ends.
+/// Limit on the calls of one connection that were reset before they were handled; beyond
+/// it the connection is closed.
 const RESETS: usize = 32;
-/// For connections to close when nothing is in flight any more: whoever does not close its
-/// own, or has vanished, does not hold up the end.
+/// Time for connections to close when nothing is in flight any more, so that a client
+/// which keeps its connection open, or has vanished, does not delay the end.
 const GOODBYE: Duration = Duration::from_secs(2);
 
-/// What those who call may have.
+/// Limits on the callers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GrpcLimits {
     pub(crate) connections: usize,
-    /// Calls of one connection.
+    /// Limit on the calls of one connection.
     pub(crate) streams: u32,
-    /// For a connection's first word.
+    /// Time limit for the first bytes of a connection.
     pub(crate) silence: Duration,
-    /// For a connection without a call.
+    /// Time limit for a connection without a call.
     pub(crate) keep_alive: Duration,
     pub(crate) messages: Bounds,
 }
@@ -107,7 +107,7 @@ pub(crate) async fn serve(
     };
     let settled = async move {
         health_of.follow(snapshot, drain.begun()).await;
-        // It also ends where nobody knows of Postgres any more.
+        // The task also ends when the snapshot is gone.
         drain.begun().await;
         drain.finished().await;
         sleep(GOODBYE).await;
@@ -122,7 +122,7 @@ pub(crate) async fn serve(
 /// The services of the calls that providers make.
 struct Served {
     services: BTreeSet<String>,
-    /// What describes them, each encoded.
+    /// Their descriptors, each encoded.
     sets: Vec<Vec<u8>>,
 }
 

@@ -1,4 +1,4 @@
-//! Which source and which method a path is about.
+//! The source and the method that a path names.
 
 use super::push::Target;
 

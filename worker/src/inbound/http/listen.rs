@@ -1,4 +1,4 @@
-//! The HTTP server's connections: accepted, with TLS shaken hands with, and served.
+//! The connections of the HTTP server: accepting them, the TLS handshake, and serving.
 //!
 //! actix-web's own server has no place for a [`TurnGate`], so its parts are put together
 //! here.
@@ -22,13 +22,13 @@ use tokio_rustls::TlsAcceptor;
 use super::turn::{Connections, Times, TurnGate};
 use crate::inbound::{gate::Gated, tls::HANDSHAKE_TIMEOUT};
 
-/// Connections beyond those that are kept alive, each for one answer: room to serve
-/// whoever is waiting, however many others are idle.
+/// Connections beyond those that are kept alive, each of which gets one answer, so that a
+/// client is served however many others are idle.
 pub(crate) const SURPLUS: usize = 256;
-/// For a client to close its side after ours.
+/// Time limit for a client to close its side after the worker has closed its own.
 const DISCONNECT: Duration = Duration::from_secs(1);
 
-/// What a connection is made of: TCP, or TLS over it.
+/// The transport of a connection: TCP, or TLS over TCP.
 trait Transport: AsyncRead + AsyncWrite + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
@@ -56,7 +56,7 @@ where
     let server = Server::build()
         .workers(workers)
         .max_concurrent_connections(most.div_ceil(workers))
-        // The drain waits for the requests; this is for what it did not wait for.
+        // The drain waits for the requests; this is for the connections that remain.
         .shutdown_timeout(1)
         .disable_signals();
     let ending = server.graceful_shutdown_signal();
@@ -67,7 +67,7 @@ where
             let (connections, tls) = (connections.clone(), tls.clone());
             async move {
                 let peer = connection.peer_addr().ok();
-                // Without it an answer is merely slower.
+                // If this fails, answers are merely slower.
                 let _ = connection.set_nodelay(true);
                 let transport = secure(connection, tls).await;
                 let transport = transport.map_err(DispatchError::Io)?;
@@ -96,7 +96,7 @@ where
 
 type Connection = Gated<Box<dyn Transport>, TurnGate>;
 
-/// With TLS, if it is to be spoken.
+/// Performs the TLS handshake, if TLS is configured.
 async fn secure(connection: TcpStream, tls: Option<TlsAcceptor>) -> io::Result<Box<dyn Transport>> {
     Ok(match tls {
         None => Box::new(connection),

@@ -1,4 +1,4 @@
-//! What an operator's probes ask: whether the worker lives, whether it is ready, its metrics.
+//! The probes of an operator: liveness, readiness and metrics.
 
 use actix_web::{HttpResponse, web};
 use metrics::gauge;
@@ -31,7 +31,7 @@ pub(super) async fn readyz(hooks: web::Data<Hooks>, drain: web::Data<Drain>) -> 
     }
 }
 
-/// Whether webhooks are taken without Postgres.
+/// Whether webhooks are accepted without Postgres.
 fn can_spool(hooks: &Hooks) -> bool {
     let spool = hooks.spool.as_ref();
     spool.is_some_and(|spool| {
@@ -39,7 +39,7 @@ fn can_spool(hooks: &Hooks) -> bool {
     })
 }
 
-/// `spooling` is why Postgres is away.
+/// The body of `/readyz`; `spooling` is the reason why Postgres is down.
 fn ready(hooks: &Hooks, spooling: Option<String>) -> Value {
     let status = match spooling {
         Some(_) => "ready, spooling",

@@ -1,12 +1,12 @@
-//! TLS towards those who call: one certificate for both entrances, TLS 1.2 and 1.3.
+//! TLS of the listeners: one certificate for both ports, TLS 1.2 and 1.3.
 //!
-//! The files are read again every [`LOOK_EVERY`], and what they hold is compared:
-//! that needs no notice of the file system, and sees a link that was turned (as
-//! Kubernetes does) as well as a file that was rewritten. A pair that does not fit
-//! leaves the one before it in place.
+//! The files are read again every [`LOOK_EVERY`] and their contents are compared. That
+//! needs no file system notifications, and detects a changed symbolic link (as in
+//! Kubernetes) as well as a rewritten file. If the new pair does not match, the previous
+//! one stays in use.
 //!
-//! Webhooks are offered HTTP/1.1 alone: actix-web bounds the requests of a connection
-//! there, but not the streams of an HTTP/2 connection.
+//! Webhooks are served over HTTP/1.1 only, because actix-web limits the requests of such
+//! a connection, but not the streams of an HTTP/2 connection.
 
 mod pair;
 
@@ -28,19 +28,19 @@ use tracing::{info, warn};
 use self::pair::{Contents, Files, Look, PairError, Watch};
 use crate::{process::metric, settings::TlsArgs};
 
-/// So long may a handshake take.
+/// Time limit for a handshake.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the files are read.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
-/// What the entrances speak inside TLS.
+/// The protocol inside TLS.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Entrance {
     Http,
     Grpc,
 }
 
-/// The certificate as it is now.
+/// The current certificate.
 #[derive(Debug)]
 struct Served(RwLock<Arc<CertifiedKey>>);
 
@@ -57,7 +57,7 @@ impl ResolvesServerCert for Served {
     }
 }
 
-/// Both entrances' certificate, and the watch over its files.
+/// The certificate of both ports, and the watch over its files.
 #[derive(Debug)]
 pub(crate) struct ServerTls {
     files: Files,
@@ -66,7 +66,7 @@ pub(crate) struct ServerTls {
 }
 
 impl ServerTls {
-    /// The pair that the settings name, if they do.
+    /// Loads the pair that the settings name, if they name one.
     pub(crate) fn load(args: &TlsArgs) -> Result<Option<Self>, PairError> {
         let (Some(cert), Some(key)) = (&args.tls_cert, &args.tls_key) else {
             return Ok(None);
@@ -97,7 +97,7 @@ impl ServerTls {
         Ok(config)
     }
 
-    /// Takes over what the files are changed to, for ever.
+    /// Loads every change of the files, for ever.
     pub(crate) async fn follow(mut self) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -116,7 +116,7 @@ impl ServerTls {
         match self.watch.look(found, &self.files) {
             Look::Same => {}
             Look::New(key) => {
-                // Counted before it can be seen.
+                // The reload is counted before it becomes visible.
                 counter!(metric::CERTIFICATE_RELOADS, "result" => "ok").increment(1);
                 self.served.replace(key);
                 info!("the TLS certificate was renewed");

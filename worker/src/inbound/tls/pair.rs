@@ -1,4 +1,4 @@
-//! A certificate and its key, as two files hold them, and what a change of them means.
+//! A certificate and its key in two files, and the effect of a change.
 
 use std::{
     fmt,
@@ -14,7 +14,8 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-/// A chain has a few kilobytes; a device or a log file has no end.
+/// Limit on a file, in bytes: a chain has a few kilobytes, and a device or a log file has
+/// no end.
 const MOST_BYTES: u64 = 1 << 20;
 
 #[derive(Clone, Debug)]
@@ -42,7 +43,7 @@ pub(crate) enum PairError {
     Mismatch { cert: String, key: String },
 }
 
-/// What both files hold. It has no `Debug` that shows the key.
+/// The contents of both files. `Debug` does not show the key.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Contents {
     cert: Vec<u8>,
@@ -63,7 +64,7 @@ impl Contents {
         })
     }
 
-    /// The pair, if the key is the certificate's.
+    /// The pair, if the key belongs to the certificate.
     pub(super) fn pair(&self, files: &Files) -> Result<CertifiedKey, PairError> {
         let (cert, key) = (shown(&files.cert), shown(&files.key));
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&self.cert).collect();
@@ -71,7 +72,7 @@ impl Contents {
         if chain.is_empty() {
             return Err(PairError::NoCertificate(cert));
         }
-        // What is wrong with it is not said: that would quote it.
+        // The cause is left out, because it would quote the key.
         let private = PrivateKeyDer::from_pem_slice(&self.key);
         let private = private.map_err(|_| PairError::NoKey(key.clone()))?;
         let provider = ring::default_provider();
@@ -107,24 +108,24 @@ fn read(path: &Path) -> Result<Vec<u8>, PairError> {
     Ok(bytes)
 }
 
-/// What a look at the files found.
+/// The result of checking the files.
 #[derive(Debug)]
 pub(super) enum Look {
     Same,
     New(CertifiedKey),
-    /// Said once.
+    /// The files cannot be used; reported once.
     Bad(PairError),
 }
 
-/// Remembers what is served, and what was complained about.
+/// Remembers the served contents, and those that were reported as unusable.
 #[derive(Debug)]
 pub(super) struct Watch {
     served: Contents,
     doubtful: Option<Doubtful>,
 }
 
-/// What cannot be used. It may be half of a change that is still being written, so
-/// the first look at it says nothing.
+/// Contents that cannot be used. They may be half of a change that is still being
+/// written, so that the first check does not report them.
 #[derive(Debug)]
 struct Doubtful {
     contents: Option<Contents>,

@@ -23,17 +23,18 @@ impl Streams {
     }
 }
 
-/// Ask for the leases again.
+/// Asks for the leases again.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub(super) struct Hold;
 
 impl Handler<Hold> for Streams {
-    // Atomic: an older answer never replaces a newer one.
+    // The response is atomic, so that an older answer never replaces a newer one.
     type Result = AtomicResponse<Self, ()>;
 
     fn handle(&mut self, _: Hold, _: &mut Self::Context) -> Self::Result {
-        // What is given back wakes every worker, this one too, and stays given back.
+        // A release wakes every worker, including this one, which must not take the
+        // leases again.
         let sources = self.followed().filter(|_| !self.draining);
         let (control, holder, time) = (self.control.clone(), self.leases.holder, self.leases.time);
         let hold = async move {
@@ -56,7 +57,7 @@ impl Handler<Hold> for Streams {
                 actor.reconcile(ctx);
             }
             Some(Err(Unheld::Refused(reason))) => {
-                // Webhooks and pushes have nothing to do with it.
+                // Webhooks and pushes are not affected.
                 warn!(
                     reason,
                     "the leases of streams cannot be taken or renewed: other workers take them when they expire"

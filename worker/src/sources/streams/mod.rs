@@ -30,9 +30,9 @@ use crate::{
 ///
 /// Promises:
 /// - One stream runs for every enabled source that is dialed and whose lease this worker
-///   holds, also where it can only say why it cannot be. A changed row or another lease
-///   ends its stream, and the next one starts only after that has ended, so that no two
-///   streams of one source ever write side by side.
+///   holds, even if the stream can only report why it cannot be dialed. A changed row or
+///   another lease ends the stream, and the next one starts only after the first has
+///   ended, so that two streams of one source never write concurrently.
 /// - Leases are renewed as long as there is a connection, and given back after a drain,
 ///   when every stream has ended.
 #[derive(Debug)]
@@ -41,7 +41,7 @@ pub(crate) struct Streams {
     snapshot: watch::Receiver<Snapshot>,
     setup: stream::Setup,
     leases: Leases,
-    /// When the leases are asked for again.
+    /// Timer of the next query for the leases.
     next_hold: SpawnHandle,
     running: HashMap<Arc<str>, Running>,
     draining: bool,
@@ -75,7 +75,7 @@ impl Streams {
         }
     }
 
-    /// Makes the streams that run those that should.
+    /// Starts and stops streams, so that exactly the right ones run.
     fn reconcile(&mut self, ctx: &mut Context<Self>) {
         let Some(sources) = self.snapshot.borrow().sources.clone() else {
             return;
@@ -151,8 +151,8 @@ impl StreamHandler<Snapshot> for Streams {
     }
 }
 
-/// End every stream, and start none; the answer comes when all have ended, and others
-/// may take them.
+/// Ends every stream and starts none; the answer is sent when all have ended and their
+/// leases are released.
 #[derive(Clone, Copy, Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct EndStreams;

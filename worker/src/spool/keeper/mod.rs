@@ -1,5 +1,5 @@
-//! The keeper: a thread of its own that owns the file, so that nothing else waits for
-//! the disk, and one fsync serves all who wait for it.
+//! The keeper: a thread of its own that owns the file, so that nothing else waits for the
+//! disk, and one fsync serves all waiting requests.
 
 #[cfg(test)]
 mod tests;
@@ -23,17 +23,18 @@ use tracing::{error, info, warn};
 use super::{Damaged, Depth, Names, Unspooled, bound::Bound};
 use crate::{admission::budget::Share, process::exit::Vital};
 
-/// Of one transaction. What waits beyond it is in the next one.
+/// Limit on the asks of one transaction; further ones wait for the next transaction.
 const GROUP_ASKS: usize = 4096;
 const GROUP_BYTES: usize = 16 << 20;
-/// After a failed one, puts are refused so long without an attempt: each opens the file
-/// anew, and on a full disk the drain would wait behind them.
+/// Time after a failed put for which puts are refused without an attempt, because each
+/// attempt reopens the file, and on a full disk the drain would wait for them.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What the keeper is asked. Every answer comes after fsync.
+/// A message to the keeper. Every answer is sent after the fsync.
 #[derive(Debug)]
 pub(super) enum Ask {
-    /// With what it takes of the budget until it is answered, also when nobody waits.
+    /// A request with its share of the budget, which is held until the answer, even if
+    /// the caller no longer waits.
     Put(Entry, Share, PutReply),
     Delete(Vec<u64>, oneshot::Sender<Result<(), SpoolError>>),
     Read(Option<u64>, ReadLimits, oneshot::Sender<Read>),
@@ -44,30 +45,30 @@ pub(super) type PutReply = oneshot::Sender<Result<(), Unspooled>>;
 
 pub(super) type Read = Result<Batch, SpoolError>;
 
-/// Owns the file and knows what is in it.
+/// Owns the file and knows its contents.
 ///
 /// Promises:
-/// - A request is answered after the commit that holds it, in one group with all that
-///   waited meanwhile.
-/// - What was refused is not in the file, also when a commit failed half-way: what such
-///   a commit has left is deleted before anything else is written.
-/// - Beyond the bound nothing is written; on a full disk it is still emptied.
-/// - What is damaged stays where it is, and holds nothing up: it is counted apart.
+/// - A request is answered after the commit that contains it, together with all requests
+///   that waited meanwhile.
+/// - A refused request is not in the file, even if a commit failed half-way: entries that
+///   such a commit has left are deleted before anything else is written.
+/// - Beyond the bound nothing is written; on a full disk the spool can still be drained.
+/// - A damaged entry stays where it is and blocks nothing; it is counted separately.
 #[derive(Debug)]
 pub(super) struct Keeper {
     file: SpoolFile,
     bound: Bound,
-    /// Of the next entry.
+    /// Key of the next entry.
     next: u64,
     requests: u64,
-    /// No whole entry lies before this key.
+    /// There is no intact entry before this key.
     head: u64,
     damaged: Damaged,
-    /// The keys of the damaged, each of which was told once.
+    /// The keys of damaged entries, each of which was logged once.
     told: BTreeSet<u64>,
-    /// The file failed: it is to be opened anew, and what is in it looked at, first.
+    /// Whether the file failed, so that it has to be reopened and examined first.
     doubtful: bool,
-    /// When puts failed, unless they do no more, and why.
+    /// When and why puts failed, unless they work again.
     refusing: Option<(Instant, SpoolError)>,
     depth: watch::Sender<Depth>,
     names: watch::Sender<Names>,
@@ -108,7 +109,7 @@ impl Keeper {
         self.names.subscribe()
     }
 
-    /// Serves until nobody can ask any more.
+    /// Serves until all handles are dropped.
     pub(super) fn run(mut self, mut asks: UnboundedReceiver<Ask>) {
         while let Some(first) = asks.blocking_recv() {
             let mut group = Group::default();
@@ -127,7 +128,7 @@ impl Keeper {
         group.asks += 1;
         match ask {
             Ask::Put(entry, share, reply) => {
-                // Nobody waits for it any more: it was never acknowledged.
+                // The caller no longer waits, and the request was never acknowledged.
                 if reply.is_closed() {
                     return;
                 }
@@ -148,7 +149,7 @@ impl Keeper {
                 group.deleted.push(reply);
             }
             Ask::Names(names) => {
-                // The last one counts, also where it is what is stored already.
+                // The last list of names counts, even if it equals the stored one.
                 let is_new = *self.names.borrow() != shared(&names);
                 group.change.names = is_new.then_some(names);
             }
@@ -157,7 +158,8 @@ impl Keeper {
     }
 
     fn settle(&mut self, group: Group) {
-        // Refused without an attempt: else each of them would open the file anew.
+        // Puts are refused without an attempt, because each attempt would reopen the
+        // file.
         if group.is_idle() {
             return;
         }
@@ -185,18 +187,19 @@ impl Keeper {
             committed => committed,
         };
         if !group.deleted.is_empty() && deleted.is_ok() {
-            // There may be room now.
+            // There may be space now.
             self.refuse(None);
         }
         for reply in group.deleted {
             let _ = reply.send(deleted.clone());
         }
         for (after, limits, reply) in group.reads {
-            // What a failed commit has left lies behind what was acknowledged. Its keys are
-            // given again: who read it would delete what is there by then.
+            // Entries that a failed commit has left have greater keys than all
+            // acknowledged ones. Their keys are used again, so that a reader of such an
+            // entry would later delete another one.
             let read = self.file.read(after, self.next, limits);
             match &read {
-                // Since they were counted.
+                // Entries were damaged since they were counted.
                 Ok(batch) if !self.told.is_superset(&keys(&batch.damaged)) => self.count_anew(),
                 Ok(_) => {}
                 Err(_) => self.doubtful = true,
@@ -208,7 +211,7 @@ impl Keeper {
     fn commit(&mut self, change: &Change) -> Result<(), SpoolError> {
         if self.doubtful {
             self.recover()?;
-            // It counted what is in the file, and these are yet to come.
+            // The file was counted, and these entries are not in it yet.
             for (source, bytes) in sizes(&change.puts) {
                 self.bound.hold(source, bytes);
             }
@@ -228,7 +231,7 @@ impl Keeper {
             Ok(deleted) => deleted,
             Err(failure) => {
                 self.doubtful = true;
-                // At once, so that reads go on.
+                // The file is reopened at once, so that reads can continue.
                 if let Err(again) = self.recover() {
                     error!(reason = %again, "the spool cannot be opened again");
                 }
@@ -259,13 +262,13 @@ impl Keeper {
         if whole && self.told.is_disjoint(&keys(&change.deletes)) {
             self.tell();
         } else {
-            // It was counted as the other.
+            // The entry was counted as the other kind.
             self.count_anew();
         }
         Ok(())
     }
 
-    /// What is done with goes also where the disk is full: that makes room.
+    /// Deletes finished entries even if the disk is full, which frees space.
     fn delete_alone(&mut self, deletes: Vec<u64>) -> Result<(), SpoolError> {
         self.file.release_reserve();
         self.commit(&Change {
@@ -274,7 +277,7 @@ impl Keeper {
         })
     }
 
-    /// Opens the file anew and deletes what a failed commit may have left in it.
+    /// Reopens the file and deletes entries that a failed commit may have left.
     fn recover(&mut self) -> Result<(), SpoolError> {
         let next = self.next;
         let opened = self.file.reopen().and_then(|()| self.file.cut(next));
@@ -285,7 +288,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Puts fail from now on, or may be tried again.
+    /// Records that puts fail from now on, or may be tried again.
     fn refuse(&mut self, failure: Option<SpoolError>) {
         self.refusing = failure.map(|failure| (Instant::now(), failure));
         let failed = self.failed();
@@ -322,7 +325,8 @@ impl Keeper {
             bound.hold_unowned(bytes);
             damaged.add(bytes, received);
             if told.insert(key) {
-                // Of another length it may be anything, such as a secret.
+                // A damaged name may be anything, such as a secret, so only known names
+                // are logged.
                 let source = source.filter(|source| names.contains(*source));
                 error!(key, bytes, received, source, "a spooled request is damaged: it stays where it is, and does not reach Postgres");
             }
@@ -342,7 +346,7 @@ impl Keeper {
         self.tell();
     }
 
-    /// What was committed stays so where this cannot be read.
+    /// Publishes the depth of the spool. A failure to read it does not affect a commit.
     fn tell(&mut self) {
         let oldest = match self.file.oldest(self.head) {
             Ok(oldest) => {
@@ -372,7 +376,8 @@ impl Keeper {
     }
 }
 
-/// The share first: who has an answer may send the next request.
+/// Returns the share before the answer, because the caller may send the next request
+/// after the answer.
 fn answer(share: Share, reply: PutReply, result: Result<(), Unspooled>) {
     drop(share);
     let _ = reply.send(result);
@@ -403,7 +408,7 @@ struct Group {
 }
 
 impl Group {
-    /// All that was asked is answered already.
+    /// Whether every ask is answered already.
     fn is_idle(&self) -> bool {
         let nothing = self.stored.is_empty() && self.deleted.is_empty() && self.reads.is_empty();
         nothing && self.change.names.is_none()

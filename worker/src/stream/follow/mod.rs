@@ -1,4 +1,4 @@
-//! What a stream does: dial, resume, read, commit; and then again.
+//! The loop of a stream: dial, resume, read, commit, and again.
 //!
 //! Where a connection goes on is decided in [`resume`](crate::stream::resume), what its end
 //! means in [`status`](crate::dial::status), when the next one comes in
@@ -34,21 +34,21 @@ use crate::{
     process::metric,
 };
 
-/// What is dialed, and what is spoken there.
+/// The endpoint to dial, and its schema.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) dial: Dial,
     pub(crate) schema: Arc<Schema>,
 }
 
-/// What follows a source.
+/// Follows the stream of a source.
 #[derive(Debug)]
 pub(crate) struct Follower {
     pub(crate) source: Arc<str>,
-    /// Of the lease under which it is followed.
+    /// Epoch of the lease under which the stream is followed.
     pub(crate) epoch: i64,
     pub(crate) plan: Result<Plan, String>,
-    /// Who knows where to go on.
+    /// Answers where to resume.
     pub(crate) desk: Recipient<WhereToResume>,
     pub(crate) pipeline: Pipeline,
     pub(crate) limits: StreamLimits,
@@ -57,7 +57,7 @@ pub(crate) struct Follower {
 }
 
 impl Follower {
-    /// Until it is told to stop.
+    /// Runs until it is stopped.
     pub(crate) async fn follow(self, stop: watch::Receiver<bool>) {
         match &self.plan {
             Ok(plan) => Following::new(&self, plan).run(&stop).await,
@@ -116,7 +116,7 @@ impl<'a> Following<'a> {
             let futile = session.nothing_stored();
             let good = futile.is_none() && held.is_some_and(|held| held >= GOOD_SESSION);
             let Next { state, pause } = self.retry.after(cause, session.stored, good);
-            // Here counts what was read: where to go on has nothing to do with its use.
+            // The events that were read count here, whether or not they were stored.
             self.overlap.ended(cause != Cause::Clean, session.events);
             if cause == Cause::Unauthenticated {
                 self.tokens.discard();
@@ -127,7 +127,7 @@ impl<'a> Following<'a> {
             let failures = self.retry.failures();
             let failure = cause.is_failure().then(|| reason.clone());
             let reasons: Vec<_> = failure.into_iter().chain(futile).collect();
-            // What is wrong with an event may be said in words of the server's.
+            // The error of an event may quote the server.
             let error = (!reasons.is_empty()).then(|| self.tokens.redact(&reasons.join("; ")));
             let error = error.as_deref();
             let reporter = &self.follower.reporter;
@@ -168,7 +168,7 @@ impl<'a> Following<'a> {
         answer.map_err(|_| "the worker is stopping".to_owned())?
     }
 
-    /// Pauses. `watches`: another content of the token's file ends that too.
+    /// Pauses. With `watches`, another content of the token's file ends the pause too.
     async fn wait(
         &self,
         pause: Duration,
@@ -195,13 +195,13 @@ impl<'a> Following<'a> {
     async fn news(&self, session: Session) {
         let mut known = session.resume;
         if session.events > 0 {
-            // The cursor moved with each commit.
+            // Each commit moved the cursor.
             known = self.ask().await.ok();
         }
         loop {
             self.follower.wake.notified().await;
-            // Without Postgres there is no news; and when it is back, that is news
-            // for a session that failed for its absence.
+            // While Postgres is down there is no change. Its return is a change for a
+            // session that failed because Postgres was down.
             if let Ok(now) = self.ask().await
                 && known != Some(now)
             {
@@ -221,7 +221,7 @@ enum Waited {
 /// Resolves when the stream is told to stop.
 async fn stopped(stop: &watch::Receiver<bool>) {
     if stop.clone().wait_for(|stop| *stop).await.is_err() {
-        // Nobody can stop it any more, because the process is ending.
+        // Nothing can stop the stream any more, because the process is ending.
         std::future::pending::<()>().await;
     }
 }

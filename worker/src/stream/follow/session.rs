@@ -1,4 +1,4 @@
-//! One connection of a stream, from the dialing to the end.
+//! One connection of a stream, from dialing to its end.
 
 use std::{cell::RefCell, time::Duration};
 
@@ -35,32 +35,32 @@ use crate::{
     },
 };
 
-/// Some servers accept a call only together with its first message. After this long
-/// without a refusal, silence is consent.
+/// Some servers accept a call only together with its first message. If there is no
+/// refusal for this time, the call counts as accepted.
 const QUIET: Duration = Duration::from_secs(2);
-/// The longest time between two pings, however often the server complains.
+/// Longest time between two pings, however often the server sends ENHANCE_YOUR_CALM.
 const LONGEST_KEEPALIVE: Duration = Duration::from_secs(2 * 3600);
 
-/// Why a connection ended, and in words.
+/// Why a connection ended: the cause and a text.
 type Ended = (Cause, String);
 
 /// How a connection, or an attempt at one, ended.
 pub(super) struct Session {
-    /// `None` if it was told to.
+    /// Why the session ended; `None` if it was stopped.
     pub(super) ended: Option<Ended>,
-    /// Read and committed, which may be as rejected.
+    /// Events that were read and committed, including rejected ones.
     pub(super) events: usize,
-    /// Those of them that are in store now: the only progress.
+    /// Events that are stored now, which alone count as progress.
     pub(super) stored: u64,
-    /// What was wrong with one of the others.
+    /// The error of one of the other events.
     pub(super) detail: Option<String>,
     pub(super) open: Option<Instant>,
-    /// What it was made with, if that was known.
+    /// The cursor and token of the session, if they were known.
     pub(super) resume: Option<Resume>,
 }
 
 impl Session {
-    /// That none of its events could be stored, if that is so, and why.
+    /// The reason why none of its events could be stored, if that is so.
     pub(super) fn nothing_stored(&self) -> Option<String> {
         let detail = match &self.detail {
             Some(detail) => format!(": {detail}"),
@@ -82,7 +82,7 @@ impl Session {
     }
 }
 
-/// A stream that the server has accepted, or not refused.
+/// A stream that the server has accepted, or has not refused.
 struct Open {
     messages: LocalBoxStream<'static, Result<Bytes, Status>>,
     connection: Connection,
@@ -152,7 +152,8 @@ impl Following<'_> {
         session
     }
 
-    /// Opens a stream. Puts into `found` what it does so with, as soon as that is known.
+    /// Opens a stream, and sets `found` to its cursor and token as soon as they are
+    /// known.
     async fn open(&mut self, found: &mut Option<Resume>) -> Result<Open, Ended> {
         let passing = |reason| (Cause::Passing(None), reason);
         let lasting = |reason| (Cause::Lasting, reason);
@@ -199,7 +200,7 @@ impl Following<'_> {
         })
     }
 
-    /// What a status asks for, and why, in words.
+    /// The cause that a status means, with a text.
     async fn judge(
         &mut self,
         status: &Status,
@@ -232,7 +233,7 @@ impl Following<'_> {
         (cause, self.tokens.redact(&reason))
     }
 
-    /// Why a connection broke. Pings that the server takes for abuse become fewer.
+    /// Why a connection broke. After ENHANCE_YOUR_CALM the worker pings less often.
     fn cut(&mut self, status: &Status, over: Option<Over>) -> String {
         match (over, self.keepalive) {
             (Some(Over::Closed(Some(Reason::ENHANCE_YOUR_CALM))), Some(keepalive)) => {

@@ -1,11 +1,11 @@
-//! What a stream is doing, as `tidings.stream_status` and the metrics show it.
+//! The state of a stream, as `tidings.stream_status` and the metrics show it.
 //!
-//! - A stream says what it is doing in a [`Status`]; [`report`] passes the newest one
-//!   on, at each change and every 30 s, so that a worker that has vanished shows too.
-//! - Reports are one after the other, at most a few a second: states that last only a
-//!   moment may be left out, the last one never is.
-//! - A report that fails is repeated until it, or a newer one, succeeds. The stream
-//!   never waits for any of it.
+//! - A stream sets its [`Status`]; [`report`] sends the newest one to Postgres at each
+//!   change and every 30 s, so that a worker that has vanished is noticed too.
+//! - Reports are sent one after the other, at most a few a second. States that last only
+//!   a moment may be left out, but the last one never is.
+//! - A report that fails is retried until it, or a newer one, succeeds. The stream never
+//!   waits for a report.
 
 use std::{
     sync::{Arc, LazyLock},
@@ -24,24 +24,25 @@ use crate::process::metric;
 
 const INTERVAL: Duration = Duration::from_secs(30);
 const LEAST_INTERVAL: Duration = Duration::from_millis(200);
-/// After a report that failed.
+/// Pause after a report that failed.
 const PAUSE: Duration = Duration::from_secs(2);
-/// How long the last report may hold up the end.
+/// Time limit for the last report.
 const LAST: Duration = Duration::from_secs(2);
-/// Of the words of others.
+/// Limit on the text of an error, in characters.
 const LONGEST_ERROR: usize = 1_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// It dials.
+    /// The worker is dialing.
     Connecting,
     /// The stream is open.
     Connected,
-    /// It failed, and is dialed again at a time.
+    /// The stream failed, and is dialed again at a known time.
     Waiting,
-    /// Something has to be changed first; it is dialed again then, or at a time.
+    /// Somebody has to change something; the stream is dialed again then, or at a known
+    /// time.
     Stopped,
-    /// The worker, or the source, has ended it.
+    /// The worker or the source has ended the stream.
     Ended,
 }
 
@@ -65,19 +66,19 @@ impl State {
     }
 }
 
-/// What a stream is doing.
+/// The status of a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Status {
     pub(crate) state: State,
-    /// Attempts in a row that failed.
+    /// Number of consecutive failed attempts.
     pub(crate) failures: u32,
-    /// Why the last one did. `None` leaves what was reported before.
+    /// Why the last attempt failed. `None` keeps what was reported before.
     pub(crate) last_error: Option<String>,
     pub(crate) last_error_at: Option<SystemTime>,
     pub(crate) next_try: Option<SystemTime>,
 }
 
-/// Where a stream says what it is doing. Dropped, the reports end with the last one.
+/// Sets the status of a stream. When it is dropped, the reports end with the last one.
 #[derive(Debug)]
 pub(crate) struct Reporter {
     source: Arc<str>,
@@ -104,7 +105,7 @@ impl Reporter {
         self.status.subscribe()
     }
 
-    /// A state that goes on by itself.
+    /// Sets a state that needs no retry.
     pub(crate) fn set(&self, state: State) {
         self.status.send_modify(|status| {
             status.state = state;
@@ -113,7 +114,7 @@ impl Reporter {
         self.measure();
     }
 
-    /// Events were committed.
+    /// Records that events were committed.
     pub(crate) fn progress(&self) {
         let source = self.source.to_string();
         gauge!(metric::STREAM_LAST_EVENT, "source" => source).set(unix(SystemTime::now()));
@@ -127,7 +128,7 @@ impl Reporter {
         }
     }
 
-    /// A state that lasts for `pause`, or until something is changed, after so many
+    /// Sets a state that lasts for `pause`, or until something changes, after so many
     /// `failures`.
     pub(crate) fn pause(
         &self,
@@ -161,7 +162,7 @@ impl Reporter {
         gauge!(metric::STREAM_CONNECTED, "source" => source.clone())
             .set(f64::from(u8::from(connected)));
         gauge!(metric::STREAM_FAILURES, "source" => source.clone()).set(f64::from(status.failures));
-        // 0: no next try is planned.
+        // 0 means that no retry is planned.
         let next_try = status.next_try.map(unix).unwrap_or_default();
         gauge!(metric::STREAM_NEXT_TRY, "source" => source).set(next_try);
     }
@@ -173,13 +174,13 @@ fn unix(time: SystemTime) -> f64 {
     since.map_or(0.0, |since| since.as_secs_f64())
 }
 
-/// In one line, and not too long a one.
+/// The text in one line of limited length.
 fn shortened(text: &str) -> String {
     let line = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     line.take(LONGEST_ERROR).collect()
 }
 
-/// Tell Postgres; the answer comes when it knows.
+/// Reports to Postgres; the answer is sent when the report is stored.
 #[derive(Clone, Debug, Message)]
 #[rtype(result = "Result<(), String>")]
 pub(crate) struct Report {
@@ -212,11 +213,11 @@ pub(crate) async fn report(
         }
     }
     let last = status.borrow().clone();
-    // Postgres may be away for long; the next worker reports for itself.
+    // Postgres may be down for long, and the next worker will report for itself.
     let _ = timeout(LAST, send(&source, last, &to)).await;
 }
 
-/// Waits for `least`, or for the end, which it says.
+/// Waits for `least` or for the end, and returns whether the end has come.
 async fn after(status: &mut watch::Receiver<Status>, least: Duration) -> bool {
     let ended = async { while status.changed().await.is_ok() {} };
     timeout(least, ended).await.is_ok()
@@ -240,7 +241,7 @@ async fn send(source: &Arc<str>, status: Status, to: &Recipient<Report>) -> bool
     result.is_ok()
 }
 
-/// How this worker is called in reports: its host and process id.
+/// The name of this worker in reports: its host and process id.
 pub(crate) fn worker() -> &'static str {
     static WORKER: LazyLock<String> = LazyLock::new(|| {
         let host = rustix::system::uname();

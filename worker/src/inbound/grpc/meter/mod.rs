@@ -1,11 +1,11 @@
-//! A call's body as it arrives: what it holds is taken from the budget before it is read
-//! on, so that messages which are never finished have the same bound as those that are.
+//! The body of a call as it arrives. Its bytes are charged to the budget before more is
+//! read, so that incomplete messages have the same bound as complete ones.
 //!
-//! - Without room nothing is read, and HTTP/2 slows the sender down; a message that gets
-//!   no room in time ends the call with RESOURCE_EXHAUSTED.
-//! - So does a message that is too large: that is what gRPC says of it. (tonic would say
-//!   OUT_OF_RANGE, which reads as "do not send this again".)
-//! - A message that is not whole in time ends the call with DEADLINE_EXCEEDED.
+//! - Without a share of the budget nothing is read, and HTTP/2 slows the sender down. If
+//!   a message gets no share in time, the call ends with RESOURCE_EXHAUSTED.
+//! - A message that is too large ends the call with RESOURCE_EXHAUSTED too, as gRPC
+//!   specifies. (tonic would send OUT_OF_RANGE, which means "do not send this again".)
+//! - If a message is not complete in time, the call ends with DEADLINE_EXCEEDED.
 
 use std::{
     pin::Pin,
@@ -23,21 +23,21 @@ use tonic::{Status, body::Body};
 use super::accept::Call;
 use crate::admission::budget::{Budget, Payer, Share};
 
-/// A flag and a length stand before each message.
+/// Length of the prefix of each message: a flag and a length.
 pub(crate) const PREFIX: usize = 5;
-/// Later than this the deadline was not looked at in time: the reader was busy.
+/// If the deadline was missed by more than this, the reader was busy.
 const LATE: Duration = Duration::from_secs(1);
 
-/// What the messages of a call may be.
+/// Limits on the messages of a call.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Bytes of one.
+    /// Limit on the bytes of a message.
     pub(crate) message: usize,
-    /// From its first byte to its last.
+    /// Time limit from the first byte of a message to its last.
     pub(crate) time: Duration,
 }
 
-/// What a call's body holds of the budget.
+/// The share of the budget that the body of a call holds.
 #[derive(Clone, Debug)]
 pub(crate) struct Meter {
     budget: Budget,
@@ -62,7 +62,7 @@ impl Meter {
         }
     }
 
-    /// Hands over what a message of `bytes` holds.
+    /// Hands over the share of a message of `bytes`.
     pub(crate) fn release(&self, bytes: usize) -> Option<Share> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.as_mut()?.cut(PREFIX + bytes)
@@ -76,10 +76,10 @@ struct TooLarge {
     length: usize,
 }
 
-/// Where in its messages a body is.
+/// Position of a body within its messages.
 #[derive(Debug, Default)]
 struct Framing {
-    /// Bytes of the prefix that are there.
+    /// Bytes of the prefix that have arrived.
     prefix: usize,
     length: usize,
     /// Bytes of the message that are missing.
@@ -91,7 +91,7 @@ impl Framing {
         self.prefix == 0 && self.missing == 0
     }
 
-    /// Follows what has come; says whether a message began in it that is not whole.
+    /// Advances over new data, and returns whether an incomplete message began in it.
     fn advance(&mut self, mut data: &[u8], most: usize) -> Result<bool, TooLarge> {
         let (all, mut begun, mut at) = (data.len(), false, 0);
         while let Some((byte, rest)) = data.split_first() {
@@ -105,7 +105,7 @@ impl Framing {
                 begun = true;
                 at = all - data.len();
             }
-            // The first byte is a flag, and shifted out of nothing.
+            // The first byte is a flag and is not part of the length.
             self.length = if self.prefix == 0 {
                 0
             } else {
@@ -134,11 +134,11 @@ pub(super) struct Metered {
     bounds: Bounds,
     framing: Framing,
     deadline: Pin<Box<Sleep>>,
-    /// What came and has no room yet.
+    /// Data that arrived and has no share of the budget yet.
     waiting: Option<(Bytes, Taking)>,
     /// Why nothing more is read.
     refused: Option<Status>,
-    /// Its connection is in use meanwhile.
+    /// Marks the connection as in use.
     _open: Option<Call>,
 }
 
@@ -161,7 +161,7 @@ impl Metered {
         self.deadline.as_mut().reset(deadline);
     }
 
-    /// Whether the time is up, for one who has waited for it.
+    /// Whether the deadline has passed.
     fn is_late(&mut self, context: &mut Context<'_>) -> bool {
         let late = self.deadline.as_mut().poll(context).is_ready();
         if late && Instant::now() > self.deadline.deadline() + LATE {

@@ -1,4 +1,4 @@
-//! Events that go together: those that have arrived, within limits.
+//! Chunks of events: the events that have arrived, within limits.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::{admission::budget::Share, process::drain::Drain};
 const EVENTS: usize = 250;
 const BYTES: usize = 1 << 20;
 
-/// Limits of one chunk. It may exceed its bytes by the event that reached them.
+/// Limits of one chunk, which may exceed its bytes by the event that reached them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ChunkLimits {
     pub(crate) events: usize,
@@ -31,23 +31,24 @@ impl ChunkLimits {
     }
 }
 
-/// A message as it came, and what it holds of the budget.
+/// A message as it arrived, and its share of the budget.
 #[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) bytes: Bytes,
     pub(crate) held: Option<Share>,
 }
 
-/// An event of a stream, not decoded yet, and which message it came in.
+/// An event of a stream, not decoded yet, and the number of its message.
 #[derive(Debug)]
 pub(super) struct Part {
     pub(super) message: u64,
     pub(super) piece: Piece,
-    /// Its message's, until all of its events are settled.
+    /// The share of its message, which is held until all events of the message are
+    /// answered.
     pub(super) held: Arc<Option<Share>>,
 }
 
-/// Events that go together, and perhaps the end of the stream after them.
+/// Events of one chunk, and perhaps the end of the stream after them.
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
     pub(super) parts: Vec<Part>,
@@ -84,7 +85,7 @@ where
     })
 }
 
-/// Waits for an event, and takes what has arrived behind it.
+/// Waits for an event, and takes the events that have arrived after it.
 pub(super) async fn gather<P>(
     parts: Option<P>,
     drain: Drain,
