@@ -25,7 +25,7 @@ TARGET ?=
 CORPUS ?=
 
 release := $(or $(CARGO_TARGET_DIR),target)/release
-xtask := $(release)/xtask
+xtask := "$(release)/xtask"
 
 .DEFAULT_GOAL := help
 .PHONY: help setup for-worker for-install for-run for-test demo test install worker lint soak outage chaos fuzz sqlsmith clean
@@ -98,7 +98,7 @@ install: for-install ## build the extension and install it into the Postgres
 worker: for-worker ## the worker
 	@echo $(release)/tidings-worker
 
-lint: for-test ## formatting, clippy, documentation
+lint: for-test ## formatting, layout, clippy, PL/pgSQL, documentation
 	@$(xtask) lint
 
 soak: for-run ## everything at work for long; fails where something grows

@@ -57,7 +57,7 @@ enum Command {
     Outage(Outage),
     /// Run the whole system through one fault after another, on the installed extension
     Chaos(Chaos),
-    /// Formatting, clippy, documentation
+    /// Formatting, layout, clippy, PL/pgSQL (installs the extension), documentation
     Lint,
     /// The fuzz targets, each for a while
     Fuzz(Fuzz),
