@@ -1,4 +1,4 @@
--- What must be true before anything is created.
+-- Checks before anything is created.
 
 do $$
 begin
@@ -13,7 +13,7 @@ begin
     raise exception using
       errcode = 'insufficient_privilege',
       message = 'schema tidings exists and belongs to another role',
-      hint = 'Drop the schema, or create the extension as its owner: functions of the extension run with your rights and trust what is in it.';
+      hint = 'Drop the schema, or create the extension as the owner of the schema, because functions of the extension run with your rights and trust the objects in it.';
   end if;
 end
 $$;

@@ -1,4 +1,4 @@
--- Who may be written to: the last word of each recipient.
+-- Consent: whether each recipient allows messages, by the last event.
 
 create table consent (
   recipient text not null,
@@ -12,16 +12,16 @@ create table consent (
   denied_at timestamptz,
   primary key (recipient, source_id)
 );
-comment on table consent is 'Whether a recipient allows messages of an app: the last word by (occurred_at, event_id).';
+comment on table consent is 'Whether a recipient allows messages of an app, by the last event in the order of (occurred_at, event_id).';
 comment on column consent.recipient is 'The recipient.';
 comment on column consent.source_id is 'tidings.source.id: the app.';
 comment on column consent.provider is 'The provider.';
 comment on column consent.status is 'consent.requested, consent.granted or consent.denied.';
-comment on column consent.status_at is 'When, by the provider''s clock.';
-comment on column consent.status_event_id is 'tidings.event.event_id of the event that said so.';
-comment on column consent.requested_at is 'When it was last requested.';
-comment on column consent.granted_at is 'When it was last granted.';
-comment on column consent.denied_at is 'When it was last denied.';
+comment on column consent.status_at is 'When the status was reached, by the provider''s clock.';
+comment on column consent.status_event_id is 'tidings.event.event_id of the event that reported it.';
+comment on column consent.requested_at is 'When consent was last requested.';
+comment on column consent.granted_at is 'When consent was last granted.';
+comment on column consent.denied_at is 'When consent was last denied.';
 
 create function _add_to_consent(first_id ulid, last_id ulid) returns void
   language plpgsql volatile

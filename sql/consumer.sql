@@ -1,18 +1,18 @@
--- Named consumers: who follows the log, and how far each has come.
+-- Named consumers: who follows the log, and how far each of them has read.
 --
--- An ack made in the transaction that holds the application's own effects gives each
--- event its effect exactly once, for both are committed or neither is. So an ack that
--- could double or skip an effect is refused:
+-- If an application calls ack in the transaction that contains its own effects, each
+-- event takes effect exactly once, because both are committed or neither is. An ack that
+-- could repeat or skip an effect is therefore refused:
 --
 --   one at a time   poll and ack lock the consumer's row until their transaction ends.
---                   What was polled belongs to the session that polled it until it is
---                   acknowledged or that session ends; then the next to poll gets it
---   never back      what was acknowledged is not acknowledged again, however often it
+--                   Polled events belong to the session that polled them until they are
+--                   acknowledged or that session ends; then the next poll gets them
+--   never back      an acknowledged event is not acknowledged again, however often it
 --                   was polled
---   never beyond    only what the last poll returned can be acknowledged
+--   never beyond    only events that the last poll returned can be acknowledged
 --
--- A session is a process id and the start of that process: a process id is used again,
--- and a restored dump brings those of another cluster.
+-- A session is identified by its process id and the start of that process, because
+-- process ids are reused, and a restored dump contains those of another cluster.
 
 create table consumer (
   name text primary key check (char_length(name) between 1 and 63),
@@ -27,13 +27,13 @@ create table consumer (
   check (polled_to > position)
 );
 comment on table consumer is
-  'Who follows the log by name, and how far each has come. Made by create_consumer, moved by ack and seek.';
-comment on column consumer.name is '1 to 63 characters.';
-comment on column consumer.position is 'The events up to here are acknowledged; null at the start of the log.';
-comment on column consumer.polled_to is 'The events up to here were returned by the last poll, and are not all acknowledged; null where none are left.';
-comment on column consumer.polled_by is 'The process id of the session that has them.';
-comment on column consumer.polled_session is 'When that process started.';
-comment on column consumer.created_at is 'When it was made.';
+  'The named readers of the log, and how far each of them has read. create_consumer adds a row; ack and seek move a consumer.';
+comment on column consumer.name is 'The name: 1 to 63 characters.';
+comment on column consumer.position is 'The events up to this position are acknowledged; null at the start of the log.';
+comment on column consumer.polled_to is 'The events up to this position were returned by the last poll, and are not all acknowledged; null if none are left.';
+comment on column consumer.polled_by is 'The process id of the session that polled them.';
+comment on column consumer.polled_session is 'When that process started, because process ids are reused.';
+comment on column consumer.created_at is 'When the consumer was created.';
 comment on column consumer.polled_at is 'When a poll last returned events.';
 comment on column consumer.acked_at is 'When events were last acknowledged.';
 
@@ -62,7 +62,7 @@ begin
 end
 $$;
 comment on function create_consumer(text, ulid) is
-  'Makes a consumer that gets the events after this position; all events, from the start of the log, where it is null. To begin with what is stored from now on: tidings.gen_ulid(). SQLSTATE 22023 for a name that has not 1 to 63 characters, 42710 where it is taken.';
+  'Creates a consumer that gets the events after this position, or all events from the start of the log if the position is null. Pass tidings.gen_ulid() to get the events that are stored from now on. SQLSTATE 22023 if the name does not have 1 to 63 characters, 42710 if it is taken.';
 
 create function _lock_consumer(name text) returns consumer
   language plpgsql volatile
@@ -76,13 +76,13 @@ begin
     raise exception using
       errcode = 'undefined_object',
       message = format('consumer %s does not exist', coalesce('"' || name || '"', 'null')),
-      hint = 'SELECT name FROM tidings.consumer lists the consumers; tidings.create_consumer makes one.';
+      hint = 'SELECT name FROM tidings.consumer lists the consumers; tidings.create_consumer creates one.';
   end if;
   return found_consumer;
 end
 $$;
 comment on function _lock_consumer(text) is
-  'Internal: the consumer of this name, locked until the transaction ends, or SQLSTATE 42704.';
+  'Internal: returns the consumer of this name, locked until the transaction ends. SQLSTATE 42704 if there is no such consumer.';
 
 create function _live_session(of_pid int, started_at timestamptz) returns text
   language plpgsql volatile
@@ -92,7 +92,7 @@ begin
   if of_pid is null then
     return null;
   end if;
-  perform pg_stat_clear_snapshot();  -- sessions are as they are now, not as when first looked at
+  perform pg_stat_clear_snapshot();  -- to see the sessions as they are now, not as at the first access
   return (
     select coalesce(a.application_name, '')
     from pg_stat_get_activity(of_pid) a
@@ -101,7 +101,7 @@ begin
 end
 $$;
 comment on function _live_session(int, timestamptz) is
-  'Internal: the application name of this session, or null where it has ended. Where its start cannot be seen, it is taken to live.';
+  'Internal: returns the application name of this session, or null if the session has ended. A session whose start cannot be seen is assumed to be alive.';
 
 create function _is_this_session(of_pid int, started_at timestamptz) returns boolean
   language plpgsql volatile
@@ -111,7 +111,7 @@ begin
   return of_pid = pg_backend_pid() and tidings._live_session(of_pid, started_at) is not null;
 end
 $$;
-comment on function _is_this_session(int, timestamptz) is 'Internal: whether this is the session that calls.';
+comment on function _is_this_session(int, timestamptz) is 'Internal: whether this is the calling session.';
 
 create function poll(name text, max_events int default 1000) returns setof event
   language plpgsql volatile security definer rows 1000
@@ -140,7 +140,7 @@ begin
         message = format('consumer "%s" is in use by another session', name),
         detail = format('Process %s (application "%s") polled events at %s and has not acknowledged them.',
           c.polled_by, application, c.polled_at),
-        hint = format('They are free when it acknowledges them or ends. To take them from it, SELECT pg_terminate_backend(%s), or move the consumer with tidings.seek.', c.polled_by);
+        hint = format('Wait until that process acknowledges the events or ends. To take the events from it, SELECT pg_terminate_backend(%s), or move the consumer with tidings.seek.', c.polled_by);
     end if;
   end if;
 
@@ -160,7 +160,7 @@ begin
 end
 $$;
 comment on function poll(text, int) is
-  'The events that a consumer has not acknowledged, oldest first: at most max_events of them, and never more than 10000. They are the same at each poll until this session acknowledges them with ack; until then, or until it ends, another session gets SQLSTATE 55006, which names it. A poll while another transaction polls or acknowledges waits for it (lock_timeout bounds the wait). Through a connection pool that gives each transaction another session, poll and ack in one transaction. SQLSTATE 42704 where there is no such consumer, 22023 where max_events is less than 1, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
+  'Returns the events that a consumer has not acknowledged, oldest first: at most max_events of them, and never more than 10000. Each poll returns the same events until this session acknowledges them with ack. Until then, or until this session ends, a poll in another session fails with SQLSTATE 55006 and names this session. While another transaction polls or acknowledges, poll waits for that transaction (lock_timeout bounds the wait). Through a connection pool that may give each transaction another session, poll and ack in one transaction. SQLSTATE 42704 if there is no such consumer, 22023 if max_events is less than 1, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
 
 create function ack(name text, upto ulid) returns void
   language plpgsql volatile security definer
@@ -173,7 +173,7 @@ begin
     raise exception using
       errcode = 'null_value_not_allowed',
       message = 'the position to acknowledge is null',
-      hint = 'Pass the id of the last event that was dealt with; where poll returned none, there is nothing to acknowledge.';
+      hint = 'Pass the id of the last event that you processed; if poll returned no event, there is nothing to acknowledge.';
   end if;
 
   c := tidings._lock_consumer(name);
@@ -181,14 +181,14 @@ begin
     raise exception using
       errcode = 'object_not_in_prerequisite_state',
       message = format('consumer "%s" has acknowledged these events already', name),
-      detail = format('It is at %s; %s is not after that.', c.position, upto),
-      hint = 'Roll back what this transaction did for them: it was done before. tidings.seek moves a consumer back.';
+      detail = format('The consumer is at %s; %s is not after that position.', c.position, upto),
+      hint = 'Roll back what this transaction did for these events, because it was done before. tidings.seek moves a consumer back.';
   end if;
   if c.polled_by is not null and not tidings._is_this_session(c.polled_by, c.polled_session) then
     raise exception using
       errcode = 'object_in_use',
       message = format('another session polled consumer "%s" last', name),
-      detail = format('It is process %s (%s).', c.polled_by,
+      detail = format('That session is process %s (%s).', c.polled_by,
         coalesce('application "' || tidings._live_session(c.polled_by, c.polled_session) || '"', 'which has ended')),
       hint = 'Roll back what this transaction did for these events, and poll again. Poll and ack in one session; through a connection pool, in one transaction.';
   end if;
@@ -197,8 +197,8 @@ begin
       errcode = 'invalid_parameter_value',
       message = format('consumer "%s" has not polled these events', name),
       detail = case
-        when c.polled_to is null then format('Nothing that it polled is left to acknowledge, up to %s.', upto)
-        else format('Its last poll went up to %s; %s is after that.', c.polled_to, upto)
+        when c.polled_to is null then format('The consumer has no polled events left to acknowledge, up to %s.', upto)
+        else format('The last poll went up to %s; %s is after that position.', c.polled_to, upto)
       end,
       hint = 'Pass the id of an event that the last poll returned. A poll whose transaction was rolled back, or that came before a seek, does not count: poll again.';
   end if;
@@ -213,7 +213,7 @@ begin
 end
 $$;
 comment on function ack(text, ulid) is
-  'Acknowledges what a consumer polled, up to and with the event of this id: it is not returned again. In the transaction that holds the effects of these events, it makes each of them exactly once. SQLSTATE 42704 where there is no such consumer, 55000 where that is acknowledged already, 55006 where another session polled last, 22023 where the last poll did not return it, 22004 for null. On each of these the effects are to be rolled back too.';
+  'Acknowledges the events that a consumer polled, up to and including the event of this id: they are not returned again. If ack is called in the transaction that contains the effects of these events, each event takes effect exactly once. SQLSTATE 42704 if there is no such consumer, 55000 if the event is already acknowledged, 55006 if another session polled last, 22023 if the last poll did not return the event, 22004 for null. On each of these errors, roll back the effects too.';
 
 create function _move_consumer(name text, new_position ulid) returns void
   language plpgsql volatile
@@ -227,7 +227,7 @@ begin
 end
 $$;
 comment on function _move_consumer(text, ulid) is
-  'Internal: puts a consumer at this position, and takes from a session what it polled.';
+  'Internal: moves a consumer to this position, and withdraws the polled events from their session.';
 
 create function seek(name text, to_id ulid) returns void
   language plpgsql volatile security definer
@@ -244,7 +244,7 @@ begin
 end
 $$;
 comment on function seek(text, ulid) is
-  'Moves a consumer, back or forth: it goes on after this position. What a session has polled and not acknowledged is taken from it, its ack will be refused. A literal needs its name or type: seek(''app'', to_id => ''01..''). SQLSTATE 42704 where there is no such consumer, 22004 for null.';
+  'Moves a consumer, backwards or forwards: its next poll returns the events after this position. If a session has polled events and not acknowledged them, its ack will be refused. A literal needs its parameter name or a type: seek(''app'', to_id => ''01..''). SQLSTATE 42704 if there is no such consumer, 22004 for null.';
 
 create function seek(name text, at timestamptz) returns void
   language plpgsql volatile security definer
@@ -258,7 +258,7 @@ begin
       message = 'the time is null',
       hint = 'The start of the log is ''1970-01-01 00:00:00+00''.';
   end if;
-  -- A position is what was acknowledged: here the greatest id before that millisecond.
+  -- A position is the last acknowledged id: here the greatest id before that millisecond.
   perform tidings._move_consumer(name, case
     when tidings.ulid_at(at) > '00000000000000000000000000'
     then (substr(tidings.ulid_at(at - interval '1 millisecond')::bytea, 1, 6) || '\xffffffffffffffffffff')::tidings.ulid
@@ -266,7 +266,7 @@ begin
 end
 $$;
 comment on function seek(text, timestamptz) is
-  'Moves a consumer, back or forth: it goes on with the first event that was stored at or after the millisecond of this time. What a session has polled and not acknowledged is taken from it, its ack will be refused. A literal needs its name or type: seek(''app'', at => ''2026-01-01''). SQLSTATE 42704 where there is no such consumer, 22004 for null, 22008 before 1970.';
+  'Moves a consumer, backwards or forwards: its next poll begins with the first event that was stored at or after the millisecond of this time. If a session has polled events and not acknowledged them, its ack will be refused. A literal needs its parameter name or a type: seek(''app'', at => ''2026-01-01''). SQLSTATE 42704 if there is no such consumer, 22004 for null, 22008 before 1970.';
 
 create function drop_consumer(name text) returns void
   language plpgsql volatile security definer
@@ -278,7 +278,7 @@ begin
 end
 $$;
 comment on function drop_consumer(text) is
-  'Removes a consumer. SQLSTATE 42704 where there is no such consumer.';
+  'Removes a consumer. SQLSTATE 42704 if there is no such consumer.';
 
 revoke all on function
   create_consumer(text, ulid), poll(text, int), ack(text, ulid), seek(text, ulid), seek(text, timestamptz), drop_consumer(text),

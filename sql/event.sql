@@ -1,4 +1,4 @@
--- What was stored, and what could not be.
+-- Stored events, and rejected items and requests.
 
 create table event (
   id ulid not null,
@@ -19,31 +19,32 @@ create table event (
   payload jsonb not null
 ) partition by range (occurred_at);
 comment on table event is
-  'Every event, once. Written by ingest alone; followed with events_after. The parent carries no index, because a dump of one could not be restored: each partition has its own.';
-comment on column event.id is 'Its position in the log, given at ingestion: the cursor.';
-comment on column event.event_id is 'Its identity: the provider''s ULID, or one derived from what the event says.';
+  'All events, each stored once. Only ingest writes to the table; events_after follows it. The parent has no index, because a dump of an index on it could not be restored: each partition has its own indexes.';
+comment on column event.id is 'Position of the event in the log, assigned at ingestion: the cursor.';
+comment on column event.event_id is 'Identity of the event: the provider''s ULID, or a ULID derived from the content of the event.';
 comment on column event.source_id is 'tidings.source.id.';
-comment on column event.provider is 'One of providers().';
-comment on column event.kind is 'What it means: message.delivered, consent.granted, .. or other.';
-comment on column event.provider_kind is 'What the provider calls it.';
+comment on column event.provider is 'The provider: one of providers().';
+comment on column event.kind is 'What the event means: message.delivered, consent.granted, .. or other.';
+comment on column event.provider_kind is 'The provider''s own name of the kind.';
 comment on column event.channel is 'sms, push, email, chat, or the provider''s word in lower case.';
-comment on column event.occurred_at is 'The provider''s clock; where it sends no time, when the event was first received.';
-comment on column event.received_at is 'Our clock, when the request arrived.';
+comment on column event.occurred_at is 'Time of the event by the provider''s clock; the time of its first arrival if the provider sends no time.';
+comment on column event.received_at is 'When the request arrived, by our clock.';
 comment on column event.request_id is 'The send request that the message belongs to.';
 comment on column event.message_id is 'The provider''s id of the message.';
-comment on column event.recipient is 'The person: whom it was sent to, or who wrote to us; a number, an address, a device or a subscriber.';
+comment on column event.recipient is 'The person to whom the message was sent, or who wrote to us: a number, an address, a device or a subscriber.';
 comment on column event.campaign is 'The provider''s campaign.';
 comment on column event.error_code is 'The provider''s code of a failure.';
-comment on column event.reason is 'The provider''s words about a failure or a state.';
+comment on column event.reason is 'The provider''s explanation of a failure or a state.';
 comment on column event.payload is 'The item as sent.';
 
 create table event_default partition of event default;
-comment on table event_default is 'The events of times that no other partition holds.';
+comment on table event_default is 'The events whose time falls into no other partition.';
 
--- The same event always carries the same occurred_at, so it meets itself in the same
--- partition, and this key deduplicates exactly. event_id leads, so that it serves
--- look-ups by event too; its first bits are a time, so inserts stay at the right edge.
--- No other unique index: ON CONFLICT DO NOTHING would take its conflicts for duplicates.
+-- The same event always has the same occurred_at, and therefore the same partition, so
+-- that this key recognizes duplicates exactly. event_id leads, so that the index also
+-- serves look-ups by event; its first bits are a time, so that inserts stay at the right
+-- edge. There must be no other unique index, because ON CONFLICT DO NOTHING would treat
+-- its conflicts as duplicates.
 alter table event_default add primary key (event_id, occurred_at, source_id);
 create index event_default_id_idx on event_default (id);
 create index event_default_message_id_idx on event_default (message_id) where message_id is not null;
@@ -63,18 +64,18 @@ create table rejected (
 );
 create index rejected_source_idx on rejected (source_id, verdict, id);
 comment on table rejected is
-  'What could not be taken as an event, with the reason; kept within a bound for each source and verdict: the newest 1000, and of those the newest 16 MB.';
-comment on column rejected.id is 'In the order of rejection.';
+  'Refused requests and rejected items, with the reason. They are kept within a bound for each source and verdict: the newest 1000 rows, and of those the newest 16 MB.';
+comment on column rejected.id is 'Id of the row; ids are in the order of rejection.';
 comment on column rejected.received_at is 'When the request arrived.';
 comment on column rejected.source_id is 'tidings.source.id.';
-comment on column rejected.verdict is 'unauthorized: the request failed its source''s policy; malformed: its body could not be cut into items; item: one item was no event.';
-comment on column rejected.reason is 'What was wrong.';
-comment on column rejected.ordinal is 'The item''s place in its request, from 1; null of a whole request.';
-comment on column rejected.headers is 'Of a whole request: its headers; without its secrets where they were the right ones.';
-comment on column rejected.body is 'The body, or the item, as it arrived; of more than 1 MB only the beginning.';
-comment on column rejected.body_bytes is 'How many bytes it had.';
+comment on column rejected.verdict is 'unauthorized: the request failed the policy of its source; malformed: its body could not be cut into items; item: one item is not an event.';
+comment on column rejected.reason is 'The reason of the rejection.';
+comment on column rejected.ordinal is 'Number of the item in its request, from 1; null for a whole request.';
+comment on column rejected.headers is 'Headers of a whole request, without its secrets if the request passed the policy of its source.';
+comment on column rejected.body is 'The body or the item as it arrived; only the first 1 MB of it.';
+comment on column rejected.body_bytes is 'Number of bytes that arrived.';
 
--- What a dump carries: everything that is data.
+-- A dump contains all data.
 select pg_catalog.pg_extension_config_dump('tidings.source', '');
 select pg_catalog.pg_extension_config_dump('tidings.source_id_seq', '');
 select pg_catalog.pg_extension_config_dump('tidings.source_secret', '');

@@ -1,8 +1,8 @@
--- Who may do what. PUBLIC has the type and the pure functions; nothing else.
+-- Privileges. PUBLIC can use the type and the pure functions, and nothing else.
 --
--- The end of this file is for an installation alone: in an update it would make initial
--- rights, which a dump leaves out, of all that roles have been granted. An update takes
--- functions from here, and revokes those that are new from PUBLIC by name.
+-- The end of this file is only for an installation. In an update it would turn all rights
+-- that roles were granted into initial rights, which a dump leaves out. An update takes
+-- functions from this file, and revokes new ones from PUBLIC by name.
 
 create function _require_role(role regrole)
   returns void
@@ -22,7 +22,7 @@ begin
   end if;
 end
 $$;
-comment on function _require_role(regrole) is 'Internal: SQLSTATE 22004 for null, 42704 where there is no such role.';
+comment on function _require_role(regrole) is 'Internal: checks a role. SQLSTATE 22004 for null, 42704 if there is no such role.';
 
 create function grant_reader(role regrole)
   returns void
@@ -44,7 +44,7 @@ begin
 end
 $$;
 comment on function grant_reader(regrole) is
-  'Lets a role query events, state, sources and lag, and follow the log, also by the consumers that there are: to make, move and drop them is administration. It sees how sources and streams are doing, but no secret, and nothing of what was rejected.';
+  'Allows a role to query events, state, sources and lag, and to follow the log, also with existing consumers; it cannot create, move or drop consumers. The role sees the state of sources and streams, but no secret and no row of tidings.rejected.';
 
 create function grant_worker(role regrole)
   returns void
@@ -61,14 +61,14 @@ begin
     ' tidings.stream_cursor(text), tidings.stream_secret(text),'
     ' tidings.hold_streams(uuid, text, text[], interval), tidings.release_streams(uuid),'
     ' tidings.report_stream(text, text, text, int, text, timestamptz, timestamptz), tidings.maintain() to %s', role);
-  -- A server that logs parameters would log the headers, and what they prove.
+  -- A server that logs parameters would log the headers and their secrets.
   if current_setting('server_version_num')::int >= 150000 then
     if not has_parameter_privilege(role, 'log_parameter_max_length', 'set') then
       begin
         execute format('grant set on parameter log_parameter_max_length to %s', role);
       exception when insufficient_privilege then
         raise notice using
-          message = format('role %s cannot keep secrets out of the server''s log, should that log parameters', role),
+          message = format('role %s cannot keep secrets out of the server''s log if the server logs parameters', role),
           hint = format('As a superuser: GRANT SET ON PARAMETER log_parameter_max_length TO %s', role);
       end;
     end if;
@@ -76,7 +76,7 @@ begin
 end
 $$;
 comment on function grant_worker(regrole) is
-  'Lets a role do what the worker does: read the sources and their schemas, verify, ingest, hold streams and report on them, and call maintain; and, from Postgres 15 on, set log_parameter_max_length, by which it keeps the headers of requests out of the server''s log. It can read no event, nothing of what was rejected, and no secret but those with which it dials.';
+  'Allows a role to do what the worker does: read the sources and their schemas, verify, ingest, hold streams and report on them, and call maintain. From Postgres 15 on the role can also set log_parameter_max_length, with which it keeps the headers of requests out of the server''s log. The role can read no event, no row of tidings.rejected, and no secret except those with which it dials.';
 
 revoke all on all functions in schema tidings from public;
 grant usage on schema tidings to public;

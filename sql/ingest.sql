@@ -1,4 +1,4 @@
--- Bytes in, rows out: verify, normalize, store, in one statement for a whole batch.
+-- From bytes to rows: verify, normalize and store a whole batch in one statement.
 
 create function _without_secrets(headers jsonb) returns jsonb
   language sql immutable parallel safe
@@ -7,7 +7,7 @@ as $$
   select case jsonb_typeof(headers) when 'object' then headers - '{authorization,url-token}'::text[] end
 $$;
 comment on function _without_secrets(jsonb) is
-  'Internal: the headers of a request that passed its policy, without what let it pass.';
+  'Internal: removes the secrets from the headers of a request that passed the policy of its source.';
 
 create function _require_batch(sources text[], bodies bytea[], headers jsonb[]) returns void
   language plpgsql volatile
@@ -19,14 +19,14 @@ begin
      or cardinality(sources) is null then
     raise exception using
       errcode = 'array_subscript_error',
-      message = 'sources, bodies and headers are not of one length',
-      detail = format('They have %s, %s and %s elements.',
+      message = 'sources, bodies and headers differ in length',
+      detail = format('The arrays have %s, %s and %s elements.',
         coalesce(cardinality(sources), 0), coalesce(cardinality(bodies), 0), coalesce(cardinality(headers), 0)),
       hint = 'Pass one source, one body and one object of headers for each request.';
   end if;
 end
 $$;
-comment on function _require_batch(text[], bytea[], jsonb[]) is 'Internal: SQLSTATE 2202E unless the arrays of a batch are of one length.';
+comment on function _require_batch(text[], bytea[], jsonb[]) is 'Internal: checks the arrays of a batch. SQLSTATE 2202E if they differ in length.';
 
 create function _store(
   sources text[], bodies bytea[], headers jsonb[], verified boolean[], fenced int[], started_at timestamptz,
@@ -72,7 +72,7 @@ begin
     where i.error is null and i.event_id is not null and i.occurred_at is null
     group by i.event_id, i.source_id
     order by i.event_id, i.source_id
-    -- Not "do nothing": that would return no row where there is one already.
+    -- "do nothing" would return no row if there is one already.
     on conflict (event_id, source_id) do update set occurred_at = u.occurred_at
     returning u.event_id, u.source_id, u.occurred_at
   ),
@@ -83,7 +83,8 @@ begin
     )
     select
       i.id,
-      -- What has no identity is identified by its receipt, or else is an event each time.
+      -- An item without an identity is identified by its receipt id; without that, each
+      -- delivery is an event.
       coalesce(i.event_id, tidings._receipt_event_id(i.provider, i.source, i.receipt, i.received_at, i.ordinal, i.payload::text), i.id) as event_id,
       i.source_id, i.provider, i.kind, i.provider_kind, i.channel,
       coalesce(i.occurred_at, d.occurred_at, i.received_at) as occurred_at,
@@ -91,8 +92,8 @@ begin
     from item i
     left join dated d on d.event_id = i.event_id and d.source_id = i.source_id and i.occurred_at is null
     where i.error is null
-    -- By the key, so that concurrent batches with the same events never deadlock; of
-    -- equal events the first is stored.
+    -- The rows are ordered by the key, so that concurrent batches with the same events
+    -- never deadlock; of equal events the first is stored.
     order by 2, 8, 3, 1
     on conflict do nothing
     returning id
@@ -146,7 +147,7 @@ begin
       case r.refused
         when 'unknown_source' then format('no source is named %s', coalesce('"' || r.source || '"', 'null'))
         when 'disabled' then format('source "%s" is disabled', r.source)
-        when 'fenced' then format('the lease under which the stream of source "%s" was read is over', r.source)
+        when 'fenced' then format('the lease under which the stream of source "%s" was read is no longer valid', r.source)
         when 'unauthorized' then 'the request does not carry what the source demands'
         when 'malformed' then 'the body is null'
         else array_to_string(o.reasons, '; ') || case when o.rejected > 3 then '; ..' else '' end
@@ -160,7 +161,7 @@ begin
 end
 $$;
 comment on function _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz) is
-  'Internal: the statement that stores a batch, under the run of positions that this transaction has begun: the answer to each request, and the first and the last position of the events that were stored. Requests in "fenced" are refused.';
+  'Internal: stores a batch in one statement, at the positions of the run that this transaction has started. Returns the answer to each request, and the first and the last position of the stored events. Requests in "fenced" are refused.';
 
 create function _ingest(sources text[], bodies bytea[], headers jsonb[], verified boolean[])
   returns setof receipt
@@ -180,17 +181,19 @@ begin
   perform tidings._require_batch(sources, bodies, headers);
   perform tidings._require_log_access();
 
-  -- Readers wait for a transaction that has ids: an idle one must not hold them for long.
+  -- Readers wait for a transaction that has taken ids, so an idle transaction must not
+  -- hold them back for long.
   if idle not between '1 ms' and '10 s' then
     perform set_config('idle_in_transaction_session_timeout', '10s', true);
   end if;
 
-  -- Before readers wait for this transaction, as this may wait for a stream that changes hands.
+  -- This comes before readers wait for this transaction, because it may wait for a lease
+  -- that is passing to another worker.
   if not is_replay and exists (select from unnest(headers) h where h ? 'lease-epoch') then
     fenced := tidings._fenced(sources, headers);
   end if;
 
-  -- Each of the following is a statement of its own, in this order: see log.sql.
+  -- Each of the following must be a statement of its own, in this order: see log.sql.
   perform tidings._log_enter();
   newest := tidings._log_newest();
   perform tidings._log_start(newest);
@@ -201,17 +204,18 @@ begin
     perform tidings._trim_rejected(sources);
   end if;
   if first_id is not null then
-    -- No other transaction has an id between: each takes a run of its own.
+    -- No other transaction has an id in between, because each takes a run of its own.
     perform tidings._add_to_state(first_id, last_id);
-    -- Before the server's queue of notifications is full: then nothing could be committed.
+    -- The check keeps the notification queue of the server from filling up, because
+    -- nothing could be committed then.
     if tidings._notifies() and pg_notification_queue_usage() < 0.5 then
       notify tidings;
     end if;
   end if;
-  -- "Duplicate" promises what "inserted" does. The events' own commit may be visible here
-  -- and not yet be where this server's commits have to arrive, as on a standby; this
-  -- transaction waits for that by a commit of its own, which comes after theirs. A commit
-  -- is waited for where it has something in the write-ahead log: this.
+  -- "Duplicate" promises what "inserted" does. The commit of the events may be visible
+  -- here without having reached the standby that commits have to reach. This transaction
+  -- waits for that with its own commit, which comes after theirs. A commit waits only if
+  -- the transaction wrote something to the write-ahead log, which this message does.
   if first_id is null and exists (select from unnest(receipts) r where r.duplicate > 0) then
     perform pg_logical_emit_message(true, 'tidings', '');
   end if;
@@ -219,7 +223,7 @@ begin
 end
 $$;
 comment on function _ingest(text[], bytea[], jsonb[], boolean[]) is
-  'Internal: ingest_batch. With "verified" it is a replay of what is in tidings.rejected: where that is true the request passed its policy when it arrived, and is not verified again; what is refused is not kept once more; and no stream''s cursor moves.';
+  'Internal: implements ingest_batch. If "verified" is given, the call is a replay of tidings.rejected: a request for which it is true passed its policy when it arrived and is not verified again, a refused request is not kept a second time, and no stream cursor moves.';
 
 create function ingest_batch(sources text[], bodies bytea[], headers jsonb[])
   returns setof receipt
@@ -231,7 +235,7 @@ begin
 end
 $$;
 comment on function ingest_batch(text[], bytea[], jsonb[]) is
-  'Takes many requests in one statement, and tells of each what became of it, in their order. All of it is stored when the transaction commits: answer the senders after that. One bad request, or one bad item, fails no other. Headers have names in lower case; "url-token" is the token of the URL, and "receipt-id" (a UUID of version 7, or a ULID) the time and identity of the receipt, so that a batch can be repeated; "lease-epoch" is that of the lease under which a stream was read (see hold_streams). SQLSTATE 2202E where the arrays differ in length, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
+  'Ingests many requests in one statement, and returns the outcome of each, in their order. Everything is stored when the transaction commits, so answer the senders after the commit. A bad request or item does not fail the others. The names of headers are in lower case. "url-token" is the token of the URL. "receipt-id" (a UUID of version 7, or a ULID) identifies this arrival of the request and tells its time, so that a batch can be submitted again. "lease-epoch" is the epoch of the lease under which a stream was read (see hold_streams). SQLSTATE 2202E if the arrays differ in length, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
 
 create function ingest(source text, body bytea, headers jsonb default '{}')
   returns receipt
@@ -246,14 +250,15 @@ begin
 end
 $$;
 comment on function ingest(text, bytea, jsonb) is
-  'Takes one request as a provider sent it: verifies it, normalizes it, stores each event once. See ingest_batch for many at a time, and for what the headers are.';
+  'Ingests one request as a provider sent it: verifies and normalizes the request, and stores each event once. See ingest_batch for many requests at a time, and for the headers.';
 
 create function _trim_rejected(sources text[]) returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 begin
-  -- Waits for nobody: a replay that holds a row may be waiting for an event of this transaction.
+  -- Skips locked rows, because a replay that locks a row may be waiting for an event of
+  -- this transaction.
   delete from tidings.rejected r
   using (
     select l.id
@@ -270,5 +275,5 @@ begin
   where r.id = x.id;
 end
 $$;
-comment on function _trim_rejected(text[]) is 'Internal: holds tidings.rejected within its bound.';
+comment on function _trim_rejected(text[]) is 'Internal: keeps tidings.rejected within its bound.';
 

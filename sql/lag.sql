@@ -1,7 +1,7 @@
--- How far everybody is behind, and who holds readers back. Cheap by construction: it
--- reads at most 10,000 events for all sources, and 10,000 for each consumer, by the
--- index on id. Its functions act with the owner's rights, so that whoever may see the
--- view needs to see neither the events nor what other roles' sessions do.
+-- How far sources and consumers are behind, and which transaction holds readers back. The
+-- view is cheap: it reads at most 10,000 events for all sources, and 10,000 for each
+-- consumer, by the index on id. Its functions run with the owner's rights, so that a role
+-- that can read the view needs no access to the events or to other roles' sessions.
 
 create function _log_holder(
   out horizon timestamptz,
@@ -45,7 +45,7 @@ begin
 end
 $$;
 comment on function _log_holder() is
-  'Internal: the log''s horizon, how far it is behind the clock, and the transaction that holds it there: nulls where none does, and on a standby.';
+  'Internal: returns the horizon of the log, how far the horizon is behind the clock, and the transaction that holds it back. Null if there is none, and on a standby.';
 
 create function _log_tail() returns table (source_id int, received_at timestamptz)
   language plpgsql stable security definer rows 10
@@ -59,7 +59,7 @@ begin
 end
 $$;
 comment on function _log_tail() is
-  'Internal: of each source that has one among the newest 10000 events, when the last was received.';
+  'Internal: returns when the last event of each source was received, for sources with an event among the newest 10000.';
 
 create function _unacknowledged(after ulid, out events int, out oldest_at timestamptz)
   language plpgsql stable security definer
@@ -75,7 +75,7 @@ begin
 end
 $$;
 comment on function _unacknowledged(ulid) is
-  'Internal: how many events lie after this position, counted up to 10000, and when the first of them was received.';
+  'Internal: counts the events after this position, up to 10000, and returns when the first of them was received.';
 
 create view lag as
   select
@@ -95,19 +95,19 @@ create view lag as
   ) f
   cross join _log_holder() h;
 comment on view lag is
-  'How far each source and each consumer is behind, and which transaction holds readers back. Cheap: looks at no more than 10000 events for all sources and 10000 for each consumer.';
+  'How far each source and each consumer is behind, and which transaction holds readers back. The view is cheap: it reads at most 10000 events for all sources, and 10000 for each consumer.';
 comment on column lag.what is 'source or consumer.';
-comment on column lag.name is 'Its name.';
-comment on column lag.last_received_at is 'Of a source: when its last event was received; null where none of the newest 10000 events of the log is its own.';
-comment on column lag.cursor is 'Of a source that is a resumable stream: where it goes on, see stream_cursor.';
-comment on column lag.cursor_age is 'Of a source that is a resumable stream: how long ago its cursor moved.';
-comment on column lag.position is 'Of a consumer: the events up to here are acknowledged; null at the start of the log.';
-comment on column lag.behind is 'Of a consumer: how many events it has not acknowledged, with those that the horizon withholds; 10000 stands for that many or more.';
-comment on column lag.oldest_age is 'Of a consumer: how long ago the first of these was received; null where there are none.';
-comment on column lag.horizon is 'Of the log: readers get the events stored before this time. The same in every row; null on a standby.';
-comment on column lag.horizon_age is 'How far that is behind the clock.';
-comment on column lag.holder_pid is 'The process whose ingest transaction holds the horizon there; null where none does, or a prepared transaction.';
-comment on column lag.holder_application is 'Its application_name, or the name of the prepared transaction.';
-comment on column lag.holder_age is 'How long ago its transaction began.';
+comment on column lag.name is 'Name of the source or consumer.';
+comment on column lag.last_received_at is 'For a source: when its last event was received; null if none of the newest 10000 events of the log is from this source.';
+comment on column lag.cursor is 'For a source with a dialed stream: the stream cursor, see stream_cursor().';
+comment on column lag.cursor_age is 'For a source with a dialed stream: how long ago the stream cursor moved.';
+comment on column lag.position is 'For a consumer: the events up to this position are acknowledged; null at the start of the log.';
+comment on column lag.behind is 'For a consumer: number of events that it has not acknowledged, including those above the horizon; 10000 means that many or more.';
+comment on column lag.oldest_age is 'For a consumer: how long ago the first of these events was received; null if there are none.';
+comment on column lag.horizon is 'For the log: readers get the events that were stored before this time. The same in every row; null on a standby.';
+comment on column lag.horizon_age is 'How far the horizon is behind the clock.';
+comment on column lag.holder_pid is 'The process whose ingest transaction holds the horizon back; null if there is none, or if it is a prepared transaction.';
+comment on column lag.holder_application is 'The application_name of that process, or the name of the prepared transaction.';
+comment on column lag.holder_age is 'How long ago that transaction began.';
 
 revoke all on function _log_holder(), _log_tail(), _unacknowledged(ulid) from public;

@@ -1,11 +1,12 @@
--- Which worker follows which stream: of several workers on one database, one each.
+-- Leases: of several workers on one database, one follows each stream.
 --
--- A lease has an epoch, another one each time that the stream goes to another worker. What
--- a worker has read of the stream it ingests with the epoch that it was given; ingest holds
--- the row (FOR KEY SHARE) until its transaction ends, so that the stream goes to nobody
--- else in between, and refuses what carries another epoch: a worker that was paused for
--- longer than its lease and wakes up writes nothing (a fencing token). No session lock, so
--- that it works through a pooler; no clock but the server's.
+-- A lease has an epoch, which changes each time that another worker takes the stream. A
+-- worker ingests the events of a stream with the epoch of its lease. Ingest locks the
+-- lease's row (FOR KEY SHARE) until its transaction ends, so that no other worker can
+-- take the stream in between, and refuses events with another epoch (a fencing token). A
+-- worker that was paused for longer than its lease therefore writes nothing when it wakes
+-- up. There is no session lock, so that leases work through a pooler, and only the
+-- server's clock counts.
 
 create table stream_lease (
   source_id int primary key,
@@ -15,19 +16,19 @@ create table stream_lease (
   taken_at timestamptz not null,
   renewed_at timestamptz not null,
   expires_at timestamptz not null,
-  -- Makes another epoch another key: to give the stream away conflicts with who ingests
-  -- under its lease, to renew the lease does not.
+  -- With the epoch in a key, giving the lease to another worker conflicts with an ingest
+  -- under the lease, and renewing the lease does not.
   unique (source_id, epoch)
 );
 comment on table stream_lease is
-  'Which worker follows each dialed stream, and until when. No data: a dump leaves it out.';
+  'Which worker follows each dialed stream, and until when. A dump does not contain the rows.';
 comment on column stream_lease.source_id is 'The source.';
-comment on column stream_lease.epoch is 'The lease''s number: greater each time that another worker takes the stream. No two are the same, also after a restore.';
-comment on column stream_lease.holder is 'The process that has it: a UUID that it drew when it started.';
-comment on column stream_lease.worker is 'The same for people: host and process id.';
-comment on column stream_lease.taken_at is 'Since when it has had it.';
-comment on column stream_lease.renewed_at is 'When it was last renewed, or taken.';
-comment on column stream_lease.expires_at is 'From when on another worker may take it, unless it is renewed; at once where renewed_at lies more than a second in the future.';
+comment on column stream_lease.epoch is 'Number of the lease. It increases each time that another worker takes the stream, and no number is used twice, even after a restore.';
+comment on column stream_lease.holder is 'The process that holds the lease: a UUID that it drew when it started.';
+comment on column stream_lease.worker is 'The same process for people: host and process id.';
+comment on column stream_lease.taken_at is 'When this process took the lease.';
+comment on column stream_lease.renewed_at is 'When the lease was last renewed or taken.';
+comment on column stream_lease.expires_at is 'When another worker may take the lease unless it is renewed; at once if renewed_at is more than a second in the future.';
 
 create function hold_streams(holder uuid, worker text, sources text[], lease interval)
   returns table (source text, epoch bigint, wait interval)
@@ -45,17 +46,18 @@ begin
   if holder is null or worker is null or lease is null or lease not between '100 ms' and '1 day' then
     raise exception using
       errcode = 'invalid_parameter_value',
-      message = 'a lease needs its holder, its worker, and a time between 100 ms and a day',
+      message = 'a lease needs a holder, a worker, and a time between 100 ms and a day',
       detail = format('The holder is %s, the worker %s, the time %s.',
         coalesce(holder::text, 'null'), coalesce('"' || worker || '"', 'null'), coalesce(lease::text, 'null')),
       hint = 'The holder is a UUID that the process drew when it started.';
   end if;
   until := at + lease;
-  -- While a standby is away, leases are given all the same: what a failover undoes of them
-  -- fences the one who has taken a stream, who asks again.
+  -- Leases are given even while a standby is down. If a failover undoes one, the worker
+  -- that took it is fenced, and asks again.
   perform set_config('synchronous_commit', 'local', true);
-  -- Its own, also where the time is over: nobody else has taken it. Who ingests under it
-  -- does not stand in the way; who removes the source, or moves its cursor, does.
+  -- The worker's own leases are renewed even after their time, because no other worker
+  -- has taken them. An ingest under a lease does not block this; removing the source or
+  -- moving its cursor does.
   with own as (
     select l.source_id from tidings.stream_lease l
     where l.source_id = any (ids) and l.holder = hold_streams.holder
@@ -66,10 +68,11 @@ begin
   set renewed_at = at, expires_at = until, worker = hold_streams.worker
   from own
   where l.source_id = own.source_id;
-  -- What has expired, unless somebody is still ingesting under it: that is over soon. And
-  -- what was renewed in the future, by a clock that was ahead of this one: before it was set
-  -- back, or on the server that this one took over from. A second of that is none: else a
-  -- small step back would give all streams of workers that live to whoever asks first.
+  -- Expired leases are taken, unless an ingest under them is still running, which ends
+  -- soon. So are leases that were renewed in the future, by a clock that was ahead of
+  -- this one: before it was set back, or on the server from which this one took over. Up
+  -- to a second is tolerated, because otherwise a small step back would give all streams
+  -- of live workers to the first worker that asks.
   with free as (
     select l.source_id from tidings.stream_lease l
     where l.source_id = any (ids) and l.holder <> hold_streams.holder
@@ -98,7 +101,7 @@ begin
 end
 $$;
 comment on function hold_streams(uuid, text, text[], interval) is
-  'For the worker: takes the streams of these sources that no other worker holds, and renews the lease of those that it holds itself, until after this time. Returns each enabled one that is dialed: its epoch, or null where another worker holds it; and how long its lease lasts. Waits for nobody; its transaction commits without waiting for a standby. "holder" is a UUID of the process, "worker" its name for people. SQLSTATE 22023 where one is null, or the time is not between 100 ms and a day.';
+  'For the worker: takes the leases of these sources'' streams that no other worker holds, and renews those that this worker holds, for this time. Returns a row for each enabled source that is dialed: the epoch of the lease, or null if another worker holds it, and how long the lease lasts. The function waits for no lock, and its transaction commits without waiting for a standby. "holder" is a UUID of the process, "worker" its name for people. SQLSTATE 22023 if one of them is null, or if the time is not between 100 ms and a day.';
 
 create function release_streams(holder uuid)
   returns int
@@ -114,13 +117,13 @@ begin
   where l.holder = release_streams.holder and l.expires_at > clock_timestamp();
   get diagnostics released = row_count;
   if released > 0 and pg_notification_queue_usage() < 0.5 then
-    notify tidings_source;  -- the others look
+    notify tidings_source;  -- so that the other workers ask for it
   end if;
   return released;
 end
 $$;
 comment on function release_streams(uuid) is
-  'For the worker, when it ends: others may take its streams at once. Returns how many they were. Its transaction commits without waiting for a standby.';
+  'For a worker that stops: releases its leases, so that other workers can take its streams at once. Returns the number of leases. Its transaction commits without waiting for a standby.';
 
 create function _fenced(sources text[], headers jsonb[]) returns int[]
   language plpgsql volatile
@@ -148,7 +151,7 @@ begin
 end
 $$;
 comment on function _fenced(text[], jsonb[]) is
-  'Internal: which of these requests were read under a lease that is over, by their place. The other leases stay as they are until the end of the transaction.';
+  'Internal: returns the ordinals of those requests that were read under a lease that is no longer valid. The other leases cannot pass to another worker until the end of the transaction.';
 
 revoke all on function
   hold_streams(uuid, text, text[], interval), release_streams(uuid), _fenced(text[], jsonb[])

@@ -1,4 +1,4 @@
--- Upkeep: partitions ahead of the events, retention, and an end for what was rejected.
+-- Upkeep: partitions ahead of time, retention, and the removal of old rejected rows.
 
 create type maintained as (
   action text,
@@ -6,11 +6,11 @@ create type maintained as (
   rows bigint,
   detail text
 );
-comment on type maintained is 'What tidings.maintain did.';
-comment on column maintained.action is 'created, dropped: a partition; deleted, trimmed: rows; kept, left: what could have gone, or moved, and did not; busy: nothing was done.';
+comment on type maintained is 'An action of tidings.maintain.';
+comment on column maintained.action is 'created, dropped: a partition; deleted, trimmed: rows; kept, left: rows that could have been removed or moved and were not; busy: nothing was done.';
 comment on column maintained.object is 'The table.';
-comment on column maintained.rows is 'How many rows moved into it, went with it, went from it, or stay.';
-comment on column maintained.detail is 'Which, and why.';
+comment on column maintained.rows is 'Number of rows that were moved into the table, dropped with it, deleted from it, or kept in it.';
+comment on column maintained.detail is 'Which rows, and why.';
 
 create function _unread(relation regclass) returns text
   language plpgsql volatile
@@ -27,7 +27,7 @@ begin
   return names;
 end
 $$;
-comment on function _unread(regclass) is 'Internal: the consumers that have not acknowledged all events of this partition, or null.';
+comment on function _unread(regclass) is 'Internal: returns the consumers that have not acknowledged all events of this partition, or null.';
 
 create function _delete_expired(before timestamptz) returns bigint
   language plpgsql volatile
@@ -37,7 +37,7 @@ declare
   deleted bigint;
   newest tidings.ulid;
 begin
-  -- Waits for nobody, so that nobody waits for this in a circle.
+  -- Skips locked rows, so that there is no deadlock.
   with expired as (
     select d.ctid
     from tidings.event_default d
@@ -57,7 +57,7 @@ begin
 end
 $$;
 comment on function _delete_expired(timestamptz) is
-  'Internal: deletes from the default partition events that occurred before this time and that every consumer has acknowledged, at most 100000.';
+  'Internal: deletes events from the default partition that occurred before this time and that every consumer has acknowledged, at most 100000 of them.';
 
 create function _trim_rejected_before(before timestamptz) returns bigint
   language plpgsql volatile
@@ -74,10 +74,10 @@ begin
   return trimmed;
 end
 $$;
-comment on function _trim_rejected_before(timestamptz) is 'Internal: deletes what was rejected of requests that arrived before this time.';
+comment on function _trim_rejected_before(timestamptz) is 'Internal: deletes the rows of tidings.rejected whose requests arrived before this time.';
 
--- The order matters: nothing that ingest might wait for is touched before the lock is
--- taken, and while it is held nothing is done that could be done before.
+-- The order matters: before the lock is taken, nothing that ingest might wait for is
+-- locked, and while the lock is held, nothing is done that could be done before.
 create function _maintain(at timestamptz) returns setof maintained
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
@@ -106,17 +106,17 @@ begin
       raise exception using
         errcode = 'object_not_in_prerequisite_state',
         message = 'tidings.retention has no row',
-        hint = 'INSERT INTO tidings.retention DEFAULT VALUES brings it back.';
+        hint = 'INSERT INTO tidings.retention DEFAULT VALUES restores it.';
     when lock_not_available then
       return next ('busy', 'tidings.retention', null, 'another session runs tidings.maintain, or changes the settings')::tidings.maintained;
       return;
   end;
   expires_at := at - settings.keep_events;
-  -- The parent first, also for reading: who locks it for himself, and with it the default
-  -- partition, would otherwise wait for this, and this for him.
+  -- The parent is locked first, even for reading. Otherwise a session that locks the
+  -- parent, and with it the default partition, would deadlock with this one.
   lock table only tidings.event in access share mode;
 
-  -- Without locks that others wait for.
+  -- This part takes no locks that others wait for.
   for p in select m.* from tidings._missing_partitions(at, settings) m loop
     if p.is_past and moved >= most_moved then
       rows_left := rows_left + p.rows;
@@ -177,7 +177,7 @@ begin
   end if;
 end
 $$;
-comment on function _maintain(timestamptz) is 'Internal: tidings.maintain at this time.';
+comment on function _maintain(timestamptz) is 'Internal: does the work of tidings.maintain as of this time.';
 
 create function maintain() returns setof maintained
   language plpgsql volatile security definer
@@ -188,7 +188,7 @@ begin
 end
 $$;
 comment on function maintain() is
-  'Does the upkeep by the settings in tidings.retention, and says what it did, a row each: makes the partition of the current time and those ahead; moves events there that the default partition holds, and past ones to partitions of their own where there are enough of them (any in the last "partitions_ahead" ranges, 10000 in an older one; after a million rows the rest is left to the next call); drops the partitions that are wholly expired, deletes what has expired in the default one; trims tidings.rejected. Nothing that a consumer has not acknowledged is removed; see the rows "kept". All of it or, on an error, none. To be called now and then by the worker, or by any scheduler; where another call is running it returns a row "busy". Where there is something to make or to drop, ingest and readers wait for the time of the move, one to two seconds for each million rows. SQLSTATE 55P03 where others hold tidings.event too long, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 55000 where tidings.retention has no row.';
+  'Maintains the tables by the settings in tidings.retention, and returns a row for each action. It creates the partition of the current time and those ahead, and moves their events there from the default partition. It moves past events from the default partition into partitions of their own if there are enough of them: any number in the last "partitions_ahead" ranges, 10000 in an older range; after a million rows it leaves the rest to the next call. It drops partitions that have wholly expired, deletes expired events from the default partition, and trims tidings.rejected. It removes no event that a consumer has not acknowledged; see the rows "kept". On an error nothing is changed. The worker calls it regularly, and any scheduler can. If another call is running, it returns a row "busy". While partitions are created or dropped, ingest and readers wait, one to two seconds for each million rows that are moved. SQLSTATE 55P03 if other transactions lock tidings.event too long, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 55000 if tidings.retention has no row.';
 
 revoke all on function
   _unread(regclass), _delete_expired(timestamptz), _trim_rejected_before(timestamptz), _maintain(timestamptz), maintain()

@@ -1,5 +1,4 @@
--- Where every message is: the delivery status that outdoes the others, and what is counted
--- beside it.
+-- The state of messages: the greatest delivery status of each, and its counts.
 
 create table message (
   message_key text not null,
@@ -32,33 +31,33 @@ create index message_message_id_idx on message (message_id) where message_id is 
 create index message_recipient_idx on message (recipient) where recipient <> '';
 create index message_unfinished_idx on message (first_event_at) where not is_final;
 comment on table message is
-  'The current status of each message to each recipient. The status is the event greatest by (is final, occurred_at, rank, event_id); opens and clicks are counted beside it.';
-comment on column message.message_key is 'What the provider tells messages apart by: the send request where it names one, else the message.';
-comment on column message.recipient is 'Whom it was sent to; empty where the provider does not say.';
+  'The current status of each message to each recipient. The status is that of the event which is greatest by (is final, occurred_at, rank, event_id); opens and clicks are counted separately.';
+comment on column message.message_key is 'What identifies the message at the provider: the send request if the provider names one, otherwise the message id.';
+comment on column message.recipient is 'The recipient of the message; empty if the provider does not name one.';
 comment on column message.source_id is 'tidings.source.id.';
-comment on column message.provider is 'One of providers().';
+comment on column message.provider is 'The provider: one of providers().';
 comment on column message.message_id is 'The provider''s id of the message.';
-comment on column message.request_id is 'The send request that it belongs to.';
+comment on column message.request_id is 'The send request that the message belongs to.';
 comment on column message.channel is 'sms, push, email, chat, or the provider''s word in lower case.';
 comment on column message.campaign is 'The provider''s campaign.';
-comment on column message.status is 'message.accepted < message.sent < message.pending < final: message.delivered, message.failed, message.rejected, message.expired, message.bounced. Null where only opens, clicks and the like are known.';
-comment on column message.is_final is 'Whether the status is a final one.';
+comment on column message.status is 'message.accepted < message.sent < message.pending < final: message.delivered, message.failed, message.rejected, message.expired, message.bounced. Null if only opens, clicks and the like are known.';
+comment on column message.is_final is 'Whether the status is final.';
 comment on column message.status_at is 'When the status was reached, by the provider''s clock.';
-comment on column message.status_rank is 'The rank of the status; final from 4 on.';
+comment on column message.status_rank is 'The rank of the status; a rank of 4 or more is final.';
 comment on column message.status_event_id is 'tidings.event.event_id of the event that gave the status.';
-comment on column message.error_code is 'Of that event.';
-comment on column message.reason is 'Of that event.';
-comment on column message.least_final is 'The first of the final statuses seen, in the order of their names.';
-comment on column message.greatest_final is 'The last of them.';
-comment on column message.final_conflict is 'Whether two different final statuses were seen, such as failed after delivered.';
+comment on column message.error_code is 'The provider''s code of a failure, from the event that gave the status.';
+comment on column message.reason is 'The provider''s explanation, from the event that gave the status.';
+comment on column message.least_final is 'The first of the final statuses that were received, in the order of their names.';
+comment on column message.greatest_final is 'The last of these final statuses.';
+comment on column message.final_conflict is 'Whether two different final statuses were received, such as failed after delivered.';
 comment on column message.first_event_at is 'The time of its first event.';
 comment on column message.last_event_at is 'The time of its last event.';
-comment on column message.opens is 'How often it was opened.';
-comment on column message.first_opened_at is 'When first.';
-comment on column message.clicks is 'How often it was clicked.';
-comment on column message.first_clicked_at is 'When first.';
+comment on column message.opens is 'How often the message was opened.';
+comment on column message.first_opened_at is 'When the message was first opened.';
+comment on column message.clicks is 'How often the message was clicked.';
+comment on column message.first_clicked_at is 'When the message was first clicked.';
 
--- Composite values compare field by field: of two, the greater counts.
+-- Composite values compare field by field, and the greater of two counts.
 create type _status as (
   is_final boolean,
   at timestamptz,
@@ -68,7 +67,7 @@ create type _status as (
   error_code text,
   reason text
 );
-comment on type _status is 'Internal: a delivery status, in the order in which one outdoes another.';
+comment on type _status is 'Internal: a delivery status; the fields are in the order in which two statuses are compared.';
 comment on column _status.is_final is 'message.is_final.';
 comment on column _status.at is 'message.status_at.';
 comment on column _status.rank is 'message.status_rank.';
@@ -77,7 +76,7 @@ comment on column _status.status is 'message.status.';
 comment on column _status.error_code is 'message.error_code.';
 comment on column _status.reason is 'message.reason.';
 
--- Neither strict nor with a search_path of its own: so that it is inlined.
+-- The function is not strict and has no search_path of its own, so that it is inlined.
 create function _rank(kind text) returns int
   language sql immutable parallel safe
 as $$
@@ -93,7 +92,7 @@ as $$
   end
 $$;
 comment on function _rank(text) is
-  'Internal: the rank of a delivery status, final from 4 on; null of a kind that is none.';
+  'Internal: the rank of a delivery status, which is final from 4 on; null for a kind that is not a delivery status.';
 
 create function _add_to_message(first_id ulid, last_id ulid) returns void
   language plpgsql volatile
@@ -115,7 +114,7 @@ begin
       e.message_key, e.recipient, e.source_id, min(e.provider) as provider,
       max(e.message_id collate "C") as message_id, max(e.request_id collate "C") as request_id,
       max(e.channel collate "C") as channel, max(e.campaign collate "C") as campaign,
-      (array_agg(e.status order by e.status desc) filter (where e.status is distinct from null))[1] as status,  -- "is not null" would ask it of every field
+      (array_agg(e.status order by e.status desc) filter (where e.status is distinct from null))[1] as status,  -- "is not null" would test every field
       min(e.kind collate "C") filter (where (e.status).is_final) as least_final,
       max(e.kind collate "C") filter (where (e.status).is_final) as greatest_final,
       min(e.occurred_at) as first_event_at, max(e.occurred_at) as last_event_at,

@@ -1,4 +1,4 @@
--- Bytes, verify, normalize: the pure part, which anyone may call.
+-- Verification and normalization: the pure functions, which every role may call.
 
 create function hmac_sha1(body bytea, key bytea) returns bytea
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'hmac_sha1_wrapper';
@@ -7,20 +7,20 @@ comment on function hmac_sha1(bytea, bytea) is
 create function verify_hmac_sha1(body bytea, key bytea, signature text) returns boolean
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'verify_hmac_sha1_wrapper';
 comment on function verify_hmac_sha1(bytea, bytea, text) is
-  'Whether a signature is the whole HMAC-SHA1 tag of the body under the key, compared in constant time. Read strictly: 40 hexadecimal digits of either case, or base64 (standard or URL-safe, padded or not), with an optional "sha1=" before it. Truncated and malformed signatures, and an empty key, are false.';
+  'Whether a signature is the full HMAC-SHA1 tag of the body under the key, compared in constant time. The signature is 40 hexadecimal digits of either case, or base64 (standard or URL-safe, padded or not), with an optional prefix "sha1=". The result is false for a truncated or malformed signature and for an empty key.';
 
 create function _verify(
   provider_name text, secrets text[], url_tokens text[], allow_unauthenticated boolean, body bytea, headers text
 )
   returns boolean
   language c immutable parallel safe as 'MODULE_PATHNAME', 'verify_policy_wrapper';
-comment on function _verify(text, text[], text[], boolean, bytea, text) is 'Internal: whether a request meets these demands.';
+comment on function _verify(text, text[], text[], boolean, bytea, text) is 'Internal: whether a request carries what this policy demands.';
 create function _check_options(provider_name text, options text) returns void
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'check_options_wrapper';
-comment on function _check_options(text, text) is 'Internal: raises SQLSTATE 22023 unless the provider exists and its sources take these options.';
+comment on function _check_options(text, text) is 'Internal: raises SQLSTATE 22023 unless the provider exists and its sources accept these options.';
 create function _is_dialed(provider_name text) returns boolean
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'is_dialed_wrapper';
-comment on function _is_dialed(text) is 'Internal: whether the worker dials this provider, and resumes from a cursor.';
+comment on function _is_dialed(text) is 'Internal: whether the worker dials this provider and resumes its stream from a cursor.';
 
 create type normalized_event as (
   ordinal int,
@@ -38,23 +38,24 @@ create type normalized_event as (
   payload jsonb,
   error text
 );
-comment on type normalized_event is 'One item of a provider''s request, told in the common vocabulary.';
-comment on column normalized_event.ordinal is 'Its place in the request, from 1.';
-comment on column normalized_event.event_id is 'The provider''s ULID, or one derived from what the event says; null where the provider gives nothing that would tell the event from another.';
-comment on column normalized_event.kind is 'What it means: message.delivered, consent.granted, .. or other.';
-comment on column normalized_event.provider_kind is 'What the provider calls it.';
+comment on type normalized_event is 'One item of a provider''s request in the common vocabulary.';
+comment on column normalized_event.ordinal is 'Number of the item in the request, from 1.';
+comment on column normalized_event.event_id is 'Identity of the event: the provider''s ULID, or a ULID derived from the content of the event; null if nothing in the item distinguishes the event from another one.';
+comment on column normalized_event.kind is 'What the event means: message.delivered, consent.granted, .. or other.';
+comment on column normalized_event.provider_kind is 'The provider''s own name of the kind.';
 comment on column normalized_event.channel is 'sms, push, email, chat, or the provider''s word in lower case.';
-comment on column normalized_event.occurred_at is 'The provider''s clock; null where the item carries no time.';
+comment on column normalized_event.occurred_at is 'Time of the event by the provider''s clock; null if the item carries no time.';
 comment on column normalized_event.request_id is 'The send request that the message belongs to.';
 comment on column normalized_event.message_id is 'The provider''s id of the message.';
-comment on column normalized_event.recipient is 'The person: whom it was sent to, or who wrote to us; a number, an address, a device or a subscriber.';
+comment on column normalized_event.recipient is 'The person to whom the message was sent, or who wrote to us: a number, an address, a device or a subscriber.';
 comment on column normalized_event.campaign is 'The provider''s campaign.';
 comment on column normalized_event.error_code is 'The provider''s code of a failure.';
-comment on column normalized_event.reason is 'The provider''s words about a failure or a state.';
-comment on column normalized_event.payload is 'The item as sent; null where jsonb cannot hold it.';
-comment on column normalized_event.error is 'Why the item is no event; null where it is one.';
+comment on column normalized_event.reason is 'The provider''s explanation of a failure or a state.';
+comment on column normalized_event.payload is 'The item as sent; null if jsonb cannot represent it.';
+comment on column normalized_event.error is 'Why the item is not an event; null if it is one.';
 
--- Rows: the planner must expect a batch, or it joins the batch to itself row by row.
+-- The estimate of rows makes the planner expect a batch; otherwise it would join the
+-- batch to itself row by row.
 create function _normalize(
   provider text, source text, options text, body bytea,
   out ordinal int, out event_id ulid, out kind text, out provider_kind text, out channel text,
@@ -66,16 +67,16 @@ create function _normalize(
   language c immutable strict parallel safe cost 1000 rows 100
   as 'MODULE_PATHNAME', 'normalize_0_5_wrapper';
 comment on function _normalize is
-  'Internal: the items of a body sent to a source, and the cursor of its stream after each of them. One row with a null ordinal says that the whole body is malformed.';
+  'Internal: returns the items of a body that was sent to a source, each with the cursor of its stream after the item. A single row with a null ordinal means that the whole body is malformed.';
 
--- What state takes from events that are stored. It is read from the payload, at ingest as
--- at rebuild_state: so that both come to the same.
+-- The parts of stored events that state needs. They are read from the payload, at ingest
+-- as well as by rebuild_state, so that both come to the same result.
 create function _custom_id(provider text, payload text) returns text
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'custom_id_wrapper';
-comment on function _custom_id(text, text) is 'Internal: your own id of a subscriber, as the payload of an event says; null where it does not.';
+comment on function _custom_id(text, text) is 'Internal: your own id of a subscriber, from the payload of an event; null if the payload has none.';
 create function _summary(provider text, payload text) returns jsonb
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'summary_wrapper';
-comment on function _summary(text, text) is 'Internal: what a send request came to, as the payload of an event says; null where it does not.';
+comment on function _summary(text, text) is 'Internal: the summary of a send request, from the payload of an event; null if the payload has none.';
 
 create function _raise_malformed(reason text) returns boolean
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'raise_malformed_wrapper';
@@ -92,7 +93,7 @@ as $$
   where ordinal is not null or _raise_malformed(error)
 $$;
 comment on function tidings.normalize(text, bytea) is
-  'What a body of this provider (see providers()) says, a row for each item. An item that is no event has its reason in "error"; a body that is no JSON object or array is an error (SQLSTATE 22032), an unknown provider another (22023). Derived ids differ from those of stored events, for a source''s name is part of them. Times without an offset are read as UTC.';
+  'Normalizes a body of this provider (see providers()), and returns a row for each item. If an item is not an event, "error" gives the reason. Derived ids differ from those of stored events, because the name of the source is part of a derived id. Times without an offset are read as UTC. SQLSTATE 22032 if the body is not a JSON object or array, 22023 for an unknown provider.';
 
 create function tidings.normalize(provider text, body jsonb)
   returns setof normalized_event
@@ -102,14 +103,14 @@ as $$
   select * from tidings.normalize($1, convert_to($2::text, 'UTF8'))
 $$;
 comment on function tidings.normalize(text, jsonb) is
-  'The same, of a body that is jsonb. Where an id is derived from the bytes of an item (Pushwoosh by HTTP), it is derived from its jsonb form.';
+  'The same for a body that is jsonb. An id that is derived from the bytes of an item (Pushwoosh over HTTP) is derived from the jsonb form of the item.';
 
 create function _receipt(text text) returns ulid
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'receipt_wrapper';
-comment on function _receipt(text) is 'Internal: the receipt id of a header, a ULID or a UUID; null of anything else.';
+comment on function _receipt(text) is 'Internal: the receipt id in a header, a ULID or a UUID; null for anything else.';
 create function _receipt_event_id(
   provider_name text, source text, receipt ulid, received_at timestamptz, ordinal int, item text
 )
   returns ulid
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'receipt_event_id_wrapper';
-comment on function _receipt_event_id(text, text, ulid, timestamptz, int, text) is 'Internal: the identity of an event that has none but its receipt.';
+comment on function _receipt_event_id(text, text, ulid, timestamptz, int, text) is 'Internal: the identity of an event that has no identity of its own, derived from its receipt id.';

@@ -1,17 +1,17 @@
--- Partitions: made ahead of the events, beside the table, and attached.
+-- Partitions: created ahead of time, beside the table, and attached.
 --
--- A new partition takes over rows that the default partition holds. While that happens,
--- nobody may see an event twice, or not at all, or store it a second time:
+-- A new partition takes over rows of the default partition. Meanwhile no reader may see
+-- an event twice or not at all, and no writer may store it a second time:
 --
 --   without locks   the partition is built beside the table: rows copied, indexes made
---   locked          what came or went since is caught up, the rows leave the default
---                   partition, the new one is attached; all in one transaction
+--   locked          changes since the copy are caught up, the rows are deleted from the
+--                   default partition, the new one is attached; all in one transaction
 --
--- The lock is the strongest, and on the parent first. On the default partition alone it
--- would not do: a query that was being planned would wait there, know nothing of the new
--- partition, and then read with a snapshot in which the rows have moved. Everybody else
--- comes through the parent too, so that nobody holds what this waits for while waiting
--- for what this holds.
+-- The lock is ACCESS EXCLUSIVE, and is taken on the parent first. A lock on the default
+-- partition alone would not suffice: a query that was being planned would wait there,
+-- would not know the new partition, and would then read with a snapshot in which the rows
+-- have moved. All other sessions lock the parent first, too, so that there is no
+-- deadlock.
 
 create type _partition as (
   name text,
@@ -22,7 +22,7 @@ create type _partition as (
   fingerprint bigint
 );
 comment on type _partition is
-  'Internal: a partition to be made, with the number of its rows, and a sum by which a copy of them is known to be exact.';
+  'Internal: a partition to be created, with the number of its rows and a checksum that tells whether a copy of them is exact.';
 
 create function _partitions(out relation regclass, out starts_at timestamptz, out ends_at timestamptz)
   returns setof record
@@ -44,7 +44,7 @@ begin
     where i.inhparent = 'tidings.event'::regclass and b.bound <> 'DEFAULT';
 end
 $$;
-comment on function _partitions() is 'Internal: the partitions of tidings.event but for the default one, with their times.';
+comment on function _partitions() is 'Internal: the partitions of tidings.event except the default one, with their times.';
 
 create function _object(relation regclass) returns text
   language plpgsql stable
@@ -58,7 +58,7 @@ begin
   );
 end
 $$;
-comment on function _object(regclass) is 'Internal: the name of a table with its schema.';
+comment on function _object(regclass) is 'Internal: the schema-qualified name of a table.';
 
 create function _missing_partitions(at timestamptz, settings retention) returns setof _partition
   language plpgsql stable
@@ -88,7 +88,7 @@ begin
         and (h.n >= enough or h.starts_at >= this - settings.partitions_ahead * width)
         and (settings.keep_events is null or h.starts_at + width > at - settings.keep_events)
     ),
-    -- Where the width was changed, partitions that exist cover a part of a range.
+    -- If the width was changed, existing partitions may cover a part of a range.
     gap as (
       select lower(g.range) as starts_at, upper(g.range) as ends_at, w.n,
         w.starts_at < this as is_past,
@@ -111,14 +111,14 @@ begin
 end
 $$;
 comment on function _missing_partitions(timestamptz, retention) is
-  'Internal: the partitions to make: the current one and those ahead, then those of times past, the latest first, that the default partition holds enough events of: any in the last "partitions_ahead" ranges, 10000 in one before them.';
+  'Internal: the partitions to create: the current one and those ahead, then past ones, latest first, for which the default partition contains enough events: any number in the last "partitions_ahead" ranges, 10000 in an older range.';
 
 create function _build_partition(p _partition) returns _partition
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
   set timezone = 'UTC'
   set datestyle = 'ISO, YMD'
-  set default_tablespace = ''  -- of the caller's, who may have no right to it; also for indexes
+  set default_tablespace = ''  -- the caller may have no privilege on its own default; also for indexes
 as $$
 begin
   execute (
@@ -130,7 +130,7 @@ begin
     where c.oid = 'tidings.event_default'::regclass
   );
   execute format('comment on table tidings.%I is %L', p.name, format('The events from %s to %s.', p.starts_at, p.ends_at));
-  -- With this in place it is attached without being read.
+  -- With this constraint the partition is attached without a scan.
   execute format('alter table tidings.%I add constraint event_range check (occurred_at >= %L and occurred_at < %L)',
     p.name, p.starts_at, p.ends_at);
   if p.rows > 0 then
@@ -144,7 +144,7 @@ begin
 end
 $$;
 comment on function _build_partition(_partition) is
-  'Internal: makes a partition beside the table, as event_default is made and where it is, with a copy of the rows that are to move into it.';
+  'Internal: creates a table for a partition, like event_default and in its tablespace, with a copy of the rows that are to move into the partition.';
 
 create function _lock_event(partitions regclass[]) returns void
   language plpgsql volatile
@@ -155,8 +155,9 @@ declare
   partition regclass;
   holders text;
 begin
-  -- Whoever comes after this waits behind it: each attempt is short, and lets them pass.
-  -- It outlasts deadlock_timeout, after which an autovacuum gives way.
+  -- Later sessions queue behind this lock request, so each attempt is short and then lets
+  -- them pass. An attempt lasts longer than deadlock_timeout, after which an autovacuum
+  -- is cancelled.
   for attempt in 1..5 loop
     begin
       perform set_config('lock_timeout', case when own_timeout::interval > '0' then own_timeout else '2s' end, true);
@@ -183,12 +184,12 @@ begin
   raise exception using
     errcode = 'lock_not_available',
     message = 'the partitions of tidings.event are in use',
-    detail = format('They were used last by: %s. Nothing was changed.', coalesce(holders, 'sessions that have ended since')),
-    hint = 'Call tidings.maintain() again when these transactions have ended. lock_timeout, where it is set, is the time of each of its 5 attempts; else that is 2 s.';
+    detail = format('They were last used by %s. Nothing was changed.', coalesce(holders, 'sessions that have ended since')),
+    hint = 'Call tidings.maintain() again when these transactions have ended. Each of its 5 attempts waits for lock_timeout if that is set, otherwise for 2 s.';
 end
 $$;
 comment on function _lock_event(regclass[]) is
-  'Internal: keeps everybody out of tidings.event, its default partition and these until the transaction ends, or SQLSTATE 55P03.';
+  'Internal: locks tidings.event, its default partition and these tables exclusively until the transaction ends. SQLSTATE 55P03 if the locks cannot be had in time.';
 
 create function _move_rows(partitions _partition[]) returns _partition[]
   language plpgsql volatile
@@ -209,7 +210,7 @@ begin
   );
   for i in 1..cardinality(partitions) loop
     if held[i] is distinct from partitions[i] then
-      -- What came since it was copied, and what was erased.
+      -- Catches up with rows that were added or erased since the copy.
       execute format($sql$
         insert into tidings.%1$I
         select d.* from tidings.event_default d
@@ -234,7 +235,7 @@ begin
 end
 $$;
 comment on function _move_rows(_partition[]) is
-  'Internal: makes the copies in these partitions exact, takes the rows from the default partition, and tells how many there were.';
+  'Internal: completes the copies in these partitions, deletes the rows from the default partition, and returns their number.';
 
 create function _attach_partitions(partitions _partition[]) returns void
   language plpgsql volatile
@@ -245,7 +246,8 @@ as $$
 declare
   p tidings._partition;
 begin
-  -- The default partition is read once, for all of them, rather than by each ATTACH.
+  -- The default partition is scanned once for all new partitions rather than by each
+  -- ATTACH.
   execute (
     select 'alter table tidings.event_default ' || string_agg(
       format('add constraint %I check (occurred_at < %L or occurred_at >= %L)', 'not_' || n.name, n.starts_at, n.ends_at), ', ')
@@ -261,7 +263,7 @@ begin
   );
 end
 $$;
-comment on function _attach_partitions(_partition[]) is 'Internal: attaches partitions whose rows are in them.';
+comment on function _attach_partitions(_partition[]) is 'Internal: attaches partitions that contain their rows.';
 
 revoke all on function
   _partitions(), _object(regclass), _missing_partitions(timestamptz, retention), _build_partition(_partition),

@@ -1,11 +1,11 @@
--- The providers, as the library knows them.
+-- The providers that the library supports.
 
 create function providers(out name text, out scheme text, out is_dialed boolean, out options text[])
   returns setof record
   language c immutable parallel safe rows 4
   as 'MODULE_PATHNAME', 'providers_wrapper';
 comment on function providers() is
-  'The providers that are supported. "scheme" is what a request of theirs carries: authorization (the whole Authorization value), url-token (they have no scheme: the last part of the URL), hmac-sha1 (a signature of the body), or dialed (nothing: the worker opens the connection); "options" are those that add_source takes for a source of theirs.';
+  'The supported providers. "scheme" is how a request proves its origin: authorization (the whole Authorization value), url-token (the provider has no scheme, so the last part of the URL), hmac-sha1 (a signature of the body), or dialed (not at all, because the worker opens the connection). "options" are those that add_source accepts for a source of the provider.';
 
 create view source_policy as
   select
@@ -24,9 +24,9 @@ create view source_policy as
 comment on view source_policy is 'What each source demands of a request, without the secrets themselves.';
 comment on column source_policy.name is 'The source.';
 comment on column source_policy.provider is 'Its provider.';
-comment on column source_policy.scheme is 'What its requests carry: see providers().';
-comment on column source_policy.secrets is 'How many secrets of the scheme are accepted now; two while one replaces another.';
-comment on column source_policy.url_tokens is 'How many tokens of option url_token are accepted now. They are demanded on top of the scheme.';
-comment on column source_policy.accepts is 'proof: what carries a secret, and a URL token where there is one; the connection: what arrives over the one that the worker opens; anything: see allow_unauthenticated; nothing: it has no secret yet.';
+comment on column source_policy.scheme is 'How its requests prove their origin: see providers().';
+comment on column source_policy.secrets is 'Number of secrets of the scheme that are accepted now; two during the overlap of a rotation.';
+comment on column source_policy.url_tokens is 'Number of URL tokens (option url_token) that are accepted now. A URL token is demanded in addition to the scheme.';
+comment on column source_policy.accepts is 'proof: requests that carry a secret, and a URL token if one is set; the connection: events that arrive on the connection that the worker opens; anything: see allow_unauthenticated; nothing: the source has no secret yet.';
 
 revoke all on function providers() from public;

@@ -22,8 +22,8 @@ begin
   end if;
   perform tidings._require_log_access();
 
-  -- Two statements, never one: the events are read in a snapshot that is taken after
-  -- the locks were, see log.sql.
+  -- These must be two statements, because the events have to be read in a snapshot that
+  -- is taken after the locks were read: see log.sql.
   horizon := tidings.ulid_at(to_timestamp(0) + tidings._log_horizon() * interval '1 millisecond');
   return query
     select e.*
@@ -37,4 +37,4 @@ begin
 end
 $$;
 comment on function events_after(ulid, int, text, text[]) is
-  'The events after this position, oldest first, at most max_events of them; from the start where it is null. Pass the id of the last one to go on: every committed event is returned once, whatever the order in which concurrent transactions commit. Optionally of one source, and of some kinds. SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 42704 where there is no such source.';
+  'Returns the events after this position, or from the start of the log if the position is null; oldest first, and at most max_events of them. Pass the id of the last event to get the next ones: every committed event is returned once, whatever the order in which concurrent transactions commit. "source" and "kinds" restrict the result to one source and to some kinds. SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 42704 if there is no such source.';

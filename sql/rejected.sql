@@ -1,4 +1,4 @@
--- What was rejected: taken again after a fix, and forgotten on request.
+-- Rejected requests and items: replay after a fix, and erasure on request.
 
 create function _first_receipt(headers jsonb, received_at timestamptz, id ulid) returns jsonb
   language plpgsql immutable
@@ -17,10 +17,10 @@ begin
 end
 $$;
 comment on function _first_receipt(jsonb, timestamptz, ulid) is
-  'Internal: the headers of a row of tidings.rejected with a receipt-id: its own, or else one of the millisecond in which it arrived, the same each time.';
+  'Internal: the headers of a row of tidings.rejected with a receipt-id: its own, or one that is made of the millisecond of its arrival and is the same each time.';
 
--- Rows of one head are one request: equal items of one request, which only together are
--- as many events as they were.
+-- Rows with the same head are one request: equal items of one request have to be replayed
+-- together to become as many events as they were.
 create function _replay_batch(ids ulid[], heads ulid[], first_ordinal int) returns setof receipt
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
@@ -28,14 +28,14 @@ as $$
 declare
   q record;
   answer tidings.receipt;
-  requests jsonb;  -- of each: head, source, provider, options, verdict
+  requests jsonb;  -- for each: head, source, provider, options, verdict
   sources text[];
   bodies bytea[];
   headers jsonb[];
   verified boolean[];
   next_ordinal int := first_ordinal;
 begin
-  -- A row that another transaction deletes or replays is left to it.
+  -- A row that another transaction is deleting or replaying is skipped.
   with kept as materialized (
     select r.id, r.source_id, r.received_at, r.verdict, r.headers, r.body, b.head
     from unnest(ids, heads) b (id, head)
@@ -72,7 +72,7 @@ begin
       when answer.verdict = 'accepted' and answer.rejected = 0 then
         delete from tidings.rejected r where r.id in (select b.id from unnest(ids, heads) b (id, head) where b.head = q.head);
       when answer.verdict = 'accepted' and q.verdict <> 'item' then
-        -- As at any request: what is left of it are the items that are no events.
+        -- As for any request, the items that are not events are kept.
         insert into tidings.rejected (id, received_at, source_id, verdict, reason, ordinal, headers, body, body_bytes)
         select tidings.gen_ulid(), r.received_at, r.source_id, 'item', n.error, n.ordinal, null,
           substr(n.item, 1, 1 << 20), octet_length(n.item)
@@ -89,7 +89,7 @@ begin
           where n.error is not null order by n.ordinal limit 1)
         where r.id in (select b.id from unnest(ids, heads) b (id, head) where b.head = q.head);
       when answer.verdict = 'malformed' and q.verdict <> 'item' then
-        -- It passed its policy, so its secrets are the right ones.
+        -- The request passed the policy, so its headers contain valid secrets.
         update tidings.rejected r
         set verdict = 'malformed', reason = answer.detail, headers = tidings._without_secrets(r.headers)
         where r.id = q.head;
@@ -103,7 +103,7 @@ begin
 end
 $$;
 comment on function _replay_batch(ulid[], ulid[], int) is
-  'Internal: takes these rows of tidings.rejected again. Rows with the same head are items of one request, and equal.';
+  'Internal: replays these rows of tidings.rejected. Rows with the same head are equal items of one request.';
 
 create function replay_rejected(source text default null) returns setof receipt
   language plpgsql volatile
@@ -119,9 +119,11 @@ declare
   answer tidings.receipt;
 begin
   perform tidings._require_log_access();
-  -- Before any row of tidings.rejected, as ingest does it: nobody waits in a circle.
+  -- The table is locked before any row of tidings.rejected, as in ingest, so that there
+  -- is no deadlock.
   lock table only tidings.event in row exclusive mode;
-  -- The plan, without the bodies; what comes while it is carried out is not in it.
+  -- The plan, without the bodies. Rows that are added while it is carried out are not
+  -- part of it.
   for q in
     select min(r.id) as head, array_agg(r.id order by r.id) as ids, sum(r.bytes) as bytes,
       min(r.verdict) as verdict, bool_or(r.is_cut) as is_cut,
@@ -162,15 +164,15 @@ begin
 end
 $$;
 comment on function replay_rejected(text) is
-  'Takes what was rejected, of one source or of all, again: after a secret was corrected, or the extension was updated. Events get the time at which they arrived first. A request that was not authorized is verified with the secrets of now; another one has passed. What is accepted leaves tidings.rejected; of a request with items that are no events, these stay; everything else stays as it was, with the reason of now, and so does what has been cut because of its length. Says what became of each request, or item, in the order of rejection. All in one transaction, in batches of 200 rows or 8 MB. A stopped source''s rows stay. SQLSTATE 42704 where there is no such source, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
+  'Replays the rows of tidings.rejected, of one source or of all, for example after a secret was corrected or the extension was updated. Events keep the time at which they first arrived. A request that was unauthorized is verified again with the current secrets; the others have passed verification. A row whose events are all accepted is removed from tidings.rejected. If a request contains items that are not events, those items stay. Every other row stays, with the current reason, and so do rows that were cut because of their length and rows of a disabled source. Returns the outcome of each request or item, in the order of rejection. All in one transaction, in batches of 200 rows or 8 MB. SQLSTATE 42704 if there is no such source, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
 
 create type erased as (
   object text,
   rows bigint
 );
-comment on type erased is 'What tidings.erase_recipient removed.';
+comment on type erased is 'Rows that tidings.erase_recipient removed from a table.';
 comment on column erased.object is 'The table.';
-comment on column erased.rows is 'How many of its rows.';
+comment on column erased.rows is 'Number of rows.';
 
 create function _json_pattern(value text) returns text
   language plpgsql immutable
@@ -212,7 +214,7 @@ begin
 end
 $$;
 comment on function _json_pattern(text) is
-  'Internal: a regular expression for this text in encode(.., ''escape'') of a body: each character as it is, or as JSON may escape it.';
+  'Internal: a regular expression that matches this text in encode(.., ''escape'') of a body, each character either plain or as JSON may escape it.';
 
 create function erase_recipient(recipient text) returns setof erased
   language plpgsql volatile
@@ -228,9 +230,9 @@ begin
     raise exception using
       errcode = 'invalid_parameter_value',
       message = 'the recipient is empty',
-      hint = 'Pass it as it stands in tidings.event.recipient.';
+      hint = 'Pass the recipient as it is written in tidings.event.recipient.';
   end if;
-  -- Ingest waits until this is done: state and events go together.
+  -- Ingest waits until this is done, so that state and events are removed together.
   lock table only tidings.event in share row exclusive mode;
   perform tidings._log_keep(tidings._log_newest());
 
@@ -253,7 +255,7 @@ begin
   get diagnostics n = row_count;
   return next ('tidings.subscriber', n)::tidings.erased;
 
-  -- What a send request came to is told by the events that are left.
+  -- The summary of a send request is computed again from the remaining events.
   update tidings.request_summary r set
     first_event_at = x.first_event_at, last_event_at = x.last_event_at,
     completed_at = (x.completed).at, completed_event_id = (x.completed).event_id, summary = (x.completed).value::jsonb
@@ -284,7 +286,7 @@ begin
 end
 $$;
 comment on function erase_recipient(text) is
-  'Removes a person: the events to this recipient, written exactly so, what they left in the state tables, and what was rejected and contains the text anywhere, also inside of a longer word, as it is or in the escapes of JSON. Says how many rows. It does not find a recipient that is written otherwise (another case, a number with spaces, percent-encoded, another Unicode form: call it for each), nor payloads of other recipients'' events, or of events without one, that mention it. An event that a provider sends again later is stored again. Ingest waits while it runs. SQLSTATE 22023 where it is empty or null.';
+  'Removes a person: the events of this recipient, written exactly so; their state; and the rows of tidings.rejected that contain the text anywhere, also within a longer word, plain or in the escapes of JSON. Returns the number of removed rows. It does not find a recipient that is written differently (in another case, with spaces in the number, percent-encoded, in another Unicode form): call it for each form. Neither does it find payloads of other recipients'' events, or of events without a recipient, that mention the text. If a provider later sends an event again, the event is stored again. Ingest waits while the function runs. SQLSTATE 22023 if the recipient is empty or null.';
 
 revoke all on function
   _first_receipt(jsonb, timestamptz, ulid), _replay_batch(ulid[], ulid[], int), replay_rejected(text),

@@ -1,4 +1,4 @@
--- What each send request came to, by the provider's summary and by what was seen.
+-- Send requests: the provider's summary, and the status of the messages that were received.
 
 create table request_summary (
   request_id text not null,
@@ -11,15 +11,15 @@ create table request_summary (
   summary jsonb,
   primary key (request_id, source_id)
 );
-comment on table request_summary is 'Each send request, with what the provider says that it came to. tidings.request sets what was seen beside it.';
+comment on table request_summary is 'Each send request with the provider''s summary. tidings.request compares the summary with the events that were received.';
 comment on column request_summary.request_id is 'The send request.';
 comment on column request_summary.source_id is 'tidings.source.id.';
 comment on column request_summary.provider is 'The provider.';
 comment on column request_summary.first_event_at is 'The time of its first event.';
 comment on column request_summary.last_event_at is 'The time of its last event.';
-comment on column request_summary.completed_at is 'When the provider said that it is complete; null before.';
-comment on column request_summary.completed_event_id is 'tidings.event.event_id of the event that said so.';
-comment on column request_summary.summary is 'What the provider said then.';
+comment on column request_summary.completed_at is 'When the provider reported the request as complete; null before that.';
+comment on column request_summary.completed_event_id is 'tidings.event.event_id of the event that reported it.';
+comment on column request_summary.summary is 'The summary that the provider sent then.';
 
 create function _add_to_request_summary(first_id ulid, last_id ulid) returns void
   language plpgsql volatile
@@ -71,7 +71,7 @@ create function _count(value text) returns bigint
 as $$
   select case when value ~ '^[0-9]{1,18}$' then value::bigint end
 $$;
-comment on function _count(text) is 'Internal: a count as a provider wrote it; null of anything else.';
+comment on function _count(text) is 'Internal: a count from a provider''s text; null for anything else.';
 
 create view request as
   select
@@ -94,20 +94,20 @@ create view request as
     from message m
     where m.message_key = s.request_id and m.source_id = s.source_id
   ) m;
-comment on view request is 'Each send request: the provider''s summary, and what was seen of its messages. A difference other than 0 means that events are missing, or still on their way.';
+comment on view request is 'Each send request: the provider''s summary, and the status of the messages that were received. A difference other than 0 means that events are missing, or have not arrived yet.';
 comment on column request.request_id is 'The send request.';
 comment on column request.source_id is 'tidings.source.id.';
 comment on column request.provider is 'The provider.';
 comment on column request.first_event_at is 'The time of its first event.';
 comment on column request.last_event_at is 'The time of its last event.';
-comment on column request.completed_at is 'When the provider said that it is complete; null before.';
-comment on column request.delivered is 'To how many recipients it was delivered, as the provider says.';
-comment on column request.failed is 'To how many it was not, as the provider says.';
-comment on column request.seen_delivered is 'How many of its messages were seen delivered.';
-comment on column request.seen_failed is 'How many were seen to end otherwise.';
-comment on column request.seen_unfinished is 'How many were seen, and have no final status.';
-comment on column request.delivered_difference is 'delivered - seen_delivered; null before it is complete.';
-comment on column request.failed_difference is 'failed - seen_failed; null before it is complete.';
+comment on column request.completed_at is 'When the provider reported the request as complete; null before that.';
+comment on column request.delivered is 'Number of recipients to which the request was delivered, by the provider''s summary.';
+comment on column request.failed is 'Number of recipients to which delivery failed, by the provider''s summary.';
+comment on column request.seen_delivered is 'Number of its messages whose status is delivered.';
+comment on column request.seen_failed is 'Number of its messages with another final status.';
+comment on column request.seen_unfinished is 'Number of its messages without a final status.';
+comment on column request.delivered_difference is 'delivered - seen_delivered; null before the request is complete.';
+comment on column request.failed_difference is 'failed - seen_failed; null before the request is complete.';
 
 select pg_catalog.pg_extension_config_dump('tidings.request_summary', '');
 

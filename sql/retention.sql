@@ -1,4 +1,4 @@
--- How partitions are cut, and how long what is kept.
+-- The width of partitions, and how long rows are kept.
 
 create table retention (
   one_row boolean primary key default true check (one_row),
@@ -8,14 +8,15 @@ create table retention (
   keep_rejected interval default '30 days' check (keep_rejected > '0')
 );
 comment on table retention is
-  'How tidings.maintain cuts tidings.event, and how long it keeps what. One row: change it by UPDATE.';
-comment on column retention.one_row is 'There is one row.';
-comment on column retention.partition_width is 'week (from Monday) or month, in UTC. Partitions that exist keep theirs.';
-comment on column retention.partitions_ahead is 'How many partitions there are after the current one; and for as many before it one is made as soon as the default partition holds an event of theirs.';
-comment on column retention.keep_events is 'Events that occurred longer ago are removed, a partition at a time; null keeps them for ever.';
-comment on column retention.keep_rejected is 'What was rejected longer ago is removed; null leaves it to the bound of tidings.rejected.';
+  'Settings of tidings.maintain: how it partitions tidings.event, and how long it keeps rows. There is one row: change it by UPDATE.';
+comment on column retention.one_row is 'Ensures that there is one row.';
+comment on column retention.partition_width is 'Width of new partitions: week (from Monday) or month, in UTC. Existing partitions keep their width.';
+comment on column retention.partitions_ahead is 'Number of partitions that are created ahead of the current one. For as many ranges before the current one, a partition is created as soon as the default partition contains an event of that range.';
+comment on column retention.keep_events is 'Events that occurred longer ago are removed, one partition at a time; null keeps all events.';
+comment on column retention.keep_rejected is 'Rows of tidings.rejected that arrived longer ago are removed; null removes only rows beyond the bound of the table.';
 
--- A dump brings a row, and the script of its restoration has made one already.
+-- A dump contains a row, and CREATE EXTENSION in its restoration has already inserted
+-- one.
 create function _replace_retention() returns trigger
   language plpgsql
   set search_path = pg_catalog, tidings, pg_temp
@@ -25,7 +26,7 @@ begin
   return new;
 end
 $$;
-comment on function _replace_retention() is 'Internal: the row that is inserted takes the place of the one that is there.';
+comment on function _replace_retention() is 'Internal: replaces the existing row by the one that is inserted.';
 create trigger replace before insert on retention
   for each row execute function _replace_retention();
 

@@ -1,5 +1,5 @@
--- A gRPC source's own schema, where the provider's real one differs from the one that
--- the worker has: package, service, method, names and numbers.
+-- The own schemas of gRPC sources, for providers whose real schema differs from the
+-- worker's in package, service, method, names or numbers.
 
 create table source_schema (
   source_id int primary key,
@@ -9,11 +9,11 @@ create table source_schema (
   updated_at timestamptz not null default now()
 );
 comment on table source_schema is
-  'The schema of a source whose provider speaks another one than the worker has. Made by set_source_schema.';
+  'The schemas of sources whose provider uses another schema than the worker''s own. set_source_schema adds a row.';
 comment on column source_schema.source_id is 'The source.';
 comment on column source_schema.method is 'The gRPC method: /package.Service/Method.';
 comment on column source_schema.descriptor_set is 'An encoded google.protobuf.FileDescriptorSet.';
-comment on column source_schema.names is 'The provider''s names of fields and enum values, and ours.';
+comment on column source_schema.names is 'The provider''s names of fields and enum values, mapped to ours.';
 comment on column source_schema.updated_at is 'When it was set.';
 select pg_catalog.pg_extension_config_dump('tidings.source_schema', '');
 
@@ -25,7 +25,7 @@ create function _check_schema(provider text, method text, proto text, descriptor
   language c immutable parallel safe
   as 'MODULE_PATHNAME', 'check_schema_wrapper';
 comment on function _check_schema(text, text, text, bytea, text) is
-  'Internal: the descriptor set, compiled where it is given as text; SQLSTATE 22023 unless the method is in it and its messages can be read.';
+  'Internal: returns the descriptor set, compiled if it is given as text. SQLSTATE 22023 unless it contains the method and its messages can be decoded.';
 
 create function set_source_schema(
   name text, method text, proto text default null, descriptor_set bytea default null, names jsonb default '{}'
@@ -53,7 +53,7 @@ begin
 end
 $$;
 comment on function set_source_schema(text, text, text, bytea, jsonb) is
-  'Gives a gRPC source (Ppoppo, Pushwoosh) the schema that its provider really speaks; a running worker uses it at once. "method" is /package.Service/Method. The schema is either "proto", the text of a .proto file, or "descriptor_set", an encoded FileDescriptorSet. "names" maps names of the provider to those that the worker has, of fields ("id", or "Message.id" where several messages have one) and of enum values: {"id": "event_id", "Target.phone": "ppnum", "DELIVERED_OK": "RECIPIENT_DELIVERED"}. The event may also stand inside a message, alone or repeated. Events that were stored by another schema stay as they were; to have them as this one reads them, see set_stream_cursor. SQLSTATE 42704 where there is no such source, 22023 where the schema cannot be used, with the reason.';
+  'Sets the schema that the provider of a gRPC source (Ppoppo, Pushwoosh) really uses; a running worker uses it at once. "method" is /package.Service/Method. The schema is either "proto", the text of a .proto file, or "descriptor_set", an encoded FileDescriptorSet. "names" maps the provider''s names of fields ("id", or "Message.id" if several messages have such a field) and of enum values to the names that the worker uses: {"id": "event_id", "Target.phone": "ppnum", "DELIVERED_OK": "RECIPIENT_DELIVERED"}. The event may also be nested in a message, singly or repeated. Events that are already stored are not changed; to read them again by this schema, see set_stream_cursor. SQLSTATE 42704 if there is no such source, 22023 if the schema cannot be used, with the reason.';
 
 create function reset_source_schema(name text)
   returns void
@@ -65,7 +65,7 @@ begin
 end
 $$;
 comment on function reset_source_schema(text) is
-  'Takes a source''s own schema away: the worker''s is used again. SQLSTATE 42704 where there is no such source.';
+  'Removes the schema of a source, so that the worker''s own is used again. SQLSTATE 42704 if there is no such source.';
 
 revoke all on function
   _check_schema(text, text, text, bytea, text), set_source_schema(text, text, text, bytea, jsonb), reset_source_schema(text)

@@ -1,4 +1,4 @@
--- Where events come from. Postgres is the control plane: the worker reads its sources
+-- The sources of events. Postgres is the control plane: the worker reads its sources
 -- here, and is notified of every change.
 
 create sequence source_id_seq as int;
@@ -13,14 +13,14 @@ create table source (
   created_at timestamptz not null default now()
 );
 alter sequence source_id_seq owned by source.id;
-comment on sequence source_id_seq is 'Gives tidings.source.id.';
-comment on table source is 'An account at a provider that sends events. Made by add_source; shows no secret.';
-comment on column source.id is 'Stands in tidings.event; never used again.';
-comment on column source.name is 'Stands in the URL of its webhooks: 1 to 63 letters, digits, ".", "_" and "-".';
-comment on column source.provider is 'One of providers().';
+comment on sequence source_id_seq is 'Generates tidings.source.id.';
+comment on table source is 'The accounts at providers that send events. add_source adds a row. The table contains no secret.';
+comment on column source.id is 'Id of the source, as in tidings.event.source_id; never reused.';
+comment on column source.name is 'Name of the source, which is part of the URL of its webhooks: 1 to 63 letters, digits, ".", "_" and "-".';
+comment on column source.provider is 'The provider: one of providers().';
 comment on column source.options is 'The options of add_source, without the secret ones.';
-comment on column source.enabled is 'Whether its events are taken. Set by set_source_enabled.';
-comment on column source.created_at is 'When it was added.';
+comment on column source.enabled is 'Whether its events are accepted. set_source_enabled sets it.';
+comment on column source.created_at is 'When the source was added.';
 
 create table source_secret (
   source_id int not null,
@@ -32,12 +32,12 @@ create table source_secret (
   primary key (source_id, kind, digest)
 );
 comment on table source_secret is
-  'The secrets of sources. In clear text, for signatures cannot be checked against a hash: readable by the owner of the extension alone.';
+  'The secrets of sources. They are in clear text, because a signature cannot be checked against a hash; only the owner of the extension can read the table.';
 comment on column source_secret.source_id is 'The source.';
-comment on column source_secret.kind is 'secret: of the provider''s own scheme; url_token: the last part of the webhook''s URL.';
+comment on column source_secret.kind is 'secret: a secret of the provider''s own scheme; url_token: the last part of the webhook''s URL.';
 comment on column source_secret.value is 'The secret.';
 comment on column source_secret.created_at is 'When it was set.';
-comment on column source_secret.expires_at is 'When it stops being accepted; null while it is the current one.';
+comment on column source_secret.expires_at is 'When the secret stops being accepted; null while it is the current one.';
 comment on column source_secret.digest is 'SHA-256 of the secret, in UTF-8.';
 
 create table stream (
@@ -45,12 +45,13 @@ create table stream (
   cursor text not null,
   updated_at timestamptz not null
 );
-comment on table stream is 'How far each resumable stream was read; kept in the transaction that stores its events.';
+comment on table stream is 'The stream cursors: how far each dialed stream was read. Ingest moves a cursor in the transaction that stores the events.';
 comment on column stream.source_id is 'The source.';
-comment on column stream.cursor is 'The provider''s id of the last event that was stored, in the order of arrival.';
-comment on column stream.updated_at is 'When it was stored.';
+comment on column stream.cursor is 'The stream cursor: the provider''s id of the event that was stored last, in the order of arrival.';
+comment on column stream.updated_at is 'When that event was stored.';
 
--- Not a generated column, which logical replication leaves out, and so would lack the key.
+-- This is not a generated column, because logical replication leaves generated columns
+-- out, and the key would be missing.
 create function _digest_secret() returns trigger
   language plpgsql
   set search_path = pg_catalog, tidings, pg_temp
@@ -60,12 +61,12 @@ begin
   return new;
 end
 $$;
-comment on function _digest_secret() is 'Internal: gives a secret its digest, also one of an earlier version''s dump.';
+comment on function _digest_secret() is 'Internal: computes the digest of a secret, also for a secret from the dump of an earlier version.';
 
 create trigger digest before insert or update on source_secret
   for each row execute function _digest_secret();
--- Also where it comes from a version without digests by logical replication, or from a
--- dump that is restored with its triggers disabled.
+-- The trigger fires always, also for rows that logical replication copies from a version
+-- without digests, and for a dump that is restored with triggers disabled.
 alter table source_secret enable always trigger digest;
 
 create function _notify_source() returns trigger
@@ -73,15 +74,16 @@ create function _notify_source() returns trigger
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 begin
-  -- Where somebody who listens stays in one transaction the server's queue fills up, and
-  -- when it is full nobody who notifies can commit. Workers look by themselves too.
+  -- If a session listens and keeps a transaction open, the notification queue of the
+  -- server fills up, and once it is full, no transaction that notifies can commit.
+  -- Workers also poll.
   if pg_notification_queue_usage() < 0.5 then
     perform pg_notify('tidings_source', '');
   end if;
   return null;
 end
 $$;
-comment on function _notify_source() is 'Internal: tells workers that their sources changed.';
+comment on function _notify_source() is 'Internal: notifies the workers that their sources changed.';
 
 create trigger notify after insert or update or delete or truncate on source
   for each statement execute function _notify_source();
@@ -100,12 +102,12 @@ begin
     raise exception using
       errcode = 'undefined_object',
       message = format('source %s does not exist', coalesce('"' || name || '"', 'null')),
-      hint = 'SELECT name FROM tidings.source lists the sources; tidings.add_source makes one.';
+      hint = 'SELECT name FROM tidings.source lists the sources; tidings.add_source adds one.';
   end if;
   return found_source;
 end
 $$;
-comment on function _source(text) is 'Internal: the source of this name, or SQLSTATE 42704.';
+comment on function _source(text) is 'Internal: returns the source of this name. SQLSTATE 42704 if there is no such source.';
 
 create function _require_secret(value text, what text) returns text
   language plpgsql immutable
@@ -116,12 +118,12 @@ begin
     raise exception using
       errcode = 'invalid_parameter_value',
       message = format('%s is empty', what),
-      hint = 'An empty secret would protect nothing: leave it out, or give one.';
+      hint = 'Pass a secret or leave it out, because an empty secret would protect nothing.';
   end if;
   return value;
 end
 $$;
-comment on function _require_secret(text, text) is 'Internal: the value, or SQLSTATE 22023 where it is null or empty.';
+comment on function _require_secret(text, text) is 'Internal: returns the value. SQLSTATE 22023 if it is null or empty.';
 
 create function add_source(name text, provider text, secret text default null, options jsonb default '{}')
   returns int
@@ -135,7 +137,7 @@ begin
     raise exception using
       errcode = 'invalid_parameter_value',
       message = format('invalid source name "%s"', coalesce(name, 'null')),
-      hint = 'A name stands in a URL: 1 to 63 letters, digits, ".", "_" and "-", the first a letter or a digit.';
+      hint = 'The name is part of a URL: use 1 to 63 letters, digits, ".", "_" and "-", beginning with a letter or a digit.';
   end if;
   perform tidings._check_options(coalesce(provider, ''), coalesce(options, '{}')::text);
 
@@ -147,7 +149,7 @@ begin
     raise exception using
       errcode = 'duplicate_object',
       message = format('source "%s" already exists', name),
-      hint = 'tidings.rotate_secret gives it another secret; tidings.drop_source removes it and keeps its events.';
+      hint = 'tidings.rotate_secret sets a new secret; tidings.drop_source removes the source and keeps its events.';
   end if;
 
   if secret is not null then
@@ -162,7 +164,7 @@ begin
 end
 $$;
 comment on function add_source(text, text, text, jsonb) is
-  'Adds a source and returns its id. "secret" is what the provider''s own scheme needs: Ppoppo''s bearer token (or, with token_url, its client secret), Pushwoosh''s whole Authorization value, Arpoone''s URL token, PushPushGo''s ProjectId. Options of every source: url_token (a token demanded on top, as the last part of the URL), allow_unauthenticated (a webhook source with neither secret nor token refuses everything unless this is true). Of Ppoppo: endpoint (its path goes before the method''s), send_request_id, overlap (how many seconds of events are read again after a connection has ended), token_env, token_file (where the worker finds the token), token_url, client_id, scope (OAuth2 client credentials), ca_file, keepalive and idle_limit (seconds; 0 is never). Of Arpoone: timezone, time_format (of strptime, tried first). See providers(). SQLSTATE 22023 for an unknown provider or option, 42710 where the name is taken.';
+  'Adds a source and returns its id. "secret" is what the provider''s own scheme needs: Ppoppo''s bearer token (or, with token_url, its client secret), Pushwoosh''s whole Authorization value, Arpoone''s URL token, PushPushGo''s ProjectId. Options of every source: url_token (a token that is demanded in addition, as the last part of the URL), allow_unauthenticated (a webhook source with neither a secret nor a token refuses everything unless this is true). Options of Ppoppo: endpoint (its path is put before the path of the method), send_request_id, overlap (how many seconds of events are read again after a connection has ended), token_env, token_file (where the worker finds the token), token_url, client_id, scope (OAuth2 client credentials), ca_file, keepalive and idle_limit (in seconds; 0 disables them). Options of Arpoone: timezone, time_format (in the syntax of strptime, tried first). See providers(). SQLSTATE 22023 for an unknown provider or option, 42710 if the name is taken.';
 
 create function rotate_secret(name text, new_secret text, overlap interval default '24 hours')
   returns void
@@ -172,8 +174,9 @@ as $$
 declare
   of_source int;
 begin
-  -- One at a time: two would not see each other's secret, and both secrets be current. Who
-  -- waited for one that was dropped may find another of its name.
+  -- One rotation at a time: two concurrent ones would not see each other's secret, and
+  -- both secrets would be current. A session that waited for a dropped source may find
+  -- another one of the same name.
   loop
     of_source := (tidings._source(name)).id;
     perform from tidings.source s where s.id = of_source for no key update;
@@ -184,7 +187,7 @@ begin
     raise exception using
       errcode = 'invalid_parameter_value',
       message = 'the overlap is negative or null',
-      hint = 'Give the time for which the old secret is still accepted; ''0'' ends it at once.';
+      hint = 'Pass the time for which the old secret is still accepted; with ''0'' it is refused at once.';
   end if;
   update tidings.source_secret
   set expires_at = least(expires_at, now() + overlap)
@@ -196,7 +199,7 @@ begin
 end
 $$;
 comment on function rotate_secret(text, text, interval) is
-  'Gives a source another secret; the old ones are accepted for "overlap" more. SQLSTATE 42704 where there is no such source, 22023 for an empty secret.';
+  'Sets a new secret of a source; the old ones are still accepted for the time "overlap". SQLSTATE 42704 if there is no such source, 22023 for an empty secret.';
 
 create function set_source_enabled(name text, enabled boolean)
   returns void
@@ -212,7 +215,7 @@ begin
 end
 $$;
 comment on function set_source_enabled(text, boolean) is
-  'Stops or resumes a source. Requests to a stopped one are answered so that the provider sends them again. SQLSTATE 42704 where there is no such source.';
+  'Disables or enables a source. A request to a disabled source is answered so that the provider retries. SQLSTATE 42704 if there is no such source.';
 
 create function drop_source(name text)
   returns void
@@ -222,19 +225,19 @@ as $$
 declare
   of_source int := (tidings._source(name)).id;
 begin
-  -- First, as ingest takes them in this order.
+  -- This lock comes first, in the same order as in ingest.
   delete from tidings.stream_lease where source_id = of_source;
   delete from tidings.stream where source_id = of_source;
   delete from tidings.stream_state where source_id = of_source;
   delete from tidings.source_schema where source_id = of_source;
   delete from tidings.rejected where source_id = of_source;
   delete from tidings.source where id = of_source;
-  -- Last, as rotate_secret takes the source first.
+  -- The source comes last, because rotate_secret locks the source first.
   delete from tidings.source_secret where source_id = of_source;
 end
 $$;
 comment on function drop_source(text) is
-  'Removes a source with its secrets, its schema, its cursor and what was rejected of it. Its events stay. SQLSTATE 42704 where there is no such source.';
+  'Removes a source with its secrets, its schema, its stream cursor and its rows of tidings.rejected. Its events stay. SQLSTATE 42704 if there is no such source.';
 
 create function verify(source text, body bytea, headers jsonb)
   returns boolean
@@ -251,7 +254,7 @@ begin
 end
 $$;
 comment on function verify(text, bytea, jsonb) is
-  'Whether a request carries what its source demands: signature, Authorization value, URL token, with any of the live secrets. Headers have names in lower case; the URL''s token is "url-token". Whether the source is enabled does not matter. SQLSTATE 42704 where there is no such source.';
+  'Whether a request carries what its source demands: signature, Authorization value, URL token, with any of the secrets that are accepted now. The names of headers are in lower case; the token of the URL is "url-token". A disabled source is treated like an enabled one. SQLSTATE 42704 if there is no such source.';
 
 create view _policy as
   select
@@ -265,9 +268,9 @@ create view _policy as
   group by s.id;
 comment on view _policy is 'Internal: what each source demands now.';
 comment on column _policy.source_id is 'The source.';
-comment on column _policy.secrets is 'The secrets of its provider''s scheme that are accepted; null where it has none.';
-comment on column _policy.url_tokens is 'The URL tokens that are accepted on top; null where none is demanded.';
-comment on column _policy.allow_unauthenticated is 'Whether it takes everything where it has neither.';
+comment on column _policy.secrets is 'The accepted secrets of its provider''s scheme; null if it has none.';
+comment on column _policy.url_tokens is 'The accepted URL tokens, one of which is demanded in addition; null if none is demanded.';
+comment on column _policy.allow_unauthenticated is 'Whether the source accepts every request if it has neither a secret nor a token.';
 
 create function stream_cursor(source text)
   returns text
@@ -277,7 +280,7 @@ as $$
   select cursor from tidings.stream where source_id = (tidings._source($1)).id
 $$;
 comment on function stream_cursor(text) is
-  'Where a resumable stream goes on: the provider''s id of the last event stored of it; null at its start. SQLSTATE 42704 where there is no such source.';
+  'Returns the stream cursor of a source: the provider''s id of the last event that was stored from its stream, after which the stream is resumed; null at the start of the stream. SQLSTATE 42704 if there is no such source.';
 
 create function stream_secret(source text)
   returns text
@@ -290,7 +293,7 @@ as $$
     and tidings._is_dialed(s.provider)
 $$;
 comment on function stream_secret(text) is
-  'The bearer token with which the worker dials a source; null where it has none, and for a source that is not dialed: a worker needs no other secret. SQLSTATE 42704 where there is no such source.';
+  'Returns the bearer token with which the worker dials a source; null if the source has none. Null also for a source that is not dialed, because the worker needs no other secret. SQLSTATE 42704 if there is no such source.';
 
 create function find_source(provider text, headers jsonb)
   returns text
@@ -306,4 +309,4 @@ as $$
   limit 1
 $$;
 comment on function find_source(text, jsonb) is
-  'The enabled source of this provider that accepts these headers, for requests whose URL names none; null where there is none.';
+  'Returns the enabled source of this provider that accepts these headers, for requests whose URL names no source; null if there is none.';

@@ -1,4 +1,4 @@
--- What the worker is doing with each stream that it dials, as it reports it.
+-- The state of each dialed stream, as the worker reports it.
 
 create table stream_state (
   source_id int primary key,
@@ -13,17 +13,17 @@ create table stream_state (
   reported_at timestamptz not null
 );
 comment on table stream_state is
-  'What was last reported of each dialed stream. Read it by tidings.stream_status. No data: a dump leaves it out.';
+  'What the workers last reported about each dialed stream; tidings.stream_status shows it. A dump does not contain the rows.';
 comment on column stream_state.source_id is 'The source.';
 comment on column stream_state.state is 'See tidings.stream_status.';
-comment on column stream_state.since is 'Since when it has been in this state.';
-comment on column stream_state.worker is 'Which worker reports it: host and process id.';
-comment on column stream_state.connected_at is 'When it was last connected.';
-comment on column stream_state.failures is 'How many attempts have failed since events last came.';
-comment on column stream_state.last_error is 'Why the last attempt failed, or the last connection ended; kept when it is connected again.';
-comment on column stream_state.last_error_at is 'When that was.';
-comment on column stream_state.next_try_at is 'When it is dialed again, where it waits or has stopped.';
-comment on column stream_state.reported_at is 'When the worker last said so.';
+comment on column stream_state.since is 'Since when the stream has been in this state.';
+comment on column stream_state.worker is 'Which worker reports the state: host and process id.';
+comment on column stream_state.connected_at is 'When the stream was last connected.';
+comment on column stream_state.failures is 'Number of attempts that have failed since events last arrived.';
+comment on column stream_state.last_error is 'Why the last attempt failed or the last connection ended; kept when the stream is connected again.';
+comment on column stream_state.last_error_at is 'When that error occurred.';
+comment on column stream_state.next_try_at is 'When the worker dials again, if the stream is waiting or stopped.';
+comment on column stream_state.reported_at is 'When the worker last reported the state.';
 
 create function report_stream(
   source text, state text, worker text,
@@ -47,9 +47,10 @@ begin
     raise exception using
       errcode = 'invalid_parameter_value',
       message = format('%s is null', case when worker is null then 'the worker' else 'the number of failures' end),
-      hint = 'Pass who reports, and how many attempts have failed since events last came: 0 of none.';
+      hint = 'Pass the name of the worker, and how many attempts have failed since events last arrived (0 if none).';
   end if;
-  -- While a standby is away, as in hold_streams: this comes before the next renewal.
+  -- As in hold_streams, the commit does not wait for a standby, because the report comes
+  -- before the next renewal.
   perform set_config('synchronous_commit', 'local', true);
   insert into tidings.stream_state as t (
     source_id, state, since, worker, connected_at, failures, last_error, last_error_at, next_try_at, reported_at)
@@ -60,7 +61,7 @@ begin
     report_stream.next_try_at, at
   from tidings.source s
   where s.name = report_stream.source and tidings._is_dialed(s.provider)
-    -- Whose stream went to another one has nothing to say of it any more.
+    -- A worker whose lease has passed to another one can no longer report on the stream.
     and not exists (
       select from tidings.stream_lease l
       where l.source_id = s.id and l.expires_at > at and l.worker <> report_stream.worker)
@@ -74,7 +75,7 @@ begin
 end
 $$;
 comment on function report_stream(text, text, text, int, text, timestamptz, timestamptz) is
-  'For the worker: what it is doing with a stream that it dials. Without "last_error" the last one stays; "last_error_at" is when it was, by default now. A source that does not exist any more is no error, nor is a stream that another worker holds: neither changes anything. Its transaction commits without waiting for a standby. SQLSTATE 22023 for an unknown state, and where "worker" or "failures" is null.';
+  'For the worker: reports the state of a stream that the worker dials. Without "last_error" the previous error is kept; "last_error_at" is its time, by default now. A report on a source that no longer exists, or on a stream that another worker holds, changes nothing and raises no error. The transaction commits without waiting for a standby. SQLSTATE 22023 for an unknown state, and if "worker" or "failures" is null.';
 
 create view stream_status as
   select
@@ -92,21 +93,21 @@ create view stream_status as
   left join stream m on m.source_id = s.id
   left join stream_lease l on l.source_id = s.id
   where _is_dialed(s.provider);
-comment on view stream_status is 'How each source that the worker dials is doing.';
+comment on view stream_status is 'The state of each stream that a worker dials.';
 comment on column stream_status.source is 'The source.';
-comment on column stream_status.state is 'connecting; connected; waiting: until next_try_at, after a failure that passes by itself; stopped: last_error says what has to be done, and it is tried again as soon as the source or its secret changes, or at next_try_at; ended: its worker has stopped; disabled: see set_source_enabled; never dialed: no worker has reported it; unknown: none has for two minutes.';
+comment on column stream_status.state is 'connecting; connected; waiting: until next_try_at, after a transient failure; stopped: last_error says what you have to do, and the stream is tried again as soon as the source or its secret changes, or at next_try_at; ended: its worker has stopped; disabled: see set_source_enabled; never dialed: no worker has reported the stream; unknown: no worker has reported it for two minutes.';
 comment on column stream_status.since is 'Since when the worker has reported this state.';
-comment on column stream_status.worker is 'Which worker has reported it: host and process id.';
-comment on column stream_status.connected_at is 'When it was last connected.';
-comment on column stream_status.cursor is 'Where it goes on: see stream_cursor.';
-comment on column stream_status.last_event_at is 'When events of it were last stored.';
-comment on column stream_status.failures is 'How many attempts have failed since events last came.';
-comment on column stream_status.last_error is 'Why the last attempt failed, or the last connection ended; kept when it is connected again.';
-comment on column stream_status.last_error_at is 'When that was.';
-comment on column stream_status.next_try_at is 'When it is dialed again, where it waits or has stopped.';
-comment on column stream_status.reported_at is 'When the worker last said so.';
-comment on column stream_status.lease_worker is 'Which worker may follow it: host and process id.';
-comment on column stream_status.lease_expires_at is 'From when on another worker takes it, if that one does not renew its lease; sooner where a clock was ahead: see tidings.stream_lease.';
+comment on column stream_status.worker is 'Which worker has reported the state: host and process id.';
+comment on column stream_status.connected_at is 'When the stream was last connected.';
+comment on column stream_status.cursor is 'The stream cursor: see stream_cursor().';
+comment on column stream_status.last_event_at is 'When events of the stream were last stored.';
+comment on column stream_status.failures is 'Number of attempts that have failed since events last arrived.';
+comment on column stream_status.last_error is 'Why the last attempt failed or the last connection ended; kept when the stream is connected again.';
+comment on column stream_status.last_error_at is 'When that error occurred.';
+comment on column stream_status.next_try_at is 'When the worker dials again, if the stream is waiting or stopped.';
+comment on column stream_status.reported_at is 'When the worker last reported the state.';
+comment on column stream_status.lease_worker is 'Which worker holds the lease of the stream: host and process id.';
+comment on column stream_status.lease_expires_at is 'When another worker takes the stream if that worker does not renew its lease; earlier if a clock was ahead, see tidings.stream_lease.';
 
 create function _raise_enabled(source text)
   returns void
@@ -117,10 +118,10 @@ begin
   raise exception using
     errcode = 'object_not_in_prerequisite_state',
     message = format('source "%s" is enabled', source),
-    hint = format('First run SELECT tidings.set_source_enabled(''%s'', false), in a transaction of its own; and with true afterwards.', source);
+    hint = format('First run SELECT tidings.set_source_enabled(''%s'', false) in a transaction of its own; enable the source again afterwards.', source);
 end
 $$;
-comment on function _raise_enabled(text) is 'Internal: SQLSTATE 55000.';
+comment on function _raise_enabled(text) is 'Internal: raises SQLSTATE 55000, because the source is enabled.';
 
 create function set_stream_cursor(source text, cursor text)
   returns void
@@ -140,15 +141,15 @@ begin
     raise exception using
       errcode = 'wrong_object_type',
       message = format('source "%s" has no stream', source),
-      detail = format('Its provider, %s, sends to the worker.', s.provider),
+      detail = format('Its provider, %s, sends events to the worker rather than being dialed.', s.provider),
       hint = 'SELECT source FROM tidings.stream_status lists the streams.';
   end if;
   if s.enabled then
-    perform tidings._raise_enabled(source);  -- before anybody waits for it
+    perform tidings._raise_enabled(source);  -- before others wait for the lock
   end if;
-  -- Batches that are on their way would move it back, and so would a worker that has not
-  -- seen that the source was disabled: it must have said that its stream has ended. Each
-  -- look has a snapshot of its own.
+  -- A batch in flight would move the cursor back, and so would a worker that has not
+  -- noticed yet that the source was disabled. The worker must therefore have reported the
+  -- end of its stream. Each check has a snapshot of its own.
   for attempt in 1..100 loop
     exit when not exists (
       select from tidings.stream_state t
@@ -158,19 +159,20 @@ begin
       raise exception using
         errcode = 'object_not_in_prerequisite_state',
         message = format('a worker still follows source "%s"', source),
-        hint = 'It ends within seconds. One that was killed counts for two minutes.';
+        hint = 'Try again in a few seconds. A worker that was killed counts as following for two minutes.';
     end if;
     perform pg_sleep(0.1);
   end loop;
   perform pg_current_xact_id();
-  -- A worker that was paused meanwhile finds its lease over; who ingests under it now is
-  -- waited for, before the lock that it needs too.
+  -- A worker that was paused meanwhile finds that its lease is no longer valid. An ingest
+  -- under the lease is waited for, before the lock that it needs too.
   update tidings.stream_lease l
   set epoch = greatest(l.epoch + 1, tidings._clock_ms()), expires_at = clock_timestamp()
   where l.source_id = s.id;
   lock table tidings.stream in exclusive mode;
-  -- After the lock, and until the end: enabling it waits. What this transaction has done
-  -- itself, also in a subtransaction, nobody else has seen.
+  -- The check comes after the lock, and enabling the source waits until the end of this
+  -- transaction. A change by this transaction itself, or by a subtransaction, has not
+  -- been seen by others yet.
   select x.* into s from tidings.source x where x.id = s.id for share;
   if s.enabled or (select age(x.xmin) <= 0 from tidings.source x where x.id = s.id) then
     perform tidings._raise_enabled(source);
@@ -185,7 +187,7 @@ begin
 end
 $$;
 comment on function set_stream_cursor(text, text) is
-  'Makes a stopped source''s stream go on behind this event id of its provider, or from its start where it is null. What comes again is stored once. Waits for the worker to end the stream. Events whose time is read otherwise than before, by another schema, are stored once more. SQLSTATE 55000 unless the source was disabled before, in a transaction of its own, and while a worker still follows it; 55P03 where others hold tidings.stream for long, 25001 in REPEATABLE READ and SERIALIZABLE; 22023 for an empty cursor, 42809 where it has no stream, 42704 where there is no such source.';
+  'Sets the stream cursor of a disabled source: the stream is resumed after this event id of its provider, or from its start if the cursor is null. Events that arrive again are stored once; but an event whose time is read differently than before, by another schema, is stored a second time. The function waits for the worker to end the stream. SQLSTATE 55000 unless the source was disabled in an earlier transaction, and while a worker still follows the stream; 55P03 if other transactions lock tidings.stream too long, 25001 in REPEATABLE READ and SERIALIZABLE, 22023 for an empty cursor, 42809 if the source has no stream, 42704 if there is no such source.';
 
 revoke all on function
   report_stream(text, text, text, int, text, timestamptz, timestamptz), _raise_enabled(text), set_stream_cursor(text, text)

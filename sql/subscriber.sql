@@ -1,4 +1,4 @@
--- Who is subscribed, and your own id of them.
+-- Subscribers: their status, and your own id of them.
 
 create table subscriber (
   recipient text not null,
@@ -15,15 +15,15 @@ create table subscriber (
   primary key (recipient, source_id)
 );
 create index subscriber_custom_id_idx on subscriber using hash (custom_id);  -- it may be of any length
-comment on table subscriber is 'Each subscriber as its subscriber events left it.';
+comment on table subscriber is 'The state of each subscriber, by its subscriber events.';
 comment on column subscriber.recipient is 'The subscriber''s id.';
 comment on column subscriber.source_id is 'tidings.source.id.';
 comment on column subscriber.provider is 'The provider.';
-comment on column subscriber.status is 'subscriber.subscribed or subscriber.unsubscribed, whichever came last; null where only updates came.';
-comment on column subscriber.status_at is 'When.';
-comment on column subscriber.status_event_id is 'tidings.event.event_id of the event that said so.';
-comment on column subscriber.custom_id is 'Your own id of it, as the last event that carries one says.';
-comment on column subscriber.custom_id_at is 'When that event came.';
+comment on column subscriber.status is 'subscriber.subscribed or subscriber.unsubscribed, whichever came last; null if there were only updates.';
+comment on column subscriber.status_at is 'When the status was reached.';
+comment on column subscriber.status_event_id is 'tidings.event.event_id of the event that reported it.';
+comment on column subscriber.custom_id is 'Your own id of the subscriber, from the last event that carries one.';
+comment on column subscriber.custom_id_at is 'Time of that event.';
 comment on column subscriber.custom_id_event_id is 'tidings.event.event_id of that event.';
 comment on column subscriber.first_event_at is 'The time of its first event.';
 comment on column subscriber.last_event_at is 'The time of its last event.';

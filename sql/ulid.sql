@@ -1,5 +1,5 @@
--- tidings.ulid: 16 bytes. The server's own uuid functions compare, hash, sort and send
--- it, so it is exactly as fast as uuid; only its text form is ours.
+-- tidings.ulid has 16 bytes. The server's own uuid functions compare, hash, sort and send
+-- it, so that it is exactly as fast as uuid; only the text form is our own.
 
 create type ulid;
 
@@ -22,7 +22,7 @@ create type ulid (
   like = uuid
 );
 comment on type ulid is
-  'A ULID (github.com/ulid/spec): 48 bits of milliseconds since 1970, 80 bits of randomness; 16 bytes. Text is 26 characters of Crockford''s base32, read in either case and strictly, written in upper case.';
+  'A ULID (github.com/ulid/spec): 48 bits of milliseconds since 1970 and 80 random bits, in 16 bytes. The text form is 26 characters of Crockford''s base32; input is strict and accepts either case, output is in upper case.';
 
 -- operators
 
@@ -47,8 +47,9 @@ create function ulid_hash_extended(ulid, bigint) returns bigint
 create function ulid_sortsupport(internal) returns void
   language internal immutable strict parallel safe as 'uuid_sortsupport';
 
--- In pg_catalog, as are min and max: found whatever the search_path is, so that
--- "where id > '01..'" works for everyone, and can be shadowed by no one.
+-- The operators are in pg_catalog, as are min and max. They are therefore found whatever
+-- the search_path is, so that "where id > '01..'" works for every role, and nothing can
+-- shadow them.
 
 create operator pg_catalog.= (
   leftarg = ulid, rightarg = ulid, function = ulid_eq,
@@ -77,10 +78,10 @@ create operator pg_catalog.> (
 
 comment on operator pg_catalog.= (ulid, ulid) is 'equal';
 comment on operator pg_catalog.<> (ulid, ulid) is 'not equal';
-comment on operator pg_catalog.< (ulid, ulid) is 'less than: earlier, or of the same millisecond and with less randomness';
+comment on operator pg_catalog.< (ulid, ulid) is 'less than: earlier, or of the same millisecond with smaller random bits';
 comment on operator pg_catalog.<= (ulid, ulid) is 'less than or equal';
 comment on operator pg_catalog.>= (ulid, ulid) is 'greater than or equal';
-comment on operator pg_catalog.> (ulid, ulid) is 'greater than: later, or of the same millisecond and with more randomness';
+comment on operator pg_catalog.> (ulid, ulid) is 'greater than: later, or of the same millisecond with greater random bits';
 
 -- indexes
 
@@ -102,8 +103,8 @@ create operator class ulid_minmax_ops default for type ulid using brin as
   function 3 brin_minmax_consistent(internal, internal, internal),
   function 4 brin_minmax_union(internal, internal, internal);
 
-comment on operator family ulid_ops using btree is 'The order of ULIDs, that of time.';
-comment on operator class ulid_ops using btree is 'The order of ULIDs, that of time.';
+comment on operator family ulid_ops using btree is 'The order of ULIDs, which is their order in time.';
+comment on operator class ulid_ops using btree is 'The order of ULIDs, which is their order in time.';
 comment on operator family ulid_ops using hash is 'The hashes of ULIDs.';
 comment on operator class ulid_ops using hash is 'The hashes of ULIDs.';
 comment on operator family ulid_minmax_ops using brin is 'The smallest and the greatest ULID of a range of blocks.';
@@ -114,14 +115,14 @@ comment on operator class ulid_minmax_ops using brin is 'The smallest and the gr
 create function gen_ulid() returns ulid
   language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'gen_ulid_wrapper';
 comment on function gen_ulid() is
-  'A new ULID of the current millisecond. Within a session each is greater than the last: in the same millisecond, or where the clock stepped back, the last plus one (github.com/ulid/spec, "Monotonicity"). SQLSTATE 54000 where the 80 random bits of a millisecond are used up.';
+  'Returns a new ULID of the current millisecond. Within a session each ULID is greater than the one before: within the same millisecond, or if the clock stepped back, it is the one before plus one (github.com/ulid/spec, "Monotonicity"). SQLSTATE 54000 if the 80 random bits of a millisecond overflow.';
 
 create function ulid_at(at timestamptz) returns ulid
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'ulid_at_wrapper';
 comment on function ulid_at(timestamptz) is
-  'The smallest ULID of the millisecond of this time, for range scans: id >= tidings.ulid_at(''2026-01-01''). SQLSTATE 22008 before 1970 and after the year 10889.';
+  'Returns the smallest ULID of the millisecond of this time, for range scans: id >= tidings.ulid_at(''2026-01-01''). SQLSTATE 22008 before 1970 and after the year 10889.';
 
--- casts: all explicit, so that no comparison ever picks one by itself
+-- casts: all explicit, so that no comparison chooses one implicitly
 
 create function ulid_to_bytea(ulid) returns bytea
   language internal immutable strict parallel safe as 'uuid_send';
@@ -142,9 +143,9 @@ create cast (timestamptz as ulid) with function ulid_at(timestamptz);
 comment on cast (ulid as uuid) is 'The same 16 bytes, at no cost.';
 comment on cast (uuid as ulid) is 'The same 16 bytes, at no cost.';
 comment on cast (ulid as bytea) is 'The 16 bytes, big-endian.';
-comment on cast (bytea as ulid) is 'From 16 bytes, big-endian; any other length is an error (SQLSTATE 22P03).';
-comment on cast (ulid as timestamptz) is 'The millisecond that the ULID was made in.';
-comment on cast (timestamptz as ulid) is 'The smallest ULID of that millisecond, as ulid_at.';
+comment on cast (bytea as ulid) is 'The ULID of 16 bytes, big-endian; SQLSTATE 22P03 for any other length.';
+comment on cast (ulid as timestamptz) is 'The millisecond in which the ULID was generated.';
+comment on cast (timestamptz as ulid) is 'The smallest ULID of that millisecond, as from ulid_at.';
 
 -- aggregates
 
@@ -161,8 +162,8 @@ create aggregate pg_catalog.min(ulid) (
 create aggregate pg_catalog.max(ulid) (
   sfunc = ulid_larger, stype = ulid, combinefunc = ulid_larger, sortop = >, parallel = safe
 );
-comment on aggregate pg_catalog.min(ulid) is 'The smallest ULID, or null of none.';
-comment on aggregate pg_catalog.max(ulid) is 'The greatest ULID, or null of none.';
+comment on aggregate pg_catalog.min(ulid) is 'The smallest ULID, or null if there is none.';
+comment on aggregate pg_catalog.max(ulid) is 'The greatest ULID, or null if there is none.';
 
 -- the server's own functions
 
@@ -174,8 +175,8 @@ comment on function ulid_lt(ulid, ulid) is 'Internal: implementation of < operat
 comment on function ulid_le(ulid, ulid) is 'Internal: implementation of <= operator.';
 comment on function ulid_ge(ulid, ulid) is 'Internal: implementation of >= operator.';
 comment on function ulid_gt(ulid, ulid) is 'Internal: implementation of > operator.';
-comment on function ulid_cmp(ulid, ulid) is 'Internal: less-equal-greater, for btree.';
-comment on function ulid_hash(ulid) is 'Internal: hash.';
-comment on function ulid_hash_extended(ulid, bigint) is 'Internal: hash with a seed.';
+comment on function ulid_cmp(ulid, ulid) is 'Internal: three-way comparison, for btree.';
+comment on function ulid_hash(ulid) is 'Internal: hash function.';
+comment on function ulid_hash_extended(ulid, bigint) is 'Internal: hash function with a seed.';
 comment on function ulid_sortsupport(internal) is 'Internal: sort support, for btree.';
 comment on function ulid_to_bytea(ulid) is 'Internal: implementation of the cast to bytea.';

@@ -1,9 +1,9 @@
--- Events that can be told apart but carry no time.
+-- Events that have an identity but no time.
 --
--- An event meets itself in its partition because it always carries the same time. One
--- that carries none gets the time of its first receipt, which is remembered here: the
--- row that is inserted first stands, and whoever comes later reads it, also while the
--- first one's transaction is still open.
+-- An event is recognized as a duplicate in its partition because it always has the same
+-- time. An event without a time gets the time of its first arrival, which is stored here.
+-- The row that is inserted first counts, and every later delivery reads it, even while
+-- the transaction that inserted it is still open.
 
 create table undated (
   event_id ulid not null,
@@ -12,7 +12,7 @@ create table undated (
   primary key (event_id, source_id)
 );
 comment on table undated is
-  'When events that carry no time were received first: that is their occurred_at, however often they come. Kept as long as the event.';
+  'When an event without a time first arrived: this is its occurred_at, however often it is delivered. A row is kept as long as its event.';
 comment on column undated.event_id is 'tidings.event.event_id.';
 comment on column undated.source_id is 'tidings.source.id.';
 comment on column undated.occurred_at is 'tidings.event.occurred_at.';
@@ -40,6 +40,6 @@ begin
 end
 $$;
 comment on function _forget_undated(timestamptz) is
-  'Internal: deletes from tidings.undated what is older than this and whose event is gone.';
+  'Internal: deletes the rows of tidings.undated that are older than this and whose event has been removed.';
 
 revoke all on function _forget_undated(timestamptz) from public;

@@ -1,6 +1,6 @@
 -- ALTER EXTENSION tidings UPDATE from 0.4.0.
 
--- As at CREATE EXTENSION, where it is the schema that must be one's own.
+-- The same check as at CREATE EXTENSION, where it concerns the schema.
 do $$
 declare
   owner constant regrole := (select e.extowner from pg_catalog.pg_extension e where e.extname = 'tidings');
@@ -10,7 +10,7 @@ begin
     raise exception using
       errcode = 'insufficient_privilege',
       message = pg_catalog.format('extension tidings belongs to role %s', owner),
-      detail = 'What the update makes would belong to you, and run with your rights rather than its owner''s.',
+      detail = 'The new objects would belong to you, and their functions would run with your rights rather than the owner''s.',
       hint = pg_catalog.format(
         case when is_superuser then 'First run SET ROLE %1$s.'
           else 'First run ALTER ROLE %1$s SUPERUSER and SET ROLE %1$s; afterwards ALTER ROLE %1$s NOSUPERUSER.' end,
@@ -19,7 +19,7 @@ begin
 end
 $$;
 
--- A row of it has one column more.
+-- Its rows have one more column.
 drop function _normalize(text, text, text, bytea);
 -- take _normalize from normalize.sql
 grant execute on function _normalize(text, text, text, bytea) to public;
@@ -34,13 +34,64 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- take _store from ingest.sql
 -- take _ingest from ingest.sql
 -- take erase_recipient from rejected.sql
+
+-- Functions whose messages or comments are worded anew.
+-- take _notify_source from source.sql
+-- take _source from source.sql
+-- take _require_secret from source.sql
+-- take add_source from source.sql
+-- take rotate_secret from source.sql
+-- take drop_source from source.sql
+-- take hold_streams from lease.sql
+-- take release_streams from lease.sql
+-- take report_stream from stream.sql
+-- take _raise_enabled from stream.sql
+-- take set_stream_cursor from stream.sql
+-- take rebuild_state from state.sql
+-- take _require_log_access from log.sql
+-- take _trim_rejected from ingest.sql
+-- take events_after from read.sql
+-- take _lock_consumer from consumer.sql
+-- take _live_session from consumer.sql
+-- take poll from consumer.sql
+-- take ack from consumer.sql
+-- take seek from consumer.sql
+-- take _missing_partitions from partition.sql
+-- take _build_partition from partition.sql
+-- take _lock_event from partition.sql
+-- take _move_rows from partition.sql
+-- take _attach_partitions from partition.sql
+-- take _delete_expired from maintain.sql
+-- take _maintain from maintain.sql
+-- take _replay_batch from rejected.sql
+-- take replay_rejected from rejected.sql
+-- take grant_worker from grants.sql
+
+-- comments ulid.sql
 -- comments normalize.sql
+-- comments source.sql
+-- comments provider.sql
+-- comments schema.sql
+-- comments event.sql
+-- comments undated.sql
+-- comments lease.sql
+-- comments stream.sql
+-- comments receipt.sql
+-- comments state.sql
 -- comments message.sql
 -- comments consent.sql
 -- comments subscriber.sql
 -- comments request.sql
--- comments state.sql
+-- comments log.sql
 -- comments ingest.sql
+-- comments read.sql
+-- comments consumer.sql
+-- comments lag.sql
+-- comments retention.sql
+-- comments partition.sql
+-- comments maintain.sql
+-- comments rejected.sql
+-- comments grants.sql
 revoke all on function
   _custom_id(text, text), _summary(text, text),
   _add_to_message(ulid, ulid), _add_to_consent(ulid, ulid), _add_to_subscriber(ulid, ulid),

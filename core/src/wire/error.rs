@@ -12,7 +12,7 @@ pub enum SchemaError {
     #[error("the .proto text cannot be compiled: {0}")]
     Compile(String),
     #[error(
-        "the .proto text imports {0:?}, which is not at hand: give a descriptor set instead, \
+        "the .proto text imports {0:?}, which is not available: pass a descriptor set instead, \
          made by protoc --include_imports --descriptor_set_out"
     )]
     Import(String),
@@ -64,7 +64,7 @@ pub enum SchemaError {
     #[error("the enum {0} has no value beside success to refuse an event with")]
     NoFailure(String),
     #[error(
-        "names has {0:?}, which is no field or enum value of the method's messages; \
+        "names contains {0:?}, which is not a field or enum value of the method's messages; \
          write a field as field, Message.field or package.Message.field"
     )]
     UnknownName(String),
