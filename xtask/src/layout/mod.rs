@@ -30,11 +30,12 @@ const LAYERS: [&[&str]; 10] = [
 ];
 
 /// The folders whose files, but for tests and the providers' own, name no provider.
-const GENERIC: [&str; 5] = [
+const GENERIC: [&str; 6] = [
     "core/src",
     "extension/src",
     "proto/src",
     "spool/src",
+    "sql",
     "worker/src",
 ];
 

@@ -1,5 +1,6 @@
 //! The names of providers: they stand in the providers' own modules, schemas, tests and
-//! documents. Whatever else handles events of any provider names none.
+//! documents, which the comments on objects in SQL are too. Whatever else handles events of
+//! any provider names none.
 
 use super::source::{Source, line_of};
 use super::{files, module};
@@ -12,7 +13,7 @@ use std::path::Path;
 const REGISTRY: &str = "core/src/provider/mod.rs";
 const MODULES: &str = "core/src/provider";
 /// Scripts of versions that were released stay as they are.
-const RELEASED: [&str; 2] = ["sql/frozen", "sql/upgrade"];
+const RELEASED: &str = "sql/frozen";
 
 /// A line for each place in these folders where a provider is named and should not be.
 pub(super) fn offences(root: &Path, folders: &[&str]) -> Result<Vec<String>> {
@@ -41,9 +42,12 @@ pub(super) fn offences(root: &Path, folders: &[&str]) -> Result<Vec<String>> {
             }));
         }
         for file in files(root, source, "sql")? {
-            if !RELEASED.iter().any(|folder| file.starts_with(folder)) {
+            if !file.starts_with(RELEASED) {
                 let text = read(root, &file)?;
-                found.extend(named(&file, &text, names.iter(), |_| false));
+                let comments = comments(&text);
+                found.extend(named(&file, &text, names.iter(), |at| {
+                    comments.iter().any(|range| range.contains(&at))
+                }));
             }
         }
     }
@@ -71,6 +75,18 @@ fn providers(registry: &str) -> Vec<String> {
         .map(|name| name.trim().to_owned())
         .filter(|name| !name.is_empty())
         .collect()
+}
+
+/// Where the statements `comment on ...` are: they are documents, kept in SQL.
+fn comments(sql: &str) -> Vec<Range<usize>> {
+    let starts = sql.match_indices("comment on ");
+    let starts =
+        starts.filter(|(at, _)| *at == 0 || sql.get(..*at).is_some_and(|it| it.ends_with('\n')));
+    let ranges = starts.map(|(start, _)| {
+        let length = sql.get(start..).and_then(|rest| rest.find(";\n"));
+        start..length.map_or(sql.len(), |length| start + length)
+    });
+    ranges.collect()
 }
 
 /// A line for each place that names one of these, unless it may.
@@ -136,7 +152,10 @@ mod tests {
                 "#[cfg(test)]\nmod tests { const A: &str = \"acme\"; }\n",
             ),
             ("worker/src/main.rs", "struct AcmeClient;"),
-            ("sql/a.sql", "select 1;\nselect 'hermes';"),
+            (
+                "sql/a.sql",
+                "comment on table a is\n  'Of acme, and; hermes.';\nselect 'hermes';\n-- comment on acme",
+            ),
             ("sql/frozen/a.sql", "select 'hermes';"),
         ]);
         assert_eq!(
@@ -148,7 +167,8 @@ mod tests {
                 "core/src/provider/mod.rs:4: names acme",
                 "core/src/provider/options.rs:1: names acme",
                 "worker/src/main.rs:1: names acme",
-                "sql/a.sql:2: names hermes",
+                "sql/a.sql:3: names hermes",
+                "sql/a.sql:4: names acme",
             ]
         );
     }
