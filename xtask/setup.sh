@@ -73,6 +73,9 @@ if wants test; then
 
   # Two workers share a database through a pooler.
   have pgbouncer || any_file /usr/sbin/pgbouncer || need pgbouncer
+
+  # A test runs the README's commands.
+  have curl || need curl
 fi
 
 # bindgen reads the server's headers with libclang, which brings its own stddef.h.
