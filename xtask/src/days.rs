@@ -32,7 +32,7 @@ const DAY: u64 = 24 * 60 * 60;
 const BEFORE_MIDNIGHT: std::ops::RangeInclusive<u64> = 5..=30;
 
 /// A moment, and what a machine elsewhere would be set to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Day {
     /// At which the server starts; from there on its clock runs.
     pub(crate) at: Timestamp,

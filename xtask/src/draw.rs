@@ -1,7 +1,7 @@
 //! Repeatable random numbers: SplitMix64, which gives the same numbers on every machine.
 
 /// Numbers drawn from a seed alone.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Draw(u64);
 
 impl Draw {

@@ -6,7 +6,7 @@ use std::fmt;
 const MOST_NAMES: usize = 12;
 
 /// The tests that failed, by their names: an error of the step that ran them.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Failed(Vec<String>);
 
 impl Failed {

@@ -15,7 +15,7 @@ use tidings_harness::server::Server;
 use tidings_harness::step;
 
 /// One of the two drivers and where its tests are.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Suite {
     driver_folder: &'static str,
     driver: &'static str,

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use tidings_harness::step::Missing;
 
 /// What became of a step.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Outcome {
     Passed,
     Skipped(String),

@@ -8,10 +8,12 @@ mod canonical;
 mod object;
 mod storable;
 
-pub use body::{MAX_BODY, MAX_ITEMS, Wrapper, items};
-pub use canonical::canonical;
-pub use object::{Object, required, text};
-pub use storable::storable;
+pub use self::{
+    body::{MAX_BODY, MAX_ITEMS, Wrapper, items},
+    canonical::canonical,
+    object::{Object, required, text},
+    storable::storable,
+};
 
 /// The type of a value, for an error message.
 pub fn describe(value: &str) -> &'static str {

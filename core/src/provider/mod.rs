@@ -12,10 +12,12 @@ mod settings;
 
 use std::collections::HashMap;
 
-pub use options::{OptionDoc, OptionError};
 use serde_json::Value;
-pub use settings::Settings;
 
+pub use self::{
+    options::{OptionDoc, OptionError},
+    settings::Settings,
+};
 use crate::{
     event::{Event, Facts, Item, ItemError, Malformed},
     identity,

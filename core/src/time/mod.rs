@@ -11,8 +11,7 @@ mod text;
 
 use jiff::{Timestamp, tz::TimeZone};
 
-pub use digits::is_date;
-pub use text::is_format;
+pub use self::{digits::is_date, text::is_format};
 
 /// Microseconds since 1970-01-01 UTC, which is the precision of Postgres.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

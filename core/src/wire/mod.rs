@@ -41,13 +41,16 @@ mod text;
 mod time;
 mod well_known;
 
-pub use call::{Call, Frame, Proto, Role};
-pub use compile::compile;
-pub use envelope::{Piece, Pieces};
-pub use error::SchemaError;
-pub use event::Decoded;
-pub use frame::Notice;
-pub use key::Key;
-pub use names::Names;
 pub use prost_reflect::bytes::Bytes;
-pub use schema::{Reply, Schema};
+
+pub use self::{
+    call::{Call, Frame, Proto, Role},
+    compile::compile,
+    envelope::{Piece, Pieces},
+    error::SchemaError,
+    event::Decoded,
+    frame::Notice,
+    key::Key,
+    names::Names,
+    schema::{Reply, Schema},
+};

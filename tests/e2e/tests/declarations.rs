@@ -15,7 +15,7 @@ use tidings_e2e::{on_cluster, server};
 use tidings_harness::stage::DATABASE;
 
 /// What is known of a function on both sides. Types are named as Postgres names them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Function {
     arguments: Vec<String>,
     /// Of a function without arguments nothing is said.

@@ -16,7 +16,7 @@ use std::time::Duration;
 const END_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The settings of a play.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Play<'a> {
     pub events: u64,
     pub seed: u64,
@@ -33,7 +33,7 @@ pub struct Play<'a> {
 }
 
 /// One source's counters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
 pub struct Sent {
     /// Distinct events put on the wire at least once.

@@ -12,7 +12,7 @@ use std::io::{self, Read, Write as _};
 use std::path::Path;
 
 /// Which events must be stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
     /// All of them, because no sender had a reason to give one up.
     Emitted,

@@ -17,7 +17,7 @@ const PORT_TRIES: usize = 10;
 const PLACES: [&str; 3] = ["/usr/sbin", "/usr/bin", "/usr/local/bin"];
 
 /// How long a client has a connection of the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     Session,
     Transaction,

@@ -20,7 +20,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(1);
 const STALLED_AFTER: Duration = Duration::from_secs(180);
 
 /// One source, as the run goes on.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Line {
     pub source: String,
     pub sent: Sent,
@@ -30,14 +30,14 @@ pub struct Line {
 }
 
 /// All sources, as the run goes on.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Progress {
     pub elapsed: Duration,
     pub lines: Vec<Line>,
 }
 
 /// How it ended.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Played {
     pub reconciliation: Reconciliation,
     /// What the log's reader counted on its way.

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result};
 use std::fs;
 
 /// Resource use of a process at one time.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     /// Resident, in bytes.
     pub resident: u64,

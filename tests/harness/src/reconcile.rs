@@ -51,7 +51,7 @@ from ledger l full join stored s on s.source = l.source and s.key = l.key,
 group by 1 order by 1";
 
 /// One source's outcome, in events.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
     pub source: String,
     /// Rows that must be stored. For an event with neither identity nor time, any number
@@ -68,7 +68,7 @@ pub struct Outcome {
 }
 
 /// All sources, ordered by name.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reconciliation {
     pub outcomes: Vec<Outcome>,
 }

@@ -10,7 +10,7 @@ use std::process::Command;
 const SUPPORTED: std::ops::RangeInclusive<u32> = 14..=18;
 
 /// One installation, whether or not a server of it is running.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Server {
     pg_config: PathBuf,
     /// 15 for every 15.x.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use std::net::SocketAddr;
 
 /// One source of the demo.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Source {
     pub name: &'static str,
     pub provider: &'static str,
@@ -42,7 +42,7 @@ pub const SOURCES: [Source; 5] = [
 ];
 
 /// Changes to one of the sources for a test.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Wish<'a> {
     pub source: &'a str,
     /// Joined to the source's own options.

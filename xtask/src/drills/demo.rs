@@ -12,7 +12,7 @@ use tidings_harness::stage::{DATABASE, Stage};
 use tidings_harness::table::{number, render};
 
 /// What to play.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub events: u64,
     pub seed: u64,

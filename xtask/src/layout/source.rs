@@ -4,7 +4,7 @@
 use super::tokens::{Token, is_word, tokens};
 
 /// A path that starts with `crate`, `self` or `super`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Import {
     /// From the crate's root on.
     pub(super) path: Vec<String>,

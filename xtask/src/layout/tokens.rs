@@ -1,7 +1,7 @@
 //! Cuts the text of a Rust file into words and signs.
 
 /// One word or sign of Rust. Comments, strings and characters are none.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token<'a> {
     pub(super) text: &'a str,
     /// The offset in the file at which it starts.

@@ -20,7 +20,7 @@ const CRASHES: f64 = 0.3;
 /// Fewer crashes would have tried nothing.
 const FEWEST_CRASHES: usize = 5;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Crash {
     /// The application gives up, and goes on in the same session.
     Rollback,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const MOST: i32 = 500;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Reader<'a> {
     pub(super) url: &'a str,
     /// Nothing is written any more.

@@ -12,7 +12,7 @@ use tidings_proto::pushwoosh::event_streaming_client::EventStreamingClient;
 use tonic::Request;
 use tonic::transport::Channel;
 
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Push {
     pub(super) at: SocketAddr,
     pub(super) authorization: &'static str,

@@ -40,7 +40,7 @@ pub(super) fn log(folder: &Path) -> PathBuf {
 }
 
 /// The user that the server runs as; `None` is the user of this program.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Owner(Option<(u32, u32)>);
 
 impl Owner {

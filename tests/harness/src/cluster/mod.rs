@@ -33,7 +33,7 @@ const HOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
 const PORT_TRIES: usize = 10;
 
 /// Whether a commit must survive a crash of the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Durability {
     /// The default settings of a server, for the demo and for measurements.
     Durable,

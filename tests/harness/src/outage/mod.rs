@@ -30,7 +30,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// What to do.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// Time for which webhooks are sent before the outage,
     pub before: Duration,
@@ -43,7 +43,7 @@ pub struct Options {
 }
 
 /// The result. Sizes are in bytes.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub struct Outage {
     pub requests: u64,
     pub events: u64,

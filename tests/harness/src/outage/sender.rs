@@ -15,7 +15,7 @@ const SENDERS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The outcome of one webhook.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Answered {
     /// 0 where there was no answer.
     pub(super) status: u16,

@@ -15,7 +15,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 const BUFFER: usize = 1 << 16;
 
 /// How connections and their bytes are treated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conduct {
     Forward,
     /// Bytes arrive this much later.
@@ -29,7 +29,7 @@ pub enum Conduct {
 }
 
 /// The direction of bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum From {
     Client,
     Server,

@@ -18,7 +18,7 @@ const DEADLINE: Duration = Duration::from_secs(90);
 const TICK: Duration = Duration::from_millis(20);
 
 /// How long no event of some source was stored.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub(super) struct Stall {
     pub(super) cycle: usize,
     pub(super) fault: String,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 /// A network path through one of the drill's proxies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Link {
     /// From the providers to the worker's HTTP port.
     Webhooks,
@@ -18,7 +18,7 @@ pub(super) enum Link {
 
 pub(super) const LINKS: [Link; 4] = [Link::Webhooks, Link::Pushes, Link::Stream, Link::Database];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Kind {
     KillWorker,
     /// SIGTERM, and another worker when the first has drained.
@@ -51,7 +51,7 @@ pub(super) enum Kind {
 }
 
 /// The target of a fault; two overlapping faults have different targets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Worker,
     Postgres,
@@ -59,7 +59,7 @@ pub(super) enum Target {
     Disk,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Fault {
     pub(super) kind: Kind,
     /// From its begin to its end.

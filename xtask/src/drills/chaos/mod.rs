@@ -35,7 +35,7 @@ const SECONDS_EACH: u64 = 120;
 /// The emulator's own limit.
 const MOST_EVENTS: u64 = 100_000_000;
 
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub cycles: usize,
     pub seed: u64,

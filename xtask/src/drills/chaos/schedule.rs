@@ -15,7 +15,7 @@ const PAIR_EVERY: u64 = 4;
 const OUTAGE: Duration = Duration::from_secs(1);
 
 /// A fault, perhaps with another one that begins before it has ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cycle {
     pub(super) fault: Fault,
     /// And when it begins, after the first.
@@ -23,7 +23,7 @@ pub(super) struct Cycle {
 }
 
 /// An action in a cycle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     Begin(Kind),
     End(Kind),
@@ -71,7 +71,7 @@ impl fmt::Display for Cycle {
 }
 
 /// What the deck holds.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 enum Card {
     Kill(Kind),
     Drain,

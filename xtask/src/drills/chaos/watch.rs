@@ -13,7 +13,7 @@ use tidings_harness::follow::Follower;
 const EVERY: Duration = Duration::from_millis(25);
 
 /// What it has read, as far as others need to know.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     pub(super) total: u64,
     /// When each source's last event was stored, in milliseconds of the Unix epoch.

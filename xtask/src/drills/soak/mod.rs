@@ -44,7 +44,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(120);
 const PLAYED_FROM: &str = "6 hours";
 
 /// What to play.
-#[derive(Debug, Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub minutes: u64,
     /// Events a second.

@@ -22,7 +22,7 @@ const BACKENDS: &str = "
 select pid from pg_stat_activity where application_name = 'tidings-worker' order by backend_start";
 
 /// Sizes are bytes.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sample {
     /// Since the start line.
     pub(super) at: Duration,

@@ -50,7 +50,7 @@ pub(super) fn quantities(rate: u64) -> Vec<Quantity> {
 }
 
 /// One quantity over the run.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Course {
     /// Median and greatest of the first quarter and the last.
     pub(super) first: (f64, f64),

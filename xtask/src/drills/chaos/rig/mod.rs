@@ -62,7 +62,7 @@ pub(super) struct Rig {
 }
 
 /// What the emulator sends meanwhile.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Load {
     pub(super) events: u64,
     pub(super) seed: u64,
