@@ -103,7 +103,7 @@ as $$
   select * from tidings.normalize($1, convert_to($2::text, 'UTF8'))
 $$;
 comment on function tidings.normalize(text, jsonb) is
-  'The same for a body that is jsonb. An id that is derived from the bytes of an item (Pushwoosh over HTTP) is derived from the jsonb form of the item.';
+  'The same for a body that is jsonb. An id that is derived from the bytes of an item (see docs/providers.md) is derived from the jsonb form of the item.';
 
 create function _receipt(text text) returns ulid
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'receipt_wrapper';

@@ -53,7 +53,7 @@ begin
 end
 $$;
 comment on function set_source_schema(text, text, text, bytea, jsonb) is
-  'Sets the schema that the provider of a gRPC source (Ppoppo, Pushwoosh) really uses; a running worker uses it at once. "method" is /package.Service/Method. The schema is either "proto", the text of a .proto file, or "descriptor_set", an encoded FileDescriptorSet. "names" maps the provider''s names of fields ("id", or "Message.id" if several messages have such a field) and of enum values to the names that the worker uses: {"id": "event_id", "Target.phone": "ppnum", "DELIVERED_OK": "RECIPIENT_DELIVERED"}. The event may also be nested in a message, singly or repeated. Events that are already stored are not changed; to read them again by this schema, see set_stream_cursor. SQLSTATE 42704 if there is no such source, 22023 if the schema cannot be used, with the reason.';
+  'Sets the schema that the provider of a gRPC source really uses; a running worker uses it at once. "method" is /package.Service/Method. The schema is either "proto", the text of a .proto file, or "descriptor_set", an encoded FileDescriptorSet. "names" maps the provider''s names of fields ("id", or "Message.id" if several messages have such a field) and of enum values to the names that the worker uses: {"id": "event_id", "Target.phone": "recipient", "DELIVERED_OK": "DELIVERED"}. The event may also be nested in a message, singly or repeated. Events that are already stored are not changed; to read them again by this schema, see set_stream_cursor. SQLSTATE 42704 if there is no such source, 22023 if the schema cannot be used, with the reason.';
 
 create function reset_source_schema(name text)
   returns void

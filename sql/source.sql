@@ -164,7 +164,7 @@ begin
 end
 $$;
 comment on function add_source(text, text, text, jsonb) is
-  'Adds a source and returns its id. "secret" is what the provider''s own scheme needs: Ppoppo''s bearer token (or, with token_url, its client secret), Pushwoosh''s whole Authorization value, Arpoone''s URL token, PushPushGo''s ProjectId. Options of every source: url_token (a token that is demanded in addition, as the last part of the URL), allow_unauthenticated (a webhook source with neither a secret nor a token refuses everything unless this is true). Options of Ppoppo: endpoint (its path is put before the path of the method), send_request_id, overlap (how many seconds of events are read again after a connection has ended), token_env, token_file (where the worker finds the token), token_url, client_id, scope (OAuth2 client credentials), ca_file, keepalive and idle_limit (in seconds; 0 disables them). Options of Arpoone: timezone, time_format (in the syntax of strptime, tried first). See providers(). SQLSTATE 22023 for an unknown provider or option, 42710 if the name is taken.';
+  'Adds a source and returns its id. "secret" is what the provider''s own scheme needs: a bearer token, a whole Authorization value, a token for the URL, or the key of a signature. Options of every source: url_token (a token that is demanded in addition, as the last part of the URL), allow_unauthenticated (a webhook source with neither a secret nor a token refuses everything unless this is true). providers() lists the options of each provider, and docs/providers.md says what each of them sets. SQLSTATE 22023 for an unknown provider or option, 42710 if the name is taken.';
 
 create function rotate_secret(name text, new_secret text, overlap interval default '24 hours')
   returns void
