@@ -82,7 +82,7 @@ fi
 if wants install && [ -z "${LIBCLANG_PATH-}" ]; then
   any_file /usr/lib/llvm-*/lib/libclang.so* /usr/lib/llvm-*/lib/libclang-*.so* /usr/lib*/libclang.so* &&
     any_file /usr/lib/llvm-*/lib/clang/*/include/stddef.h /usr/lib*/clang/*/include/stddef.h ||
-    need libclang-14-dev
+    need libclang-dev
 fi
 
 # What of a Postgres is missing, in words; nothing when it is complete.
@@ -106,27 +106,40 @@ lacks_drivers() {
   ! any_file "$pgxs/test/regress/pg_regress" || ! any_file "$pgxs/test/isolation/pg_isolation_regress"
 }
 
-server_packages=
+server_lacks=
 if ! wants install; then
   :
 elif [ -n "${PG_CONFIG-}" ]; then
   missing=$(lacking "$PG_CONFIG" | paste -s -d, -)
   [ -z "$missing" ] || stop "the Postgres of PG_CONFIG=$PG_CONFIG lacks $missing"
 elif [ -n "$(lacking pg_config)" ] || { wants test && lacks_drivers; }; then
-  server_packages="postgresql-15 postgresql-client-15 postgresql-server-dev-15"
-  need "$server_packages"
+  server_lacks=yes
 fi
 
-if [ -n "$packages" ]; then
-  packages=${packages# }
-  have apt-get || stop "install what these packages of Debian hold, then try again: $packages"
-  if [ "$(id -u)" = 0 ]; then
-    root=
-  elif have sudo; then
-    root=sudo
+# A server with its headers and test drivers. A release of Debian has one version; where apt
+# has several, it is the one on which most tests have run.
+server_packages() {
+  for major in 15 16 18 17 14 15; do
+    ! apt-cache show "postgresql-server-dev-$major" >/dev/null 2>&1 || break
+  done
+  echo "postgresql-$major postgresql-client-$major postgresql-server-dev-$major"
+}
+
+if [ -n "$packages$server_lacks" ]; then
+  root=
+  [ "$(id -u)" = 0 ] || root=sudo
+  by_hand=
+  if ! have apt-get; then
+    by_hand="install what these packages of Debian hold, then try again:"
+  elif [ -n "$root" ] && ! have sudo; then
+    by_hand="as root, run: apt-get install"
   else
-    stop "as root, run: apt-get install $packages"
+    # Before this, apt may know no package at all.
+    run $root apt-get update -q
   fi
+  [ -z "$server_lacks" ] || need "$(server_packages)"
+  packages=${packages# }
+  [ -z "$by_hand" ] || stop "$by_hand $packages"
   say "missing here: $packages"
   # Debian's packages make and start a server and a pooler of their own, which nobody
   # here needs; they do not while these files say so.
@@ -137,7 +150,7 @@ if [ -n "$packages" ]; then
     trap '[ -z "$made" ] || $root rm -f $made' EXIT
     trap 'exit 1' HUP INT TERM
   fi
-  if [ -n "$server_packages" ]; then
+  if [ -n "$server_lacks" ]; then
     made=$no_cluster
     run $root mkdir -p "${no_cluster%/*}"
     run $root sh -c "echo create_main_cluster = false > $no_cluster"
@@ -151,7 +164,6 @@ if [ -n "$packages" ]; then
     made="$made $no_service"
     run $root sh -c "printf '#!/bin/sh\nexit 101\n' > $no_service && chmod +x $no_service"
   fi
-  run $root apt-get update -q
   run $root env DEBIAN_FRONTEND=noninteractive \
     apt-get install -q -y --no-install-recommends $packages
   # Nor at the next boot.
