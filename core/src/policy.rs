@@ -25,22 +25,35 @@ pub struct Demands<'a> {
 /// The header that carries the token of the URL; the receiver of the request sets it.
 pub const URL_TOKEN_HEADER: &str = "url-token";
 
-/// Whether a request with this body and these headers (names in lower case) meets the
+/// The header whose whole value is the secret of [`Scheme::Authorization`].
+const AUTHORIZATION: &str = "authorization";
+
+/// What a request lacks of its source's demands. It names no secret and no part of one, and
+/// is for the owner of the source alone: the sender learns only that it was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unmet {
+    #[error("the source has neither a secret nor a URL token, so it refuses every request")]
+    NoSecret,
+    #[error("the URL carries no token")]
+    NoUrlToken,
+    #[error("the token in the URL does not match")]
+    WrongUrlToken,
+    #[error("the header {0} is missing")]
+    NoHeader(&'static str),
+    #[error("the value of the header {0} does not match")]
+    WrongHeader(&'static str),
+    #[error("the signature in the header {0} does not match the body")]
+    WrongSignature(&'static str),
+}
+
+/// Checks that a request with this body and these headers (names in lower case) meets the
 /// demands of a source of this provider.
 pub fn verify<'h>(
     provider: &Provider,
     demands: &Demands<'_>,
     body: &[u8],
     header: impl Fn(&str) -> Option<Cow<'h, str>>,
-) -> bool {
-    let carries = |expected: &[&str], presented: Option<Cow<'_, str>>| {
-        presented.is_some_and(|presented| {
-            expected.iter().fold(false, |found, secret| {
-                found | same_secret(secret, &presented)
-            })
-        })
-    };
-
+) -> Result<(), Unmet> {
     // If the URL token is the provider's own scheme, its secrets are URL tokens too.
     let mut url_tokens = demands.url_tokens.clone();
     let mut secrets = demands.secrets.as_slice();
@@ -49,22 +62,46 @@ pub fn verify<'h>(
         secrets = &[];
     }
 
-    if !url_tokens.is_empty() && !carries(&url_tokens, header(URL_TOKEN_HEADER)) {
-        return false;
+    if !url_tokens.is_empty() {
+        let token = header(URL_TOKEN_HEADER).ok_or(Unmet::NoUrlToken)?;
+        let is_met = any(&url_tokens, |expected| same_secret(expected, &token));
+        require(is_met, Unmet::WrongUrlToken)?;
     }
     match provider.scheme {
         // The worker opened the connection, so that whatever arrives on it is the
         // provider's.
-        Scheme::Dialed(_) => true,
-        _ if secrets.is_empty() => !url_tokens.is_empty() || demands.allow_unauthenticated,
-        Scheme::Authorization => carries(secrets, header("authorization")),
-        Scheme::HmacSha1 { header: name, .. } => header(name).is_some_and(|signature| {
-            secrets.iter().fold(false, |found, key| {
-                found | verify_hmac_sha1(body, key.as_bytes(), &signature)
-            })
-        }),
-        Scheme::UrlToken => false,
+        Scheme::Dialed(_) => Ok(()),
+        _ if secrets.is_empty() => {
+            let is_met = !url_tokens.is_empty() || demands.allow_unauthenticated;
+            require(is_met, Unmet::NoSecret)
+        }
+        Scheme::Authorization => {
+            let value = header(AUTHORIZATION).ok_or(Unmet::NoHeader(AUTHORIZATION))?;
+            let is_met = any(secrets, |expected| same_secret(expected, &value));
+            require(is_met, Unmet::WrongHeader(AUTHORIZATION))
+        }
+        Scheme::HmacSha1 { header: name, .. } => {
+            let signature = header(name).ok_or(Unmet::NoHeader(name))?;
+            let is_met = any(secrets, |key| {
+                verify_hmac_sha1(body, key.as_bytes(), &signature)
+            });
+            require(is_met, Unmet::WrongSignature(name))
+        }
+        // Its secrets are among the URL tokens.
+        Scheme::UrlToken => Err(Unmet::NoSecret),
     }
+}
+
+/// Whether one of the secrets fits. All of them are tried, so that the time does not tell
+/// which one it was.
+fn any(secrets: &[&str], fits: impl Fn(&str) -> bool) -> bool {
+    secrets
+        .iter()
+        .fold(false, |found, secret| found | fits(secret))
+}
+
+fn require(is_met: bool, unmet: Unmet) -> Result<(), Unmet> {
+    if is_met { Ok(()) } else { Err(unmet) }
 }
 
 #[cfg(test)]
@@ -77,6 +114,14 @@ mod tests {
     const HEX: &str = "76f0823ba5b77649859f8d91fe352b24750dff62";
 
     fn ask(provider: &str, demands: &Demands<'_>, headers: &[(&str, &'static str)]) -> bool {
+        check(provider, demands, headers).is_ok()
+    }
+
+    fn check(
+        provider: &str,
+        demands: &Demands<'_>,
+        headers: &[(&str, &'static str)],
+    ) -> Result<(), Unmet> {
         let find = |name: &str| {
             headers
                 .iter()
@@ -161,5 +206,78 @@ mod tests {
     #[test]
     fn what_we_dialed_ourselves_needs_no_proof() {
         assert!(ask("ppoppo", &demands(&["bearer"], &[]), &[]));
+    }
+
+    #[test]
+    fn a_refusal_says_what_is_missing_or_does_not_match() {
+        let signature = "x-ppg-signature";
+        let none = demands(&[], &[]);
+        let bearer = demands(&["Bearer a"], &[]);
+        let key = demands(&[KEY], &[]);
+        let token = demands(&["t"], &[]);
+        let both = demands(&[KEY], &["t"]);
+        for (provider, demands, headers, unmet) in [
+            ("pushwoosh", &none, vec![], Unmet::NoSecret),
+            ("arpoone", &none, vec![("url-token", "t")], Unmet::NoSecret),
+            ("pushpushgo", &none, vec![(signature, HEX)], Unmet::NoSecret),
+            (
+                "pushwoosh",
+                &bearer,
+                vec![],
+                Unmet::NoHeader("authorization"),
+            ),
+            (
+                "pushwoosh",
+                &bearer,
+                vec![("authorization", "Bearer b")],
+                Unmet::WrongHeader("authorization"),
+            ),
+            ("pushpushgo", &key, vec![], Unmet::NoHeader(signature)),
+            (
+                "pushpushgo",
+                &key,
+                vec![(signature, &HEX[..16])],
+                Unmet::WrongSignature(signature),
+            ),
+            ("arpoone", &token, vec![], Unmet::NoUrlToken),
+            (
+                "arpoone",
+                &token,
+                vec![("url-token", "u")],
+                Unmet::WrongUrlToken,
+            ),
+            (
+                "pushpushgo",
+                &both,
+                vec![(signature, HEX)],
+                Unmet::NoUrlToken,
+            ),
+            (
+                "pushpushgo",
+                &both,
+                vec![(signature, HEX), ("url-token", "u")],
+                Unmet::WrongUrlToken,
+            ),
+            (
+                "pushpushgo",
+                &both,
+                vec![("url-token", "t")],
+                Unmet::NoHeader(signature),
+            ),
+        ] {
+            assert_eq!(check(provider, demands, &headers), Err(unmet));
+        }
+    }
+
+    /// Otherwise the time would tell which of the secrets it was.
+    #[test]
+    fn every_secret_is_tried_also_after_one_that_fits() {
+        let tried = std::cell::Cell::new(0);
+        let found = any(&["a", "b", "c"], |secret| {
+            tried.set(tried.get() + 1);
+            secret == "a"
+        });
+        assert!(found);
+        assert_eq!(tried.get(), 3);
     }
 }

@@ -45,5 +45,6 @@ fn verify_policy(
         &demands,
         body.unwrap_or_default(),
         header,
-    ))
+    )
+    .is_ok())
 }

@@ -72,4 +72,5 @@ pub(crate) fn let_in(
         body.as_bytes(),
         header,
     )
+    .is_ok()
 }
