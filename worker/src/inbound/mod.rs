@@ -3,4 +3,5 @@
 pub(crate) mod gate;
 pub(crate) mod grpc;
 pub(crate) mod http;
+pub(crate) mod refusal;
 pub(crate) mod tls;

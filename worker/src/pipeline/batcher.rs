@@ -129,7 +129,7 @@ impl Pipeline {
             Ok(()) => match tokio::time::timeout_at(deadline, outcomes).await {
                 Ok(Ok(outcomes)) => return outcomes,
                 Ok(Err(_)) => Refusal::Stopping,
-                Err(_) => Refusal::Unavailable("no commit in time".into()),
+                Err(_) => Refusal::Late,
             },
             Err(SendError::Full(_)) => Refusal::Busy,
             Err(SendError::Closed(_)) => Refusal::Stopping,
@@ -245,7 +245,7 @@ mod tests {
             let started = Instant::now();
             let (first, second, third) = join3(one(), one(), one()).await;
             for outcomes in [first, second, third] {
-                assert!(matches!(outcomes[..], [Err(Refusal::Unavailable(_))]));
+                assert!(matches!(outcomes[..], [Err(Refusal::Late)]));
             }
             assert_eq!(started.elapsed(), PATIENCE);
             actix::clock::sleep(PATIENCE * 10).await;

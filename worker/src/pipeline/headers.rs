@@ -92,6 +92,12 @@ pub(crate) struct HeaderText {
 }
 
 impl HeaderText {
+    /// The receipt id among them, for the log.
+    pub(crate) fn receipt(&self) -> Option<String> {
+        let headers: serde_json::Value = serde_json::from_str(&self.to_string()).ok()?;
+        headers.get(RECEIPT_ID)?.as_str().map(str::to_owned)
+    }
+
     /// Bytes of it as it is written.
     pub(crate) fn len(&self) -> usize {
         self.own.len() + self.shared.len()
@@ -166,6 +172,17 @@ mod tests {
         let [one, other] = [Uuid::nil(), Uuid::max()].map(|id| template.with_receipt(id));
         assert!(Arc::ptr_eq(&one.shared, &other.shared));
         assert_eq!(one.to_string().len(), one.len());
+    }
+
+    #[test]
+    fn the_receipt_id_can_be_read_again_also_of_what_was_spooled() {
+        let headers = Headers::fold([("x", b"y".as_slice())]).template();
+        let id = Uuid::now_v7();
+        let text = headers.with_receipt(id);
+        assert_eq!(text.receipt(), Some(id.to_string()));
+        let spooled = HeaderText::from(text.to_string());
+        assert_eq!(spooled.receipt(), Some(id.to_string()));
+        assert_eq!(HeaderText::from("{}".to_owned()).receipt(), None);
     }
 
     #[test]

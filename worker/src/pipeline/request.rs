@@ -76,9 +76,12 @@ pub(crate) enum Refusal {
     /// A limit of the worker is reached.
     #[error("too many requests are pending")]
     Busy,
-    /// Postgres could not be reached, or did not commit, in time.
+    /// No commit came in time: Postgres is away, or slow.
+    #[error("no commit came in time")]
+    Late,
+    /// Postgres takes no request at present, whichever it is.
     #[error("Postgres did not store it: {0}")]
-    Unavailable(Arc<str>),
+    Failed(Arc<str>),
     /// Postgres refuses this request by itself, whatever stands beside it. What is wrong
     /// with a request is a verdict; this is the operator's to mend, such as a trigger or an
     /// index of theirs that does not take it, or one that takes longer than the statement
@@ -91,10 +94,12 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// The word for it in answers and metrics.
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Busy => "busy",
-            Self::Unavailable(_) => "unavailable",
+            Self::Late => "commit_timeout",
+            Self::Failed(_) => "commit_failed",
             Self::Declined(_) => "declined",
             Self::Stopping => "stopping",
         }

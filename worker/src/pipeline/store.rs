@@ -124,7 +124,7 @@ async fn settle<I: Ingest>(
                 tokio::time::sleep(COOL_DOWN).await;
                 // The same holds for the parts not yet tried.
                 let refused = part.len() + parts.iter().map(|part| part.len()).sum::<usize>();
-                let refusal = Refusal::Unavailable(failure.reason);
+                let refusal = Refusal::Failed(failure.reason);
                 outcomes.extend(std::iter::repeat_n(Err(refusal), refused));
                 parts.clear();
             }
@@ -137,12 +137,13 @@ async fn settle<I: Ingest>(
 fn tell_declined(requests: &[Request], outcomes: &[Outcome]) {
     let both = requests.iter().zip(outcomes);
     let mut declined = both.filter_map(|(request, outcome)| match outcome {
-        Err(Refusal::Declined(reason)) => Some((&request.source, reason)),
+        Err(Refusal::Declined(reason)) => Some((request, reason)),
         _ => None,
     });
-    if let Some((source, reason)) = declined.next() {
+    if let Some((request, reason)) = declined.next() {
         let others = declined.count();
-        warn!(%source, %reason, others, "Postgres declines a request");
+        let (source, receipt) = (&request.source, request.headers.receipt());
+        warn!(receipt, %source, %reason, others, "Postgres declines a request");
     }
 }
 
@@ -246,10 +247,7 @@ mod tests {
             ..Fake::default()
         };
         let outcomes = settle_all(&mut fake, &["a", "b"]).await;
-        assert_eq!(
-            outcomes,
-            vec![Err(Refusal::Unavailable("as planned".into())); 2]
-        );
+        assert_eq!(outcomes, vec![Err(Refusal::Failed("as planned".into())); 2]);
         assert_eq!(started.elapsed(), PATIENCE + COOL_DOWN);
         assert!(fake.attempts.len() > 5);
     }
@@ -262,10 +260,7 @@ mod tests {
         };
         let started = Instant::now();
         let outcomes = settle_all(&mut fake, &["a", "b", "c", "d"]).await;
-        assert_eq!(
-            outcomes,
-            vec![Err(Refusal::Unavailable("as planned".into())); 4]
-        );
+        assert_eq!(outcomes, vec![Err(Refusal::Failed("as planned".into())); 4]);
         assert_eq!(fake.attempts, ["abcd", "ab"]);
         assert_eq!(started.elapsed(), COOL_DOWN);
     }

@@ -9,6 +9,8 @@ use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, Promet
 pub(crate) const REQUESTS: &str = "tidings_worker_requests_total";
 pub(crate) const EVENTS: &str = "tidings_worker_events_total";
 pub(crate) const REFUSED_EARLY: &str = "tidings_worker_refused_early_total";
+pub(crate) const PUSH_REFUSED: &str = "tidings_worker_push_streams_refused_total";
+pub(crate) const UNMATCHED: &str = "tidings_worker_http_unmatched_total";
 pub(crate) const COMMIT_SECONDS: &str = "tidings_worker_commit_seconds";
 pub(crate) const BATCH_REQUESTS: &str = "tidings_worker_batch_requests";
 pub(crate) const DATABASE_ERRORS: &str = "tidings_worker_database_errors_total";
@@ -39,6 +41,9 @@ pub(crate) const SPOOL_DRAINED: &str = "tidings_worker_spool_drained_total";
 pub(crate) const PROCESS_MEMORY: &str = "process_resident_memory_bytes";
 pub(crate) const PROCESS_FDS: &str = "process_open_fds";
 pub(crate) const PROCESS_MAX_FDS: &str = "process_max_fds";
+/// Values of the label `path`.
+pub(crate) const HOOKS: &str = "hooks";
+pub(crate) const OTHER: &str = "other";
 const BUILD_INFO: &str = "tidings_worker_build_info";
 
 /// Commits: 0.5 ms to 16 s.
@@ -67,12 +72,15 @@ fn begin() {
         gauge!(name).set(0.0);
     }
     counter!(GRPC_REFUSED).absolute(0);
+    for path in [HOOKS, OTHER] {
+        counter!(UNMATCHED, "path" => path).absolute(0);
+    }
 }
 
 fn describe() {
     describe_counter!(
         REQUESTS,
-        "Requests that were brought to Postgres, by source and outcome (accepted, unauthorized, malformed, unknown_source, disabled, fenced, unavailable, declined)"
+        "Requests that were brought to Postgres, by source and outcome (accepted, unauthorized, malformed, unknown_source, disabled, fenced, commit_failed, declined)"
     );
     describe_counter!(
         EVENTS,
@@ -80,7 +88,15 @@ fn describe() {
     );
     describe_counter!(
         REFUSED_EARLY,
-        "Webhooks that the worker refused by itself, by the reason that they were answered, such as unknown_source, too_large, busy or spool_full"
+        "Webhooks that the worker refused by itself, by the word in the answer, such as unknown_source, too_large, busy, sources_unread, commit_timeout, spool_full or spool_failed"
+    );
+    describe_counter!(
+        PUSH_REFUSED,
+        "gRPC push streams that were not opened, by reason (unknown_source, takes_no_pushes, disabled, unauthorized, sources_unread, wrong_method, unusable_schema, too_many_streams)"
+    );
+    describe_counter!(
+        UNMATCHED,
+        "HTTP requests whose path nothing serves, by path (hooks: under /hooks; other)"
     );
     describe_counter!(
         UPKEEP,

@@ -61,7 +61,7 @@ pub(super) async fn wait(
         let _ = grpc.await;
         http.stop(true).await;
     };
-    tokio::select! {
+    let end = tokio::select! {
         drained = drained(work, goodbyes, cut) => match drained {
             Ok(()) => {
                 info!("drained");
@@ -70,7 +70,9 @@ pub(super) async fn wait(
             Err(reason) => unfinished(reason),
         },
         Some(exit) = exits.recv() => Err(exit),
-    }
+    };
+    parts.refusals.summarize();
+    end
 }
 
 /// Whether the work came to its end before it was cut, and if not why. Nothing is lost with

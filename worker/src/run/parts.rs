@@ -14,6 +14,7 @@ use crate::{
     inbound::{
         grpc::push::{ChunkLimits, Push, QUESTIONS},
         http::webhook::Hooks,
+        refusal::Refusals,
     },
     pipeline::{
         batcher::{Batcher, Pipeline},
@@ -43,6 +44,7 @@ pub(super) struct Parts {
     pub(super) snapshot: watch::Receiver<Snapshot>,
     pub(super) directory: Directory,
     pub(super) spool: Option<Spool>,
+    pub(super) refusals: Refusals,
 }
 
 impl Parts {
@@ -94,6 +96,8 @@ impl Parts {
             let draining = drain::run(spool.clone(), pipeline.clone(), snapshot.clone(), limits);
             fatal.spawn("the spool's drain", draining);
         }
+        let refusals = Refusals::default();
+        fatal.spawn("the log of refusals", refusals.clone().follow());
         Ok(Self {
             pipeline,
             budget: Budget::new(Limits {
@@ -108,6 +112,7 @@ impl Parts {
             streams: streams.start(),
             snapshot,
             spool,
+            refusals,
         })
     }
 
@@ -119,6 +124,7 @@ impl Parts {
             max_body: settings.limits.max_body.get(),
             body_timeout: settings.limits.body_timeout,
             spool: self.spool.clone(),
+            refusals: self.refusals.clone(),
         }
     }
 
@@ -137,6 +143,7 @@ impl Parts {
             chunks: ChunkLimits::within(batch_requests as usize),
             streams: Arc::new(Semaphore::new(push_streams as usize)),
             questions: Arc::new(Semaphore::new(QUESTIONS)),
+            refusals: self.refusals.clone(),
         }
     }
 }

@@ -78,7 +78,9 @@ fn fate(outcome: &Outcome, is_told: bool) -> Fate {
             Verdict::Disabled | Verdict::Fenced => Fate::Stays,
         },
         Err(Refusal::Declined(_)) => Fate::Stays,
-        Err(Refusal::Unavailable(_) | Refusal::Busy | Refusal::Stopping) => Fate::Untried,
+        Err(Refusal::Late | Refusal::Failed(_) | Refusal::Busy | Refusal::Stopping) => {
+            Fate::Untried
+        }
     }
 }
 
@@ -156,7 +158,8 @@ fn request(entry: &Entry) -> Request {
 fn tell(word: Done, entry: &Entry) {
     if word == Done::UnknownSource {
         let (source, received, bytes) = (&entry.source, entry.received, entry.body.len());
-        warn!(%source, received, bytes, "a spooled request is given up: its source is no longer there");
+        let receipt = request(entry).headers.receipt();
+        warn!(receipt, %source, received, bytes, "a spooled request is given up: its source is no longer there");
     }
 }
 

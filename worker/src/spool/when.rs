@@ -18,7 +18,7 @@ pub(crate) fn spooled_at_once(database: &Database, stalled: bool) -> bool {
 /// where Postgres `is_telling` of its sources, else its database may be being restored.
 pub(crate) fn spooled_after(outcome: &Outcome, is_telling: bool) -> bool {
     match outcome {
-        Err(Refusal::Unavailable(_) | Refusal::Declined(_) | Refusal::Busy) => true,
+        Err(Refusal::Late | Refusal::Failed(_) | Refusal::Declined(_) | Refusal::Busy) => true,
         Ok(receipt) => receipt.verdict == Verdict::UnknownSource && !is_telling,
         // Nothing of it is stored, and another worker may be there at once.
         Err(Refusal::Stopping) => false,
@@ -54,7 +54,8 @@ mod tests {
             (receipt(Verdict::UnknownSource), [false, true]),
             (receipt(Verdict::Disabled), [false, false]),
             (Err(Refusal::Stopping), [false, false]),
-            (Err(Refusal::Unavailable("x".into())), [true, true]),
+            (Err(Refusal::Late), [true, true]),
+            (Err(Refusal::Failed("x".into())), [true, true]),
             (Err(Refusal::Declined("x".into())), [true, true]),
             (Err(Refusal::Busy), [true, true]),
         ] {

@@ -8,6 +8,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::{
         Arc,
@@ -72,12 +73,15 @@ impl Reception {
         Some(Place(permit))
     }
 
-    fn welcome<C>(&self, connection: C, place: Place) -> Gated<C, CallGate> {
+    fn welcome<C>(&self, connection: C, (peer, place): Arrived) -> Gated<C, CallGate> {
         let gate = CallGate {
             deadline: Box::pin(sleep(self.patience)),
             keep_alive: self.keep_alive,
             read: 0,
-            calls: Calls::default(),
+            calls: Calls {
+                counts: Arc::default(),
+                peer,
+            },
             seen: 0,
             _place: place,
         };
@@ -95,18 +99,25 @@ impl Drop for Place {
     }
 }
 
+/// Who has connected, and the place that is theirs.
+type Arrived = (SocketAddr, Place);
+
 /// Everybody who connects, for ever.
-fn accepted(listener: TcpListener, reception: Reception) -> impl Stream<Item = (TcpStream, Place)> {
+fn accepted(
+    listener: TcpListener,
+    reception: Reception,
+) -> impl Stream<Item = (TcpStream, Arrived)> {
     stream::unfold((listener, reception), |(listener, reception)| async {
         loop {
             match listener.accept().await {
-                Ok((connection, _)) => {
+                Ok((connection, peer)) => {
                     let Some(place) = reception.place() else {
                         continue;
                     };
                     // Without it it is merely slower.
                     let _ = connection.set_nodelay(true);
-                    return Some(((connection, place), (listener, reception)));
+                    let arrived = (peer, place);
+                    return Some(((connection, arrived), (listener, reception)));
                 }
                 // It was gone before it was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -125,7 +136,7 @@ pub(crate) fn connections(
     reception: Reception,
 ) -> impl Stream<Item = io::Result<Gated<TcpStream, CallGate>>> {
     accepted(listener, reception.clone())
-        .map(move |(connection, place)| Ok(reception.welcome(connection, place)))
+        .map(move |(connection, arrived)| Ok(reception.welcome(connection, arrived)))
 }
 
 /// Everybody who connects and speaks TLS. One who is slow holds nobody up, until
@@ -137,12 +148,12 @@ pub(crate) fn handshakes(
 ) -> impl Stream<Item = io::Result<Gated<TlsStream<TcpStream>, CallGate>>> {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     accepted(listener, reception.clone())
-        .map(move |(connection, place)| {
+        .map(move |(connection, arrived)| {
             let (acceptor, reception) = (acceptor.clone(), reception.clone());
             // A task each: the arithmetic of many handshakes is work for all cores.
             tokio::spawn(async move {
                 let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(connection));
-                io::Result::Ok(reception.welcome(handshake.await??, place))
+                io::Result::Ok(reception.welcome(handshake.await??, arrived))
             })
         })
         .buffer_unordered(HANDSHAKES)
@@ -156,9 +167,12 @@ pub(crate) fn handshakes(
         })
 }
 
-/// The calls of a connection.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Calls(Arc<Counts>);
+/// The calls of a connection, and who makes them.
+#[derive(Clone, Debug)]
+pub(crate) struct Calls {
+    counts: Arc<Counts>,
+    pub(crate) peer: SocketAddr,
+}
 
 #[derive(Debug, Default)]
 struct Counts {
@@ -172,15 +186,15 @@ pub(crate) struct Call(Calls);
 
 impl Calls {
     pub(crate) fn begin(&self) -> Call {
-        self.0.open.fetch_add(1, Ordering::Relaxed);
-        self.0.all.fetch_add(1, Ordering::Relaxed);
+        self.counts.open.fetch_add(1, Ordering::Relaxed);
+        self.counts.all.fetch_add(1, Ordering::Relaxed);
         Call(self.clone())
     }
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
-        self.0.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.0.counts.open.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -205,9 +219,9 @@ impl CallGate {
 
     /// Whether there was a call since the last look.
     fn look(&mut self) -> bool {
-        let all = self.calls.0.all.load(Ordering::Relaxed);
+        let all = self.calls.counts.all.load(Ordering::Relaxed);
         let before = std::mem::replace(&mut self.seen, all);
-        all != before || self.calls.0.open.load(Ordering::Relaxed) > 0
+        all != before || self.calls.counts.open.load(Ordering::Relaxed) > 0
     }
 
     fn look_later(&mut self) {

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    net::SocketAddr,
     task::{Context, Poll},
 };
 
@@ -47,7 +48,8 @@ impl Service<http::Request<Body>> for Gateway {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let open = request.extensions().get::<Calls>().map(Calls::begin);
+        let calls = request.extensions().get::<Calls>();
+        let (open, peer) = (calls.map(Calls::begin), calls.map(|calls| calls.peer));
         let target = route::target(request.uri().path());
         let Some(target) = target.filter(|target| self.push.takes(&target.method)) else {
             let bounds = Bounds {
@@ -63,6 +65,7 @@ impl Service<http::Request<Body>> for Gateway {
         let meter = Meter::new(self.push.budget.clone(), Payer::Wire);
         let call = PushCall {
             target,
+            peer,
             push: self.push.clone(),
             meter: meter.clone(),
         };
@@ -77,6 +80,7 @@ impl Service<http::Request<Body>> for Gateway {
 struct PushCall {
     push: Push,
     target: Target,
+    peer: Option<SocketAddr>,
     meter: Meter,
 }
 
@@ -87,7 +91,7 @@ impl StreamingService<Bytes> for PushCall {
 
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
         let push = self.push.clone();
-        let target = self.target.clone();
+        let (target, peer) = (self.target.clone(), self.peer);
         let meter = self.meter.clone();
         let (metadata, _, messages) = request.into_parts();
         let messages = messages.map(move |message| {
@@ -99,7 +103,7 @@ impl StreamingService<Bytes> for PushCall {
         });
         async move {
             let headers = metadata.into_headers();
-            let replies = push.open(&target, &headers, messages).await?;
+            let replies = push.open(&target, &headers, peer, messages).await?;
             Ok(Response::new(replies.boxed()))
         }
         .boxed()

@@ -1,16 +1,19 @@
 //! What a provider is told: to send again, or not to.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpResponse,
     http::{StatusCode, header},
 };
 use serde::Serialize;
+use uuid::Uuid;
 
 use crate::{
     admission::budget::Spent,
+    inbound::refusal::RECEIPT,
     pipeline::request::{Outcome, Refusal, Verdict},
+    spool::Unspooled,
 };
 
 /// An answer, before it is HTTP.
@@ -22,6 +25,16 @@ pub(crate) struct Answer {
     pub(crate) retry_after: Option<u64>,
     /// What is left of the body is not read: it is the connection's last answer.
     pub(crate) closes: bool,
+    /// Details for the log, which the sender is not told.
+    pub(crate) reason: Option<Arc<str>>,
+}
+
+/// The body as it is sent.
+#[derive(Serialize)]
+struct Receipted {
+    #[serde(flatten)]
+    body: Body,
+    receipt: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,10 +59,10 @@ pub(crate) enum Body {
 /// At a limit of the worker: it passes as soon as a commit does.
 const SOON: u64 = 1;
 /// When something has to come back first.
-pub(super) const LATER: u64 = 5;
+const LATER: u64 = 5;
 
 impl Answer {
-    pub(super) fn error(
+    pub(crate) fn error(
         status: StatusCode,
         error: &'static str,
         detail: impl Into<Option<String>>,
@@ -60,6 +73,14 @@ impl Answer {
             body: Body::Error { error, detail },
             retry_after: None,
             closes: false,
+            reason: None,
+        }
+    }
+
+    pub(super) fn because(self, reason: impl Into<Arc<str>>) -> Self {
+        Self {
+            reason: Some(reason.into()),
+            ..self
         }
     }
 
@@ -85,10 +106,7 @@ impl Answer {
     pub(super) fn of(outcome: Outcome) -> Self {
         let receipt = match outcome {
             Ok(receipt) => receipt,
-            Err(Refusal::Busy) => return Self::retry("busy", None, SOON),
-            // The reason is for the log and /readyz, not for whoever sends requests.
-            Err(Refusal::Unavailable(_) | Refusal::Declined(_)) => return unavailable(),
-            Err(Refusal::Stopping) => return Self::retry("stopping", None, SOON),
+            Err(refusal) => return Self::of_refusal(&refusal),
         };
         match receipt.verdict {
             Verdict::Accepted => Self {
@@ -101,13 +119,33 @@ impl Answer {
                 },
                 retry_after: None,
                 closes: false,
+                reason: None,
             },
             Verdict::Unauthorized => Self::error(StatusCode::UNAUTHORIZED, "unauthorized", None),
             Verdict::Malformed => Self::error(StatusCode::BAD_REQUEST, "malformed", receipt.detail),
             Verdict::UnknownSource => unknown(),
             Verdict::Disabled => disabled(),
             // Nothing of a webhook's is.
-            Verdict::Fenced => unavailable(),
+            Verdict::Fenced => Self::retry(receipt.verdict.as_str(), None, LATER),
+        }
+    }
+
+    fn of_refusal(refusal: &Refusal) -> Self {
+        let word = refusal.as_str();
+        match refusal {
+            Refusal::Busy | Refusal::Stopping => Self::retry(word, None, SOON),
+            Refusal::Late => Self::retry(word, None, LATER),
+            Refusal::Failed(reason) | Refusal::Declined(reason) => {
+                Self::retry(word, None, LATER).because(reason.clone())
+            }
+        }
+    }
+
+    /// The word for why a request is refused; `None` where it is not.
+    pub(crate) fn cause(&self) -> Option<&'static str> {
+        match self.body {
+            Body::Error { error, .. } => Some(error),
+            Body::Counts { .. } | Body::Spooled { .. } => None,
         }
     }
 
@@ -118,10 +156,12 @@ impl Answer {
             body: Body::Spooled { spooled: true },
             retry_after: None,
             closes: false,
+            reason: None,
         }
     }
 
-    pub(crate) fn into_response(self) -> HttpResponse {
+    pub(crate) fn into_response(self, receipt: Uuid) -> HttpResponse {
+        let receipt = receipt.to_string();
         let mut response = HttpResponse::build(self.status);
         if let Some(seconds) = self.retry_after {
             response.insert_header((header::RETRY_AFTER, seconds));
@@ -129,7 +169,11 @@ impl Answer {
         if self.closes {
             response.force_close();
         }
-        response.json(self.body)
+        response.insert_header((RECEIPT, receipt.as_str()));
+        response.json(Receipted {
+            body: self.body,
+            receipt,
+        })
     }
 }
 
@@ -145,14 +189,25 @@ pub(crate) fn draining() -> Answer {
     Answer::retry("stopping", None, SOON)
 }
 
-pub(super) fn unavailable() -> Answer {
-    Answer::retry("unavailable", None, LATER)
+/// Nobody can tell yet whether there is such a source.
+pub(super) fn unread() -> Answer {
+    Answer::retry("sources_unread", None, LATER)
+}
+
+/// The spool was the last resort.
+pub(super) fn unspooled(why: Unspooled) -> Answer {
+    match why {
+        Unspooled::Full => Answer::retry("spool_full", None, LATER),
+        Unspooled::Failed(error) => {
+            Answer::retry("spool_failed", None, LATER).because(error.to_string())
+        }
+    }
 }
 
 /// At a limit of what is pending: the source's own, or everybody's.
 pub(super) fn busy(spent: Spent) -> Answer {
     match spent {
-        Spent::Budget => Answer::of(Err(Refusal::Busy)),
+        Spent::Budget => Answer::of_refusal(&Refusal::Busy),
         // Not 429, because some providers send an event again only after a 5xx.
         Spent::Share => Answer::retry("source_busy", None, SOON),
     }
@@ -175,7 +230,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::pipeline::request::Receipt;
+    use crate::{pipeline::request::Receipt, spool::SpoolError};
 
     fn body(answer: &Answer) -> Value {
         serde_json::to_value(&answer.body).unwrap()
@@ -212,9 +267,11 @@ mod tests {
             (receipt(Verdict::UnknownSource, 0), 404, None),
             (receipt(Verdict::Disabled, 0), 503, Some(60)),
             (Err(Refusal::Busy), 503, Some(SOON)),
-            (Err(Refusal::Unavailable("x".into())), 503, Some(LATER)),
+            (Err(Refusal::Late), 503, Some(LATER)),
+            (Err(Refusal::Failed("x".into())), 503, Some(LATER)),
             (Err(Refusal::Stopping), 503, Some(SOON)),
             (Err(Refusal::Declined("x".into())), 503, Some(LATER)),
+            (receipt(Verdict::Fenced, 0), 503, Some(LATER)),
         ];
         for (outcome, status, retry_after) in cases {
             let answer = Answer::of(outcome.clone());
@@ -238,9 +295,34 @@ mod tests {
     #[test]
     fn a_refusal_does_not_tell_strangers_about_the_database() {
         let reason = || "host db.internal".into();
-        for refusal in [Refusal::Unavailable(reason()), Refusal::Declined(reason())] {
+        for refusal in [Refusal::Failed(reason()), Refusal::Declined(reason())] {
             let answer = Answer::of(Err(refusal));
             assert!(!body(&answer).to_string().contains("db.internal"));
+            assert_eq!(answer.reason, Some(reason()), "for the log");
+        }
+    }
+
+    #[test]
+    fn each_cause_has_a_word_of_its_own() {
+        let reason = || "x".into();
+        for (answer, word) in [
+            (unread(), "sources_unread"),
+            (Answer::of(Err(Refusal::Late)), "commit_timeout"),
+            (Answer::of(Err(Refusal::Failed(reason()))), "commit_failed"),
+            (Answer::of(Err(Refusal::Declined(reason()))), "declined"),
+            (Answer::of(receipt(Verdict::Fenced, 0)), "fenced"),
+            (unspooled(Unspooled::Full), "spool_full"),
+            (
+                unspooled(Unspooled::Failed(SpoolError::Ended)),
+                "spool_failed",
+            ),
+        ] {
+            assert_eq!(answer.cause(), Some(word));
+            assert_eq!(body(&answer), json!({"error": word}));
+            assert_eq!(
+                (answer.status, answer.retry_after),
+                (StatusCode::SERVICE_UNAVAILABLE, Some(LATER))
+            );
         }
     }
 }

@@ -9,26 +9,34 @@ pub(crate) mod webhook;
 use std::net::TcpListener;
 
 use actix_web::{
-    App, HttpResponse,
+    App, HttpRequest, HttpResponse,
     body::MessageBody,
     dev::{Server, ServiceRequest, ServiceResponse},
     http::{
-        ConnectionType,
-        header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+        ConnectionType, StatusCode,
+        header::{ALLOW, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING},
     },
     middleware::{Next, from_fn},
     web,
 };
+use metrics::counter;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustls::ServerConfig;
-use serde_json::json;
+use uuid::Uuid;
 
-use self::{answer::draining, turn::Turn, webhook::Hooks};
+use self::{
+    answer::{Answer, draining},
+    turn::Turn,
+    webhook::Hooks,
+};
 pub(crate) use self::{
     listen::SURPLUS,
     turn::{Connections, Times},
 };
-use crate::process::drain::Drain;
+use crate::process::{drain::Drain, metric};
+
+/// The beginning of a hook's path.
+const HOOKS: &str = "/hooks/";
 
 #[derive(Clone, Debug)]
 pub(crate) struct HttpSetup {
@@ -73,6 +81,7 @@ fn routes(config: &mut web::ServiceConfig) {
 /// the connection: that it is being served, and whether it is closed afterwards.
 async fn count<B: MessageBody + 'static>(
     drain: web::Data<Drain>,
+    hooks: web::Data<Hooks>,
     request: ServiceRequest,
     next: Next<B>,
 ) -> actix_web::Result<ServiceResponse<impl MessageBody>> {
@@ -81,9 +90,9 @@ async fn count<B: MessageBody + 'static>(
     let mut serving = turn.as_ref().map(Turn::take);
     let has_body = has_body(&request);
     let is_surplus = turn.as_ref().is_some_and(Turn::is_surplus);
-    let hook = request.path().starts_with("/hooks/");
+    let hook = request.path().starts_with(HOOKS);
     let mut response = if hook && drain.has_begun() {
-        let answer = draining().into_response();
+        let answer = refuse(&hooks, request.request(), draining());
         request.into_response(answer).map_into_right_body()
     } else {
         next.call(request).await?.map_into_left_body()
@@ -105,14 +114,36 @@ fn has_body(request: &ServiceRequest) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
 }
 
-async fn method_not_allowed() -> HttpResponse {
-    HttpResponse::MethodNotAllowed()
-        .insert_header(("allow", "POST"))
-        .json(json!({"error": "method_not_allowed"}))
+async fn method_not_allowed(hooks: web::Data<Hooks>, request: HttpRequest) -> HttpResponse {
+    let answer = Answer::error(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", None);
+    let mut response = refuse(&hooks, &request, answer);
+    let allowed = HeaderValue::from_static("POST");
+    response.headers_mut().insert(ALLOW, allowed);
+    response
 }
 
-async fn not_found() -> HttpResponse {
-    HttpResponse::NotFound().json(json!({"error": "not_found"}))
+/// The log does not repeat the path: it may hold the token of a mistyped URL.
+async fn not_found(hooks: web::Data<Hooks>, request: HttpRequest) -> HttpResponse {
+    let is_hook = format!("{}/", request.path()).starts_with(HOOKS);
+    let path = if is_hook {
+        metric::HOOKS
+    } else {
+        metric::OTHER
+    };
+    counter!(metric::UNMATCHED, "path" => path).increment(1);
+    let answer = Answer::error(StatusCode::NOT_FOUND, "not_found", None);
+    hooks.respond(Uuid::now_v7(), &request, source_of(&request), answer)
+}
+
+/// The response to a request that no hook has seen.
+fn refuse(hooks: &Hooks, request: &HttpRequest, answer: Answer) -> HttpResponse {
+    hooks.refuse(Uuid::now_v7(), request, source_of(request), answer)
+}
+
+/// What stands where a hook's source does, as it was sent.
+fn source_of(request: &HttpRequest) -> &str {
+    let rest = request.path().strip_prefix(HOOKS).unwrap_or_default();
+    rest.split('/').next().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -8,7 +8,8 @@ use actix_web::{
     http::{Method, StatusCode, header},
     test::{TestRequest, call_service, init_service, read_body},
 };
-use serde_json::Value;
+use metrics_exporter_prometheus::PrometheusBuilder;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
 
@@ -21,6 +22,7 @@ use crate::{
             fake::{self as sources, directory, snapshot, source},
         },
     },
+    inbound::refusal::{self, Refusals},
     pipeline::request::{Outcome, Refusal, Request, Verdict, fake},
     sources::source::{Database, Snapshot},
     spool, testing,
@@ -52,6 +54,7 @@ fn fixture(now: Snapshot, answer: fn(&Request) -> Outcome) -> Fixture {
             max_body: MAX_BODY,
             body_timeout: Duration::from_secs(5),
             spool: None,
+            refusals: Refusals::default(),
         },
         drain: Drain::new(),
         seen,
@@ -70,6 +73,15 @@ fn accept(_: &Request) -> Outcome {
 
 impl Fixture {
     async fn call(&self, request: TestRequest) -> (StatusCode, Value, Option<String>) {
+        let (status, body, retry_after, _) = self.receipted(request).await;
+        (status, body, retry_after)
+    }
+
+    /// The same, and the receipt id.
+    async fn receipted(
+        &self,
+        request: TestRequest,
+    ) -> (StatusCode, Value, Option<String>, Option<String>) {
         let app = App::new()
             .app_data(web::Data::new(self.hooks.clone()))
             .app_data(web::Data::new(self.drain.clone()))
@@ -79,8 +91,14 @@ impl Fixture {
         let status = response.status();
         let retry_after = response.headers().get(header::RETRY_AFTER);
         let retry_after = retry_after.map(|value| value.to_str().unwrap().to_owned());
+        let header = response.headers().get(refusal::RECEIPT);
+        let header = header.map(|value| value.to_str().unwrap().to_owned());
         let body = read_body(response).await;
-        (status, serde_json::from_slice(&body).unwrap(), retry_after)
+        let mut body: Value = serde_json::from_slice(&body).unwrap();
+        // Each answer to a webhook has one; what follows is about the rest of the body.
+        let receipt = body.as_object_mut().unwrap().remove("receipt");
+        assert_eq!(receipt, header.clone().map(Value::from));
+        (status, body, retry_after, header)
     }
 }
 
@@ -207,7 +225,10 @@ async fn without_postgres_it_is_alive_but_not_ready() {
         fixture.call(TestRequest::get().uri("/healthz")).await.0,
         200
     );
-    assert_eq!(fixture.call(post("/hooks/sms")).await, later("unavailable"));
+    assert_eq!(
+        fixture.call(post("/hooks/sms")).await,
+        later("sources_unread")
+    );
 }
 
 #[actix_web::test]
@@ -330,7 +351,7 @@ async fn those_that_the_spool_remembers_do_not_wait_with_the_strangers() {
 
 #[actix_web::test]
 async fn what_was_not_committed_in_time_is_spooled_and_the_next_not_tried() {
-    let refuse = |_: &Request| Err(Refusal::Unavailable("as the test wants".into()));
+    let refuse = |_: &Request| Err(Refusal::Failed("as the test wants".into()));
     let (fixture, _folder) = spooling(known(), refuse, 1 << 20);
     for _ in 0..3 {
         let (status, body, _) = fixture.call(post("/hooks/sms/token")).await;
@@ -380,7 +401,7 @@ async fn what_is_refused_by_itself_is_spooled_and_the_next_is_tried() {
     }
     let odd = post("/hooks/sms/token").set_payload("odd");
     let answer = fixture(known(), answer).call(odd).await;
-    assert_eq!(answer, later("unavailable"));
+    assert_eq!(answer, later("declined"));
 }
 
 /// A commit that was late once does not keep what follows from Postgres.
@@ -389,7 +410,7 @@ async fn a_spool_that_refuses_is_no_way_round_postgres() {
     let (full, _folder) = spooling(known(), late_once, 1_000);
     let mut broken = fixture(known(), late_once);
     broken.hooks.spool = Some(spool::tests::broken(1));
-    for (fixture, error) in [(full, "spool_full"), (broken, "unavailable")] {
+    for (fixture, error) in [(full, "spool_full"), (broken, "spool_failed")] {
         let late = || post("/hooks/sms/token").set_payload("late");
         let refused = loop {
             match fixture.call(late()).await {
@@ -405,7 +426,7 @@ async fn a_spool_that_refuses_is_no_way_round_postgres() {
 
 fn late_once(request: &Request) -> Outcome {
     match &request.body[..] {
-        b"late" => Err(Refusal::Unavailable("as the test wants".into())),
+        b"late" => Err(Refusal::Failed("as the test wants".into())),
         _ => accept(request),
     }
 }
@@ -416,4 +437,146 @@ async fn what_was_answered_for_good_is_not_spooled() {
     let (fixture, _folder) = spooling(known(), refuse, 1 << 20);
     assert_eq!(fixture.call(post("/hooks/sms/token")).await.0, 401);
     assert_eq!(fixture.hooks.spool.as_ref().unwrap().depth().requests, 0);
+}
+
+/// Of the request as the lane has it.
+fn receipt_of(request: &Request) -> Option<String> {
+    request.headers.receipt()
+}
+
+#[actix_web::test]
+async fn the_receipt_id_of_an_answer_is_the_one_that_postgres_is_given() {
+    let fixture = fixture(known(), accept);
+    let (_, _, _, first) = fixture.receipted(post("/hooks/sms")).await;
+    let (_, _, _, second) = fixture.receipted(post("/hooks/sms")).await;
+    let seen = fixture.seen.lock().unwrap();
+    assert!(first.is_some() && first != second);
+    assert_eq!(
+        [first, second],
+        [receipt_of(&seen[0]), receipt_of(&seen[1])]
+    );
+}
+
+#[actix_web::test]
+async fn each_refusal_has_one_line_in_the_log_with_the_receipt_id_of_its_answer() {
+    let refuse = |request: &Request| match &request.body[..] {
+        b"odd" => Err(Refusal::Declined("a trigger".into())),
+        _ => Ok(fake::receipt(Verdict::Unauthorized)),
+    };
+    let fixture = fixture(known(), refuse);
+    let get = TestRequest::get;
+    let cases = [
+        ("WARN", post("/hooks/sms"), "sms", "unauthorized"),
+        (
+            "WARN",
+            post("/hooks/sms").set_payload("odd"),
+            "sms",
+            "declined",
+        ),
+        ("WARN", post("/hooks/off"), "off", "disabled"),
+        ("WARN", post("/hooks/sms/token/more"), "sms", "not_found"),
+        ("DEBUG", post("/hooks/absent"), "absent", "unknown_source"),
+        // The worker dials it: it has no webhooks to lose.
+        ("DEBUG", post("/hooks/chat"), "chat", "unknown_source"),
+        (
+            "DEBUG",
+            get().uri("/hooks/sms"),
+            "sms",
+            "method_not_allowed",
+        ),
+        ("DEBUG", post("/mistyped/sms/the-token"), "", "not_found"),
+    ];
+    for (level, request, source, cause) in cases {
+        let log = testing::Log::default();
+        let listening = log.listen();
+        let peer = "192.0.2.7:4711".parse().unwrap();
+        let (_, body, _, receipt) = fixture.receipted(request.peer_addr(peer)).await;
+        drop(listening);
+        assert_eq!(body["error"], cause);
+        let text = log.text();
+        let [line] = text
+            .lines()
+            .filter(|line| line.contains("is refused"))
+            .collect::<Vec<_>>()
+            .try_into()
+            .unwrap();
+        for part in [
+            level.to_owned(),
+            format!("receipt={}", receipt.unwrap()),
+            format!("source={source:?}"),
+            "peer=192.0.2.7:4711".to_owned(),
+            format!("cause={cause:?}"),
+        ] {
+            assert!(line.contains(&part), "{part}: {line}");
+        }
+        assert!(!text.contains("the-token"), "{text}");
+    }
+}
+
+#[actix_web::test]
+async fn draining_tells_the_receipt_id_too() {
+    let fixture = fixture(known(), accept);
+    fixture.drain.begin();
+    let log = testing::Log::default();
+    let _listening = log.listen();
+    let (_, body, _, receipt) = fixture.receipted(post("/hooks/sms/token")).await;
+    assert_eq!(body, json!({"error": "stopping"}));
+    assert!(log.text().contains(&receipt.unwrap()), "{}", log.text());
+}
+
+/// Where Postgres is away, and the answer is the same for whoever sends requests.
+#[actix_web::test]
+async fn each_cause_has_its_word_in_the_answer_and_in_the_metric() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let fenced = |_: &Request| Ok(fake::receipt(Verdict::Fenced));
+    let failed = |_: &Request| Err(Refusal::Failed("no such function".into()));
+    let declined = |_: &Request| Err(Refusal::Declined("a trigger".into()));
+    let mut late = fixture(known(), accept);
+    let (pipeline, _) = testing::slow_pipeline(
+        |requests| vec![Ok(fake::receipt(Verdict::Accepted)); requests.len()],
+        Duration::from_secs(3600),
+        Duration::from_millis(1),
+    );
+    late.hooks.pipeline = pipeline;
+    let mut broken = fixture(away(), accept);
+    broken.hooks.spool = Some(spool::tests::broken(1));
+    // Its own word is counted by the lane, as the outcome of a commit.
+    for (fixture, word, is_early) in [
+        (fixture(Snapshot::default(), accept), "sources_unread", true),
+        (late, "commit_timeout", true),
+        (fixture(known(), failed), "commit_failed", false),
+        (fixture(known(), declined), "declined", false),
+        (fixture(known(), fenced), "fenced", false),
+        (broken, "spool_failed", true),
+    ] {
+        let answer = fixture.call(post("/hooks/sms")).await;
+        assert_eq!(answer, later(word));
+        let counted = format!("{}{{reason=\"{word}\"}} 1", metric::REFUSED_EARLY);
+        let text = recorder.handle().render();
+        assert_eq!(text.contains(&counted), is_early, "{word}: {text}");
+    }
+}
+
+#[actix_web::test]
+async fn a_path_that_nothing_serves_is_counted_whatever_it_is() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let fixture = fixture(known(), accept);
+    for path in ["/hooks", "/hooks/", "/hooks/sms/", "/hooks/sms/a/b"] {
+        assert_eq!(fixture.call(post(path)).await.0, 404, "{path}");
+    }
+    for path in ["/", "/hook/sms/token", "/hookshot", "/.env"] {
+        assert_eq!(fixture.call(post(path)).await.0, 404, "{path}");
+    }
+    let text = recorder.handle().render();
+    let counted: Vec<_> = text
+        .lines()
+        .filter(|line| line.starts_with(metric::UNMATCHED))
+        .collect();
+    assert_eq!(counted.len(), 2, "{text}");
+    for path in ["hooks", "other"] {
+        let four = format!("{}{{path=\"{path}\"}} 4", metric::UNMATCHED);
+        assert!(counted.contains(&four.as_str()), "{text}");
+    }
 }

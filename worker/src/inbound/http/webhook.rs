@@ -13,13 +13,16 @@
 //! | 408 | the body did not come in time; 503 to a provider that gives up after any 4xx |
 //! | 413 | larger than the limit |
 //! | 415 | compressed: the bytes as received are the evidence |
-//! | 503 | busy, the source alone is busy, unavailable, spool full, disabled or draining, with `Retry-After` |
+//! | 503 | with `Retry-After`, and the word for why: see [`answer`] |
+//!
+//! Every answer carries the receipt id, and every refusal has a line in the log: see
+//! [`Refusals`].
 
 use std::{sync::Arc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
-    http::{StatusCode, header},
+    http::{Method, StatusCode, header},
     web,
 };
 use bytes::{Bytes, BytesMut};
@@ -29,7 +32,7 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{
-    answer::{Answer, Body, LATER, busy, disabled, slow, unavailable, unknown},
+    answer::{Answer, busy, disabled, slow, unknown, unread, unspooled},
     turn::Turn,
 };
 use crate::{
@@ -37,14 +40,15 @@ use crate::{
         budget::{Budget, Payer, Share},
         directory::{Directory, Lookup},
     },
+    inbound::refusal::{Named, Refusals, Refused},
     pipeline::{
         batcher::Pipeline,
         headers::Headers,
         request::{Outcome, Refusal, Request},
     },
     process::metric,
-    sources::source::Source,
-    spool::{Spool, Unspooled, spooled_after, spooled_at_once},
+    sources::source::{Database, Source},
+    spool::{Spool, spooled_after, spooled_at_once},
 };
 
 /// What a hook needs.
@@ -57,6 +61,7 @@ pub(crate) struct Hooks {
     /// Time for a body.
     pub(crate) body_timeout: Duration,
     pub(crate) spool: Option<Spool>,
+    pub(crate) refusals: Refusals,
 }
 
 /// So long a request waits for its commit where there is a spool. A provider that gives
@@ -90,26 +95,70 @@ impl Hooks {
         token: Option<String>,
         payload: web::Payload,
     ) -> HttpResponse {
-        let answer = match self.admit(request, source, token, payload).await {
-            Ok(answer) => answer,
-            Err(answer) => {
-                if let Body::Error { error, .. } = answer.body {
-                    counter!(metric::REFUSED_EARLY, "reason" => error).increment(1);
-                }
-                answer
-            }
-        };
-        answer.into_response()
+        let receipt = Uuid::now_v7();
+        match self.admit(receipt, request, source, token, payload).await {
+            Ok(answer) => self.respond(receipt, request, source, answer),
+            Err(answer) => self.refuse(receipt, request, source, answer),
+        }
+    }
+
+    /// The response where the worker refuses a request by itself.
+    pub(crate) fn refuse(
+        &self,
+        receipt: Uuid,
+        request: &HttpRequest,
+        source: &str,
+        answer: Answer,
+    ) -> HttpResponse {
+        if let Some(cause) = answer.cause() {
+            counter!(metric::REFUSED_EARLY, "reason" => cause).increment(1);
+        }
+        self.respond(receipt, request, source, answer)
+    }
+
+    /// The response. A refusal has its line in the log.
+    pub(crate) fn respond(
+        &self,
+        receipt: Uuid,
+        request: &HttpRequest,
+        source: &str,
+        answer: Answer,
+    ) -> HttpResponse {
+        if let Some(cause) = answer.cause() {
+            // Whatever else was asked, no event is lost with it.
+            let is_webhook = request.method() == Method::POST;
+            let configured = is_webhook.then(|| self.configured(source)).flatten();
+            self.refusals.tell(&Refused {
+                what: "a webhook",
+                receipt,
+                source: match &configured {
+                    Some(name) => Named::Configured(name),
+                    None => Named::Claimed(source),
+                },
+                peer: request.peer_addr(),
+                cause,
+                reason: answer.reason.as_deref(),
+            });
+        }
+        answer.into_response(receipt)
+    }
+
+    /// The source of that name, if its webhooks are to come here.
+    fn configured(&self, source: &str) -> Option<Arc<str>> {
+        match self.directory.peek(source) {
+            Lookup::Known(source) => (!source.is_dialed()).then_some(source.name),
+            Lookup::Unknown | Lookup::Unread => self.remembered(source),
+        }
     }
 
     async fn admit(
         &self,
+        receipt: Uuid,
         request: &HttpRequest,
         source: &str,
         token: Option<String>,
         payload: web::Payload,
     ) -> Result<Answer, Answer> {
-        let receipt = Uuid::now_v7();
         let size = request_size(request);
         let lookup = self.find(source, size).await?;
         let (source, listed) = match &lookup {
@@ -117,7 +166,7 @@ impl Hooks {
             Lookup::Known(source) if !source.enabled => return Err(disabled()),
             Lookup::Known(source) => (source.name.clone(), Some(source)),
             Lookup::Unknown => return Err(unknown()),
-            Lookup::Unread => (self.remembered(source).ok_or_else(unavailable)?, None),
+            Lookup::Unread => (self.remembered(source).ok_or_else(unread)?, None),
         };
         // JSON text in Postgres cannot hold it, so no secret can either.
         if token.as_ref().is_some_and(|token| token.contains('\0')) {
@@ -175,35 +224,46 @@ impl Hooks {
         is_listed: bool,
     ) -> Result<Answer, Answer> {
         let Some(spool) = &self.spool else {
-            return Ok(Answer::of(self.commit(request).await));
+            return self.answer(self.commit(request).await);
         };
         if is_listed && !spooled_at_once(&self.directory.database(), spool.is_stalled()) {
             let hold = HOLD.min(self.pipeline.patience());
-            let given_up = |reason: &str| Err(Refusal::Unavailable(reason.into()));
             let outcome = tokio::select! {
                 outcome = self.commit(request.clone()) => outcome,
-                () = self.directory.down() => given_up("Postgres has gone"),
-                () = sleep(hold) => given_up("no commit in time"),
+                () = self.directory.down() => Err(Refusal::Late),
+                () = sleep(hold) => Err(Refusal::Late),
             };
             if !spooled_after(&outcome, self.directory.is_telling()) {
-                return Ok(Answer::of(outcome));
+                return self.answer(outcome);
             }
             // Only this tells of commits: what is declined is so by itself, and busy is a
             // limit of the worker's own.
-            if matches!(outcome, Err(Refusal::Unavailable(_))) {
+            if matches!(outcome, Err(Refusal::Late | Refusal::Failed(_))) {
                 spool.set_stalled(true);
             }
         }
-        let Err(unspooled) = spool.put(request, share).await else {
+        let Err(why) = spool.put(request, share).await else {
             return Ok(Answer::spooled());
         };
         // It is no way round, and its drain may have nothing to find out with when commits
         // go on: the next request tries Postgres.
         spool.set_stalled(false);
-        Err(match unspooled {
-            Unspooled::Full => Answer::retry("spool_full", None, LATER),
-            Unspooled::Failed(_) => unavailable(),
-        })
+        Err(unspooled(why))
+    }
+
+    /// An error where the pipeline refused the request by itself: no commit counts it.
+    fn answer(&self, outcome: Outcome) -> Result<Answer, Answer> {
+        match outcome {
+            Err(Refusal::Late) => {
+                let answer = Answer::of(outcome);
+                Err(match self.directory.database() {
+                    Database::Up => answer,
+                    Database::Down(reason) => answer.because(reason),
+                })
+            }
+            Err(Refusal::Busy | Refusal::Stopping) => Err(Answer::of(outcome)),
+            outcome => Ok(Answer::of(outcome)),
+        }
     }
 
     async fn commit(&self, request: Request) -> Outcome {

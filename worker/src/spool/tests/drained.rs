@@ -34,14 +34,14 @@ fn as_told(request: &Request) -> Outcome {
         "unknown" => Verdict::UnknownSource,
         "disabled" => Verdict::Disabled,
         "declined" => return Err(Refusal::Declined("as told".into())),
-        "odd" => return Err(Refusal::Unavailable("as told".into())),
+        "odd" => return Err(Refusal::Failed("as told".into())),
         _ => Verdict::Accepted,
     };
     Ok(fake::receipt(verdict))
 }
 
 fn away(_: &Request) -> Outcome {
-    Err(Refusal::Unavailable("as told".into()))
+    Err(Refusal::Failed("as told".into()))
 }
 
 fn declined(_: &Request) -> Outcome {

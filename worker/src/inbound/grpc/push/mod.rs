@@ -13,20 +13,21 @@
 mod chunk;
 mod sender;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use actix::Recipient;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt, stream};
 use http::HeaderMap;
-use metrics::gauge;
+use metrics::{counter, gauge};
 use tidings_core::wire::Schema;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
-use tonic::Status;
+use tonic::{Status, metadata::MetadataValue};
 use tracing::{debug, warn};
+use uuid::Uuid;
 
 pub(crate) use self::chunk::{ChunkLimits, Received};
 use self::{
@@ -38,6 +39,7 @@ use crate::{
         budget::Budget,
         directory::{Directory, Lookup},
     },
+    inbound::refusal::{Named, RECEIPT, Refusals, Refused},
     pipeline::{batcher::Pipeline, headers::Headers},
     process::{
         drain::{Drain, InFlight},
@@ -62,6 +64,7 @@ pub(crate) struct Push {
     pub(crate) streams: Arc<Semaphore>,
     /// Those who may ask Postgres at once whose a stream is: anybody can call.
     pub(crate) questions: Arc<Semaphore>,
+    pub(crate) refusals: Refusals,
 }
 
 /// Enough to keep a connection to Postgres busy, and little enough to leave it to others.
@@ -76,12 +79,40 @@ pub(crate) struct Target {
     pub(crate) method: String,
 }
 
+/// Why a stream is not opened.
+#[derive(Debug)]
+struct Denied {
+    /// The word in the log and in the metric.
+    cause: &'static str,
+    status: Status,
+    /// The source, where it was found.
+    source: Option<Arc<str>>,
+}
+
+impl Denied {
+    fn new(cause: &'static str, status: Status) -> Self {
+        Self {
+            cause,
+            status,
+            source: None,
+        }
+    }
+}
+
+/// What a stream needs, once it may be opened.
+struct Admitted {
+    source: Arc<str>,
+    schema: Arc<Schema>,
+    open: Open,
+}
+
 impl Push {
     /// Opens a stream: finds its source, and gives the replies to its messages.
     pub(crate) async fn open<M>(
         self,
         target: &Target,
         headers: &HeaderMap,
+        peer: Option<SocketAddr>,
         messages: M,
     ) -> Result<impl Stream<Item = Result<Bytes, Status>> + Send + use<M>, Status>
     where
@@ -89,18 +120,18 @@ impl Push {
     {
         let pairs = headers.iter();
         let headers = Headers::fold(pairs.map(|(k, v)| (k.as_str(), v.as_bytes())));
-        let source = match &target.source {
-            Some(name) => self.named(name, &headers).await?,
-            None => self.find(&headers, &target.method).await?,
-        };
-        let schema = self.schema_of(&source, &target.method)?;
-        let open = Open::new(&self.streams, &self.drain)?;
-        let source = source.name;
+        let admitted = self.admit(target, &headers).await;
+        let Admitted {
+            source,
+            schema,
+            open,
+        } = admitted.map_err(|denied| self.deny(target, peer, denied))?;
         debug!(source = source.as_ref(), "a push stream is open");
         let parts = parts(messages, &schema);
         let sender = Arc::new(Sender {
             push: self,
             source,
+            peer,
             schema,
             headers: headers.template(),
             _open: open,
@@ -122,6 +153,52 @@ impl Push {
             .map(settle)
             .buffered(CHUNKS_IN_FLIGHT)
             .flat_map(stream::iter))
+    }
+
+    async fn admit(&self, target: &Target, headers: &Headers) -> Result<Admitted, Denied> {
+        let source = match &target.source {
+            Some(name) => self.named(name, headers).await?,
+            None => self.find(headers, &target.method).await?,
+        };
+        let admitted = self.schema_of(&source, &target.method).and_then(|schema| {
+            Ok(Admitted {
+                source: source.name.clone(),
+                schema,
+                open: Open::new(&self.streams, &self.drain)?,
+            })
+        });
+        admitted.map_err(|denied| Denied {
+            source: Some(source.name),
+            ..denied
+        })
+    }
+
+    /// Counts and logs that a stream is not opened; the answer to its caller.
+    fn deny(&self, target: &Target, peer: Option<SocketAddr>, denied: Denied) -> Status {
+        let Denied {
+            cause,
+            status,
+            source,
+        } = denied;
+        counter!(metric::PUSH_REFUSED, "reason" => cause).increment(1);
+        let name = target.source.as_deref().unwrap_or_default();
+        let known = source.or_else(|| match self.directory.peek(name) {
+            Lookup::Known(source) if source.served_provider().is_some() => Some(source.name),
+            _ => None,
+        });
+        let receipt = Uuid::now_v7();
+        self.refusals.tell(&Refused {
+            what: "a push stream",
+            receipt,
+            source: match &known {
+                Some(name) => Named::Configured(name),
+                None => Named::Claimed(name),
+            },
+            peer,
+            cause,
+            reason: Some(status.message()),
+        });
+        receipted(status, receipt)
     }
 
     /// Whether this is the method of a provider's call, or of some source's own schema.
@@ -155,41 +232,47 @@ impl Push {
         providers
     }
 
-    fn schema_of(&self, source: &Source, method: &str) -> Result<Arc<Schema>, Status> {
+    fn schema_of(&self, source: &Source, method: &str) -> Result<Arc<Schema>, Denied> {
         let schema = source.spoken().map_err(|reason| {
-            let name = source.name.as_ref();
-            warn!(source = name, reason, "a push cannot be taken");
-            Status::failed_precondition(reason)
+            Denied::new("unusable_schema", Status::failed_precondition(reason))
         })?;
         if schema.path() != method {
-            return Err(Status::failed_precondition(format!(
+            let status = Status::failed_precondition(format!(
                 "the events of this source come by {}, not by {method}: see tidings.set_source_schema",
                 schema.path()
-            )));
+            ));
+            return Err(Denied::new("wrong_method", status));
         }
         Ok(schema)
     }
 
     /// The source that the path names, for who has its authorization: a stream takes a
     /// place, also before its first event, each of which is verified.
-    async fn named(&self, name: &str, headers: &Headers) -> Result<Source, Status> {
+    async fn named(&self, name: &str, headers: &Headers) -> Result<Source, Denied> {
         match self.directory.find(name).await {
             Lookup::Known(source) => {
                 let Some(provider) = source.served_provider() else {
-                    return Err(Status::not_found("this source takes no gRPC pushes"));
+                    return Err(Denied::new(
+                        "takes_no_pushes",
+                        Status::not_found("this source takes no gRPC pushes"),
+                    ));
                 };
                 if !source.enabled {
-                    return Err(Status::unavailable("this source is disabled"));
+                    return Err(Denied::new(
+                        "disabled",
+                        Status::unavailable("this source is disabled"),
+                    ));
                 }
                 match self.ask(provider.name, Some(name), headers).await? {
                     Some(_) => Ok(source),
-                    None => Err(Status::unauthenticated(
-                        "this source has another authorization",
-                    )),
+                    None => Err(unauthorized("this source has another authorization")),
                 }
             }
-            Lookup::Unknown => Err(Status::not_found("unknown source")),
-            Lookup::Unread => Err(unavailable()),
+            Lookup::Unknown => Err(Denied::new(
+                "unknown_source",
+                Status::not_found("unknown source"),
+            )),
+            Lookup::Unread => Err(unread()),
         }
     }
 
@@ -199,31 +282,31 @@ impl Push {
         provider: &'static str,
         name: Option<&str>,
         headers: &Headers,
-    ) -> Result<Option<String>, Status> {
+    ) -> Result<Option<String>, Denied> {
         let asked = async {
             let turn = self.questions.clone().acquire_owned().await;
             let find = FindSource {
                 provider,
                 name: name.map(str::to_owned),
                 headers: headers.to_json(),
-                turn: turn.map_err(|_| unavailable())?,
+                turn: turn.map_err(|_| unread())?,
             };
-            self.finder.send(find).await.map_err(|_| unavailable())
+            self.finder.send(find).await.map_err(|_| unread())
         };
         match timeout(self.pipeline.patience(), asked).await {
             Ok(Ok(Ok(found))) => Ok(found),
             Ok(Ok(Err(reason))) => {
                 warn!(reason, "cannot find the source of a push");
-                Err(unavailable())
+                Err(unread())
             }
-            Ok(Err(status)) => Err(status),
-            Err(_) => Err(unavailable()),
+            Ok(Err(denied)) => Err(denied),
+            Err(_) => Err(unread()),
         }
     }
 
     /// The source that has this authorization, and among several the one whose events
     /// come by this method.
-    async fn find(&self, headers: &Headers, method: &str) -> Result<Source, Status> {
+    async fn find(&self, headers: &Headers, method: &str) -> Result<Source, Denied> {
         let mut accepting = None;
         for provider in self.providers_by(method) {
             accepting = self.ask(provider, None, headers).await?;
@@ -232,12 +315,10 @@ impl Push {
             }
         }
         let Some(name) = accepting else {
-            return Err(Status::unauthenticated(
-                "no enabled source has this authorization",
-            ));
+            return Err(unauthorized("no enabled source has this authorization"));
         };
         let Lookup::Known(found) = self.directory.find(&name).await else {
-            return Err(unavailable());
+            return Err(unread());
         };
         if found.is_called(method) {
             return Ok(found);
@@ -252,8 +333,21 @@ impl Push {
     }
 }
 
-fn unavailable() -> Status {
-    Status::unavailable("the sources cannot be read: try again")
+fn unread() -> Denied {
+    let status = Status::unavailable("the sources cannot be read: try again");
+    Denied::new("sources_unread", status)
+}
+
+fn unauthorized(message: &str) -> Denied {
+    Denied::new("unauthorized", Status::unauthenticated(message))
+}
+
+/// The status with the receipt id in its metadata, as webhooks have it in a header.
+fn receipted(mut status: Status, receipt: Uuid) -> Status {
+    if let Ok(receipt) = MetadataValue::try_from(receipt.to_string()) {
+        status.metadata_mut().insert(RECEIPT, receipt);
+    }
+    status
 }
 
 /// Counts a stream as open, and in flight, until it is dropped.
@@ -264,9 +358,12 @@ struct Open {
 }
 
 impl Open {
-    fn new(streams: &Arc<Semaphore>, drain: &Drain) -> Result<Self, Status> {
+    fn new(streams: &Arc<Semaphore>, drain: &Drain) -> Result<Self, Denied> {
         let permit = streams.clone().try_acquire_owned();
-        let permit = permit.map_err(|_| Status::resource_exhausted("too many push streams"))?;
+        let permit = permit.map_err(|_| {
+            let status = Status::resource_exhausted("too many push streams");
+            Denied::new("too_many_streams", status)
+        })?;
         gauge!(metric::PUSH_STREAMS).increment(1.0);
         Ok(Self {
             _place: permit,

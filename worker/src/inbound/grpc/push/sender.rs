@@ -1,16 +1,17 @@
 //! A chunk's way into the pipeline, and the replies to it.
 
-use std::sync::Arc;
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use tidings_core::wire::{Key, Reply, Schema};
 use tokio::time::timeout;
-use tonic::Status;
+use tonic::{Code, Status};
 use uuid::Uuid;
 
-use super::{Open, Push, chunk::Chunk};
+use super::{Open, Push, chunk::Chunk, receipted};
 use crate::{
     admission::budget::{Payer, Share},
+    inbound::refusal::{Named, Refused},
     pipeline::{
         headers::Template,
         request::{Outcome, Refusal, Request, Verdict},
@@ -22,6 +23,7 @@ use crate::{
 pub(super) struct Sender {
     pub(super) push: Push,
     pub(super) source: Arc<str>,
+    pub(super) peer: Option<SocketAddr>,
     pub(super) schema: Arc<Schema>,
     pub(super) headers: Template,
     pub(super) _open: Open,
@@ -30,6 +32,7 @@ pub(super) struct Sender {
 /// An event on its way.
 struct Sent {
     message: u64,
+    receipt: Uuid,
     /// `None`: it has none to be answered by.
     key: Option<Key>,
     undecodable: Option<String>,
@@ -43,13 +46,15 @@ impl Sender {
         let mut requests = Vec::with_capacity(chunk.parts.len());
         for part in chunk.parts {
             let decoded = self.schema.decode(part.piece);
+            let receipt = Uuid::now_v7();
             requests.push(Request {
                 source: self.source.clone(),
                 body: decoded.json.into(),
-                headers: self.headers.with_receipt(Uuid::now_v7()),
+                headers: self.headers.with_receipt(receipt),
             });
             events.push(Sent {
                 message: part.message,
+                receipt,
                 key: decoded.key,
                 undecodable: decoded.error,
                 _held: part.held,
@@ -57,7 +62,7 @@ impl Sender {
         }
         let outcomes = self.commit(requests).await;
         let mut replies = self.replies(events, outcomes);
-        replies.extend(chunk.end.map(Err));
+        replies.extend(chunk.end.map(|end| Err(self.end(end))));
         replies
     }
 
@@ -69,9 +74,18 @@ impl Sender {
             .zip(outcomes)
             .filter_map(|(event, outcome)| {
                 let refused = match event.undecodable {
-                    Some(error) => Some(format!("undecodable: {error}")),
+                    Some(error) => Some(Why {
+                        cause: "undecodable",
+                        detail: Some(error.into()),
+                        is_told: true,
+                    }),
                     None => refused(outcome),
                 };
+                let receipt = event.receipt;
+                let refused = refused.map(|why| {
+                    self.tell("a pushed event", receipt, why.cause, why.detail.as_deref());
+                    format!("{why} (receipt {receipt})")
+                });
                 Some((event.message, event.key?, refused))
             })
             .collect();
@@ -91,6 +105,31 @@ impl Sender {
             .collect()
     }
 
+    /// A status that ends the stream, with its line in the log where the worker refuses to
+    /// read on.
+    fn end(&self, status: Status) -> Status {
+        let cause = match status.code() {
+            Code::ResourceExhausted => "resource_exhausted",
+            Code::DeadlineExceeded => "timeout",
+            // The client's own end, or the worker's.
+            _ => return status,
+        };
+        let receipt = Uuid::now_v7();
+        self.tell("a push stream", receipt, cause, Some(status.message()));
+        receipted(status, receipt)
+    }
+
+    fn tell(&self, what: &'static str, receipt: Uuid, cause: &'static str, reason: Option<&str>) {
+        self.push.refusals.tell(&Refused {
+            what,
+            receipt,
+            source: Named::Configured(&self.source),
+            peer: self.peer,
+            cause,
+            reason,
+        });
+    }
+
     async fn commit(&self, requests: Vec<Request>) -> Vec<Outcome> {
         let count = requests.len();
         if count == 0 {
@@ -106,16 +145,42 @@ impl Sender {
     }
 }
 
-/// Why an event is to be sent again; `None` after the commit that holds it.
-fn refused(outcome: Outcome) -> Option<String> {
+/// Why an event is to be sent again.
+#[derive(Debug)]
+struct Why {
+    cause: &'static str,
+    detail: Option<Arc<str>>,
+    /// Whether the sender is told the details too, or only the log.
+    is_told: bool,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.detail {
+            Some(detail) if self.is_told => write!(f, "{}: {detail}", self.cause),
+            _ => f.write_str(self.cause),
+        }
+    }
+}
+
+/// `None` after the commit that holds the event.
+fn refused(outcome: Outcome) -> Option<Why> {
     match outcome {
         // Also when the event was rejected: it is kept, and sending it again changes nothing.
         Ok(receipt) if receipt.verdict == Verdict::Accepted => None,
-        Ok(receipt) => Some(match receipt.detail {
-            Some(detail) => format!("{}: {detail}", receipt.verdict.as_str()),
-            None => receipt.verdict.as_str().to_owned(),
+        Ok(receipt) => Some(Why {
+            cause: receipt.verdict.as_str(),
+            detail: receipt.detail.map(Arc::from),
+            is_told: true,
         }),
-        Err(refusal) => Some(refusal.as_str().to_owned()),
+        Err(refusal) => Some(Why {
+            cause: refusal.as_str(),
+            detail: match refusal {
+                Refusal::Failed(reason) | Refusal::Declined(reason) => Some(reason),
+                Refusal::Busy | Refusal::Late | Refusal::Stopping => None,
+            },
+            is_told: false,
+        }),
     }
 }
 
@@ -126,6 +191,7 @@ mod tests {
 
     #[test]
     fn pushwoosh_grpc_success_only_after_commit() {
+        let refused = |outcome| refused(outcome).map(|why| why.to_string());
         assert_eq!(refused(Ok(fake::receipt(Verdict::Accepted))), None);
         for verdict in [
             Verdict::Unauthorized,
@@ -138,7 +204,8 @@ mod tests {
         }
         let refusals = [
             Refusal::Busy,
-            Refusal::Unavailable("x".into()),
+            Refusal::Late,
+            Refusal::Failed("x".into()),
             Refusal::Declined("x".into()),
             Refusal::Stopping,
         ];

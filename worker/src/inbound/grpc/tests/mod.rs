@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use actix::{Actor, Handler};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tidings_proto::pushwoosh::{Event, event_streaming_client::EventStreamingClient};
 use tokio::{
     sync::{Semaphore, mpsc},
@@ -28,8 +29,9 @@ use crate::{
             fake::{Control, snapshot, source},
         },
     },
+    inbound::refusal::Refusals,
     pipeline::request::{Outcome, Verdict, fake},
-    process::drain::Drain,
+    process::{drain::Drain, metric},
     sources::{control::FindSource, source::Source},
     testing,
     wire::codec::Raw,
@@ -123,6 +125,7 @@ async fn keeping(sources: &[Source], streams: usize, keep_alive: Duration) -> Fi
         },
         streams: Arc::new(Semaphore::new(streams)),
         questions: Arc::new(Semaphore::new(1)),
+        refusals: Refusals::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -211,9 +214,69 @@ async fn pushwoosh_grpc_every_uuid_is_answered() {
 
 #[actix::test]
 async fn one_bad_event_fails_alone() {
+    let log = testing::Log::default();
+    let _listening = log.listen();
     let fixture = fixture().await;
     let replies = fixture.push("", &["a", "bad", "c"]).await.unwrap();
-    assert_eq!(replies, ["a Success", "bad malformed", "c Success"]);
+    let [a, bad, c] = replies.try_into().unwrap();
+    assert_eq!([a.as_str(), c.as_str()], ["a Success", "c Success"]);
+    let seen = fixture.seen.lock().unwrap();
+    let is_bad =
+        |request: &&crate::request::Request| String::from_utf8_lossy(&request.body).contains("bad");
+    let receipt = seen.iter().find(is_bad).unwrap().headers.receipt().unwrap();
+    assert_eq!(bad, format!("bad malformed (receipt {receipt})"));
+    let text = log.text();
+    let line = text.lines().find(|line| line.contains(&receipt)).unwrap();
+    for part in [
+        "WARN",
+        r#"source="found""#,
+        "peer=127.0.0.1:",
+        r#"cause="malformed""#,
+    ] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
+}
+
+#[actix::test]
+async fn a_stream_that_is_not_opened_has_a_receipt_id_in_its_status_and_in_the_log() {
+    let log = testing::Log::default();
+    let _listening = log.listen();
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let fixture = fixture().await;
+    for (prefix, authorization, source, cause, level) in [
+        (
+            "/absent",
+            "Bearer good",
+            "absent",
+            "unknown_source",
+            "DEBUG",
+        ),
+        ("/sms", "Bearer good", "sms", "takes_no_pushes", "DEBUG"),
+        ("/named", "Bearer bad", "named", "unauthorized", "WARN"),
+        ("", "Bearer bad", "", "unauthorized", "DEBUG"),
+    ] {
+        let mut request = tonic::Request::new(tokio_stream::iter([event("a")]));
+        let value = authorization.parse().unwrap();
+        request.metadata_mut().insert("authorization", value);
+        let status = fixture.client(prefix).stream_events(request).await;
+        let status = status.unwrap_err();
+        let receipt = status.metadata().get("tidings-receipt").unwrap();
+        let receipt = receipt.to_str().unwrap();
+        let text = log.text();
+        let line = text.lines().find(|line| line.contains(receipt)).unwrap();
+        for part in [
+            level.to_owned(),
+            format!("source={source:?}"),
+            "peer=127.0.0.1:".to_owned(),
+            format!("cause={cause:?}"),
+        ] {
+            assert!(line.contains(&part), "{part}: {line}");
+        }
+    }
+    let text = recorder.handle().render();
+    let unauthorized = format!("{}{{reason=\"unauthorized\"}} 2", metric::PUSH_REFUSED);
+    assert!(text.contains(&unauthorized), "{text}");
 }
 
 #[actix::test]
