@@ -69,7 +69,7 @@ comment on column rejected.id is 'Id of the row; ids are in the order of rejecti
 comment on column rejected.received_at is 'When the request arrived.';
 comment on column rejected.source_id is 'tidings.source.id.';
 comment on column rejected.verdict is 'unauthorized: the request failed the policy of its source; malformed: its body could not be cut into items; item: one item is not an event.';
-comment on column rejected.reason is 'The reason of the rejection.';
+comment on column rejected.reason is 'The reason of the rejection. For an unauthorized request it says which header or token is missing or does not match, or that the source has no secret.';
 comment on column rejected.ordinal is 'Number of the item in its request, from 1; null for a whole request.';
 comment on column rejected.headers is 'Headers of a whole request, without its secrets if the request passed the policy of its source.';
 comment on column rejected.body is 'The body or the item as it arrived; only the first 1 MB of it.';

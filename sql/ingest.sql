@@ -48,12 +48,17 @@ begin
         when not s.enabled then 'disabled'
         when r.ordinal = any (fenced) then 'fenced'
         when r.verified then case when r.body is null then 'malformed' end
-        when not tidings._verify(s.provider, p.secrets, p.url_tokens, p.allow_unauthenticated, r.body, r.headers::text)
-          then 'unauthorized'
+        when u.unmet is not null then 'unauthorized'
         when r.body is null then 'malformed'
-      end as refused
+      end as refused,
+      u.unmet
     from unnest(sources, bodies, headers, verified) with ordinality r (source, body, headers, verified, ordinal)
     left join (tidings.source s join tidings._policy p on p.source_id = s.id) on s.name = r.source
+    left join lateral (
+      select tidings._unmet(s.provider, p.secrets, p.url_tokens, p.allow_unauthenticated, r.body, r.headers::text) as unmet
+      where s.enabled and r.verified is not true and (r.ordinal = any (fenced)) is not true
+      offset 0  -- else the request would be verified once for each mention of the column
+    ) u on true
     order by r.ordinal  -- positions are given in the order of the requests
   ),
   item as materialized (
@@ -100,7 +105,7 @@ begin
   ),
   refusal (source_id, received_at, verdict, reason, ordinal, headers, body) as (
     select r.source_id, coalesce(r.receipt::timestamptz, started_at), r.refused,
-      case r.refused when 'unauthorized' then 'the request does not carry what the source demands' else 'the body is null' end,
+      case r.refused when 'unauthorized' then r.unmet else 'the body is null' end,
       null::int, case r.refused when 'unauthorized' then r.headers else tidings._without_secrets(r.headers) end, r.body
     from request r
     where r.refused in ('unauthorized', 'malformed')

@@ -15,6 +15,12 @@ create function _verify(
   returns boolean
   language c immutable parallel safe as 'MODULE_PATHNAME', 'verify_policy_wrapper';
 comment on function _verify(text, text[], text[], boolean, bytea, text) is 'Internal: whether a request carries what this policy demands.';
+create function _unmet(
+  provider_name text, secrets text[], url_tokens text[], allow_unauthenticated boolean, body bytea, headers text
+)
+  returns text
+  language c immutable parallel safe as 'MODULE_PATHNAME', 'unmet_wrapper';
+comment on function _unmet(text, text[], text[], boolean, bytea, text) is 'Internal: what a request lacks of this policy, for the owner of the source alone; null if the request meets the policy.';
 create function _check_options(provider_name text, options text) returns void
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'check_options_wrapper';
 comment on function _check_options(text, text) is 'Internal: raises SQLSTATE 22023 unless the provider exists and its sources accept these options.';

@@ -88,6 +88,12 @@ begin
           from tidings._normalize(q.provider, q.source, q.options, bodies[answer.ordinal]) n
           where n.error is not null order by n.ordinal limit 1)
         where r.id in (select b.id from unnest(ids, heads) b (id, head) where b.head = q.head);
+      when answer.verdict = 'unauthorized' then
+        update tidings.rejected r
+        set reason = coalesce(
+          tidings._unmet(q.provider, p.secrets, p.url_tokens, p.allow_unauthenticated, r.body, r.headers::text), r.reason)
+        from tidings._policy p
+        where r.id = q.head and p.source_id = r.source_id;
       when answer.verdict = 'malformed' and q.verdict <> 'item' then
         -- The request passed the policy, so its headers contain valid secrets.
         update tidings.rejected r

@@ -15,9 +15,7 @@ fn verify_hmac_sha1(body: &[u8], key: &[u8], signature: &str) -> bool {
     signature::verify_hmac_sha1(body, key, signature)
 }
 
-/// Whether a request meets the demands of a source. Null arrays demand nothing. Headers
-/// are the text of a jsonb, because pgrx cannot read every jsonb; those that are no
-/// object, and values that are no strings, carry nothing.
+/// Whether a request meets the demands of a source: see [`unmet`].
 #[pg_extern(sql = false)]
 fn verify_policy(
     provider_name: Option<&str>,
@@ -27,6 +25,29 @@ fn verify_policy(
     body: Option<&[u8]>,
     headers: Option<&str>,
 ) -> Result<bool, ErrorReport> {
+    let unmet = unmet(
+        provider_name,
+        secrets,
+        url_tokens,
+        allow_unauthenticated,
+        body,
+        headers,
+    );
+    Ok(unmet?.is_none())
+}
+
+/// What a request lacks of the demands of a source; null where it meets them. Null arrays
+/// demand nothing. Headers are the text of a jsonb, because pgrx cannot read every jsonb;
+/// those that are no object, and values that are no strings, carry nothing.
+#[pg_extern(sql = false)]
+fn unmet(
+    provider_name: Option<&str>,
+    secrets: Option<Array<'_, &str>>,
+    url_tokens: Option<Array<'_, &str>>,
+    allow_unauthenticated: Option<bool>,
+    body: Option<&[u8]>,
+    headers: Option<&str>,
+) -> Result<Option<String>, ErrorReport> {
     let demands = policy::Demands {
         secrets: secrets
             .iter()
@@ -40,11 +61,11 @@ fn verify_policy(
     };
     let headers = headers.and_then(|headers| Object::parse(headers).ok());
     let header = |name: &str| headers.as_ref().and_then(|headers| headers.string(name));
-    Ok(policy::verify(
+    let verified = policy::verify(
         provider(provider_name.unwrap_or_default())?,
         &demands,
         body.unwrap_or_default(),
         header,
-    )
-    .is_ok())
+    );
+    Ok(verified.err().map(|unmet| unmet.to_string()))
 }

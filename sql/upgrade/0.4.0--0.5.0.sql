@@ -23,6 +23,7 @@ $$;
 drop function _normalize(text, text, text, bytea);
 -- take _normalize from normalize.sql
 grant execute on function _normalize(text, text, text, bytea) to public;
+-- take _unmet from normalize.sql
 -- take _custom_id from normalize.sql
 -- take _summary from normalize.sql
 -- take _add_to_message from message.sql
@@ -93,7 +94,7 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- comments rejected.sql
 -- comments grants.sql
 revoke all on function
-  _custom_id(text, text), _summary(text, text),
+  _unmet(text, text[], text[], boolean, bytea, text), _custom_id(text, text), _summary(text, text),
   _add_to_message(ulid, ulid), _add_to_consent(ulid, ulid), _add_to_subscriber(ulid, ulid),
   _add_to_request_summary(ulid, ulid),
   _require_batch(text[], bytea[], jsonb[]), _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz)

@@ -221,8 +221,9 @@ async fn one_bad_event_fails_alone() {
     let [a, bad, c] = replies.try_into().unwrap();
     assert_eq!([a.as_str(), c.as_str()], ["a Success", "c Success"]);
     let seen = fixture.seen.lock().unwrap();
-    let is_bad =
-        |request: &&crate::request::Request| String::from_utf8_lossy(&request.body).contains("bad");
+    let is_bad = |request: &&crate::pipeline::request::Request| {
+        String::from_utf8_lossy(&request.body).contains("bad")
+    };
     let receipt = seen.iter().find(is_bad).unwrap().headers.receipt().unwrap();
     assert_eq!(bad, format!("bad malformed (receipt {receipt})"));
     let text = log.text();
