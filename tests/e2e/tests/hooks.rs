@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use tidings_e2e::{on_stage, post_known, wait_known};
 use tidings_harness::http::{self, Answer};
+use tidings_harness::metrics;
 use tidings_harness::stage::Stage;
 
 /// A request that PushPushGo could have made: the signature was computed apart
@@ -111,6 +112,69 @@ fn what_is_no_hook_is_refused_before_the_database() -> Result<()> {
         expect(&post(at, "/hooks/open", &[], &large)?, 413)?;
         kept(stage, "unauthorized", 0)
     })
+}
+
+/// From the answer, to the worker's log, to what is kept and why.
+#[test]
+fn a_refusal_is_found_by_the_receipt_id_in_its_answer() -> Result<()> {
+    on_stage(|stage| {
+        add(stage, "sms", "arpoone", Some("token"), "{}")?;
+        let at = stage.worker.http;
+        let accepted = post(at, "/hooks/sms/token", &[], SMS)?;
+        expect(&accepted, 200)?;
+        receipt(&accepted)?;
+
+        for (path, reason) in [
+            ("/hooks/sms", "the URL carries no token"),
+            ("/hooks/sms/guess", "the token in the URL does not match"),
+        ] {
+            let refused = post(at, path, &[], SMS)?;
+            expect(&refused, 401)?;
+            ensure!(!refused.body.contains(reason), "{refused:?}");
+            let receipt = receipt(&refused)?;
+            let kept = stage.connect()?.query(
+                "select reason from tidings.rejected where headers ->> 'receipt-id' = $1",
+                &[&receipt],
+            )?;
+            ensure!(kept.len() == 1, "{} rows of {receipt}", kept.len());
+            let why: String = kept[0].get(0);
+            ensure!(why == reason, "{why}");
+        }
+
+        // The first of its cause is a warning; the second is counted for the next one.
+        let unmatched = post(at, "/hooks/sms/token/more", &[], SMS)?;
+        expect(&unmatched, 404)?;
+        let log = std::fs::read_to_string(stage.cluster.folder().join("worker.log"))?;
+        let refusals: Vec<Value> = log
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .filter(|line: &Value| line["message"] == "a webhook is refused")
+            // That of the request by which the test waited for the source.
+            .filter(|line| line["cause"] != "unsupported_encoding")
+            .collect();
+        let causes: Vec<_> = refusals.iter().map(|line| &line["cause"]).collect();
+        ensure!(causes == ["unauthorized", "not_found"], "{log}");
+        let last = &refusals[1];
+        ensure!(last["receipt"] == receipt(&unmatched)?, "{last}");
+        ensure!(last["source"] == "sms" && last["level"] == "WARN", "{last}");
+        let peer = last["peer"].as_str().unwrap_or_default();
+        ensure!(peer.starts_with("127.0.0.1:"), "{last}");
+
+        let counted = metrics::counter(at, "tidings_worker_http_unmatched_total", "path")?;
+        ensure!(counted.get("hooks") == Some(&1), "{counted:?}");
+        Ok(())
+    })
+}
+
+/// The receipt id, which the header and the body agree on.
+fn receipt(answer: &Answer) -> Result<String> {
+    let body: Value = serde_json::from_str(&answer.body)?;
+    let header = answer.header("tidings-receipt");
+    ensure!(
+        header.is_some() && body.get("receipt").and_then(Value::as_str) == header,
+        "{answer:?}"
+    );
+    Ok(header.unwrap_or_default().to_owned())
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn a_full_disk_refuses_and_room_takes_again() -> Result<()> {
         let mut answered = first(stage)?;
         stage.cluster.kill()?;
         let full = fill(stage, "sms", &mut answered)?;
-        ensure!(full.body.contains("unavailable"), "{full:?}");
+        ensure!(full.body.contains("spool_failed"), "{full:?}");
         ensure!(full.header("retry-after").is_some(), "{full:?}");
         let taken = answered.len();
         ensure!(taken > 100, "{taken}");
