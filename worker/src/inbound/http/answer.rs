@@ -160,6 +160,18 @@ impl Answer {
         }
     }
 
+    /// Details of a refusal for the log: those that the sender is told too, or else those
+    /// that it is not.
+    pub(crate) fn reason(&self) -> Option<&str> {
+        match &self.body {
+            Body::Error {
+                detail: Some(detail),
+                ..
+            } => Some(detail),
+            _ => self.reason.as_deref(),
+        }
+    }
+
     pub(crate) fn into_response(self, receipt: Uuid) -> HttpResponse {
         let receipt = receipt.to_string();
         let mut response = HttpResponse::build(self.status);

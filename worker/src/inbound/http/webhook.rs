@@ -137,7 +137,7 @@ impl Hooks {
                 },
                 peer: request.peer_addr(),
                 cause,
-                reason: answer.reason.as_deref(),
+                reason: answer.reason(),
             });
         }
         answer.into_response(receipt)
