@@ -42,3 +42,32 @@ pub(super) fn count(requests: &[Request], outcomes: &[Outcome]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+    use crate::pipeline::request::{Refusal, fake};
+
+    #[test]
+    fn each_outcome_is_counted_under_its_word() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        let outcomes = [
+            Ok(fake::receipt(Verdict::Accepted)),
+            Ok(fake::receipt(Verdict::Fenced)),
+            Err(Refusal::Failed("x".into())),
+            Err(Refusal::Declined("x".into())),
+        ];
+        let requests = outcomes.each_ref().map(|_| fake::request("sms", "{}"));
+        metrics::with_local_recorder(&recorder, || count(&requests, &outcomes));
+        let text = recorder.handle().render();
+        for word in ["accepted", "fenced", "commit_failed", "declined"] {
+            let counted = format!(
+                "{}{{source=\"sms\",outcome=\"{word}\"}} 1",
+                metric::REQUESTS
+            );
+            assert!(text.contains(&counted), "{word}: {text}");
+        }
+    }
+}
