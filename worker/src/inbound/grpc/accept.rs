@@ -99,7 +99,7 @@ impl Drop for Place {
     }
 }
 
-/// Who has connected, and the place that is theirs.
+/// Address of a peer that has connected, and its place.
 type Arrived = (SocketAddr, Place);
 
 /// Everybody who connects, for ever.

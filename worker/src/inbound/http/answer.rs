@@ -201,12 +201,12 @@ pub(crate) fn draining() -> Answer {
     Answer::retry("stopping", None, SOON)
 }
 
-/// Nobody can tell yet whether there is such a source.
+/// The answer while the worker cannot tell whether there is such a source.
 pub(super) fn unread() -> Answer {
     Answer::retry("sources_unread", None, LATER)
 }
 
-/// The spool was the last resort.
+/// The answer if neither Postgres nor the spool took a request.
 pub(super) fn unspooled(why: Unspooled) -> Answer {
     match why {
         Unspooled::Full => Answer::retry("spool_full", None, LATER),

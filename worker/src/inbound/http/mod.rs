@@ -122,7 +122,8 @@ async fn method_not_allowed(hooks: web::Data<Hooks>, request: HttpRequest) -> Ht
     response
 }
 
-/// The log does not repeat the path: it may hold the token of a mistyped URL.
+/// Counts the request. The log does not repeat its path, because the path may hold the token of
+/// a mistyped URL.
 async fn not_found(hooks: web::Data<Hooks>, request: HttpRequest) -> HttpResponse {
     let is_hook = format!("{}/", request.path()).starts_with(HOOKS);
     let path = if is_hook {
@@ -135,12 +136,12 @@ async fn not_found(hooks: web::Data<Hooks>, request: HttpRequest) -> HttpRespons
     hooks.respond(Uuid::now_v7(), &request, source_of(&request), answer)
 }
 
-/// The response to a request that no hook has seen.
+/// Refuses a request before any hook reads it.
 fn refuse(hooks: &Hooks, request: &HttpRequest, answer: Answer) -> HttpResponse {
     hooks.refuse(Uuid::now_v7(), request, source_of(request), answer)
 }
 
-/// What stands where a hook's source does, as it was sent.
+/// The segment of the path that names the source in the URL of a webhook, as it was sent.
 fn source_of(request: &HttpRequest) -> &str {
     let rest = request.path().strip_prefix(HOOKS).unwrap_or_default();
     rest.split('/').next().unwrap_or_default()

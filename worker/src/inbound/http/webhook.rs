@@ -102,7 +102,7 @@ impl Hooks {
         }
     }
 
-    /// The response where the worker refuses a request by itself.
+    /// Counts a refusal that no commit counts, and gives the response.
     pub(crate) fn refuse(
         &self,
         receipt: Uuid,
@@ -116,7 +116,7 @@ impl Hooks {
         self.respond(receipt, request, source, answer)
     }
 
-    /// The response. A refusal has its line in the log.
+    /// Gives the response, and logs a refusal.
     pub(crate) fn respond(
         &self,
         receipt: Uuid,
@@ -125,7 +125,7 @@ impl Hooks {
         answer: Answer,
     ) -> HttpResponse {
         if let Some(cause) = answer.cause() {
-            // Whatever else was asked, no event is lost with it.
+            // Only a POST carries events.
             let is_webhook = request.method() == Method::POST;
             let configured = is_webhook.then(|| self.configured(source)).flatten();
             self.refusals.tell(&Refused {
@@ -251,7 +251,8 @@ impl Hooks {
         Err(unspooled(why))
     }
 
-    /// An error where the pipeline refused the request by itself: no commit counts it.
+    /// The answer to an outcome; an error if the pipeline refused the request by itself, because
+    /// then no commit counts it.
     fn answer(&self, outcome: Outcome) -> Result<Answer, Answer> {
         match outcome {
             Err(Refusal::Late) => {
