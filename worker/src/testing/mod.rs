@@ -5,11 +5,12 @@ pub(crate) mod chat;
 pub(crate) mod endpoint;
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{Arc, LazyLock, Mutex},
     time::Duration,
 };
 
 use actix::prelude::*;
+use tracing::Dispatch;
 
 use serde_json::Value;
 use tidings_core::{
@@ -45,6 +46,11 @@ pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        // As long as there is only one subscriber, a line that another thread reaches first,
+        // without this one, counts as unwanted everywhere.
+        static SECOND: LazyLock<Dispatch> =
+            LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+        LazyLock::force(&SECOND);
         let to = self.clone();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
