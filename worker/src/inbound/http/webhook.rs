@@ -13,7 +13,7 @@
 //! | 408 | the body did not come in time; 503 to a provider that gives up after any 4xx |
 //! | 413 | larger than the limit |
 //! | 415 | compressed: the bytes as received are the evidence |
-//! | 503 | with `Retry-After`, and the word for why: see [`answer`] |
+//! | 503 | with `Retry-After`, and the word for why: see [`super::answer`] |
 //!
 //! Every answer carries the receipt id, and every refusal has a line in the log: see
 //! [`Refusals`].
