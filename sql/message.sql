@@ -43,7 +43,7 @@ comment on column message.campaign is 'The provider''s campaign.';
 comment on column message.status is 'message.accepted < message.sent < message.pending < final: message.delivered, message.failed, message.rejected, message.expired, message.bounced. Null if only opens, clicks and the like are known.';
 comment on column message.is_final is 'Whether the status is final.';
 comment on column message.status_at is 'When the status was reached, by the provider''s clock.';
-comment on column message.status_rank is 'The rank of the status; a rank of 4 or more is final.';
+comment on column message.status_rank is 'The rank of the status, which is final from 4 on.';
 comment on column message.status_event_id is 'tidings.event.event_id of the event that gave the status.';
 comment on column message.error_code is 'The provider''s code of a failure, from the event that gave the status.';
 comment on column message.reason is 'The provider''s explanation, from the event that gave the status.';
