@@ -64,7 +64,7 @@ pub enum SchemaError {
     #[error("the enum {0} has no value beside success to refuse an event with")]
     NoFailure(String),
     #[error(
-        "names contains {0:?}, which is not a field or enum value of the method's messages; \
+        "names has {0:?}, which is not a field or enum value of the method's messages; \
          write a field as field, Message.field or package.Message.field"
     )]
     UnknownName(String),
