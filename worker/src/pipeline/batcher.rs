@@ -1,4 +1,4 @@
-//! The batcher: natural batching between the entrances and the lanes.
+//! The batcher: natural batching between the receivers of requests and the lanes.
 
 use std::time::Duration;
 
@@ -12,14 +12,15 @@ use super::{
 };
 use crate::process::exit::Vital;
 
-/// Owns the queue of what waits for a commit, and knows which lanes are idle.
+/// Owns the queue of submissions that wait for a commit, and knows which lanes are idle.
 ///
 /// Promises:
-/// - A request never waits for a batch to fill. With a lane idle it goes at once;
-///   with every lane committing, the next batch gathers until one comes back. So
-///   the batches grow with the load, and only with it.
-/// - One batch a lane at a time, so the commits in flight are as many as the lanes.
-/// - Submissions are answered in whole, after the commit that holds them.
+/// - A request never waits for a batch to fill. If a lane is idle, the request is sent at
+///   once; if every lane is committing, the next batch gathers until a lane is idle
+///   again. The batches therefore grow with the load, and only with it.
+/// - A lane commits one batch at a time, so that the number of lanes bounds the commits
+///   in flight.
+/// - A submission is answered as a whole, after the commit that contains it.
 ///
 /// It does not bound what waits: the [`Budget`](crate::admission::budget::Budget) of the
 /// entrances does, and each stream has one submission at a time. Whoever stops waiting
@@ -32,9 +33,9 @@ pub(crate) struct Batcher {
 }
 
 impl Batcher {
-    /// Starts it. `mailbox` is the number of submissions that may be on their way to
-    /// it; its context is made with that room, since what is set by an actor that has
-    /// started comes too late for the first of them.
+    /// Starts the batcher. `mailbox` is the capacity of its mailbox, in submissions. The
+    /// capacity is set when the context is created, because an actor that sets it when it
+    /// has started is too late for the first submissions.
     pub(crate) fn spawn(
         limits: BatchLimits,
         lanes: Vec<Recipient<Commit>>,
@@ -82,8 +83,8 @@ impl Actor for Batcher {
     type Context = Context<Self>;
 }
 
-/// Requests to be committed together. The answer comes by the submission's own
-/// channel, so that a caller that stops waiting is seen as gone.
+/// Requests to be committed together. The answer is sent over the submission's own
+/// channel, so that the batcher notices when the caller stops waiting.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub(crate) struct Submit(Submission);
@@ -97,7 +98,7 @@ impl Handler<Submit> for Batcher {
     }
 }
 
-/// The way into the batcher, for every entrance.
+/// A handle to the batcher, for every receiver of requests.
 #[derive(Clone, Debug)]
 pub(crate) struct Pipeline {
     batcher: Addr<Batcher>,
@@ -114,8 +115,8 @@ impl Pipeline {
         self.patience
     }
 
-    /// Commits the requests: one outcome each, in the same order. It returns
-    /// after the commit, or when the patience has ended.
+    /// Commits the requests, and returns an outcome for each, in the same order: after
+    /// the commit, or when the patience has ended.
     pub(crate) async fn submit(&self, requests: Vec<Request>) -> Vec<Outcome> {
         let count = requests.len();
         let deadline = Instant::now() + self.patience;
@@ -166,7 +167,8 @@ mod tests {
         system.block_on(async { test().await })
     }
 
-    /// A lane whose commits take a fixed time; notes the sizes of its batches.
+    /// A lane whose commits take a fixed time, and which records the sizes of its
+    /// batches.
     struct Lane {
         sizes: Arc<Mutex<Vec<usize>>>,
         takes: Duration,
@@ -262,8 +264,8 @@ mod tests {
         }
     }
 
-    /// As where a synchronous standby is away: Postgres answers nothing for minutes, and
-    /// nobody waits so long.
+    /// As when a synchronous standby is down: Postgres sends no answer for minutes, and
+    /// no caller waits so long.
     #[test]
     fn what_was_given_up_does_not_pile_up_while_no_lane_is_idle() {
         run(|| async {

@@ -2,16 +2,16 @@
 //!
 //! - Names are in lower case; values that are not UTF-8 are dropped; repeated
 //!   values are joined by `", "` (RFC 9110, section 5.3).
-//! - `receipt-id`, `url-token` and `lease-epoch` are the worker's to say: a client's own
-//!   are dropped.
+//! - Only the worker sets `receipt-id`, `url-token` and `lease-epoch`: a client's own are
+//!   dropped.
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use uuid::Uuid;
 
-/// Identifies one receipt: the worker's own retry of it carries the same id.
+/// Identifies one arrival of a request: a retry by the worker carries the same id.
 pub(crate) const RECEIPT_ID: &str = "receipt-id";
-/// The secret part of the path, for providers that can only be given an URL.
+/// The secret part of the path, for providers that can only be given a URL.
 pub(crate) const URL_TOKEN: &str = "url-token";
 /// The lease under which a stream was read.
 const LEASE_EPOCH: &str = "lease-epoch";
@@ -56,7 +56,8 @@ impl Headers {
             .to_string()
     }
 
-    /// What is the same for every request of one connection, written once.
+    /// The headers that are the same for every request of one connection, serialized
+    /// once.
     pub(crate) fn template(&self) -> Template {
         let object = self.to_json();
         let rest = match object.strip_prefix('{') {
@@ -70,7 +71,7 @@ impl Headers {
 /// Headers that lack only the receipt id.
 #[derive(Clone, Debug)]
 pub(crate) struct Template {
-    /// What follows the receipt id.
+    /// The text after the receipt id.
     rest: Arc<str>,
 }
 
@@ -83,8 +84,8 @@ impl Template {
     }
 }
 
-/// The headers of one request, a JSON object. Thousands of events of one push stream hold
-/// its headers once.
+/// The headers of one request, a JSON object. Thousands of events of one push stream
+/// share one copy of its headers.
 #[derive(Clone, Debug)]
 pub(crate) struct HeaderText {
     own: String,
@@ -98,7 +99,7 @@ impl HeaderText {
         headers.get(RECEIPT_ID)?.as_str().map(str::to_owned)
     }
 
-    /// Bytes of it as it is written.
+    /// Number of bytes of the serialized headers.
     pub(crate) fn len(&self) -> usize {
         self.own.len() + self.shared.len()
     }

@@ -7,7 +7,8 @@ use metrics::counter;
 use super::request::{Outcome, Request, Verdict};
 use crate::process::metric;
 
-/// Counts one batch: one addition a source and outcome, not one a request.
+/// Counts one batch, with one addition for each source and outcome rather than for each
+/// request.
 pub(super) fn count(requests: &[Request], outcomes: &[Outcome]) {
     let mut by_outcome = HashMap::<(&str, &str), u64>::new();
     let mut by_source = HashMap::<&str, [u64; 3]>::new();
@@ -15,7 +16,8 @@ pub(super) fn count(requests: &[Request], outcomes: &[Outcome]) {
         let mut source = request.source.as_ref();
         let word = match outcome {
             Ok(receipt) => {
-                // Dropped since the name was looked up: no longer a label.
+                // The source was dropped since its name was looked up, and must no longer
+                // be a label.
                 if receipt.verdict == Verdict::UnknownSource {
                     source = "";
                 }

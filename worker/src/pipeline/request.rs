@@ -1,4 +1,4 @@
-//! What goes through the pipeline: requests in, outcomes back, one for each.
+//! Requests to the pipeline, and an outcome for each.
 
 use std::sync::Arc;
 
@@ -6,11 +6,11 @@ use bytes::Bytes;
 
 use super::headers::HeaderText;
 
-/// One request of a provider, as the extension is to see it.
+/// One request of a provider, as the extension gets it.
 #[derive(Clone, Debug)]
 pub(crate) struct Request {
     pub(crate) source: Arc<str>,
-    /// The bytes as received: they are what a signature covers.
+    /// The bytes as received, which a signature covers.
     pub(crate) body: Bytes,
     /// A JSON object of header names in lower case, with the receipt id.
     pub(crate) headers: HeaderText,
@@ -39,12 +39,12 @@ pub(crate) enum Verdict {
     Malformed,
     UnknownSource,
     Disabled,
-    /// Read of a stream that another worker follows since.
+    /// The events were read from a stream that another worker follows now.
     Fenced,
 }
 
 impl Verdict {
-    /// `None` for a word that this version of the extension does not use.
+    /// `None` for an unknown verdict.
     pub(crate) fn parse(word: &str) -> Option<Self> {
         Some(match word {
             "accepted" => Self::Accepted,
@@ -69,11 +69,11 @@ impl Verdict {
     }
 }
 
-/// Why a request has no receipt: nothing of it is known to be stored, and its
-/// sender should send it again.
+/// Why a request has no receipt. It is not known to be stored, and its sender should
+/// retry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Refusal {
-    /// A limit of the worker is reached.
+    /// A limit of the worker was reached.
     #[error("too many requests are pending")]
     Busy,
     /// No commit came in time: Postgres is away, or slow.
@@ -82,10 +82,10 @@ pub(crate) enum Refusal {
     /// Postgres takes no request at present, whichever it is.
     #[error("Postgres did not store it: {0}")]
     Failed(Arc<str>),
-    /// Postgres refuses this request by itself, whatever stands beside it. What is wrong
-    /// with a request is a verdict; this is the operator's to mend, such as a trigger or an
-    /// index of theirs that does not take it, or one that takes longer than the statement
-    /// timeout. It says nothing of other requests.
+    /// Postgres declines this request, regardless of the others in its batch. An invalid
+    /// request gets a verdict; this, however, is for the operator to fix, for example a
+    /// trigger or an index of theirs that refuses the request or takes longer than the
+    /// statement timeout. Other requests are not affected.
     #[error("Postgres declines this request: {0}")]
     Declined(Arc<str>),
     /// The worker is ending.

@@ -1,4 +1,4 @@
-//! The store: one lane into Postgres.
+//! The store: one lane, which is one connection to Postgres.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,20 +20,21 @@ use crate::{
 /// Pauses between attempts at one batch.
 const LEAST_PAUSE: Duration = Duration::from_millis(50);
 const GREATEST_PAUSE: Duration = Duration::from_secs(2);
-/// Between a refusal and the next batch.
+/// Pause between a refusal and the next batch.
 const COOL_DOWN: Duration = Duration::from_millis(250);
 
 /// Owns one connection (through `I`) and commits one batch at a time on it.
 ///
 /// Promises:
-/// - It answers after Postgres has said that the transaction is committed.
-/// - What may pass is tried again until the batch's deadline. The extension knows
-///   a retry by its receipt id, so a commit whose answer was lost is not doubled.
-/// - One request that Postgres does not take does not fail the others: the batch is
-///   halved until that request stands alone.
+/// - It answers after Postgres has reported the commit of the transaction.
+/// - A transient failure is retried until the deadline of the batch. The extension
+///   recognizes a retry by its receipt id, so that a commit whose answer was lost is not
+///   repeated.
+/// - A request that Postgres declines does not fail the others: the batch is halved until
+///   that request is alone.
 #[derive(Debug)]
 pub(crate) struct Store<I> {
-    /// Away while a batch is being committed.
+    /// `None` while a batch is being committed.
     ingest: Option<I>,
     _vital: Vital,
 }
@@ -51,17 +52,18 @@ impl<I: Ingest> Actor for Store<I> {
     type Context = Context<Self>;
 }
 
-/// Commit these requests: one outcome each, in the same order.
+/// Commits these requests, with an outcome for each, in the same order.
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<Outcome>")]
 pub(crate) struct Commit {
     pub(crate) requests: Vec<Request>,
-    /// No attempt begins after this moment.
+    /// No attempt begins after this time.
     pub(crate) deadline: Instant,
 }
 
 impl<I: Ingest> Handler<Commit> for Store<I> {
-    // Atomic: the next batch is not looked at before this one is answered.
+    // The response is atomic, so that the next batch is handled only after this one is
+    // answered.
     type Result = AtomicResponse<Self, Vec<Outcome>>;
 
     fn handle(&mut self, commit: Commit, _: &mut Self::Context) -> Self::Result {
@@ -84,14 +86,14 @@ impl<I: Ingest> Handler<Commit> for Store<I> {
     }
 }
 
-/// Brings every request to an outcome, trying again and halving as needed.
+/// Gets an outcome for every request, retrying and halving the batch as necessary.
 async fn settle<I: Ingest>(
     ingest: &mut I,
     requests: &[Request],
     deadline: Instant,
 ) -> Vec<Outcome> {
     let mut outcomes = Vec::with_capacity(requests.len());
-    // Parts yet to be written, the next one last.
+    // Parts that are still to be written; the next one is last.
     let mut parts = vec![requests];
     let mut pauses = Backoff::between(LEAST_PAUSE, GREATEST_PAUSE);
     while let Some(part) = parts.pop() {
@@ -120,9 +122,10 @@ async fn settle<I: Ingest>(
             }
             _ => {
                 warn!(reason = %failure.reason, requests = part.len(), "a commit failed; refusing");
-                // What only an operator can mend is met a few times a second, not more.
+                // A failure that only an operator can fix is retried at most a few times
+                // a second.
                 tokio::time::sleep(COOL_DOWN).await;
-                // The same holds for the parts not yet tried.
+                // The same applies to the parts that were not tried yet.
                 let refused = part.len() + parts.iter().map(|part| part.len()).sum::<usize>();
                 let refusal = Refusal::Failed(failure.reason);
                 outcomes.extend(std::iter::repeat_n(Err(refusal), refused));
@@ -133,7 +136,8 @@ async fn settle<I: Ingest>(
     outcomes
 }
 
-/// In a line for all of them: the spool's drain brings those that stay again and again.
+/// Logs one line for all declined requests, because the drain of the spool retries them
+/// again and again.
 fn tell_declined(requests: &[Request], outcomes: &[Outcome]) {
     let both = requests.iter().zip(outcomes);
     let mut declined = both.filter_map(|(request, outcome)| match outcome {

@@ -1,7 +1,7 @@
 //! The metrics: their names and their meaning.
 //!
-//! `source` is a label only for sources that Postgres knows, so that a client
-//! cannot make new series by asking for new names.
+//! `source` is a label only for sources that Postgres knows, so that a client cannot
+//! create new series by requesting new names.
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
@@ -37,7 +37,7 @@ pub(crate) const SPOOL_OLDEST: &str = "tidings_worker_spool_oldest_seconds";
 pub(crate) const SPOOL_DAMAGED: &str = "tidings_worker_spool_damaged_requests";
 pub(crate) const SPOOLED: &str = "tidings_worker_spooled_total";
 pub(crate) const SPOOL_DRAINED: &str = "tidings_worker_spool_drained_total";
-// Of the process: the names that Prometheus's own clients give them.
+// Metrics of the process, with the names that Prometheus's own clients use.
 pub(crate) const PROCESS_MEMORY: &str = "process_resident_memory_bytes";
 pub(crate) const PROCESS_FDS: &str = "process_open_fds";
 pub(crate) const PROCESS_MAX_FDS: &str = "process_max_fds";
@@ -53,7 +53,7 @@ const SECONDS: [f64; 16] = [
 ];
 const REQUEST_COUNTS: [f64; 10] = [1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1000.0];
 
-/// Makes the process's recorder. What it holds is read through the handle.
+/// Installs the recorder of the process, which is read through the handle.
 pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
     let handle = PrometheusBuilder::new()
         .set_buckets_for_metric(Matcher::Full(COMMIT_SECONDS.to_owned()), &SECONDS)?
@@ -64,8 +64,8 @@ pub(crate) fn install() -> Result<PrometheusHandle, BuildError> {
     Ok(handle)
 }
 
-/// Series without labels that may be read before anything has happened are there from the
-/// start: whoever reads one then reads zero, and `rate()` sees the first step too.
+/// Creates the series without labels at the start, so that they read as zero before
+/// anything has happened, and `rate()` includes the first step.
 fn begin() {
     gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     for name in [DATABASE_UP, GRPC_CONNECTIONS, PUSH_STREAMS] {

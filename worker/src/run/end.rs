@@ -25,7 +25,7 @@ pub(super) struct Servers {
     pub(super) grpc: JoinHandle<()>,
 }
 
-/// Waits for the end, and drains when a signal brings it.
+/// Waits for a signal or a fatal error, and drains after a signal.
 pub(super) async fn wait(
     drain_timeout: Duration,
     mut signals: Signals,
@@ -49,12 +49,12 @@ pub(super) async fn wait(
         }
     };
     let Servers { http, grpc } = servers;
-    // Entrances first: what they let in before is then finished by the pipeline.
+    // Inbound parts end first, so that the pipeline then finishes what they accepted.
     let work = async {
         http.pause().await;
         parts.drain.begin();
         let streams = parts.streams.send(EndStreams);
-        // An error means that the part has ended already, which is what is wanted.
+        // An error means that the part has ended already, which is the aim.
         let _ = tokio::join!(parts.drain.finished(), streams);
     };
     let goodbyes = async {
@@ -75,8 +75,8 @@ pub(super) async fn wait(
     end
 }
 
-/// Whether the work came to its end before it was cut, and if not why. Nothing is lost with
-/// a connection that is cut afterwards, since its other end does not close it.
+/// Whether the work was finished before the cut, and otherwise the reason. Nothing is
+/// lost if a connection is cut after the work is finished.
 async fn drained<Reason>(
     work: impl Future<Output = ()>,
     goodbyes: impl Future<Output = ()>,
@@ -116,7 +116,7 @@ impl Signals {
     }
 }
 
-/// Makes the end of a server that nobody told to end the end of the process.
+/// Ends the process if a server ends without a drain.
 pub(super) async fn watched<E: std::fmt::Display>(
     server: impl Future<Output = Result<(), E>>,
     name: &'static str,

@@ -34,7 +34,7 @@ use crate::{
     wire,
 };
 
-/// The pipeline and what stands around it.
+/// The parts of the worker.
 pub(super) struct Parts {
     pub(super) pipeline: Pipeline,
     pub(super) budget: Budget,
@@ -68,7 +68,7 @@ impl Parts {
         let batcher = Batcher::spawn(
             batch,
             (1..=limits.connections).map(lane).collect(),
-            // Never the limit that is met: the budget is.
+            // This limit is never reached, because the budget is reached first.
             limits.pending_requests as usize,
             fatal.vital("the batcher"),
         );

@@ -1,26 +1,27 @@
-//! Whether a webhook's request goes to the spool.
+//! Whether a webhook is spooled.
 
 use crate::{
     pipeline::request::{Outcome, Refusal, Verdict},
     sources::source::Database,
 };
 
-/// Before it was tried: where Postgres is known to be away, or commits have stalled and
-/// the spool's own drain is what finds out when they go on. Nobody waits out a patience
-/// that is known to be in vain.
+/// Whether to spool before trying Postgres: if Postgres is known to be down, or if
+/// commits stall and the drain of the spool will notice when they work again. No request
+/// then waits in vain.
 pub(crate) fn spooled_at_once(database: &Database, stalled: bool) -> bool {
     stalled || matches!(database, Database::Down(_))
 }
 
-/// Afterwards: where it may pass later. The outcome of the commit may be unknown then;
-/// the drain brings the same receipt id, so a request that was stored meets itself.
-/// Its source was listed when it was tried: that it is unknown now counts for something
-/// where Postgres `is_telling` of its sources, else its database may be being restored.
+/// Whether to spool after trying Postgres: if the request may succeed later. The outcome
+/// of the commit may be unknown; the drain submits the same receipt id, so that a request
+/// that was stored is recognized as a duplicate. The source was listed when the request
+/// was tried. If it is unknown now, that counts only if Postgres `is_telling`, because
+/// the database may be being restored otherwise.
 pub(crate) fn spooled_after(outcome: &Outcome, is_telling: bool) -> bool {
     match outcome {
         Err(Refusal::Late | Refusal::Failed(_) | Refusal::Declined(_) | Refusal::Busy) => true,
         Ok(receipt) => receipt.verdict == Verdict::UnknownSource && !is_telling,
-        // Nothing of it is stored, and another worker may be there at once.
+        // The request is not stored, and another worker may answer at once.
         Err(Refusal::Stopping) => false,
     }
 }

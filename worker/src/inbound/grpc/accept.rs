@@ -1,10 +1,10 @@
-//! Connections as the gRPC server takes them: accepted, and with TLS shaken hands with.
+//! The connections of the gRPC server: accepting them, and the TLS handshake.
 //!
-//! They are counted. The next one after the last that may be open is closed at once: a
-//! gRPC client then tries another address, or again later, rather than hang. One that
-//! does not say what every client says first is closed too: pings, which find a peer that
-//! has vanished, begin only after that. So is one without a call for long: places are for
-//! those who use them.
+//! Open connections are counted. A connection beyond the limit is closed at once, so that
+//! a gRPC client tries another address or retries later rather than hang. A connection
+//! that does not send the preface is closed too, because pings, which detect a peer that
+//! has vanished, begin only after the preface. So is a connection without a call for
+//! long, because the number of connections is limited.
 
 use std::{
     io,
@@ -37,20 +37,22 @@ use crate::{
     process::metric,
 };
 
-/// Handshakes under way at once; the next ones wait to be accepted.
+/// Limit on concurrent handshakes; further connections wait to be accepted.
 const HANDSHAKES: usize = 512;
-/// The system has no more descriptors or memory: those who are connected come first.
+/// Pause when the system has no more descriptors or memory, in favour of open
+/// connections.
 const PAUSE: Duration = Duration::from_millis(100);
 /// The connection preface of HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: usize = 24;
 
-/// Room for connections.
+/// Limits on connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Reception {
     places: Arc<Semaphore>,
-    /// So long a connection may take for its first word.
+    /// Time limit for the first bytes of a connection.
     patience: Duration,
-    /// So long it may be without a call, and twice as long at most.
+    /// Time after which a connection without a call is closed, at the latest after twice
+    /// this time.
     keep_alive: Duration,
 }
 
@@ -102,7 +104,7 @@ impl Drop for Place {
 /// Address of a peer that has connected, and its place.
 type Arrived = (SocketAddr, Place);
 
-/// Everybody who connects, for ever.
+/// The accepted connections, for ever.
 fn accepted(
     listener: TcpListener,
     reception: Reception,
@@ -114,12 +116,12 @@ fn accepted(
                     let Some(place) = reception.place() else {
                         continue;
                     };
-                    // Without it it is merely slower.
+                    // If this fails, the connection is merely slower.
                     let _ = connection.set_nodelay(true);
                     let arrived = (peer, place);
                     return Some(((connection, arrived), (listener, reception)));
                 }
-                // It was gone before it was accepted.
+                // The client was gone before its connection was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     warn!(%error, "cannot accept a gRPC connection");
@@ -130,7 +132,7 @@ fn accepted(
     })
 }
 
-/// Everybody who connects.
+/// The accepted connections.
 pub(crate) fn connections(
     listener: TcpListener,
     reception: Reception,
@@ -139,8 +141,8 @@ pub(crate) fn connections(
         .map(move |(connection, arrived)| Ok(reception.welcome(connection, arrived)))
 }
 
-/// Everybody who connects and speaks TLS. One who is slow holds nobody up, until
-/// [`HANDSHAKES`] are.
+/// The accepted connections after their TLS handshake. A slow handshake does not delay
+/// others, unless [`HANDSHAKES`] are slow.
 pub(crate) fn handshakes(
     listener: TcpListener,
     config: ServerConfig,
@@ -150,7 +152,8 @@ pub(crate) fn handshakes(
     accepted(listener, reception.clone())
         .map(move |(connection, arrived)| {
             let (acceptor, reception) = (acceptor.clone(), reception.clone());
-            // A task each: the arithmetic of many handshakes is work for all cores.
+            // Each handshake is a task, so that the computation of many handshakes uses
+            // all cores.
             tokio::spawn(async move {
                 let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(connection));
                 io::Result::Ok(reception.welcome(handshake.await??, arrived))
@@ -198,16 +201,17 @@ impl Drop for Call {
     }
 }
 
-/// Lets a connection be read for as long as it keeps its place: it must speak, and call.
+/// Admits reads as long as the connection is used: it must send the preface, and make
+/// calls.
 #[derive(Debug)]
 pub(crate) struct CallGate {
-    /// When it is looked at whether it does.
+    /// When the use of the connection is checked.
     deadline: Pin<Box<Sleep>>,
     keep_alive: Duration,
-    /// Bytes of its first word.
+    /// Bytes of the preface that were read.
     read: usize,
     calls: Calls,
-    /// How many calls there had been at the last look.
+    /// Number of calls at the last check.
     seen: usize,
     _place: Place,
 }
@@ -217,7 +221,7 @@ impl CallGate {
         self.read >= PREFACE
     }
 
-    /// Whether there was a call since the last look.
+    /// Whether there was a call since the last check.
     fn look(&mut self) -> bool {
         let all = self.calls.counts.all.load(Ordering::Relaxed);
         let before = std::mem::replace(&mut self.seen, all);

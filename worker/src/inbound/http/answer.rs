@@ -1,4 +1,4 @@
-//! What a provider is told: to send again, or not to.
+//! The answer to a provider, which asks it to retry or not to.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,14 +16,15 @@ use crate::{
     spool::Unspooled,
 };
 
-/// An answer, before it is HTTP.
+/// An answer, before it is converted to HTTP.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) body: Body,
-    /// Seconds.
+    /// Time after which to retry, in seconds.
     pub(crate) retry_after: Option<u64>,
-    /// What is left of the body is not read: it is the connection's last answer.
+    /// Whether the connection is closed after the answer, because the rest of the body is
+    /// not read.
     pub(crate) closes: bool,
     /// Details for the log, which the sender is not told.
     pub(crate) reason: Option<Arc<str>>,
@@ -47,7 +48,7 @@ pub(crate) enum Body {
         #[serde(skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
-    /// Committed later; the outcome is not known yet.
+    /// Spooled: the request is committed later, and its outcome is not known yet.
     Spooled { spooled: bool },
     Error {
         error: &'static str,
@@ -56,9 +57,9 @@ pub(crate) enum Body {
     },
 }
 
-/// At a limit of the worker: it passes as soon as a commit does.
+/// Time to retry after a limit of the worker was reached, which a commit relieves.
 const SOON: u64 = 1;
-/// When something has to come back first.
+/// Time to retry when something has to recover first.
 const LATER: u64 = 5;
 
 impl Answer {
@@ -102,7 +103,7 @@ impl Answer {
         }
     }
 
-    /// What an outcome means to the provider.
+    /// The answer to the provider for an outcome.
     pub(super) fn of(outcome: Outcome) -> Self {
         let receipt = match outcome {
             Ok(receipt) => receipt,
@@ -125,7 +126,7 @@ impl Answer {
             Verdict::Malformed => Self::error(StatusCode::BAD_REQUEST, "malformed", receipt.detail),
             Verdict::UnknownSource => unknown(),
             Verdict::Disabled => disabled(),
-            // Nothing of a webhook's is.
+            // A webhook is never fenced.
             Verdict::Fenced => Self::retry(receipt.verdict.as_str(), None, LATER),
         }
     }
@@ -149,7 +150,7 @@ impl Answer {
         }
     }
 
-    /// Fsynced in the spool.
+    /// The answer to a request that was fsynced in the spool.
     pub(super) fn spooled() -> Self {
         Self {
             status: StatusCode::OK,
@@ -216,7 +217,7 @@ pub(super) fn unspooled(why: Unspooled) -> Answer {
     }
 }
 
-/// At a limit of what is pending: the source's own, or everybody's.
+/// The answer when the source's share or the whole budget is used.
 pub(super) fn busy(spent: Spent) -> Answer {
     match spent {
         Spent::Budget => Answer::of_refusal(&Refusal::Busy),
@@ -225,9 +226,9 @@ pub(super) fn busy(spent: Spent) -> Answer {
     }
 }
 
-/// The body is late: for its sender's sake, the network's, or because this process stood
-/// still. There may be nothing wrong with it, so a provider that gives up after any 4xx is
-/// not told 408.
+/// The answer to a body that is late, because of its sender, the network, or a pause of
+/// this process. The request may be valid, so a provider that gives up after any 4xx does
+/// not get 408.
 pub(super) fn slow(patience: Duration, needs_5xx: bool) -> Answer {
     let detail = format!("the body did not come within {patience:?}");
     let answer = match needs_5xx {

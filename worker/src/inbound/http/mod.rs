@@ -1,4 +1,4 @@
-//! The HTTP server: the hooks, and what an operator's probes ask.
+//! The HTTP server: webhooks, probes and metrics.
 
 mod answer;
 mod listen;
@@ -76,9 +76,9 @@ fn routes(config: &mut web::ServiceConfig) {
         .default_service(web::to(not_found));
 }
 
-/// Counts requests in flight, so that the drain can wait for them. A request that
-/// comes while draining, over a connection that was open, is sent away. What is told of
-/// the connection: that it is being served, and whether it is closed afterwards.
+/// Counts requests in flight, so that the drain can wait for them. A request that arrives
+/// during the drain, over an open connection, is refused. The connection is marked as
+/// being served, and closed afterwards if necessary.
 async fn count<B: MessageBody + 'static>(
     drain: web::Data<Drain>,
     hooks: web::Data<Hooks>,

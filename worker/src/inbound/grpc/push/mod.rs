@@ -1,12 +1,13 @@
-//! gRPC pushes: a provider streams events in, and every one gets its reply.
+//! gRPC pushes: a provider streams events to the worker, and every event gets a reply.
 //!
-//! - A reply says `Success` after the commit that holds its event; anything else is
-//!   the reason why the event is to be sent again.
-//! - One body an event, so that each has its own receipt; they travel in chunks, so
-//!   that the pipeline sees a message a chunk, not one an event.
-//! - What a stream may have in flight is bounded: its bytes hold a part of the budget from
-//!   when they come until their events are settled. Beyond that nothing is read, and
-//!   HTTP/2 slows the sender down: nothing piles up here.
+//! - A reply is `Success` after the commit that contains its event; anything else is the
+//!   reason why the sender should retry the event.
+//! - Each event is a body of its own with its own receipt id. Events are submitted in
+//!   chunks, so that the pipeline handles one message for each chunk rather than for each
+//!   event.
+//! - The data of a stream that is in flight is bounded: its bytes hold a part of the
+//!   budget from their arrival until their events are answered. Beyond that nothing is
+//!   read, and HTTP/2 slows the sender down.
 //! - A stream speaks its source's schema, as it was when the stream was opened: the
 //!   source's own, or the one that its provider's call has by default.
 
@@ -49,7 +50,7 @@ use crate::{
     wire,
 };
 
-/// Chunks of one stream on their way.
+/// Limit on the chunks of one stream that are in flight.
 const CHUNKS_IN_FLIGHT: usize = 4;
 
 #[derive(Clone, Debug)]
@@ -60,20 +61,20 @@ pub(crate) struct Push {
     pub(crate) budget: Budget,
     pub(crate) drain: Drain,
     pub(crate) chunks: ChunkLimits,
-    /// Streams that may be open.
+    /// Limit on open streams.
     pub(crate) streams: Arc<Semaphore>,
-    /// Those who may ask Postgres at once whose a stream is: anybody can call.
+    /// Limit on concurrent queries for the source of a stream, because anybody can call.
     pub(crate) questions: Arc<Semaphore>,
     pub(crate) refusals: Refusals,
 }
 
-/// Enough to keep a connection to Postgres busy, and little enough to leave it to others.
+/// Enough to keep a connection to Postgres busy, and few enough to leave time for others.
 pub(crate) const QUESTIONS: usize = 32;
 
-/// What a call's path says.
+/// The parts of a call's path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Target {
-    /// Its source, if it names one.
+    /// The source, if the path names one.
     pub(crate) source: Option<String>,
     /// `/package.Service/Method`
     pub(crate) method: String,
@@ -107,7 +108,7 @@ struct Admitted {
 }
 
 impl Push {
-    /// Opens a stream: finds its source, and gives the replies to its messages.
+    /// Opens a stream: finds its source, and returns the replies to its messages.
     pub(crate) async fn open<M>(
         self,
         target: &Target,
@@ -140,8 +141,8 @@ impl Push {
             let (drain, limits) = (sender.push.drain.clone(), sender.push.chunks);
             move |parts| gather(parts, drain.clone(), limits)
         });
-        // A task each, which ends in time also where nobody reads the replies: what it holds
-        // of the budget is the others' too.
+        // Each chunk is a task of its own, which ends in time even if nobody reads the
+        // replies, because it holds a part of the shared budget.
         let settle = move |chunk| {
             let settled = tokio::spawn(sender.clone().settle(chunk));
             async move {
@@ -206,7 +207,7 @@ impl Push {
         wire::served().any(|(_, call)| call.method == method) || !self.sources_by(method).is_empty()
     }
 
-    /// The sources whose events come by this method.
+    /// The sources whose events arrive by this method.
     fn sources_by(&self, method: &str) -> Vec<Source> {
         let sources = self.directory.sources().unwrap_or_default();
         let by_method = sources
@@ -246,8 +247,9 @@ impl Push {
         Ok(schema)
     }
 
-    /// The source that the path names, for who has its authorization: a stream takes a
-    /// place, also before its first event, each of which is verified.
+    /// The source that the path names, if the caller has its authorization. Each event is
+    /// verified anyway, but an open stream counts towards a limit even before its first
+    /// event.
     async fn named(&self, name: &str, headers: &Headers) -> Result<Source, Denied> {
         match self.directory.find(name).await {
             Lookup::Known(source) => {
@@ -305,7 +307,7 @@ impl Push {
     }
 
     /// The source that has this authorization, and among several the one whose events
-    /// come by this method.
+    /// arrive by this method.
     async fn find(&self, headers: &Headers, method: &str) -> Result<Source, Denied> {
         let mut accepting = None;
         for provider in self.providers_by(method) {
@@ -323,7 +325,8 @@ impl Push {
         if found.is_called(method) {
             return Ok(found);
         }
-        // Its secret is checked with every event, as if the path had named it.
+        // The secret of that source is checked with every event, as if the path had named
+        // it.
         let mut others = self.sources_by(method);
         others.retain(|source| source.enabled);
         match (others.pop(), others.is_empty()) {

@@ -1,4 +1,4 @@
-//! A chunk's way into the pipeline, and the replies to it.
+//! Submits a chunk to the pipeline, and makes the replies to it.
 
 use std::{fmt, net::SocketAddr, sync::Arc};
 
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-/// One stream's way into the pipeline.
+/// Submits the chunks of one stream.
 #[derive(Debug)]
 pub(super) struct Sender {
     pub(super) push: Push,
@@ -29,18 +29,18 @@ pub(super) struct Sender {
     pub(super) _open: Open,
 }
 
-/// An event on its way.
+/// An event that was submitted.
 struct Sent {
     message: u64,
     receipt: Uuid,
-    /// `None`: it has none to be answered by.
+    /// `None` if the event has no key for a reply.
     key: Option<Key>,
     undecodable: Option<String>,
     _held: Arc<Option<Share>>,
 }
 
 impl Sender {
-    /// Commits a chunk and gives the replies to its events.
+    /// Commits a chunk, and returns the replies to its events.
     pub(super) async fn settle(self: Arc<Self>, chunk: Chunk) -> Vec<Result<Bytes, Status>> {
         let mut events = Vec::with_capacity(chunk.parts.len());
         let mut requests = Vec::with_capacity(chunk.parts.len());
@@ -66,8 +66,8 @@ impl Sender {
         replies
     }
 
-    /// In the messages that the schema has for them: the replies to one message go
-    /// together where it has a place for several.
+    /// Makes the reply messages of the schema. The replies to one message are joined if
+    /// the schema allows several in one reply message.
     fn replies(&self, events: Vec<Sent>, outcomes: Vec<Outcome>) -> Vec<Result<Bytes, Status>> {
         let answered: Vec<(u64, Key, Option<String>)> = events
             .into_iter()
@@ -166,7 +166,8 @@ impl fmt::Display for Why {
 /// `None` after the commit that holds the event.
 fn refused(outcome: Outcome) -> Option<Why> {
     match outcome {
-        // Also when the event was rejected: it is kept, and sending it again changes nothing.
+        // A rejected event counts too, because it is kept and a retry would change
+        // nothing.
         Ok(receipt) if receipt.verdict == Verdict::Accepted => None,
         Ok(receipt) => Some(Why {
             cause: receipt.verdict.as_str(),
