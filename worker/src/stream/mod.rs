@@ -44,7 +44,8 @@ pub(crate) struct Setup {
 #[derive(Debug)]
 pub(crate) struct Stream {
     wake: Arc<Notify>,
-    /// The task has the only receivers, so that they are gone when it has ended.
+    /// The task has the only receivers, and keeps one until it ends, so that they are all
+    /// gone when it has ended.
     stop: Arc<watch::Sender<bool>>,
 }
 
@@ -71,12 +72,15 @@ impl Stream {
             reporter,
             wake: wake.clone(),
         };
+        let running = stop.subscribe();
         let following = follower.follow(stop.subscribe());
         // The task stays in this thread, because the events that a stream has read wait
         // in cells which are not `Sync`.
         actix::spawn(async move {
             tokio::join!(following, reports);
             vital.release();
+            // `following` ends before the last report is answered.
+            drop(running);
         });
         Self {
             wake,
@@ -102,7 +106,8 @@ impl Stream {
 mod tests {
     use std::sync::Mutex;
 
-    use actix::{Actor, Context, Handler};
+    use actix::{Actor, Context, Handler, ResponseFuture};
+    use tokio::task::yield_now;
 
     use super::{
         desk::Resume,
@@ -114,7 +119,7 @@ mod tests {
         testing::{PATIENCE, pipeline},
     };
 
-    /// Keeps what is reported.
+    /// Keeps what is reported, and answers only after some time.
     #[derive(Default)]
     struct Desk(Arc<Mutex<Vec<Status>>>);
 
@@ -131,11 +136,17 @@ mod tests {
     }
 
     impl Handler<Report> for Desk {
-        type Result = Result<(), String>;
+        type Result = ResponseFuture<Result<(), String>>;
 
         fn handle(&mut self, report: Report, _: &mut Self::Context) -> Self::Result {
-            self.0.lock().unwrap().push(report.status);
-            Ok(())
+            let reported = self.0.clone();
+            Box::pin(async move {
+                for _ in 0..100 {
+                    yield_now().await;
+                }
+                reported.lock().unwrap().push(report.status);
+                Ok(())
+            })
         }
     }
 
