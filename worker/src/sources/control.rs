@@ -263,26 +263,26 @@ pub(super) struct TakeLeases {
 }
 
 impl Handler<TakeLeases> for Control {
-    type Result = ResponseActFuture<Self, Result<HashMap<Arc<str>, Holding>, Unheld>>;
+    // Atomic, because a connection that has fallen silent would otherwise be given up only
+    // after a list was waited for on it as well.
+    type Result = AtomicResponse<Self, Result<HashMap<Arc<str>, Holding>, Unheld>>;
 
     fn handle(&mut self, take: TakeLeases, _: &mut Self::Context) -> Self::Result {
-        let (queries, attempt) = (self.queries.clone(), self.attempt);
+        let queries = self.queries.clone();
         let held = async move {
-            let queries = queries?;
+            let queries = queries.ok_or_else(|| Unheld::Lost(AWAY.to_owned()))?;
             let names: Vec<&str> = take.sources.iter().map(AsRef::as_ref).collect();
-            Some(queries.hold(take.holder, &names, take.time).await)
+            queries.hold(take.holder, &names, take.time).await
         };
-        Box::pin(held.into_actor(self).map(move |held, actor, ctx| {
-            // An answer from an earlier connection is ignored.
-            let held = held.filter(|_| actor.is_current(attempt));
-            let held = held.unwrap_or_else(|| Err(Unheld::Lost(AWAY.to_owned())));
+        let held = held.into_actor(self).map(|held, actor, ctx| {
             if let Err(Unheld::Lost(reason)) = &held
-                && actor.is_current(attempt)
+                && actor.queries.is_some()
             {
                 actor.lose(reason.clone(), ctx);
             }
             held
-        }))
+        });
+        AtomicResponse::new(Box::pin(held))
     }
 }
 
