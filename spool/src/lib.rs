@@ -15,3 +15,35 @@ mod reserve;
 pub use entry::Entry;
 pub use error::SpoolError;
 pub use file::{Batch, Change, Mode, ReadLimits, SpoolFile};
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use crate::{file::LARGE, reserve};
+
+    #[test]
+    fn the_documents_state_the_sizes() {
+        let (reserve, large) = (reserve::BYTES >> 20, LARGE >> 20);
+        for (document, words) in [
+            (
+                "worker/src/settings/manual.txt",
+                format!("{reserve} MiB that the worker reserves"),
+            ),
+            (
+                "worker/src/settings/manual.txt",
+                format!("A file of more than {large} MiB shrinks"),
+            ),
+            (
+                "docs/outages.md",
+                format!("times `--spool-bytes`, and {reserve} MiB"),
+            ),
+        ] {
+            let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+            let text = fs::read_to_string(root.join(document)).unwrap();
+            let joined: Vec<_> = text.split_whitespace().collect();
+            let found = joined.join(" ").contains(&words);
+            assert!(found, "{document} does not state: {words}");
+        }
+    }
+}

@@ -35,7 +35,7 @@ pub fn storable(item: &str) -> Result<(), ItemError> {
 }
 
 /// Parses any value and keeps nothing. The deserializer refuses lone surrogates, and
-/// nesting beyond 128 levels.
+/// nesting beyond 127 levels.
 #[derive(Clone, Copy)]
 struct Storable<'c>(&'c Cell<usize>);
 

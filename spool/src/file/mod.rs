@@ -32,7 +32,7 @@ use crate::{error::SpoolError, reserve::Reserve};
 /// Its name in the folder.
 pub const FILE: &str = "requests.redb";
 /// An empty file that is larger is made smaller.
-const LARGE: u64 = 16 << 20;
+pub(crate) const LARGE: u64 = 16 << 20;
 
 /// A spool that this process holds.
 #[derive(Debug)]

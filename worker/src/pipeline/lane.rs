@@ -140,6 +140,16 @@ fn receipt(row: &tokio_postgres::Row) -> Result<Receipt, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::documents::states;
+
+    #[test]
+    fn the_documents_state_when_a_connection_is_given_up() {
+        let answer = ANSWER.as_secs();
+        let help = format!("has not answered {answer} s later");
+        states("worker/src/settings/database.rs", &help);
+        let page = format!("after `--statement-timeout` and {answer} s");
+        states("docs/outages.md", &page);
+    }
 
     #[test]
     fn in_a_week_a_commit_that_waits_is_given_up_eight_times() {

@@ -113,3 +113,56 @@ fn the_manual_lists_the_methods_that_providers_call() {
         assert!(text.contains(&format!("  {}\n", call.method)), "{text}");
     }
 }
+
+/// A flag, and behind it in parentheses or after a comma its default, as the documents
+/// have it: "`--lease-time` (10 s)".
+#[test]
+fn the_documents_state_the_defaults_of_the_flags() {
+    use crate::testing::documents::{states, text};
+
+    let cli = Cli::command();
+    let run = cli.find_subcommand("run").unwrap();
+    let default = |flag: &str| {
+        let argument = run.get_arguments().find(|it| it.get_long() == Some(flag));
+        let argument = argument.unwrap_or_else(|| panic!("there is no --{flag}"));
+        argument.get_default_values()[0]
+            .to_str()
+            .unwrap()
+            .to_owned()
+    };
+    let mut compared = 0;
+    for document in [
+        "README.md",
+        "docs/outages.md",
+        "docs/security.md",
+        "docs/upkeep.md",
+    ] {
+        let text = text(document);
+        for (at, _) in text.match_indices("`--") {
+            let rest = &text[at + 3..];
+            let Some((flag, rest)) = rest.split_once('`') else {
+                continue;
+            };
+            let stated = rest.strip_prefix(" (").or_else(|| rest.strip_prefix(", "));
+            let stated = stated.filter(|it| it.starts_with(|sign: char| sign.is_ascii_digit()));
+            let Some(stated) = stated.and_then(|it| it.split([')', ',']).next()) else {
+                continue;
+            };
+            let stated = stated.replace([' ', '%'], "");
+            assert_eq!(stated, default(flag), "{document}, --{flag}");
+            compared += 1;
+        }
+    }
+    assert!(compared >= 7, "only {compared} defaults were found");
+
+    let (http, grpc) = (default("http-connections"), default("grpc-connections"));
+    let (thousands, rest) = http.split_at(http.len() - 3);
+    states(
+        "docs/security.md",
+        &format!("{thousands},{rest} HTTP connections are kept"),
+    );
+    states(
+        "docs/security.md",
+        &format!("{grpc} gRPC connections are kept"),
+    );
+}

@@ -231,6 +231,12 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn the_page_of_the_outages_states_when_the_connection_is_given_up() {
+        let words = format!("after {} s the connection over which", TIMEOUT.as_secs());
+        crate::testing::documents::states("docs/outages.md", &words);
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_postgres_that_has_vanished_does_not_hold_up_a_drain() {
         let started = Instant::now();

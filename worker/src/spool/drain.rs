@@ -30,8 +30,8 @@ pub(crate) const LIMITS: ReadLimits = ReadLimits {
 const LEAST_PAUSE: Duration = Duration::from_millis(250);
 const GREATEST_PAUSE: Duration = Duration::from_secs(5);
 /// Before what stays is tried again, such as the requests of a disabled source.
-const LEAST_REST: Duration = Duration::from_secs(5);
-const GREATEST_REST: Duration = Duration::from_secs(60);
+pub(super) const LEAST_REST: Duration = Duration::from_secs(5);
+pub(super) const GREATEST_REST: Duration = Duration::from_secs(60);
 
 /// What becomes of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

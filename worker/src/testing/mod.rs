@@ -2,6 +2,7 @@
 //! do as they are told.
 
 pub(crate) mod chat;
+pub(crate) mod documents;
 pub(crate) mod endpoint;
 
 use std::{

@@ -26,9 +26,17 @@ const FORGED: u64 = 20_000;
 const EVENTS: u64 = 2_000;
 /// The bound of memory, in KiB, as the manual has it: by itself, and for what is pending.
 const BASE: u64 = 64 << 10;
-const PENDING: u64 = 3 * (64 << 10);
+const PENDING: u64 = TIMES * (64 << 10);
+const TIMES: u64 = 3;
 /// Of a connection that is idle: less than the manual's bound, which is for all.
 const PER_CONNECTION: u64 = 16;
+
+#[test]
+fn the_manual_states_the_bound_of_memory() -> Result<()> {
+    let (base, manual) = (BASE >> 10, "worker/src/settings/manual.txt");
+    let words = format!("the sum of {base} MiB, {TIMES} x --pending-bytes");
+    crate::numbers::states(manual, &words)
+}
 
 #[test]
 fn what_is_signed_gets_through_a_flood() -> Result<()> {

@@ -26,7 +26,7 @@ use super::{
 use crate::{admission::budget::Payer, wire::codec::Raw};
 
 /// Of a message to health and reflection, which are for everybody.
-const QUESTION: usize = 4 << 10;
+pub(super) const QUESTION: usize = 4 << 10;
 
 /// Routes by hand, because a path may carry a source before the method, and methods
 /// come and go with the sources.

@@ -29,7 +29,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::inbound::gate::{Gate, Gated};
 
 /// Of a request's head, with what comes behind it in one piece; and of one step.
-const HEAD_BYTES: usize = 32 << 10;
+pub(super) const HEAD_BYTES: usize = 32 << 10;
 
 /// Times between requests.
 #[derive(Clone, Copy, Debug)]

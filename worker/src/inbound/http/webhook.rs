@@ -66,7 +66,7 @@ pub(crate) struct Hooks {
 
 /// So long a request waits for its commit where there is a spool. A provider that gives
 /// up after 12 s in all must have its answer before that.
-const HOLD: Duration = Duration::from_secs(5);
+pub(super) const HOLD: Duration = Duration::from_secs(5);
 
 pub(crate) async fn without_token(
     hooks: web::Data<Hooks>,

@@ -240,3 +240,15 @@ fn a_bad_pair_is_complained_about_once_and_not_while_it_is_written() {
 fn remove(file: &Path) {
     fs::remove_file(file).unwrap();
 }
+
+#[test]
+fn the_documents_state_the_times_of_tls() {
+    use crate::testing::documents::{MANUAL, states};
+
+    let (look, handshake) = (LOOK_EVERY.as_secs(), HANDSHAKE_TIMEOUT.as_secs());
+    states(MANUAL, &format!("The files are checked every {look} s"));
+    states(
+        "docs/security.md",
+        &format!("A TLS handshake may take {handshake} s"),
+    );
+}

@@ -250,3 +250,17 @@ async fn nobody_but_its_owner_can_read_it() {
         assert_eq!(mode(&file), 0o600, "{}", file.display());
     }
 }
+
+#[test]
+fn the_manual_states_the_times_of_the_spool() {
+    use crate::testing::documents::{MANUAL, states};
+
+    // Jitter adds up to one more.
+    let (least, greatest) = (
+        drain::LEAST_REST.as_secs(),
+        2 * drain::GREATEST_REST.as_secs(),
+    );
+    states(MANUAL, &format!("retried every {least} to {greatest} s"));
+    let failing = FAILING.as_secs();
+    states(MANUAL, &format!("counts as unusable for {failing} s"));
+}

@@ -345,3 +345,18 @@ async fn its_health_follows_postgres() {
     let second = changes.message().await.unwrap().unwrap();
     assert_eq!(second.status, ServingStatus::NotServing as i32);
 }
+
+#[test]
+fn the_manual_states_the_limits_of_a_call() {
+    use crate::testing::documents::{MANUAL, states};
+
+    let (headers, question) = (HEADERS >> 10, gateway::QUESTION >> 10);
+    states(
+        MANUAL,
+        &format!(
+            "headers of a gRPC call: {headers} KiB; a request to health or reflection: {question} KiB"
+        ),
+    );
+    let window = CONNECTION_WINDOW >> 10;
+    states(MANUAL, &format!("{window} KiB for each gRPC connection"));
+}

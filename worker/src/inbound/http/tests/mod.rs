@@ -439,3 +439,27 @@ async fn what_was_answered_for_good_is_not_spooled() {
     assert_eq!(fixture.call(post("/hooks/sms/token")).await.0, 401);
     assert_eq!(fixture.hooks.spool.as_ref().unwrap().depth().requests, 0);
 }
+
+#[test]
+fn the_documents_state_the_limits_of_a_webhook() {
+    use crate::testing::documents::{MANUAL, states};
+
+    let head = turn::HEAD_BYTES >> 10;
+    states(MANUAL, &format!("head of an HTTP request: {head} KiB"));
+
+    let hold = webhook::HOLD.as_secs();
+    states(MANUAL, &format!("within {hold} s"));
+    states("README.md", &format!("within {hold} s"));
+    states("docs/outages.md", &format!("no commit within {hold} s"));
+
+    let surplus = listen::SURPLUS;
+    states(
+        MANUAL,
+        &format!("{surplus} connections beyond --http-connections"),
+    );
+    states(MANUAL, &format!("one of the {surplus} has been answered"));
+    states(
+        "docs/security.md",
+        &format!("and {surplus} more are answered once"),
+    );
+}
