@@ -5,6 +5,7 @@
 //! - [`regress`], [`mod@test`], [`lint`] with [`layout`] and [`plpgsql`]: the checks, in
 //!   [`steps`]; [`failed`] says what failed
 //! - [`days`], which a seed [`draw`]s: other days than today, for the SQL tests
+//! - [`reference`]: writes the document of what SQL offers
 //! - [`drills`]: the demo, and what one starts by hand
 //!
 //! Clusters, workers and emulators are those of the end-to-end tests: `tests/harness`.
@@ -17,6 +18,7 @@ mod install;
 mod layout;
 mod lint;
 mod plpgsql;
+mod reference;
 mod regress;
 mod scripts;
 mod steps;
@@ -52,6 +54,9 @@ enum Command {
     /// Build the extension and copy it into the Postgres
     Install,
     /// Run the whole system at a steady rate for a long time; fails if something grows
+    /// Write docs/reference.md from the extension as installed
+    Reference,
+    /// Everything at work at a steady rate for a long time; what grows fails it
     Soak(Soak),
     /// Kill Postgres and keep it down while webhooks arrive
     Outage(Outage),
@@ -212,6 +217,7 @@ fn run(cli: &Cli) -> Result<()> {
                 .and(regress::ISOLATION.run(&server, None)),
         },
         Command::Install => install::run(&server),
+        Command::Reference => reference::write(&server),
         Command::Soak(options) => soak::run(
             &server,
             &soak::Options {

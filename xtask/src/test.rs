@@ -7,6 +7,7 @@ use crate::days;
 use crate::drills::chaos;
 use crate::failed::Failed;
 use crate::install;
+use crate::reference;
 use crate::regress;
 use crate::steps::Steps;
 use anyhow::Result;
@@ -62,6 +63,9 @@ pub(crate) fn run(server: &Server) -> Result<()> {
         &["install the extension"],
         || regress::on_other_days(server, days::any_seed()?),
     );
+    steps.run("docs/reference.md", &["install the extension"], || {
+        reference::check(server)
+    });
     const PYTHON: &str = "Python for the gRPC peer of another stack";
     steps.run(PYTHON, &[], || Python::prepare().map(drop));
     let python = steps.passed(PYTHON);
