@@ -214,18 +214,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::testing::documents::states;
-
-    #[test]
-    fn the_page_of_the_providers_states_the_defaults() {
-        let defaults = [
-            format!("seconds between pings, default {})", KEEPALIVE.as_secs()),
-            format!("the stream is reopened, default {})", IDLE_LIMIT.as_secs()),
-        ];
-        for default in defaults {
-            states("docs/providers.md", &default);
-        }
-    }
 
     fn dial(endpoint: &str) -> Result<Dial, String> {
         Dial::new("ppoppo", &json!({"endpoint": endpoint}))
