@@ -17,7 +17,7 @@ use serde_json::Value;
 use tidings_core::{
     Settings,
     provider::{self, Provider},
-    wire::{Bytes, Call, Decoded, Names, Reply, Schema, SchemaError, compile},
+    wire::{Bytes, Call, Decoded, Names, Reply, Role, Schema, SchemaError, compile},
 };
 
 use crate::readable;
@@ -25,9 +25,12 @@ use crate::readable;
 /// How many methods of a descriptor set are looked at.
 const METHODS: usize = 4;
 
-/// A schema, and the provider whose call it is.
+/// The name of a provider, and one of its calls.
+type Named = (&'static str, &'static Call);
+
+/// A schema, and the call of which it is one.
 struct Known {
-    provider: &'static str,
+    of: Named,
     schema: Schema,
 }
 
@@ -39,24 +42,27 @@ impl Known {
         };
         let mut schemas = methods(&set).into_iter().filter_map(|method| {
             let mut of_provider = calls().filter(|(name, _)| *name == provider);
-            of_provider.find_map(|(_, call)| Schema::new(call, &set, &method, &names).ok())
+            of_provider.find_map(|of| {
+                let schema = Schema::new(of.1, &set, &method, &names).ok()?;
+                Some(Self { of, schema })
+            })
         });
-        let Some(schema) = schemas.next() else {
+        let Some(known) = schemas.next() else {
             unreachable!("the schema of {provider} can be used")
         };
-        Self { provider, schema }
+        known
     }
 
-    fn ours((provider, call): (&'static str, &Call)) -> Self {
-        let Ok(schema) = Schema::of(call) else {
-            unreachable!("the schema of {provider} can be used")
+    fn ours(of: Named) -> Self {
+        let Ok(schema) = Schema::of(of.1) else {
+            unreachable!("the schema of {} can be used", of.0)
         };
-        Self { provider, schema }
+        Self { of, schema }
     }
 }
 
 /// The providers whose events come by gRPC, with each of their calls.
-fn calls() -> impl Iterator<Item = (&'static str, &'static Call)> {
+fn calls() -> impl Iterator<Item = Named> {
     let providers = provider::ALL.into_iter();
     providers.flat_map(|provider| provider.calls.iter().map(|call| (provider.name, call)))
 }
@@ -104,8 +110,8 @@ pub fn check(data: &[u8]) {
         }
         [which, data @ ..] => {
             let known = usize::from(*which) % KNOWN.len();
-            if let Some(Known { provider, schema }) = KNOWN.get(known) {
-                message(provider, schema, data);
+            if let Some(Known { of, schema }) = KNOWN.get(known) {
+                message(*of, schema, data);
             }
         }
         [] => {}
@@ -128,14 +134,15 @@ fn text(proto: &str, names: &Names, message: &[u8]) {
 
 fn set(set: &[u8], names: &Names, message: &[u8]) {
     for method in methods(set) {
-        for (provider, call) in calls() {
+        for of in calls() {
+            let call = of.1;
             match Schema::new(call, set, &method, names) {
                 Ok(schema) => {
                     let path = format!("/{}/", schema.service());
                     assert!(schema.path().starts_with(&path), "{path}");
                     let again = Schema::new(call, set, schema.path(), names);
                     assert!(again.is_ok(), "a schema's own path leads to it");
-                    self::message(provider, &schema, message);
+                    self::message(of, &schema, message);
                 }
                 Err(error) => refused(&error),
             }
@@ -167,7 +174,7 @@ fn methods(set: &[u8]) -> Vec<String> {
     paths
 }
 
-fn message(provider: &str, schema: &Schema, message: &[u8]) {
+fn message(of: Named, schema: &Schema, message: &[u8]) {
     let message = Bytes::copy_from_slice(message);
     let events: Vec<Decoded> = schema.events(message.clone()).collect();
     let again = schema.events(message.clone()).map(|event| event.json);
@@ -183,8 +190,8 @@ fn message(provider: &str, schema: &Schema, message: &[u8]) {
         .map(|event| self::event(event, &message))
         .sum();
     assert!(undecoded <= message.len());
-    answered(provider, schema, &events);
-    normalized(provider, &events);
+    answered(of.1, schema, &events);
+    normalized(of.0, &events);
 }
 
 /// How many bytes were kept instead of being decoded.
@@ -202,20 +209,20 @@ fn event(event: &Decoded, message: &Bytes) -> usize {
     let Ok(evidence) = BASE64_STANDARD.decode(evidence.unwrap_or("-")) else {
         unreachable!("what cannot be decoded is kept")
     };
-    assert!(
-        evidence.is_empty() || message.windows(evidence.len()).any(|part| part == evidence),
-        "the evidence is what came"
-    );
+    // An event that came in parts is put together.
+    let mut came = message.iter();
+    let is_there = evidence.iter().all(|byte| came.any(|came| came == byte));
+    assert!(is_there, "the evidence is what came");
     evidence.len()
 }
 
 /// Whatever its key, an event is answered; a stream is resumed from whatever cursor.
-fn answered(provider: &str, schema: &Schema, events: &[Decoded]) {
+fn answered(call: &Call, schema: &Schema, events: &[Decoded]) {
     let keys = events.iter().filter_map(|event| event.key.as_ref());
-    if provider == "ppoppo" {
+    if let Role::Dialed { cursor: field, .. } = call.role {
         for key in keys {
             let cursor = String::from_utf8_lossy(key.as_bytes());
-            assert!(schema.request(&[("after_event_id", &cursor)]).is_ok());
+            assert!(schema.request(&[(field, &cursor)]).is_ok());
         }
         return;
     }
