@@ -87,8 +87,7 @@ pub(crate) fn endpoint(dial: &Dial) -> String {
 async fn resolve(dial: &Dial) -> Result<(), String> {
     let host = dial.origin.host().unwrap_or_default();
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let advice =
-        "see whether the option endpoint is right, and whether this host can resolve names";
+    let advice = "check the option endpoint, and whether this host can resolve names";
     let unknown =
         |reason: &dyn Display| format!("the host {host} cannot be resolved: {reason}; {advice}");
     match timeout(RESOLVE, lookup_host((host, 0))).await {
@@ -108,11 +107,11 @@ fn place(dial: &Dial) -> &str {
 /// Adds a hint to an error of dialing.
 fn hinted(reason: &str) -> String {
     let hint = if reason.contains("InvalidContentType") {
-        "; what answers there does not speak TLS: if that is meant, write http:// in the option endpoint"
+        "; the server does not speak TLS: if that is intended, write http:// in the option endpoint"
     } else if reason.contains("NoApplicationProtocol") {
-        "; what answers there does not speak HTTP/2, which gRPC needs: see whether the port is right"
+        "; the server does not speak HTTP/2, which gRPC needs: check the port"
     } else if reason.contains("refused") {
-        "; nothing listens there: see whether host and port of the option endpoint are right"
+        "; nothing listens there: check the host and port of the option endpoint"
     } else {
         ""
     };

@@ -135,7 +135,7 @@ async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
     let left = shown(spool.depth(), false);
     say(&format!("{} drained; left: {left}", drained.done));
     if drained.blocked {
-        let reason = format!("{place} takes no requests at present");
+        let reason = format!("{place} accepts no requests at present");
         return Err((Code::Unavailable, reason));
     }
     match left_behind(drained.stays, spool.depth().damaged.requests) {

@@ -67,14 +67,14 @@ pub(crate) fn meaning(status: &Status, asked: &Asked<'_>) -> Meaning {
             )
         }
         Code::FailedPrecondition => {
-            "see what the provider asks of the app before it may stream".to_owned()
+            "check what the provider requires of the app before it may stream".to_owned()
         }
         Code::AlreadyExists => {
-            let advice = "another client seems to follow this stream: if it goes on, end that one, or give this source an app of its own";
+            let advice = "another client seems to follow this stream: if this persists, stop that client, or give this source an app of its own";
             return Meaning::Occupied(advice.to_owned());
         }
         Code::Unimplemented => {
-            "see whether the option endpoint has the right path, such as /ext, and whether the method has another name there (tidings.set_source_schema)".to_owned()
+            "check that the option endpoint has the right path, such as /ext, and whether the method has another name (tidings.set_source_schema)".to_owned()
         }
         Code::OutOfRange if is_too_large(status) => "raise the worker's --max-body".to_owned(),
         Code::OutOfRange => match asked.filters {
@@ -90,7 +90,7 @@ pub(crate) fn meaning(status: &Status, asked: &Asked<'_>) -> Meaning {
     let mut advice = advice;
     if asked.resumed && about_the_cursor && !is_too_large(status) {
         let cursor = format!(
-            "; or the stored cursor is unknown there or has expired: move it by tidings.set_stream_cursor('{}', ..)",
+            "; or the stored cursor is unknown to the provider or has expired: move it with tidings.set_stream_cursor('{}', ..)",
             asked.source.replace('\'', "''")
         );
         advice.push_str(&cursor);

@@ -285,7 +285,7 @@ where
         match poll_fn(|cx| connection.poll_message(cx)).await {
             Some(Ok(AsyncMessage::Notification(_))) => on_event(Event::Notified),
             Some(Ok(AsyncMessage::Notice(notice))) if is_unreplicated(&notice) => {
-                warn!(%notice, "a commit has not reached the standbys: it is tried again");
+                warn!(%notice, "a commit was not confirmed by the standbys; retrying");
                 break;
             }
             Some(Ok(AsyncMessage::Notice(notice))) => debug!(%notice, "a notice of Postgres"),

@@ -39,7 +39,10 @@ pub(super) async fn wait(
     }
     let unfinished = |reason: &str| {
         let (requests, _) = parts.budget.taken();
-        warn!(requests, "{reason}: what is in flight was not acknowledged");
+        warn!(
+            requests,
+            "{reason}; the requests in flight were not acknowledged"
+        );
         Ok(Code::Unfinished)
     };
     let cut = async {

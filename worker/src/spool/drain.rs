@@ -159,7 +159,7 @@ fn tell(word: Done, entry: &Entry) {
     if word == Done::UnknownSource {
         let (source, received, bytes) = (&entry.source, entry.received, entry.body.len());
         let receipt = request(entry).headers.receipt();
-        warn!(receipt, %source, received, bytes, "a spooled request is given up: its source is no longer there");
+        warn!(receipt, %source, received, bytes, "a spooled request is given up, because its source no longer exists");
     }
 }
 

@@ -109,7 +109,7 @@ impl Look<'_> {
         let open = if self.dial.is_tls() {
             ""
         } else {
-            " (http: the token travels unencrypted)"
+            " (http: the token is sent unencrypted)"
         };
         let whose = if self.spoken.is_own {
             "its own"
@@ -117,8 +117,8 @@ impl Look<'_> {
             "the worker's"
         };
         let from = match &self.resume.cursor {
-            Some(cursor) => format!("goes on behind {cursor}"),
-            None => "goes on from the start".to_owned(),
+            Some(cursor) => format!("resumes after {cursor}"),
+            None => "resumes from the start".to_owned(),
         };
         let mut details = vec![
             format!("endpoint: {}{open}", reach::endpoint(self.dial)),
@@ -163,7 +163,7 @@ impl Look<'_> {
         match heard {
             Heard::Event(decoded) => self.decoded(&decoded),
             Heard::Ended => {
-                let text = "connected and authenticated; the server ended the stream, which is normal where nothing is left";
+                let text = "connected and authenticated; the server ended the stream, which is normal if there are no more events";
                 (Word::Ok, text.to_owned())
             }
             Heard::Silence { accepted: true } => {
@@ -178,7 +178,7 @@ impl Look<'_> {
             }
             Heard::Silence { accepted: false } => {
                 let text = format!(
-                    "connected, but nothing is answered within {seconds} s: see whether the option endpoint is right, or give it longer by --wait"
+                    "connected, but nothing is answered within {seconds} s: check the option endpoint, or wait longer with --wait"
                 );
                 (Word::Warn, text)
             }
@@ -194,7 +194,7 @@ impl Look<'_> {
         let seen = event::look(&source.provider, &source.name, &source.options, decoded);
         let before = "connected and authenticated;";
         let advice = format!(
-            "the provider's schema seems to be another one: `tidings-worker schema {}` asks for it, tidings.set_source_schema takes it",
+            "the provider seems to use another schema: get it with `tidings-worker schema {}`, and set it with tidings.set_source_schema",
             source.name
         );
         match seen {
@@ -213,12 +213,13 @@ impl Look<'_> {
             Meaning::Unauthenticated => {
                 let from = reach::credential(self.dial, self.resume);
                 let advice = if self.dial.oauth.is_some() {
-                    "see whether token_url, client_id, its secret and scope are those of this endpoint".to_owned()
+                    "check that token_url, client_id, its secret and scope belong to this endpoint"
+                        .to_owned()
                 } else if self.resume.secret.is_some() {
                     let name = quoted(&self.source.name);
-                    format!("give it another: `select tidings.rotate_secret('{name}', ..)`")
+                    format!("set another token: `select tidings.rotate_secret('{name}', ..)`")
                 } else {
-                    "put another one there".to_owned()
+                    "put another token there".to_owned()
                 };
                 let text =
                     format!("connected, but the token from {from} is refused: {line}; {advice}");
@@ -226,7 +227,7 @@ impl Look<'_> {
             }
             Meaning::Occupied(_) if is_followed => {
                 let text = format!(
-                    "connected and authenticated; a worker follows it, and there may be one: {line}"
+                    "connected and authenticated; a worker follows it, and the provider allows only one client: {line}"
                 );
                 (Word::Ok, text)
             }
@@ -248,7 +249,7 @@ impl Look<'_> {
     fn cut(&self, status: &Status, over: Option<Over>) -> String {
         let reason = match over {
             Some(Over::Closed(Some(reason))) => {
-                format!("the server says goodbye: {}", reason.description())
+                format!("the server sent GOAWAY: {}", reason.description())
             }
             Some(Over::Unanswered) => "the server does not answer pings".to_owned(),
             _ => {
@@ -262,7 +263,7 @@ impl Look<'_> {
             "https://"
         };
         format!(
-            "the connection broke: {reason}; see whether what answers there speaks gRPC, and whether the option endpoint should begin with {scheme}"
+            "the connection broke: {reason}; check that the server speaks gRPC, and whether the option endpoint should begin with {scheme}"
         )
     }
 }
@@ -289,7 +290,7 @@ fn running(stream: &StreamNow) -> String {
     let (by, since) = (by.unwrap_or_default(), since.unwrap_or_default());
     let more = match (stream.state.as_str(), &stream.last_error) {
         ("connected", _) => {
-            "; this look was a second stream beside it, and took nothing from it".to_owned()
+            "; this check opened a second stream beside it and consumed no events".to_owned()
         }
         ("waiting" | "stopped", Some(error)) => format!(": {error}"),
         _ => String::new(),

@@ -70,7 +70,7 @@ async fn check(settings: &CheckArgs, database: Config) -> Code {
     let session = match connector.open(|_| ()).await {
         Ok(session) => session,
         Err(error) => {
-            let advice = "is it running, and is DATABASE_URL right?";
+            let advice = "check that Postgres is running and that DATABASE_URL is right";
             let found = format!("{place}: {error}; {advice}");
             printer.print(&Finding::fail("Postgres", found).code(Code::Unavailable));
             return printer.code();

@@ -22,16 +22,16 @@ pub(super) fn findings(source: &Source, known: Option<&KnownSource>) -> Vec<Find
         "nothing" => Finding::fail(
             subject(),
             format!(
-                "{provider}: refuses everything, as it has no secret yet: `select tidings.rotate_secret('{name}', ..)`"
+                "{provider}: refuses everything, because it has no secret yet: run `select tidings.rotate_secret('{name}', ..)`"
             ),
         ),
         "anything" => Finding::warn(
             subject(),
             format!(
-                "{provider}, enabled: accepts anything from whoever finds its URL; a secret ends that: `select tidings.rotate_secret('{name}', ..)`"
+                "{provider}, enabled: accepts anything from anybody who finds its URL; to prevent that, set a secret: `select tidings.rotate_secret('{name}', ..)`"
             ),
         ),
-        _ => Finding::ok(subject(), format!("{provider}, enabled: takes what carries {}", proof(policy))),
+        _ => Finding::ok(subject(), format!("{provider}, enabled: accepts requests with {}", proof(policy))),
     }
     .details(paths)];
     if let Some(reason) = unusable {
@@ -97,7 +97,7 @@ fn paths(source: &Source, policy: &Policy) -> (Vec<String>, Option<String>) {
         None => "the worker's schema",
     };
     paths.push(if in_url {
-        "gRPC: refused, as it has no URL to carry the url_token in".to_owned()
+        "gRPC: refused, because a gRPC call has no URL that could carry the url_token".to_owned()
     } else {
         format!("gRPC: {method} ({whose}), or the same with /{name} before it")
     });

@@ -199,7 +199,7 @@ fn add(
         files.insert(file.name().to_owned(), file);
     }
     if files.len() > MOST_FILES {
-        let text = format!("it sends more than {MOST_FILES} files");
+        let text = format!("the server sent more than {MOST_FILES} files");
         return Err(ReflectError::Unusable(text));
     }
     Ok(())

@@ -60,7 +60,7 @@ impl Handler<Hold> for Streams {
                 // Webhooks and pushes are not affected.
                 warn!(
                     reason,
-                    "the leases of streams cannot be taken or renewed: other workers take them when they expire"
+                    "the leases of streams cannot be taken or renewed; other workers take over when they expire"
                 );
                 actor.hold_after(actor.leases.renewal(), ctx);
             }

@@ -171,7 +171,7 @@ impl Handler<EndStreams> for Streams {
             if let Ok(Err(reason)) = given {
                 info!(
                     reason,
-                    "the leases were not given back: others take over when they expire"
+                    "the leases could not be released; other workers take over when they expire"
                 );
             }
         })

@@ -172,7 +172,7 @@ impl Keeper {
             }
             Err(failure) => {
                 if group.stored.is_empty() {
-                    warn!(reason = %failure, "the spool's file failed; it is opened anew");
+                    warn!(reason = %failure, "the spool's file failed; reopening it");
                 } else {
                     warn!(reason = %failure, "the spool does not take requests");
                     self.refuse(Some(failure.clone()));
@@ -239,7 +239,7 @@ impl Keeper {
             }
         };
         if self.requests == 0 && !change.puts.is_empty() {
-            info!("requests go to the spool");
+            info!("requests are being spooled");
         }
         self.next += change.puts.len() as u64;
         self.requests += change.puts.len() as u64;
@@ -328,7 +328,7 @@ impl Keeper {
                 // A damaged name may be anything, such as a secret, so only known names
                 // are logged.
                 let source = source.filter(|source| names.contains(*source));
-                error!(key, bytes, received, source, "a spooled request is damaged: it stays where it is, and does not reach Postgres");
+                error!(key, bytes, received, source, "a spooled request is damaged; it stays in the spool and is not sent to Postgres");
             }
             true
         })?;
@@ -340,7 +340,7 @@ impl Keeper {
 
     fn count_anew(&mut self) {
         if let Err(reason) = self.count() {
-            warn!(%reason, "what is in the spool cannot be counted");
+            warn!(%reason, "the requests in the spool cannot be counted");
             self.doubtful = true;
         }
         self.tell();

@@ -103,7 +103,7 @@ impl<'a> Following<'a> {
         if !self.plan.dial.is_tls() {
             info!(
                 source,
-                "the endpoint is http: the token travels unencrypted"
+                "the endpoint is http: the token is sent unencrypted"
             );
         }
         loop {
@@ -140,7 +140,7 @@ impl<'a> Following<'a> {
                         source,
                         reason,
                         ?pause,
-                        "the stream has stopped: something has to be changed"
+                        "the stream has stopped until the cause is fixed"
                     );
                 }
                 (Some(reason), _) => {

@@ -216,7 +216,7 @@ impl Following<'_> {
         let (cause, reason) = match status::meaning(status, &asked) {
             Meaning::Unauthenticated => {
                 let advice = if self.plan.dial.oauth.is_some() {
-                    "see whether token_url, client_id, its secret and scope are those of this endpoint"
+                    "check that token_url, client_id, its secret and scope belong to this endpoint"
                 } else {
                     "give the source another token: tidings.rotate_secret, or what token_env or token_file names"
                 };
@@ -241,12 +241,12 @@ impl Following<'_> {
                 self.keepalive = Some(longer);
                 let seconds = longer.as_secs();
                 format!(
-                    "the server takes our pings for abuse: from now on there is one every {seconds} s"
+                    "the server sent GOAWAY ENHANCE_YOUR_CALM (too many pings); keepalive raised to {seconds} s"
                 )
             }
             (Some(Over::Closed(Some(reason))), _) => {
                 let description = reason.description();
-                format!("the connection broke: the server says goodbye: {description}")
+                format!("the connection broke: the server sent GOAWAY: {description}")
             }
             (Some(Over::Unanswered), _) => {
                 "the connection broke: the server does not answer pings".to_owned()

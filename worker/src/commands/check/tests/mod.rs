@@ -130,7 +130,7 @@ async fn an_event_is_decoded() {
     );
     assert_eq!(
         found.details[3],
-        "cursor: goes on behind 01JD0000000000000000000000"
+        "cursor: resumes after 01JD0000000000000000000000"
     );
     assert_eq!(found.details[4], "reflection: not offered, which is fine");
 }
