@@ -36,6 +36,6 @@ fn the_architecture_states_how_large_a_body_may_be() {
     let megabytes = MAX_BODY >> 20;
     states(
         "ARCHITECTURE.md",
-        &format!("A body is read up to {megabytes} MB"),
+        &format!("Bodies are parsed up to {megabytes} MB"),
     );
 }
