@@ -38,19 +38,19 @@ const NUMBERS: &[Number] = &[
         decides: &["order by e.id limit {})"],
         restate: &[
             (SQL, "and {} for each consumer"),
-            (SQL, "{} stands for that many or more"),
+            (SQL, "{} means that many or more"),
         ],
     },
     Number {
         value: "10000",
         decides: &["enough constant int := {};"],
-        restate: &[(SQL, "{} in an older one")],
+        restate: &[(SQL, "{} in an older range")],
     },
     Number {
         value: "1000",
         decides: &["where x.n > {} or"],
         restate: &[
-            (SQL, "the newest {}, and"),
+            (SQL, "the newest {} rows, and"),
             ("docs/security.md", "the latest {} rows"),
         ],
     },
@@ -65,7 +65,7 @@ const NUMBERS: &[Number] = &[
     Number {
         value: "1",
         decides: &["substr(f.body, 1, {} << 20)", "substr(n.item, 1, {} << 20)"],
-        restate: &[(SQL, "of more than {} MB only")],
+        restate: &[(SQL, "only the first {} MB of it")],
     },
     Number {
         value: "200",
