@@ -46,7 +46,11 @@ impl Wire {
                 }
             }
             let mut more = [0; 1024];
-            let read = self.0.read(&mut more)?;
+            let read = match self.0.read(&mut more) {
+                // A process that was stopped and goes on, as with its machine.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                read => read?,
+            };
             anyhow::ensure!(
                 read > 0,
                 "closed after {:?}",
