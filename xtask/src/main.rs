@@ -5,7 +5,7 @@
 //! - [`regress`], [`mod@test`], [`lint`] with [`layout`] and [`plpgsql`]: the checks, in
 //!   [`steps`]; [`failed`] says what failed
 //! - [`days`], which a seed [`draw`]s: other days than today, for the SQL tests
-//! - [`reference`]: writes the document of what SQL offers
+//! - [`mod@reference`]: writes the document of what SQL offers
 //! - [`drills`]: the demo, and what one starts by hand
 //!
 //! Clusters, workers and emulators are those of the end-to-end tests: `tests/harness`.
