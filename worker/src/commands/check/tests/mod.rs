@@ -232,7 +232,7 @@ async fn a_worker_that_follows_it_is_named() {
     expect(&found, Word::Ok, &["a worker follows it", "ALREADY_EXISTS"]);
     let running = found.details.last().unwrap();
     assert!(
-        running.starts_with("worker: connected by host 12; this look"),
+        running.starts_with("worker: connected by host 12; this check"),
         "{running}"
     );
 }

@@ -201,5 +201,5 @@ async fn pings_that_are_taken_for_abuse_become_fewer() {
         .until("the other", |f| f.events().last() == Some(&id(2)))
         .await;
     let error = fixture.status().last_error.unwrap();
-    assert!(error.contains("one every 200 s"), "{error}");
+    assert!(error.contains("keepalive raised to 200 s"), "{error}");
 }
