@@ -11,7 +11,7 @@ use tidings_harness::step::Missing;
 enum Outcome {
     Passed,
     Skipped(String),
-    /// With the names of the tests, where they are known.
+    /// The step failed; the names of the failed tests are added if they are known.
     Failed(Option<Failed>),
     NotRun,
 }

@@ -27,7 +27,7 @@ pub struct Schema {
     sent: MessageDescriptor,
     sending: Sending,
     shape: Shape,
-    /// Of messages that are frames.
+    /// The members of a message that is a frame; `None` if messages are events.
     members: Option<Members>,
     event: MessageDescriptor,
     key: KeyField,

@@ -38,7 +38,7 @@ pub struct Play<'a> {
 pub struct Sent {
     /// Distinct events put on the wire at least once.
     pub emitted: u64,
-    /// With repeats.
+    /// Number of deliveries, with repeats.
     pub sent: u64,
     pub acknowledged: u64,
     pub retried: u64,

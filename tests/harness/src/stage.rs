@@ -35,12 +35,12 @@ impl Stage {
         Self::set_with(server, durability, &[])
     }
 
-    /// With these flags of the worker.
+    /// Starts a stage whose worker has these flags.
     pub fn set_with(server: &Server, durability: Durability, flags: &[&str]) -> Result<Self> {
         Self::set_on(cluster(server, durability)?, flags)
     }
 
-    /// With a worker that has a spool, in the cluster's folder, and these further flags.
+    /// Starts a stage whose worker has a spool, in the cluster's folder, and these further flags.
     pub fn set_with_spool(server: &Server, durability: Durability, flags: &[&str]) -> Result<Self> {
         let cluster = cluster(server, durability)?;
         let folder = cluster.folder().join("spool");

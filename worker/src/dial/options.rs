@@ -47,7 +47,7 @@ pub(crate) struct Dial {
     pub(crate) token_file: Option<String>,
     pub(crate) oauth: Option<OAuth>,
     pub(crate) ca_file: Option<String>,
-    /// Between HTTP/2 pings.
+    /// Time between two HTTP/2 pings.
     pub(crate) keepalive: Option<Duration>,
     /// The longest silence.
     pub(crate) idle_limit: Option<Duration>,

@@ -32,9 +32,9 @@ const RELEASE: &str = "select tidings.release_streams($1)";
 const ACCEPTS: &str = "select case when tidings.verify($1, '', $2) then $1 end";
 const FIND: &str = "select tidings.find_source($1, $2)";
 
-/// For an answer; each takes milliseconds. A connection that has fallen silent is known by
-/// it, and everything else waits behind that, also the end of the streams: so it is well
-/// below the time that a drain has.
+/// Time for an answer, which takes milliseconds. This limit detects a connection that has
+/// fallen silent. It is well below the time of a drain, because everything else waits for
+/// the answer, also the end of the streams.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The control connection, shared: queries on it are pipelined.

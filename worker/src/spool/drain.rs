@@ -145,7 +145,7 @@ async fn batch(
     Ok(Went::On(tried, drained, stays))
 }
 
-/// As it came.
+/// The request that this entry keeps, as it arrived.
 fn request(entry: &Entry) -> Request {
     Request {
         source: entry.source.clone(),

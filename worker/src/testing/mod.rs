@@ -106,7 +106,7 @@ impl<F: Fn(&[Request]) -> Vec<Outcome> + Unpin + 'static> Handler<Commit> for La
     }
 }
 
-/// Of a pipeline, where time is real and nothing waits for it to be over.
+/// Patience of a pipeline in tests in real time, none of which waits for its end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A pipeline that answers as told, and what it has been given.

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-/// Of the modules in one: who imports whom, and where, for the first time.
+/// The imports between the modules of one folder, each with the place of its first occurrence.
 type Graph = BTreeMap<String, BTreeMap<String, String>>;
 
 /// A line for each import that runs upwards between the layers, where there are any, and

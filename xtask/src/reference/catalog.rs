@@ -18,7 +18,7 @@ pub(super) struct Function {
     pub(super) name: String,
     /// Each as SQL: its name, its type and its default.
     pub(super) arguments: Vec<String>,
-    /// As SQL, in lines of their own where it is a list of columns.
+    /// The result type as SQL; a list of columns has a line for each column.
     pub(super) returns: Returns,
     pub(super) comment: String,
 }
@@ -65,7 +65,7 @@ pub(super) struct Setting {
     pub(super) comment: String,
 }
 
-/// With this path a type of the extension is shown without its schema.
+/// The search_path with which a type of the extension is shown without its schema.
 const PREPARE: &str = "set search_path = pg_catalog, tidings; load 'tidings'";
 
 /// A name that begins with an underscore, and a comment that begins with "Internal:",

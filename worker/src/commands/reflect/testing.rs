@@ -46,7 +46,7 @@ pub(crate) fn variant() -> Vec<u8> {
 /// What the server does.
 #[derive(Clone, Default)]
 pub(crate) struct Play {
-    /// Of the stream; none is there where it is empty.
+    /// Method of the stream; if it is empty, there is none.
     pub(crate) method: String,
     pub(crate) first: First,
     /// What it describes, if it offers reflection.

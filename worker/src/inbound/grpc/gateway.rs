@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{admission::budget::Payer, wire::codec::Raw};
 
-/// Of a message to health and reflection, which are for everybody.
+/// Limit on a message to health and reflection, which anybody may call, in bytes.
 pub(super) const QUESTION: usize = 4 << 10;
 
 /// Routes by hand, because a path may carry a source before the method, and methods

@@ -28,7 +28,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::inbound::gate::{Gate, Gated};
 
-/// Of a request's head, with what comes behind it in one piece; and of one step.
+/// Limit on a request's head and on what arrives with it in one piece, and on one step, in bytes.
 pub(super) const HEAD_BYTES: usize = 32 << 10;
 
 /// Times between requests.

@@ -335,7 +335,7 @@ fn what_waits_for_the_keeper_keeps_its_share_though_its_caller_has_gone() {
     assert_eq!(depth.borrow().requests, 0);
 }
 
-/// Between a read that saw nothing and the next wait.
+/// The request arrives between a read that saw nothing and the next wait.
 #[actix::test]
 async fn what_comes_while_the_drain_sees_nothing_is_not_stepped_over() {
     tokio::time::pause();

@@ -132,7 +132,7 @@ async fn the_only_one_that_is_refused_is_postgres_refusing() {
     assert_eq!(once(&spool, &pipeline, LIMITS).await, (0, 1, true));
 }
 
-/// Of each batch two, as where Postgres refuses the rest of one that was halved.
+/// Stores the first two requests of each batch, as if Postgres refused the rest of a batch that was halved.
 fn two_of_each(requests: &[Request]) -> Vec<Outcome> {
     let answer = |(number, request)| match number {
         0 | 1 => as_told(request),
@@ -288,7 +288,7 @@ async fn a_round_reaches_its_end_before_the_next_begins() {
     assert_eq!(given(&seen)[..expected.len()], expected);
 }
 
-/// Of the length of two batches, and then one that is whole.
+/// Two batches of damaged entries are followed by one entry that is whole.
 #[actix::test]
 async fn what_is_damaged_is_stepped_over_and_stays() {
     let folder = tempfile::tempdir().unwrap();

@@ -75,7 +75,7 @@ pub(super) fn altered(source: &str) -> Vec<u8> {
     bytes
 }
 
-/// As the memory of the machine may do, before it was written.
+/// Puts entries that are damaged before they are written, as by faulty memory.
 pub(super) fn put_damaged(folder: &Path, keys: impl IntoIterator<Item = u64>, source: &str) {
     let file = open_file(folder, Mode::Create).unwrap();
     let puts = keys.into_iter().map(|key| (key, altered(source)));

@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::*;
 
-/// Of two sources, which have half of it each.
+/// Fills the spool with requests of two sources, because each may use half of it.
 async fn fill(spool: &Spool, body: usize) -> u64 {
     let body = "x".repeat(body);
     for source in ["a", "b"] {

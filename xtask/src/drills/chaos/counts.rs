@@ -14,7 +14,7 @@ pub(super) struct Counts {
     name: &'static str,
     label: &'static str,
     all: BTreeMap<String, u64>,
-    /// Of which worker, and what it had counted when it was last asked.
+    /// The worker that was asked last, and what it had counted by then.
     last: (u32, BTreeMap<String, u64>),
 }
 

@@ -77,7 +77,7 @@ enum Card {
     Drain,
     KillDraining,
     Cut(Link),
-    /// Of those that the worker has opened: it must find out by itself.
+    /// Connections that the worker has opened: the worker must notice by itself.
     Lose(Link),
     Network(fn(Link) -> Kind),
     Delay,

@@ -24,7 +24,7 @@ const CARGO_FUZZ: &str = "0.13.2";
 /// What to fuzz, and how.
 #[derive(Debug)]
 pub(crate) struct Options {
-    /// For each target.
+    /// Time for each target.
     pub seconds: u64,
     /// All of them otherwise.
     pub target: Option<String>,

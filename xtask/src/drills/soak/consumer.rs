@@ -62,7 +62,7 @@ impl Consumer {
         }
     }
 
-    /// Of one source.
+    /// Events of one source.
     pub(super) fn count(&self, source: &str) -> u64 {
         self.counts.get(source).copied().unwrap_or_default()
     }

@@ -62,7 +62,7 @@ pub(super) struct Course {
 }
 
 impl Course {
-    /// Of samples after the warm-up; `None` where there are fewer than four.
+    /// The verdict on the samples after the warm-up; `None` if there are fewer than four.
     pub(super) fn of(quantity: &Quantity, samples: &[Sample]) -> Option<Self> {
         let points: Vec<(f64, f64)> = samples
             .iter()

@@ -16,7 +16,7 @@ const CRASHES: [&str; 4] = [
 ];
 /// SQLSTATE of a panic in the library, and of the server's own internal errors.
 const INTERNAL: &str = "XX000";
-/// Of a statement that a finding came from.
+/// Limit on the statement that is shown with a finding, in lines.
 const MOST_LINES: usize = 60;
 
 #[derive(Debug, Default)]

@@ -25,7 +25,7 @@ use crate::{
 
 /// Until something comes that does come.
 const LONG: Duration = Duration::from_secs(60);
-/// For what never comes.
+/// Time to wait for something that never comes.
 const SHORT: Duration = Duration::from_millis(300);
 
 /// A source that is looked at.

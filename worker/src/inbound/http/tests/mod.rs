@@ -180,7 +180,7 @@ async fn at_a_limit_it_asks_to_come_again() {
     assert_eq!(body, json!({"error": "busy"}));
 }
 
-/// For one request of each of four.
+/// A budget for four requests, one for each of four sources.
 fn quarters() -> Budget {
     Budget::new(Limits {
         requests: 4,
@@ -245,7 +245,7 @@ async fn draining_sends_new_requests_away() {
     assert!(fixture.seen.lock().unwrap().is_empty());
 }
 
-/// With a spool in a folder of its own.
+/// A fixture with a spool in a folder of its own.
 fn spooling(now: Snapshot, answer: fn(&Request) -> Outcome, limit: u64) -> (Fixture, TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let spool = spool::tests::open(folder.path(), limit).unwrap();

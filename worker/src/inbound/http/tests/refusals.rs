@@ -4,7 +4,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::*;
 
-/// Of the request as the lane has it.
+/// The receipt id of a request, as the lane has it.
 fn receipt_of(request: &Request) -> Option<String> {
     request.headers.receipt()
 }

@@ -63,7 +63,7 @@ fn ids(stored: &Requests) -> Vec<String> {
         .collect()
 }
 
-/// Of the lease.
+/// Epoch of the lease.
 pub(super) const EPOCH: i64 = 7;
 
 pub(super) struct Fixture {
@@ -101,7 +101,7 @@ impl Fixture {
         Self::new(plan, resume(Some(SECRET), None))
     }
 
-    /// With another answer of Postgres, whose cursor stays where it is.
+    /// A fixture with another answer of Postgres, whose cursor stays where it is.
     pub(super) async fn answering(
         chat: &Chat,
         options: Value,
