@@ -39,7 +39,11 @@ kinds! {
     ConsentRequested = "consent.requested",
     ConsentGranted = "consent.granted",
     ConsentDenied = "consent.denied",
+    /// The recipient did not answer in time.
+    ConsentExpired = "consent.expired",
     RequestCompleted = "request.completed",
+    /// The request stopped before every recipient was processed.
+    RequestFailed = "request.failed",
     PollAnswered = "poll.answered",
     SubscriberUpdated = "subscriber.updated",
     SubscriberSubscribed = "subscriber.subscribed",

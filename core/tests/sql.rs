@@ -26,7 +26,9 @@ fn rank(kind: Kind) -> Option<u8> {
         | Kind::ConsentRequested
         | Kind::ConsentGranted
         | Kind::ConsentDenied
+        | Kind::ConsentExpired
         | Kind::RequestCompleted
+        | Kind::RequestFailed
         | Kind::PollAnswered
         | Kind::SubscriberUpdated
         | Kind::SubscriberSubscribed

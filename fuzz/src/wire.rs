@@ -17,7 +17,7 @@ use serde_json::Value;
 use tidings_core::{
     Settings,
     provider::{self, Provider},
-    wire::{Bytes, Call, Decoded, Names, Reply, Role, Schema, SchemaError, compile},
+    wire::{Bytes, Call, Decoded, Names, Notice, Reply, Role, Schema, SchemaError, compile},
 };
 
 use crate::readable;
@@ -25,12 +25,13 @@ use crate::readable;
 /// How many methods of a descriptor set are looked at.
 const METHODS: usize = 4;
 
-/// The name of a provider, and one of its calls.
-type Named = (&'static str, &'static Call);
+/// The longest text of a notice, in characters.
+const LONGEST_NOTICE: usize = 500;
 
-/// A schema, and the call of which it is one.
+/// A schema, and the provider whose call it is.
 struct Known {
-    of: Named,
+    provider: &'static str,
+    call: &'static Call,
     schema: Schema,
 }
 
@@ -42,27 +43,35 @@ impl Known {
         };
         let mut schemas = methods(&set).into_iter().filter_map(|method| {
             let mut of_provider = calls().filter(|(name, _)| *name == provider);
-            of_provider.find_map(|of| {
-                let schema = Schema::new(of.1, &set, &method, &names).ok()?;
-                Some(Self { of, schema })
+            of_provider.find_map(|(_, call)| {
+                let schema = Schema::new(call, &set, &method, &names).ok()?;
+                Some((call, schema))
             })
         });
-        let Some(known) = schemas.next() else {
+        let Some((call, schema)) = schemas.next() else {
             unreachable!("the schema of {provider} can be used")
         };
-        known
+        Self {
+            provider,
+            call,
+            schema,
+        }
     }
 
-    fn ours(of: Named) -> Self {
-        let Ok(schema) = Schema::of(of.1) else {
-            unreachable!("the schema of {} can be used", of.0)
+    fn ours((provider, call): (&'static str, &'static Call)) -> Self {
+        let Ok(schema) = Schema::of(call) else {
+            unreachable!("the schema of {provider} can be used")
         };
-        Self { of, schema }
+        Self {
+            provider,
+            call,
+            schema,
+        }
     }
 }
 
 /// The providers whose events come by gRPC, with each of their calls.
-fn calls() -> impl Iterator<Item = Named> {
+fn calls() -> impl Iterator<Item = (&'static str, &'static Call)> {
     let providers = provider::ALL.into_iter();
     providers.flat_map(|provider| provider.calls.iter().map(|call| (provider.name, call)))
 }
@@ -110,8 +119,13 @@ pub fn check(data: &[u8]) {
         }
         [which, data @ ..] => {
             let known = usize::from(*which) % KNOWN.len();
-            if let Some(Known { of, schema }) = KNOWN.get(known) {
-                message(*of, schema, data);
+            if let Some(Known {
+                provider,
+                call,
+                schema,
+            }) = KNOWN.get(known)
+            {
+                message(provider, call, schema, data);
             }
         }
         [] => {}
@@ -134,15 +148,14 @@ fn text(proto: &str, names: &Names, message: &[u8]) {
 
 fn set(set: &[u8], names: &Names, message: &[u8]) {
     for method in methods(set) {
-        for of in calls() {
-            let call = of.1;
+        for (provider, call) in calls() {
             match Schema::new(call, set, &method, names) {
                 Ok(schema) => {
                     let path = format!("/{}/", schema.service());
                     assert!(schema.path().starts_with(&path), "{path}");
                     let again = Schema::new(call, set, schema.path(), names);
                     assert!(again.is_ok(), "a schema's own path leads to it");
-                    self::message(of, &schema, message);
+                    self::message(provider, call, &schema, message);
                 }
                 Err(error) => refused(&error),
             }
@@ -174,7 +187,7 @@ fn methods(set: &[u8]) -> Vec<String> {
     paths
 }
 
-fn message(of: Named, schema: &Schema, message: &[u8]) {
+fn message(provider: &str, call: &Call, schema: &Schema, message: &[u8]) {
     let message = Bytes::copy_from_slice(message);
     let events: Vec<Decoded> = schema.events(message.clone()).collect();
     let again = schema.events(message.clone()).map(|event| event.json);
@@ -190,8 +203,13 @@ fn message(of: Named, schema: &Schema, message: &[u8]) {
         .map(|event| self::event(event, &message))
         .sum();
     assert!(undecoded <= message.len());
-    answered(of.1, schema, &events);
-    normalized(of.0, &events);
+    let notice = schema.notice(&message);
+    assert_eq!(notice, schema.notice(&message));
+    if let Some(Notice::CursorExpired(said) | Notice::Unread(said)) = &notice {
+        assert!(call.frame.is_some() && said.chars().count() <= LONGEST_NOTICE);
+    }
+    answered(call, schema, &events);
+    normalized(provider, &events);
 }
 
 /// How many bytes were kept instead of being decoded.
@@ -209,20 +227,20 @@ fn event(event: &Decoded, message: &Bytes) -> usize {
     let Ok(evidence) = BASE64_STANDARD.decode(evidence.unwrap_or("-")) else {
         unreachable!("what cannot be decoded is kept")
     };
-    // An event that came in parts is put together.
-    let mut came = message.iter();
-    let is_there = evidence.iter().all(|byte| came.any(|came| came == byte));
-    assert!(is_there, "the evidence is what came");
+    assert!(
+        evidence.is_empty() || message.windows(evidence.len()).any(|part| part == evidence),
+        "the evidence is what came"
+    );
     evidence.len()
 }
 
 /// Whatever its key, an event is answered; a stream is resumed from whatever cursor.
 fn answered(call: &Call, schema: &Schema, events: &[Decoded]) {
     let keys = events.iter().filter_map(|event| event.key.as_ref());
-    if let Role::Dialed { cursor: field, .. } = call.role {
+    if let Role::Dialed { cursor, .. } = call.role {
         for key in keys {
-            let cursor = String::from_utf8_lossy(key.as_bytes());
-            assert!(schema.request(&[(field, &cursor)]).is_ok());
+            let from = String::from_utf8_lossy(key.as_bytes());
+            assert!(schema.request(&[(cursor, &from)]).is_ok());
         }
         return;
     }

@@ -2,8 +2,8 @@
 //! each provider's folder of `proto/`. Tests and the emulator use it; the worker itself
 //! decodes by descriptor, from the same `.proto` files.
 //!
-//! Where a provider does not publish its `.proto` file, ours is reconstructed from its
-//! documentation: field names are documented, field numbers are not.
+//! Ppoppo's is written from the facts that the provider has published. Pushwoosh's is
+//! reconstructed from its documentation: field names are documented, field numbers are not.
 
 #![allow(
     missing_debug_implementations,

@@ -1,28 +1,35 @@
-"""A gRPC peer of another stack: Python's grpcio, and code that grpcio-tools generates
-from proto/. It plays Ppoppo (a server that the worker dials) and Pushwoosh (a client of
-the worker's push entrance), so that nothing but the schemas is shared with the worker.
+"""A gRPC peer of another stack: Python's grpcio, and code that grpcio-tools generates. It
+plays Ppoppo (a server that the worker dials, from a schema of its own) and Pushwoosh (a
+client of the worker's push entrance, from proto/).
 
     python tests/peer play --events N --ledger FILE --caller SOURCE=TOKEN ..
-        [--push SOURCE=HOST:PORT --authorization VALUE] [--hold-at N] [--reflection]
+        [--push SOURCE=HOST:PORT --authorization VALUE] [--hold-at N] [--reflection] ..
     python tests/peer look --at HOST:PORT
 
-`play` speaks as the emulator does: it says where it listens, waits for a line on stdin
-(a second one ends the hold), says when it is done, and ends with its stdin:
+`play` speaks as the emulator does: it says where it listens, waits for a line on stdin,
+says when it holds and when it is done, and ends with its stdin:
 
-    {"listening": {"ppoppo": "127.0.0.1:41234"}}
-    {"held": {"at": 5000}}
+    {"listening": {"ppoppo": "127.0.0.1:41234"}}          (and "oauth", with --client)
+    {"held": {"at": 5000}}                                (and {"status": 3}: see --help)
     {"done": true, "ppoppo": {..}, "pushwoosh": {..}}
 
-The ledger has the emulator's form, one line for each distinct event.
+Of the lines after the first, `window N` lets no more than the newest N events be replayed;
+`alone` ends a hold, after which nobody is waited for until the next one; any other line ends
+a hold. Events happen only once every caller has opened a stream.
 
-Layout: events (what is played), ppoppo_server, pushwoosh_client, ledger; look asks a
-server for its health and its reflection.
+The ledger has the emulator's form, one line for each distinct event; so has the list of
+send requests with their recipients.
+
+Layout: events (what is played), log (what has happened of it), send_requests (what is known
+of each), access (tokens), ppoppo_server, pushwoosh_client, ledger; look asks a server for
+its health and its reflection.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import queue
 import sys
 import threading
 
@@ -57,11 +64,32 @@ def arguments() -> argparse.Namespace:
 
     play = commands.add_parser("play", help="stream events out, push events in")
     play.add_argument("--events", type=int, required=True, help="distinct events of each provider")
+    play.add_argument("--messages", type=int, default=0, help="messages of the second stream")
     play.add_argument("--ledger", required=True, help="where the ledger goes")
+    play.add_argument("--requests", help="where the list of send requests goes")
     play.add_argument("--caller", type=pair, action="append", default=[],
                       help="a source that dials, and its bearer token")
-    play.add_argument("--hold-at", type=int, default=0,
-                      help="stop before that event of the stream until told to go on")
+    play.add_argument("--channel-caller", type=pair, action="append", default=[],
+                      help="a source that dials the second stream, and its bearer token")
+    play.add_argument("--hold-at", type=int, action="append", default=[],
+                      help="let that event of the stream happen when told to go on")
+    play.add_argument("--keep-alive", type=float, default=20,
+                      help="how often a quiet stream shows that it lives, in seconds")
+    play.add_argument("--exhaust", type=int, default=0,
+                      help="refuse so many streams with RESOURCE_EXHAUSTED")
+    play.add_argument("--exhaust-status-every", type=int, default=0,
+                      help="refuse each so manieth GetSendRequestStatus with it")
+    play.add_argument("--hold-status-at", type=int, default=0,
+                      help="answer that GetSendRequestStatus when told to go on")
+    play.add_argument("--client", type=pair, action="append", default=[],
+                      help="a source that fetches tokens, by its name and this secret")
+    play.add_argument("--resource", default="",
+                      help="what a token must be asked for (default: the server's own URL)")
+    play.add_argument("--scope", default="chat.read chat.send", help="the scope of every grant")
+    play.add_argument("--refuse-tokens", type=int, default=0,
+                      help="refuse so many calls with a token that was fetched")
+    play.add_argument("--only-service", default="",
+                      help="serve the first service under this older name, and nothing else")
     play.add_argument("--reflection", action="store_true", help="the server offers reflection")
     play.add_argument("--push", type=pair, help="a source to push to, and the worker's address")
     play.add_argument("--authorization", default="", help="the whole authorization metadata")
@@ -76,53 +104,58 @@ def arguments() -> argparse.Namespace:
 
 
 def play(options: argparse.Namespace) -> None:
-    on = threading.Semaphore(0)
+    news: queue.Queue[dict[str, object]] = queue.Queue()
+    started = threading.Event()
     gone = threading.Event()
+    server = Server(options, lambda **line: news.put(line))
 
     def listen() -> None:
-        for _ in sys.stdin:
-            on.release()
+        for line in sys.stdin:
+            word, _, number = line.strip().partition(" ")
+            if not started.is_set():
+                started.set()
+            elif word == "window":
+                server.set_window(int(number))
+            else:
+                server.go_on(alone=word == "alone")
         gone.set()
         # Whoever waits for a line waits no more.
-        on.release(2)
+        started.set()
 
-    server = Server(
-        log=events.ppoppo(options.events),
-        callers={f"Bearer {token}": source for source, token in options.caller},
-        hold_at=options.hold_at,
-        reflects=options.reflection,
-    )
-    say(listening={"ppoppo": server.start()})
+    say(listening=server.start())
     threading.Thread(target=listen, daemon=True).start()
     try:
-        on.acquire()
-        server.begin()
-        run(options, server, on, gone)
+        started.wait()
+        if not gone.is_set():
+            server.begin()
+            run(options, server, news, gone)
     finally:
         # Its threads would keep a failure from being told.
         server.stop()
 
 
 def run(
-    options: argparse.Namespace, server: Server, on: threading.Semaphore, gone: threading.Event
+    options: argparse.Namespace, server: Server, news: queue.Queue, gone: threading.Event
 ) -> None:
     """From the start line to the end of stdin, which ends every wait."""
     pushed = None
-    if options.push and not gone.is_set():
+    if options.push:
         source, at = options.push
         pushed = Client(source, at, options.authorization, events.pushwoosh(options.events))
         pushed.start()
-    if options.hold_at:
-        while not (server.is_held() or gone.wait(TURN)):
+    done = False
+    while not gone.is_set():
+        try:
+            say(**news.get(timeout=TURN))
+            continue
+        except queue.Empty:
             pass
-        if not gone.is_set():
-            say(held={"at": options.hold_at})
-        on.acquire()
-        server.go_on()
-    while not (server.is_done() and (pushed is None or pushed.is_done()) or gone.wait(TURN)):
-        pass
-    if gone.is_set():
-        return
+        if not done and server.is_done() and (pushed is None or pushed.is_done()):
+            done = True
+            finish(options, server, pushed)
+
+
+def finish(options: argparse.Namespace, server: Server, pushed: Client | None) -> None:
     counts = {"ppoppo": server.counts()}
     lines = list(server.ledger())
     if pushed is not None:
@@ -130,8 +163,9 @@ def run(
         counts["pushwoosh"] = pushed.counts()
         lines += pushed.ledger()
     ledger.write(options.ledger, lines)
+    if options.requests:
+        ledger.write(options.requests, server.outcomes())
     say(done=True, **counts)
-    gone.wait()
 
 
 def main() -> None:

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from ppoppo.v1 import external_pb2 as ppoppo_pb2
+import ppoppo_pb2
 from pushwoosh.v1 import event_streaming_pb2 as pushwoosh_pb2
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 FIRST = datetime(2026, 11, 1, 21, 0, tzinfo=timezone.utc)
-# Events of one send request.
-REQUEST = 250
 
-TYPES = (
-    "RECIPIENT_DELIVERED",
-    "RECIPIENT_FAILED",
-    "RECIPIENT_PENDING_CONSENT",
-    "CONSENT_GRANTED",
-    "CONSENT_DENIED",
-    "POLL_RESPONSE_RECEIVED",
-    "REQUEST_COMPLETED",
-)
+# The events of one send request: each recipient is processed, and the request ends.
+DELIVERED, FAILED, HELD = 160, 10, 40
+PROCESSED = DELIVERED + FAILED + HELD
+# Those who are held: what becomes of them later. One never answers.
+OUTCOMES = 20 * ("",) + 12 * ("consent_denied",) + 7 * ("consent_expired",)
+REQUEST = PROCESSED + len(OUTCOMES) + 1
+# So many requests are under way at once, an event of each in turn.
+WAVE = 20
+# Every fourth request fails: it stops before these were processed.
+FAILS_EVERY = 4
+UNPROCESSED = 40
+
+CHANNELS = 5
+APP = "50001234567"
 
 PUSHES = (
     ("Email", "Email Sent"),
@@ -36,32 +39,133 @@ def ulid(ms: int, rest: int) -> str:
     return "".join(CROCKFORD[number >> shift & 31] for shift in range(125, -1, -5))
 
 
-def send_request_id(number: int) -> str:
-    return f"request-{number // REQUEST}"
+def is_ulid(text: str) -> bool:
+    return len(text) == 26 and text[0] <= "7" and all(letter in CROCKFORD for letter in text)
 
 
-def ppoppo(count: int) -> list[ppoppo_pb2.SendRequestEvent]:
-    """Every type, recipient and summary present or absent as the type has it."""
-    log = []
-    for number in range(count):
+class Request:
+    """A send request and its recipients; `events` are those of its story, in order."""
+
+    def __init__(self, number: int) -> None:
+        self.id = f"request-{number}"
+        self.fails = number % FAILS_EVERY == FAILS_EVERY - 1
+        size = PROCESSED + (UNPROCESSED if self.fails else 0)
+        self.recipients = [self._recipient(number, place) for place in range(size)]
+
+    def _recipient(self, number: int, place: int) -> ppoppo_pb2.RecipientStatus:
+        whole = number * (PROCESSED + UNPROCESSED) + place
+        recipient = ppoppo_pb2.RecipientStatus(
+            id=ulid(1, whole),
+            # Most have 11 digits, some 15.
+            ppnum=f"123{whole:08}" if place % 10 else f"123{whole:012}",
+            status=ppoppo_pb2.RECIPIENT_DELIVERY_STATUS_PENDING,
+        )
+        recipient.created_at.FromDatetime(FIRST)
+        return recipient
+
+    def events(self):
+        """(type, recipient or None, error code) of each event; the outcomes of those who are
+        held come before and after the end."""
+        kinds = ["DELIVERED"] * DELIVERED + ["FAILED"] * FAILED + ["PENDING_CONSENT"] * HELD
+        # In an order of their own: 11 and the number of kinds have no common divisor.
+        order = [place * 11 % PROCESSED for place in range(PROCESSED)]
+        held = [place for place in order if kinds[place] == "PENDING_CONSENT"]
+        early, late = len(OUTCOMES) // 2, len(OUTCOMES)
+        outcomes = list(zip(held, OUTCOMES))
+        for place in order:
+            code = "unreachable" if kinds[place] == "FAILED" else ""
+            yield f"RECIPIENT_{kinds[place]}", place, code
+        for place, code in outcomes[:early]:
+            yield f"RECIPIENT_{'FAILED' if code else 'DELIVERED'}", place, code
+        yield "REQUEST_FAILED" if self.fails else "REQUEST_COMPLETED", None, ""
+        for place, code in outcomes[early:late]:
+            yield f"RECIPIENT_{'FAILED' if code else 'DELIVERED'}", place, code
+
+
+class Story:
+    """The events of all requests, and the requests as those events leave them."""
+
+    def __init__(self, count: int) -> None:
+        self.requests = [Request(number) for number in range(-(-count // REQUEST))]
+        self.log: list[ppoppo_pb2.SendRequestEvent] = []
+        for first in range(0, len(self.requests), WAVE):
+            wave = self.requests[first : first + WAVE]
+            for turn in zip(*(request.events() for request in wave)):
+                for request, step in zip(wave, turn):
+                    self._append(request, *step)
+        del self.log[count:]
+
+    def _append(self, request: Request, kind: str, place: int | None, code: str) -> None:
+        number = len(self.log)
         at = FIRST + timedelta(milliseconds=3 * number)
-        kind = TYPES[number % len(TYPES)]
         event = ppoppo_pb2.SendRequestEvent(
             event_id=ulid(int(at.timestamp() * 1000), number),
-            send_request_id=send_request_id(number),
-            event_type=ppoppo_pb2.SendRequestEventType.Value(kind),
-            occurred_at=at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            send_request_id=request.id,
+            event_type=ppoppo_pb2.SendRequestEventType.Value(f"SEND_REQUEST_EVENT_TYPE_{kind}"),
         )
-        if kind == "REQUEST_COMPLETED":
-            event.summary.delivered = number
-            # Zero is a value here, and absent on the wire.
-            event.summary.failed = number % 2
+        event.occurred_at.FromDatetime(at)
+        if place is None:
+            event.summary.CopyFrom(summary(request.id, [*self._now(request)]))
+            ended = "FAILED" if request.fails else "COMPLETED"
+            event.summary.status = ppoppo_pb2.SendRequestStatus.Value(
+                f"SEND_REQUEST_STATUS_{ended}"
+            )
+            event.summary.completed_at.FromDatetime(at)
         else:
-            event.recipient.ppnum = f"123{number:08}"
-            if kind == "RECIPIENT_FAILED":
-                event.recipient.error_code = "UNREACHABLE"
-            if kind == "RECIPIENT_DELIVERED":
-                event.recipient.message_id = f"message-{number}"
+            recipient = event.recipient
+            recipient.CopyFrom(request.recipients[place])
+            status = kind.removeprefix("RECIPIENT_")
+            recipient.status = ppoppo_pb2.RecipientDeliveryStatus.Value(
+                f"RECIPIENT_DELIVERY_STATUS_{status}"
+            )
+            if status == "DELIVERED":
+                recipient.message_id = ulid(2, number)
+            if code:
+                recipient.error_code = code
+        self.log.append(event)
+
+    def _now(self, request: Request):
+        """The recipients after the events so far."""
+        told = {
+            event.recipient.id: event.recipient
+            for event in self.log
+            if event.send_request_id == request.id and event.HasField("recipient")
+        }
+        return (told.get(recipient.id, recipient) for recipient in request.recipients)
+
+
+def summary(request_id: str, recipients) -> ppoppo_pb2.SendRequestSummary:
+    """The counts of these recipients."""
+    statuses = [recipient.status for recipient in recipients]
+    made = ppoppo_pb2.SendRequestSummary(
+        id=request_id,
+        status=ppoppo_pb2.SEND_REQUEST_STATUS_PROCESSING,
+        total_recipients=len(statuses),
+        delivered=statuses.count(ppoppo_pb2.RECIPIENT_DELIVERY_STATUS_DELIVERED),
+        pending_consent=statuses.count(ppoppo_pb2.RECIPIENT_DELIVERY_STATUS_PENDING_CONSENT),
+        failed=statuses.count(ppoppo_pb2.RECIPIENT_DELIVERY_STATUS_FAILED),
+    )
+    made.created_at.FromDatetime(FIRST)
+    return made
+
+
+def messages(count: int) -> list[ppoppo_pb2.ChannelMessageEvent]:
+    """What is written in channels: by people and by the app, every type, also an answer."""
+    log = []
+    types = ppoppo_pb2.MessageType.values()
+    for number in range(count):
+        at = FIRST + timedelta(milliseconds=3 * number)
+        event = ppoppo_pb2.ChannelMessageEvent(
+            channel_id=ulid(3, number % CHANNELS), from_app=number % 4 == 3
+        )
+        message = event.message
+        message.id = ulid(int(at.timestamp() * 1000), number)
+        message.sender_ppnum = APP if event.from_app else f"123{number % CHANNELS:08}"
+        message.content = f"Grüße, \"{number}\" 👋\n"
+        message.type = types[number % len(types)]
+        if number >= CHANNELS and number % 3 == 0:
+            message.parent_message_id = log[number - CHANNELS].message.id
+        message.created_at.FromDatetime(at)
         log.append(event)
     return log
 

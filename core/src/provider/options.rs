@@ -35,6 +35,10 @@ pub(super) enum Form {
     TimeFormat,
     /// A number of seconds.
     Seconds,
+    /// An array of texts.
+    Texts,
+    /// One of these words.
+    OneOf(&'static [&'static str]),
 }
 
 impl Spec {
@@ -250,6 +254,17 @@ impl Form {
                 value.as_u64().is_some_and(|s| s <= u64::from(u32::MAX)),
                 "a whole number of seconds, at most 4294967295",
             ),
+            Self::Texts => (
+                value.as_array().is_some_and(|values| {
+                    let text = |value: &Value| value.as_str().is_some_and(|text| !text.is_empty());
+                    values.iter().all(text)
+                }),
+                "an array of texts that are not empty",
+            ),
+            Self::OneOf(words) => (
+                text.is_some_and(|text| words.contains(&text)),
+                "one of the words that are documented for it",
+            ),
         };
         if fits {
             Ok(())
@@ -294,6 +309,10 @@ mod tests {
             ),
             (
                 "ppoppo",
+                json!({"stream": "channels", "channel_ids": ["c", "d"]}),
+            ),
+            (
+                "ppoppo",
                 json!({"token_url": "https://accounts.ppoppo.com/oauth/token", "client_id": "c", "scope": "messaging"}),
             ),
         ] {
@@ -315,6 +334,9 @@ mod tests {
             ("ppoppo", json!({"overlap": u64::MAX})),
             ("ppoppo", json!({"keepalive": "5s"})),
             ("ppoppo", json!({"token_env": ""})),
+            ("ppoppo", json!({"stream": "events"})),
+            ("ppoppo", json!({"channel_ids": "c"})),
+            ("ppoppo", json!({"channel_ids": ["c", ""]})),
             ("ppoppo", json!({"token_url": "accounts", "client_id": "c"})),
             ("pushpushgo", json!({"allow_unauthenticated": "yes"})),
         ] {

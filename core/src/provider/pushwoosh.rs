@@ -49,6 +49,7 @@ pub(super) static PROVIDER: Provider = Provider {
             success: "Success",
             reason: "reason",
         },
+        inquiry: None,
     }],
     options: &[],
     wrapper: Some(Wrapper {

@@ -31,6 +31,22 @@ pub struct Call {
     /// What a message of the stream may carry; `None` if it carries events alone.
     pub frame: Option<Frame>,
     pub role: Role,
+    /// The call by which missing events are made up for; `None` if the provider has none.
+    pub inquiry: Option<Inquiry>,
+}
+
+/// A unary call that returns the status of a send request and of its recipients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inquiry {
+    /// `/package.Service/Method`
+    pub method: &'static str,
+    pub proto: Proto,
+    /// The request's field for the id of the send request.
+    pub id: &'static str,
+    /// The answer's field for the request as a whole.
+    pub summary: &'static str,
+    /// The answer's list of recipients.
+    pub recipients: &'static str,
 }
 
 /// A `.proto` file of this repository. It may import `google/protobuf/*`, and nothing else.

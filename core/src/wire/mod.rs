@@ -22,6 +22,7 @@
 //! - `envelope`: a message, cut into the events that it carries
 //! - `frame`: what a message says of its stream, beside events
 //! - `key`, `event`, `time`, `json`, `well_known`: an event, as JSON
+//! - `question`: the call that returns the status of a send request
 //! - `text`, `status`: values of requests and replies, in the form a schema gives them
 
 mod call;
@@ -34,6 +35,7 @@ mod json;
 mod key;
 mod locate;
 mod names;
+mod question;
 mod schema;
 mod set;
 mod status;
@@ -44,7 +46,7 @@ mod well_known;
 pub use prost_reflect::bytes::Bytes;
 
 pub use self::{
-    call::{Call, Frame, Proto, Role},
+    call::{Call, Frame, Inquiry, Proto, Role},
     compile::compile,
     envelope::{Piece, Pieces},
     error::SchemaError,
@@ -52,5 +54,6 @@ pub use self::{
     frame::Notice,
     key::Key,
     names::Names,
+    question::Question,
     schema::{Reply, Schema},
 };

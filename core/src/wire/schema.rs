@@ -107,7 +107,7 @@ impl Schema {
                     .iter()
                     .filter_map(|name| sent.get_field_by_name(name));
                 for filter in present {
-                    fields.push(TextField::new(filter)?);
+                    fields.push(TextField::new_or_list(filter)?);
                 }
                 Sending::Request { fields }
             }
@@ -171,7 +171,8 @@ impl Schema {
         self.pieces(message).map(|piece| self.decode(piece))
     }
 
-    /// Encodes the request of a call that we make, from texts by our names of its fields.
+    /// Encodes the request of a call that we make, from texts by our names of its fields. For
+    /// a field that is a list, each text is one value of the list.
     /// An error says which of them the schema has no place for.
     pub fn request(&self, values: &[(&str, &str)]) -> Result<Bytes, String> {
         let Sending::Request { fields } = &self.sending else {

@@ -52,6 +52,15 @@ impl TextField {
         }
     }
 
+    /// As [`TextField::new`], but the field may also be a list of texts.
+    pub(super) fn new_or_list(field: FieldDescriptor) -> Result<Self, SchemaError> {
+        if field.is_list() && field.kind() == Kind::String {
+            let form = Form::Text;
+            return Ok(Self { field, form });
+        }
+        Self::new(field)
+    }
+
     pub(super) fn name(&self) -> &str {
         self.field.name()
     }
@@ -61,7 +70,8 @@ impl TextField {
         matches!(self.form, Form::Bytes | Form::WrappedBytes)
     }
 
-    /// Sets the field. Bytes that are no text go into a text in base64.
+    /// Sets the field, or appends to it if it is a list. Bytes that are not UTF-8 go into a
+    /// text in base64.
     pub(super) fn set(
         &self,
         message: &mut DynamicMessage,
@@ -79,6 +89,14 @@ impl TextField {
             let mut wrapper = DynamicMessage::new(wrapper);
             wrapper.try_set_field_by_number(WRAPPED, value)?;
             value = Value::Message(wrapper);
+        }
+        if self.field.is_list() {
+            let mut values = match message.get_field(&self.field).into_owned() {
+                Value::List(values) => values,
+                _ => Vec::new(),
+            };
+            values.push(value);
+            value = Value::List(values);
         }
         message.try_set_field(&self.field, value)
     }

@@ -64,6 +64,7 @@ fn ppoppo_event_type() {
         ("CONSENT_DENIED", "consent.denied"),
         ("REQUEST_COMPLETED", "request.completed"),
         ("POLL_RESPONSE_RECEIVED", "poll.answered"),
+        ("REQUEST_FAILED", "request.failed"),
         ("RECIPIENT_READ", "other"),
         ("UNSPECIFIED", "other"),
     ] {
@@ -108,6 +109,166 @@ fn ppoppo_recipient() {
     }
     let body = with(r#""recipient":{"ppnum":"1","device":{"os":"ios"}}"#);
     assert_eq!(stored("ppoppo", &body, "recipient")["device"]["os"], "ios");
+}
+
+/// In the contract a recipient who does not consent has failed, and the code says why.
+#[test]
+fn ppoppo_error_code() {
+    for (code, expected) in [
+        ("consent_denied", "consent.denied"),
+        ("CONSENT_EXPIRED", "consent.expired"),
+        ("consent_lost", "message.failed"),
+        ("", "message.failed"),
+    ] {
+        let body = with(&format!(
+            r#""event_type":"SEND_REQUEST_EVENT_TYPE_RECIPIENT_FAILED","recipient":{{"ppnum":"12300000004","error_code":"{code}"}}"#
+        ));
+        assert_eq!(kind("ppoppo", &body), expected, "{code}");
+    }
+    let other =
+        with(r#""event_type":"RECIPIENT_DELIVERED","recipient":{"error_code":"consent_denied"}"#);
+    assert_eq!(kind("ppoppo", &other), "message.delivered");
+}
+
+fn asked(part: &str, fields: &str) -> String {
+    format!(r#"{{"reconciled":true,"send_request_id":"r","{part}":{{{fields}}}}}"#)
+}
+
+const CREATED: &str = r#""created_at":"2024-10-01T11:34:56.123Z""#;
+
+#[test]
+fn ppoppo_get_send_request_status() {
+    for (part, status, code, expected) in [
+        (
+            "recipient",
+            "RECIPIENT_DELIVERY_STATUS_DELIVERED",
+            "",
+            "message.delivered",
+        ),
+        ("recipient", "DELIVERED", "", "message.delivered"),
+        (
+            "recipient",
+            "RECIPIENT_DELIVERY_STATUS_FAILED",
+            "blocked",
+            "message.failed",
+        ),
+        (
+            "recipient",
+            "RECIPIENT_DELIVERY_STATUS_FAILED",
+            "consent_denied",
+            "consent.denied",
+        ),
+        (
+            "recipient",
+            "RECIPIENT_DELIVERY_STATUS_FAILED",
+            "consent_expired",
+            "consent.expired",
+        ),
+        (
+            "recipient",
+            "RECIPIENT_DELIVERY_STATUS_PENDING_CONSENT",
+            "",
+            "consent.requested",
+        ),
+        (
+            "recipient",
+            "RECIPIENT_DELIVERY_STATUS_PENDING",
+            "",
+            "message.pending",
+        ),
+        ("recipient", "RECIPIENT_DELIVERY_STATUS_NEW", "", "other"),
+        (
+            "summary",
+            "SEND_REQUEST_STATUS_COMPLETED",
+            "",
+            "request.completed",
+        ),
+        (
+            "summary",
+            "SEND_REQUEST_STATUS_FAILED",
+            "",
+            "request.failed",
+        ),
+        ("summary", "SEND_REQUEST_STATUS_PROCESSING", "", "other"),
+    ] {
+        let fields =
+            format!(r#""ppnum":"12300000004","status":"{status}","error_code":"{code}",{CREATED}"#);
+        let body = asked(part, &fields);
+        let event = event("ppoppo", &body);
+        assert_eq!(event.kind.as_str(), expected, "{status}");
+        assert_eq!(
+            event.provider_kind,
+            format!("GetSendRequestStatus/{status}")
+        );
+        assert_eq!(event.request_id.as_deref(), Some("r"));
+        // A final status gets the time of its receipt.
+        let is_final = !matches!(expected, "consent.requested" | "message.pending" | "other");
+        assert_eq!(event.occurred_at.is_none(), is_final, "{status}");
+    }
+    for bad in [
+        asked("other", ""),
+        r#"{"reconciled":true,"recipient":{}}"#.to_owned(),
+    ] {
+        assert!(items("ppoppo", &bad)[0].event.is_err(), "{bad}");
+    }
+}
+
+/// The same answer, received again, is a duplicate; another answer is another event.
+#[test]
+fn ppoppo_answers_are_what_they_say() {
+    let id = |fields: &str| {
+        event("ppoppo", &asked("recipient", fields))
+            .event_id
+            .unwrap()
+    };
+    let all = [
+        r#""ppnum":"1","status":"DELIVERED","message_id":"m""#,
+        r#""ppnum":"2","status":"DELIVERED","message_id":"m""#,
+        r#""ppnum":"1","status":"DELIVERED","message_id":"n""#,
+        r#""ppnum":"1","status":"FAILED","error_code":"m""#,
+        r#""ppnum":"1","status":"FAILED","error_code":"consent_denied""#,
+    ];
+    let ids: std::collections::HashSet<Ulid> = all.iter().map(|fields| id(fields)).collect();
+    assert_eq!(ids.len(), all.len());
+    let again =
+        r#""message_id":"m","status":"RECIPIENT_DELIVERY_STATUS_DELIVERED","ppnum":"1","id":"x""#;
+    assert_eq!(id(again), id(all[0]));
+    let of_request = asked("summary", r#""status":"FAILED""#);
+    let of_request = event("ppoppo", &of_request).event_id.unwrap();
+    assert!(!ids.contains(&of_request));
+}
+
+#[test]
+fn ppoppo_channel_messages() {
+    let body = |from_app: &str, id: &str| {
+        format!(
+            r#"{{"channel_id":"c",{from_app}"message":{{"id":"{id}","sender_ppnum":"12300000004","content":"hello","type":"MESSAGE_TYPE_TEXT","created_at":"2024-10-01T11:34:56.123456Z"}}}}"#
+        )
+    };
+    let text = body("", ULID);
+    let written = event("ppoppo", &text);
+    assert_eq!(written.event_id, Some(ULID.parse().unwrap()));
+    assert_eq!(written.kind.as_str(), "inbound.received");
+    assert_eq!(written.recipient.as_deref(), Some("12300000004"));
+    assert_eq!(written.message_id.as_deref(), Some(ULID));
+    assert_eq!(written.provider_kind, "MESSAGE_TYPE_TEXT");
+    assert_eq!(at("ppoppo", &text), Some(MS + 456));
+    assert_eq!(stored("ppoppo", &text, "message")["content"], "hello");
+    // A message of the app itself is not inbound.
+    let own = body(r#""from_app":true,"#, ULID);
+    assert_eq!(kind("ppoppo", &own), "other");
+    assert_eq!(event("ppoppo", &own).recipient, None);
+    let opaque = body("", "m-1");
+    assert_ne!(event("ppoppo", &opaque).event_id, written.event_id);
+    let bare = format!(r#"{{"message":{{"id":"{ULID}"}}}}"#);
+    assert_eq!(at("ppoppo", &bare), Some(MS));
+    for none in [
+        r#"{"message":{}}"#,
+        r#"{"message":7}"#,
+        r#"{"message":{"id":""}}"#,
+    ] {
+        assert!(items("ppoppo", none)[0].event.is_err(), "{none}");
+    }
 }
 
 #[test]
@@ -175,6 +336,16 @@ fn ppoppo_cursor() {
         (r#"{"event_id": ""}"#, None),
         (r#"{"event_id": 1}"#, None),
         (r#"{"event_type": "CONSENT_GRANTED"}"#, None),
+        (
+            r#"{"channel_id": "c", "message": {"id": "m1"}}"#,
+            Some("m1"),
+        ),
+        (r#"{"message": {"id": 1}}"#, None),
+        // An answer is not part of a stream.
+        (
+            r#"{"reconciled": true, "event_id": "e1", "recipient": {}}"#,
+            None,
+        ),
         ("1", None),
     ] {
         let body = format!("[{item}]");

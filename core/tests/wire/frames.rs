@@ -43,6 +43,7 @@ const FOLLOW: Call = Call {
         cursor: "after",
         filters: &["order"],
     },
+    inquiry: None,
 };
 
 /// Another stream of the same provider: the key is inside a message of the event.

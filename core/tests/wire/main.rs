@@ -12,6 +12,8 @@ mod needs;
 #[cfg(test)]
 mod peer;
 #[cfg(test)]
+mod questions;
+#[cfg(test)]
 mod replies;
 #[cfg(test)]
 mod requests;

@@ -23,6 +23,14 @@ pub(crate) fn ppoppo() -> Schema {
     Schema::of(call("ppoppo")).unwrap()
 }
 
+/// Ppoppo's stream as its page has it, as a source's own schema: its events have no frames.
+pub(crate) const PAGE: &str = include_str!("../../testdata/wire/ppoppo_page.proto");
+
+pub(crate) fn page() -> Schema {
+    let method = "/chat.external.ExternalMessageService/StreamSendRequestEvents";
+    own(call("ppoppo"), PAGE, method, "{}").unwrap()
+}
+
 pub(crate) fn pushwoosh() -> Schema {
     Schema::of(call("pushwoosh")).unwrap()
 }

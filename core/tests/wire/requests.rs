@@ -2,7 +2,8 @@
 
 use prost::Message;
 use serde_json::json;
-use tidings_proto::ppoppo::StreamSendRequestEventsReq;
+use tidings_core::{provider, wire::Schema};
+use tidings_proto::ppoppo::{StreamChannelEventsRequest, StreamSendRequestEventsRequest};
 
 use crate::peer::{Peer, call, own, ppoppo, pushwoosh};
 
@@ -10,7 +11,7 @@ use crate::peer::{Peer, call, own, ppoppo, pushwoosh};
 fn ppoppo_request_after_event_id() {
     let read = |values: &[(&str, &str)]| {
         let request = ppoppo().request(values).unwrap();
-        StreamSendRequestEventsReq::decode(request).unwrap()
+        StreamSendRequestEventsRequest::decode(request).unwrap()
     };
     let request = read(&[("after_event_id", "01ARYZ6S41TSV4RRFFQ69G5FAV")]);
     assert_eq!(
@@ -23,18 +24,34 @@ fn ppoppo_request_after_event_id() {
 #[test]
 fn ppoppo_request_send_request_id() {
     let request = ppoppo().request(&[("send_request_id", "one")]).unwrap();
-    let request = StreamSendRequestEventsReq::decode(request).unwrap();
+    let request = StreamSendRequestEventsRequest::decode(request).unwrap();
     assert_eq!(request.send_request_id.as_deref(), Some("one"));
     let request = ppoppo().request(&[("after_event_id", "a")]).unwrap();
-    let request = StreamSendRequestEventsReq::decode(request).unwrap();
+    let request = StreamSendRequestEventsRequest::decode(request).unwrap();
     assert_eq!(request.send_request_id, None, "the whole app");
+}
+
+#[test]
+fn ppoppo_request_channel_ids() {
+    let channels = json!({"stream": "channels"});
+    let call = provider::find("ppoppo").unwrap().call(&channels).unwrap();
+    let schema = Schema::of(call).unwrap();
+    let read = |values: &[(&str, &str)]| {
+        let request = schema.request(values).unwrap();
+        StreamChannelEventsRequest::decode(request).unwrap()
+    };
+    let some = [("channel_ids", "a"), ("channel_ids", "b")];
+    let request = read(&[&some[..], &[("after_message_id", "01A")]].concat());
+    assert_eq!(request.channel_ids, ["a", "b"]);
+    assert_eq!(request.after_message_id.as_deref(), Some("01A"));
+    assert_eq!(read(&[]), StreamChannelEventsRequest::default());
 }
 
 #[test]
 fn a_field_that_the_request_lacks_is_named() {
     let error = ppoppo().request(&[("since", "x")]).unwrap_err();
     assert!(
-        error.ends_with("StreamSendRequestEventsReq has no field since"),
+        error.ends_with("StreamSendRequestEventsRequest has no field since"),
         "{error}"
     );
     assert!(pushwoosh().request(&[("uuid", "x")]).is_err());

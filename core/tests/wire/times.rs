@@ -3,13 +3,11 @@
 use serde_json::{Value, json};
 use tidings_core::wire::Decoded;
 
-use crate::peer::{Peer, decode, ppoppo};
-
-const OURS: &str = include_str!("../../../proto/ppoppo/v1/external.proto");
+use crate::peer::{PAGE, Peer, decode, page};
 
 /// Ppoppo's peer, if its time is a Timestamp.
 fn peer() -> Peer {
-    let text = OURS.replace(
+    let text = PAGE.replace(
         "string occurred_at",
         "google.protobuf.Timestamp occurred_at",
     );
@@ -20,7 +18,7 @@ fn peer() -> Peer {
 }
 
 fn only(bytes: Vec<u8>) -> Decoded {
-    let mut all: Vec<Decoded> = ppoppo().events(bytes.into()).collect();
+    let mut all: Vec<Decoded> = page().events(bytes.into()).collect();
     assert_eq!(all.len(), 1);
     all.pop().unwrap()
 }
@@ -43,7 +41,7 @@ fn a_timestamp_is_read_where_the_schema_has_text() {
             "occurred_at": at,
         });
         let mut bytes = peer().encode("chat.external.SendRequestEvent", &event);
-        assert_eq!(decode(&ppoppo(), bytes.clone()), [event]);
+        assert_eq!(decode(&page(), bytes.clone()), [event]);
         let decoded = only(bytes.clone());
         assert_eq!(decoded.error, None);
         assert_eq!(
@@ -80,7 +78,7 @@ fn what_is_no_timestamp_is_what_it_was() {
         "x",
     ] {
         assert_eq!(
-            decode(&ppoppo(), field(text.as_bytes())),
+            decode(&page(), field(text.as_bytes())),
             [json!({"event_id": "e", "occurred_at": text})]
         );
     }

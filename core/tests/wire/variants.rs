@@ -4,15 +4,9 @@
 use prost::Message;
 use serde_json::{Value, json};
 use tidings_core::wire::{Key, Reply, Schema};
-use tidings_proto::{
-    ppoppo::{
-        SendRequestEvent, SendRequestEventType as Type,
-        send_request_event::{Recipient, Summary},
-    },
-    pushwoosh::Event,
-};
+use tidings_proto::pushwoosh::Event;
 
-use crate::peer::{Peer, call, decode, own, ppoppo, pushwoosh};
+use crate::peer::{PAGE, Peer, call, decode, own, page, ppoppo, pushwoosh};
 
 const PPOPPO: &str = include_str!("../../testdata/wire/ppoppo_variant.proto");
 const PPOPPO_NAMES: &str = include_str!("../../testdata/wire/ppoppo_names.json");
@@ -32,10 +26,10 @@ fn hits() -> Schema {
 #[test]
 fn ppoppo_proto_package_service_rpc() {
     let ours = ppoppo();
-    assert_eq!(ours.service(), "chat.external.ExternalMessageService");
+    assert_eq!(ours.service(), "pcs.external.v1.MessageService");
     assert_eq!(
         ours.path(),
-        "/chat.external.ExternalMessageService/StreamSendRequestEvents"
+        "/pcs.external.v1.MessageService/StreamSendRequestEvents"
     );
     let other = notices();
     assert_eq!(other.service(), "acme.notices.v2.NoticeService");
@@ -44,49 +38,38 @@ fn ppoppo_proto_package_service_rpc() {
 
 #[test]
 fn the_same_ppoppo_events_are_the_same_json() {
-    let recipient = |fault: Option<&str>| Recipient {
-        ppnum: "12300000004".to_owned(),
-        error_code: fault.map(str::to_owned),
-        message_id: Some("m-1".to_owned()),
-    };
     let types = [
-        (Type::Unspecified, "WHAT_NOTHING"),
-        (Type::RecipientDelivered, "WHAT_ARRIVED"),
-        (Type::RecipientFailed, "WHAT_LOST"),
-        (Type::RecipientPendingConsent, "WHAT_ASKED"),
-        (Type::ConsentGranted, "WHAT_ALLOWED"),
-        (Type::ConsentDenied, "WHAT_FORBIDDEN"),
-        (Type::RequestCompleted, "WHAT_DONE"),
-        (Type::PollResponseReceived, "WHAT_VOTED"),
+        ("SEND_REQUEST_EVENT_TYPE_UNSPECIFIED", "WHAT_NOTHING"),
+        ("RECIPIENT_DELIVERED", "WHAT_ARRIVED"),
+        ("RECIPIENT_FAILED", "WHAT_LOST"),
+        ("RECIPIENT_PENDING_CONSENT", "WHAT_ASKED"),
+        ("CONSENT_GRANTED", "WHAT_ALLOWED"),
+        ("CONSENT_DENIED", "WHAT_FORBIDDEN"),
+        ("REQUEST_COMPLETED", "WHAT_DONE"),
+        ("POLL_RESPONSE_RECEIVED", "WHAT_VOTED"),
     ];
     let mut ours = Vec::new();
     let mut theirs = Vec::new();
     for (n, (of, what)) in types.into_iter().enumerate() {
         let id = format!("01ARYZ6S41TSV4RRFFQ69G5FA{n}");
         let at = format!("2026-01-02T03:04:05.00{n}Z").replace(".000Z", "Z");
-        let fault = (of == Type::RecipientFailed).then_some("BLOCKED");
-        let done = of == Type::RequestCompleted;
-        let event = SendRequestEvent {
-            event_id: id.clone(),
-            send_request_id: "request".to_owned(),
-            event_type: of.into(),
-            recipient: (!done).then(|| recipient(fault)),
-            summary: done.then_some(Summary {
-                delivered: 7,
-                failed: 2,
-            }),
-            occurred_at: at.clone(),
-        };
-        ours.extend(decode(&ppoppo(), event.encode_to_vec()));
+        let mut event = json!({
+            "event_id": id, "send_request_id": "request", "event_type": of, "occurred_at": at,
+        });
         let mut notice = json!({"id": id, "request": "request", "what": what, "at": at});
-        if done {
+        if of == "REQUEST_COMPLETED" {
+            event["summary"] = json!({"delivered": 7, "failed": 2});
             notice["totals"] = json!({"good": 7, "bad": 2});
         } else {
+            event["recipient"] = json!({"ppnum": "12300000004", "message_id": "m-1"});
             notice["who"] = json!({"number": "12300000004", "message": "m-1"});
         }
-        if let Some(fault) = fault {
-            notice["who"]["fault"] = fault.into();
+        if of == "RECIPIENT_FAILED" {
+            event["recipient"]["error_code"] = "BLOCKED".into();
+            notice["who"]["fault"] = "BLOCKED".into();
         }
+        let bytes = Peer::new(PAGE).encode("chat.external.SendRequestEvent", &event);
+        ours.extend(decode(&page(), bytes));
         theirs.push(notice);
     }
     let batch = json!({"made_at": 1_767_323_045_000_u64, "notices": theirs});

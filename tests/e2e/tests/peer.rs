@@ -145,7 +145,7 @@ fn health_and_reflection() -> Result<()> {
         // The peer's own server, which a check of a source may ask.
         let peer = Peer::start(stage, &["--caller", "ppoppo=token", "--reflection"], false)?;
         let seen = look(stage, peer.ppoppo)?;
-        let method = &seen["methods"]["chat.external.ExternalMessageService"][0];
+        let method = &seen["methods"]["pcs.external.v1.MessageService"][0];
         ensure!(method["name"] == "StreamSendRequestEvents", "{seen}");
         ensure!(has(&method["fields"], "after_event_id"), "{seen}");
         Ok(())

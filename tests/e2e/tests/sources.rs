@@ -118,7 +118,7 @@ fn a_stream_follows_its_source() -> Result<()> {
         let known = duplicates(stage)?;
         for statement in [
             "select tidings.set_source_enabled('ppoppo', false)",
-            "select tidings.set_stream_cursor('ppoppo', null)",
+            "select tidings.set_stream_cursor('ppoppo', '00000000000000000000000000')",
             "select tidings.set_source_enabled('ppoppo', true)",
         ] {
             client.batch_execute(statement)?;

@@ -54,6 +54,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "FILE")]
     pub(crate) ledger: PathBuf,
 
+    /// Where the outcome of each Ppoppo send request goes; written whenever the ledger is
+    #[arg(long, value_name = "FILE")]
+    pub(crate) requests: Option<PathBuf>,
+
     /// Events a second over all providers; 0 is as fast as they are answered
     #[arg(long, value_name = "EV_PER_S", default_value_t = 0)]
     pub(crate) rate: u32,
@@ -102,18 +106,36 @@ pub(crate) struct Sources {
     /// The bearer token that callers of the Ppoppo server must show
     #[arg(long, value_name = "TOKEN", default_value = "ppoppo-dev-token")]
     pub(crate) ppoppo_token: String,
-    /// The client id that the token endpoint knows (fault token-expiry)
+    /// The client id that the token endpoint knows
     #[arg(long, value_name = "ID", default_value = "ppoppo-dev-client")]
     pub(crate) ppoppo_client_id: String,
     /// The client's secret there
     #[arg(long, value_name = "SECRET", default_value = "ppoppo-dev-secret")]
     pub(crate) ppoppo_client_secret: String,
-    /// How many events are streamed by an access token before it ends
+    /// Take access tokens of /oauth/token alone (at "oauth"), as with fault token-expiry
+    #[arg(long)]
+    pub(crate) ppoppo_tokens: bool,
+    /// The resource that a token must be asked for; http://<where Ppoppo listens>/ext if absent
+    #[arg(long, value_name = "URL")]
+    pub(crate) ppoppo_resource: Option<String>,
+    /// The scope of every grant
+    #[arg(long, value_name = "SCOPE", default_value = "chat.read chat.send")]
+    pub(crate) ppoppo_scope: String,
+    /// How many events are streamed by an access token before it ends (fault token-expiry)
     #[arg(long, value_name = "N", default_value_t = 150, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) ppoppo_token_events: u32,
     /// How long an access token lives, in seconds
     #[arg(long, value_name = "N", default_value_t = 3600, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) ppoppo_token_seconds: u32,
+    /// How many of the newest events can be replayed; all of them if absent
+    #[arg(long, value_name = "N")]
+    pub(crate) ppoppo_window: Option<u32>,
+    /// How often a stream shows that it lives, in seconds
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) ppoppo_keep_alive: u32,
+    /// The name of the source that follows the second stream
+    #[arg(long, value_name = "NAME", default_value = "ppoppo-channels")]
+    pub(crate) ppoppo_channels_name: String,
 
     /// The source's name in the ledger and in the URL
     #[arg(long, value_name = "NAME", default_value = "pushwoosh")]
@@ -163,7 +185,7 @@ impl Run {
         }
         for provider in &self.only {
             let (flag, address) = match provider {
-                Provider::Ppoppo => continue,
+                Provider::Ppoppo | Provider::PpoppoChannels => continue,
                 Provider::PushwooshGrpc => ("--grpc", &self.grpc),
                 _ => ("--http", &self.http),
             };
@@ -192,8 +214,9 @@ fn share(text: &str) -> Result<f64, String> {
 
 const MANUAL: &str = "\
 PROTOCOL:
-  stdin   Nothing is sent before a line (any) arrives. Another line ends the run early: no
-          new event happens, and what did is brought to its end. End of file after the first
+  stdin   Nothing is sent before a line (any) arrives. A line \"expire\" has the next cursor
+          that Ppoppo is shown expire. Any other line ends the run early: no new event
+          happens, and what did is brought to its end. End of file after the first
           line ends the process once the run is done; before it, at once. SIGINT and SIGTERM
           end it at any time. Each of these ends writes the ledger and exits with 0.
   stdout  JSON lines:
@@ -215,6 +238,7 @@ LEDGER:
     {\"source\":\"arpoone\",\"key\":\"..\",\"copies\":1,\"emissions\":2,\"acknowledged\":1,\"timeless\":false}
   key           what finds the event's row, from its stored payload:
                   ppoppo          event_id
+                  ppoppo-channels message.id
                   pushwoosh       user_id
                   pushwoosh-grpc  uuid
                   arpoone         MessageId|Status|ReportDateTime, the names in any case; liberal:
@@ -224,13 +248,23 @@ LEDGER:
   copies        rows expected; 2 where two byte-equal events stand in one Pushwoosh batch
   emissions     times put on the wire, known or presumed
   acknowledged  positive answers. Above 0 the row must exist. With 0 it may: the answer was
-                lost. Ppoppo keeps its log and replays it, so each event streamed there counts
+                lost. Ppoppo keeps its log and replays it, so each event streamed there counts,
+                until a stream begins behind it without having confirmed it by its cursor
   timeless      the event has no identity (PushPushGo subscriber events): each receipt is a
                 row, and rows lie between acknowledged and emissions
 
+REQUESTS:
+  One JSON line for each Ppoppo send request of which anything happened, as
+  GetSendRequestStatus has it at the end:
+    {\"source\":\"ppoppo\",\"id\":\"..\",\"status\":\"COMPLETED\",\"recipients\":[
+      {\"ppnum\":\"..\",\"status\":\"DELIVERED\",\"message_id\":\"..\",\"error_code\":null}]}
+
 PROVIDERS:
   ppoppo 25%          a gRPC server with bearer token, cursor and filter; ends its streams now
-                      and then: cleanly, with UNAVAILABLE or INTERNAL, or by a cut connection
+                      and then: cleanly, with UNAVAILABLE, INTERNAL or CANCELLED, or by a cut
+                      connection. Nothing happens before the first stream begins: without a
+                      cursor it begins with what happens next. GetSendRequestStatus is served
+  ppoppo-channels     (by --only) the second stream of the same server: messages in channels
   pushwoosh 20%       POST of 100 events or more, now and then one; retried after 1, 3 and 8 s
                       on 5xx or no answer in 30 s, then discarded; any other answer is final
   pushwoosh-grpc 20%  a bidirectional stream for each 1000 events or more; a uuid not answered
@@ -240,8 +274,8 @@ PROVIDERS:
 
 FORMS:
   liberal writes what the pages leave open:
-    ppoppo      unknown event types; recipient, summary, occurred_at absent; ids in lower case,
-                with a prefix, or no ULIDs
+    ppoppo      unknown and reserved event types; recipient, summary, occurred_at absent; ids in
+                lower case, with a prefix, or no ULIDs
     pushwoosh   (HTTP) an object, an array, an array in an object under several names, objects
                 one after another with or without newlines; numbers as texts; timestamps in
                 seconds or milliseconds, with a fraction or an exponent; fields absent or null
@@ -257,11 +291,14 @@ FAULTS:
     token-expiry  callers need an access token of /oauth/token (at \"oauth\", client
                   credentials), which ends in mid-stream: by turns with UNAUTHENTICATED, and
                   unsaid, so that the next call is refused
-    exhausted     RESOURCE_EXHAUSTED, with retry-after-ms in the trailers and in the message;
-                  a call before it is over counts as \"too early\"
+    exhausted     RESOURCE_EXHAUSTED, with retry-after in the trailers, and with retry-after-ms
+                  there and in the message; a call before it is over counts as \"too early\"
     half-open     the connection stays open and falls silent: no data, no answer to a ping
+    wedged        the stream falls silent, without signs of life, and the connection is well
     goaway        GOAWAY in mid-stream; ten events later the stream ends or is cut
     clean-100     every stream ends with OK after 100 events
+    cursor-expired  a stream ends with OK, and the cursor of the next one has expired,
+                  however old it is: what happened meanwhile is not streamed
     disorder      now and then an event comes late: it appears before the place from which a
                   stream resumes, so that only who re-reads the last seconds sees it
     refusals      each other status of the page's table, once, as the answer to a call
@@ -272,7 +309,8 @@ FAULTS:
 
 SCHEMA:
   variant is core/testdata/wire/*_variant.proto: other packages, methods, names, numbers and
-  types, events and answers in batches.
+  types, events and answers in batches; Ppoppo's events are then those of its page, with
+  consent and polls.
 ";
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::mix::Provider;
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Purpose {
     Ppoppo,
+    PpoppoChannels,
     Pushwoosh,
     PushwooshGrpc,
     Arpoone,
@@ -36,6 +37,7 @@ impl Draw {
             Purpose::PushwooshGrpc => 3,
             Purpose::Arpoone => 4,
             Purpose::Pushpushgo => 5,
+            Purpose::PpoppoChannels => 6,
             Purpose::Forms(provider) => 11 + provider as u64,
             Purpose::Faults => 21,
             Purpose::Tokens => 22,

@@ -18,9 +18,11 @@ pub(crate) enum Fault {
     TokenExpiry,
     Exhausted,
     HalfOpen,
+    Wedged,
     Goaway,
     #[value(name = "clean-100")]
     Clean100,
+    CursorExpired,
     Disorder,
     Refusals,
     EqualEvents,
@@ -34,11 +36,14 @@ pub(crate) enum Part {
     TokenExpiredInStream,
     /// A call showed a token that had ended with an earlier stream.
     TokenExpiredAtCall,
+    HintInSeconds,
     HintInTrailers,
     HintInMessage,
     HalfOpen,
+    Wedged,
     Goaway,
     Clean100,
+    CursorExpired,
     /// An event appeared before the place that a stream resumed from.
     Disorder,
     /// By its place in the list of refusals.
@@ -54,11 +59,14 @@ impl Part {
         match self {
             Self::TokenExpiredInStream => "token-expiry in stream".to_owned(),
             Self::TokenExpiredAtCall => "token-expiry at call".to_owned(),
+            Self::HintInSeconds => "exhausted by seconds".to_owned(),
             Self::HintInTrailers => "exhausted by trailers".to_owned(),
             Self::HintInMessage => "exhausted by message".to_owned(),
             Self::HalfOpen => "half-open".to_owned(),
+            Self::Wedged => "wedged".to_owned(),
             Self::Goaway => "goaway".to_owned(),
             Self::Clean100 => "clean-100".to_owned(),
+            Self::CursorExpired => "cursor-expired".to_owned(),
             Self::Disorder => "disorder".to_owned(),
             Self::Refusal(at) => {
                 let code = REFUSALS.get(at).map(|refusal| refusal.0);
@@ -81,14 +89,30 @@ impl Fault {
                 Vec::new()
             }
         };
-        let ppoppo = |parts: &[Part]| of(Provider::Ppoppo, parts);
+        // Each of Ppoppo's streams plays its faults.
+        let ppoppo = |parts: &[Part]| {
+            if Provider::STREAMS
+                .iter()
+                .any(|stream| played.contains(stream))
+            {
+                parts.to_vec()
+            } else {
+                Vec::new()
+            }
+        };
         match self {
             Self::TokenExpiry => ppoppo(&[Part::TokenExpiredInStream, Part::TokenExpiredAtCall]),
-            Self::Exhausted => ppoppo(&[Part::HintInTrailers, Part::HintInMessage]),
+            Self::Exhausted => ppoppo(&[
+                Part::HintInSeconds,
+                Part::HintInTrailers,
+                Part::HintInMessage,
+            ]),
             Self::HalfOpen => ppoppo(&[Part::HalfOpen]),
+            Self::Wedged => ppoppo(&[Part::Wedged]),
             Self::Goaway => ppoppo(&[Part::Goaway]),
             Self::Clean100 => ppoppo(&[Part::Clean100]),
-            Self::Disorder => ppoppo(&[Part::Disorder]),
+            Self::CursorExpired => ppoppo(&[Part::CursorExpired]),
+            Self::Disorder => of(Provider::Ppoppo, &[Part::Disorder]),
             Self::Refusals => {
                 let refusals: Vec<Part> = (0..REFUSALS.len()).map(Part::Refusal).collect();
                 ppoppo(&refusals)
@@ -97,7 +121,7 @@ impl Fault {
             Self::LostAnswers => {
                 let pushes = played
                     .iter()
-                    .filter(|provider| **provider != Provider::Ppoppo);
+                    .filter(|provider| !Provider::STREAMS.contains(provider));
                 pushes.map(|provider| Part::LostAnswer(*provider)).collect()
             }
         }
@@ -171,6 +195,7 @@ mod tests {
     fn each_part_of_a_fault_must_happen() {
         let played = [Provider::Ppoppo, Provider::Arpoone];
         let faults = Faults::new(&[Fault::Exhausted, Fault::LostAnswers], &played);
+        faults.happened(Part::HintInSeconds);
         faults.happened(Part::HintInTrailers);
         assert_eq!(
             faults.missing(),

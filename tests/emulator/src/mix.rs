@@ -10,16 +10,22 @@ pub(crate) enum Provider {
     PushwooshGrpc,
     Arpoone,
     Pushpushgo,
+    /// Ppoppo's second stream: the messages in the app's channels.
+    PpoppoChannels,
 }
 
 impl Provider {
-    /// Percent of the events when all are played.
+    /// The providers that the worker dials.
+    pub(crate) const STREAMS: [Self; 2] = [Self::Ppoppo, Self::PpoppoChannels];
+
+    /// Percent of the events when the five of the default are played.
     fn weight(self) -> u64 {
         match self {
             Self::Ppoppo => 25,
             Self::Pushwoosh | Self::PushwooshGrpc => 20,
             Self::Arpoone => 30,
             Self::Pushpushgo => 5,
+            Self::PpoppoChannels => 10,
         }
     }
 
@@ -31,6 +37,7 @@ impl Provider {
             Self::PushwooshGrpc => "pushwoosh-grpc",
             Self::Arpoone => "arpoone",
             Self::Pushpushgo => "pushpushgo",
+            Self::PpoppoChannels => "ppoppo-channels",
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Standard input as the starting gate: a line starts the run, another one has it come
-//! to its end, end of file ends the process.
+//! Standard input controls the run: the first line starts it, a line `expire` lets the next
+//! cursor shown to Ppoppo expire, any other line ends the run early, and end of file ends the
+//! process.
 
 use std::{
     io,
@@ -11,6 +12,8 @@ use std::{
 };
 
 use tokio::sync::oneshot;
+
+use crate::ppoppo::Expiry;
 
 /// Whether nothing more is to be drawn.
 #[derive(Clone, Debug, Default)]
@@ -34,10 +37,10 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// Reads on a thread of its own, which the process does not wait for when it ends.
-    pub(crate) fn open(stop: Stop) -> Self {
+    pub(crate) fn open(stop: Stop, expiry: Expiry) -> Self {
         let (start, started) = oneshot::channel();
         let (close, closed) = oneshot::channel();
-        thread::spawn(move || watch(start, &stop, close));
+        thread::spawn(move || watch(start, &stop, &expiry, close));
         Self { started, closed }
     }
 
@@ -53,17 +56,18 @@ impl Gate {
     }
 }
 
-fn watch(start: oneshot::Sender<()>, stop: &Stop, close: oneshot::Sender<()>) {
+fn watch(start: oneshot::Sender<()>, stop: &Stop, expiry: &Expiry, close: oneshot::Sender<()>) {
     let mut start = Some(start);
     for line in io::stdin().lines() {
-        if line.is_err() {
+        let Ok(line) = line else {
             break;
-        }
-        match start.take() {
-            Some(start) => {
-                let _ = start.send(());
-            }
-            None => stop.ask(),
+        };
+        if let Some(start) = start.take() {
+            let _ = start.send(());
+        } else if line == "expire" {
+            expiry.ask();
+        } else {
+            stop.ask();
         }
     }
     drop(start);

@@ -119,6 +119,11 @@ impl Emulator {
         self.process.tell("stop")
     }
 
+    /// Makes the next cursor that the Ppoppo server is shown expire, however old it is.
+    pub fn expire(&mut self) -> Result<()> {
+        self.process.tell("expire")
+    }
+
     /// Reads its output so far. It is an error if the emulator has ended by itself.
     pub fn listen(&mut self) -> Result<()> {
         while let Some(line) = self.process.waiting_line() {

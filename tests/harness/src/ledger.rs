@@ -27,22 +27,15 @@ pub enum Demand {
 /// An event without identity or time is stored once for each delivery: at least as often
 /// as it was acknowledged, at most as often as it was sent.
 pub fn load(client: &mut Client, path: &Path, demand: Demand) -> Result<()> {
-    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
-    client.batch_execute(
-        "drop table if exists pg_temp.ledger, pg_temp.ledger_line;
-         create temp table ledger_line (line text)",
-    )?;
-    let mut copy = client.copy_in("copy ledger_line from stdin")?;
-    io::copy(&mut Escaped::new(file), &mut copy).context("cannot load the ledger")?;
-    copy.flush()?;
-    copy.finish()?;
+    load_lines(client, path, "ledger_line")?;
     let demanded = match demand {
         Demand::Emitted => "true",
         Demand::Acknowledged => "entry.acknowledged > 0",
     };
     client
         .batch_execute(&format!(
-            "create temp table ledger as
+            "drop table if exists pg_temp.ledger;
+             create temp table ledger as
              select entry.source, entry.key, entry.emissions, entry.acknowledged,
                     case when entry.timeless then entry.acknowledged
                          when {demanded} then entry.copies
@@ -56,6 +49,20 @@ pub fn load(client: &mut Client, path: &Path, demand: Demand) -> Result<()> {
              analyze ledger",
         ))
         .context("the ledger is not as documented")?;
+    Ok(())
+}
+
+/// Loads a file of JSON lines into this temporary table, into its column `line`.
+pub(crate) fn load_lines(client: &mut Client, path: &Path, table: &str) -> Result<()> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    client.batch_execute(&format!(
+        "drop table if exists pg_temp.{table}; create temp table {table} (line text)"
+    ))?;
+    let mut copy = client.copy_in(&format!("copy {table} from stdin"))?;
+    io::copy(&mut Escaped::new(file), &mut copy)
+        .with_context(|| format!("cannot load {}", path.display()))?;
+    copy.flush()?;
+    copy.finish()?;
     Ok(())
 }
 

@@ -9,6 +9,7 @@
 //! - [`proxy`]: a way between two of them that can be cut, delayed or silenced
 //! - [`faketime`]: another clock for a cluster
 //! - [`sources`], [`ledger`], [`reconcile`]: what the emulator plays, and what became of it
+//! - [`outcomes`]: the provider's own list of send requests and recipients
 //! - [`stage`], [`play`] with [`follow`] and [`metrics`]: one run of it all
 //! - [`outage`]: Postgres goes away while webhooks arrive
 //! - [`python`]: what the peer of another gRPC stack runs in
@@ -29,6 +30,7 @@ pub mod leash;
 pub mod ledger;
 pub mod metrics;
 pub mod outage;
+pub mod outcomes;
 pub mod paths;
 pub mod pgbouncer;
 pub mod play;

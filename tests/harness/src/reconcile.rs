@@ -21,7 +21,7 @@ select s.name as source, k.key, count(*) as rows
 from tidings.event e
      join tidings.source s on s.id = e.source_id,
      lateral (select case s.provider
-       when 'ppoppo' then e.payload->>'event_id'
+       when 'ppoppo' then coalesce(e.payload->>'event_id', e.payload#>>'{message,id}')
        when 'pushwoosh' then coalesce(e.payload->>'uuid', e.payload->>'user_id')
        when 'arpoone' then concat_ws('|',
          coalesce(pg_temp.field(e.payload, 'MessageId'), pg_temp.field(e.payload, 'Id')),
@@ -33,6 +33,8 @@ from tidings.event e
                                         coalesce(e.payload->>'messageId', e.payload->>'customId'),
                                         e.payload->>'ts', e.payload->>'clickAction')
        end) k(key)
+-- The emulator did not send answers to the worker's questions as events.
+where e.payload->'reconciled' is null
 group by 1, 2";
 
 const COMPARED: &str = "

@@ -124,14 +124,23 @@ impl Options<'_> {
         }
     }
 
-    /// Those of these options that are set.
+    /// The options among these that are set. An option that is an array has an entry for each
+    /// of its texts.
     fn filters(
         &self,
         names: &'static [&'static str],
     ) -> Result<Vec<(&'static str, String)>, String> {
         let mut set = Vec::new();
         for name in names {
-            set.extend(self.text(name)?.map(|value| (*name, value)));
+            let Some(Value::Array(values)) = self.get(name) else {
+                set.extend(self.text(name)?.map(|value| (*name, value)));
+                continue;
+            };
+            for value in values {
+                let text = value.as_str();
+                let text = text.ok_or_else(|| format!("its option {name} has more than texts"))?;
+                set.push((*name, text.to_owned()));
+            }
         }
         Ok(set)
     }
@@ -293,12 +302,31 @@ mod tests {
     #[test]
     fn periods_have_defaults_and_an_end() {
         let defaults = dial("http://h").unwrap();
-        assert_eq!(defaults.keepalive, Some(Duration::from_secs(320)));
-        assert_eq!(defaults.idle_limit, Some(Duration::from_secs(900)));
+        assert_eq!(defaults.keepalive, Some(Duration::from_secs(20)));
+        assert_eq!(defaults.idle_limit, Some(Duration::from_secs(65)));
         let options = json!({"endpoint": "http://h", "keepalive": 0, "idle_limit": 5});
         let dial = Dial::new("ppoppo", &options).unwrap();
         assert_eq!(dial.keepalive, None);
         assert_eq!(dial.idle_limit, Some(Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn each_stream_has_its_cursor_and_its_filters() {
+        let options = json!({"stream": "channels", "channel_ids": ["a", "b"]});
+        let dial = Dial::new("ppoppo", &options).unwrap();
+        assert_eq!(dial.origin, "https://chat.ppoppo.com/");
+        assert_eq!(
+            (dial.prefix.as_str(), dial.cursor),
+            ("/ext", "after_message_id")
+        );
+        let both = [
+            ("channel_ids", "a".to_owned()),
+            ("channel_ids", "b".to_owned()),
+        ];
+        assert_eq!(dial.filters, both);
+        let options = json!({"stream": "channels", "channel_ids": ["a", 7]});
+        let error = Dial::new("ppoppo", &options).unwrap_err();
+        assert!(error.contains("channel_ids"), "{error}");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tonic::transport::{Identity, ServerTlsConfig};
 use super::*;
 use crate::testing::chat::{Chat, open};
 
-const METHOD: &str = "/chat.external.ExternalMessageService/StreamSendRequestEvents";
+const METHOD: &str = "/pcs.external.v1.MessageService/StreamSendRequestEvents";
 
 fn authority(name: &str) -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::default();

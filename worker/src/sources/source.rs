@@ -193,7 +193,7 @@ mod tests {
 
     use super::*;
 
-    const METHOD: &str = "/chat.external.ExternalMessageService/StreamSendRequestEvents";
+    const METHOD: &str = "/pcs.external.v1.MessageService/StreamSendRequestEvents";
 
     fn described(names: Value) -> Described {
         Described {

@@ -14,7 +14,7 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use prost::Message;
-use tidings_proto::ppoppo::{SendRequestEvent, StreamSendRequestEventsReq};
+use tidings_proto::ppoppo::{SendRequestEvent, StreamSendRequestEventsRequest};
 use tokio::net::TcpListener;
 use tonic::{
     Request, Response, Status,
@@ -76,13 +76,21 @@ impl Chat {
     }
 }
 
-/// One event of this id.
+/// A frame with one event of this id.
 pub(crate) fn event(id: &str) -> Bytes {
     let event = SendRequestEvent {
         event_id: id.to_owned(),
         ..Default::default()
     };
-    event.encode_to_vec().into()
+    framed(&event.encode_to_vec())
+}
+
+/// A frame with the bytes of one event, whatever they are.
+pub(crate) fn framed(event: &[u8]) -> Bytes {
+    const EVENT: u8 = 1 << 3 | 2;
+    let length = u8::try_from(event.len()).unwrap();
+    assert!(length < 0x80, "one byte says how long it is");
+    [&[EVENT, length], event].concat().into()
 }
 
 /// Events of these ids, and then the stream ends.
@@ -133,7 +141,7 @@ impl ServerStreamingService<Bytes> for Call {
     fn call(&mut self, request: Request<Bytes>) -> Self::Future {
         let authorization = request.metadata().get("authorization");
         let authorization = authorization.map(|value| value.to_str().unwrap().to_owned());
-        let asked = StreamSendRequestEventsReq::decode(request.into_inner()).unwrap();
+        let asked = StreamSendRequestEventsRequest::decode(request.into_inner()).unwrap();
         let called = {
             let mut all = self.handler.called.lock().unwrap();
             let called = Called {

@@ -91,10 +91,11 @@ fn dial(client: &mut Client, name: &str, endpoint: &str, token: &str) -> Result<
 fn a_provider_that_runs_refuses_or_has_stopped() -> Result<()> {
     on_cluster(|cluster| {
         let play = Play {
-            events: 200,
+            // A stream without a cursor delivers only events that happen while it is open.
+            events: 100_000,
             seed: 1,
             duplicates: 0.0,
-            rate: 0,
+            rate: 20,
             only: Some("ppoppo"),
             flags: &[],
             http: ANY_PORT,

@@ -6,11 +6,12 @@ use futures_util::stream::{self, BoxStream, StreamExt as _};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tidings_proto::ppoppo::external_message_service_server::{
-    ExternalMessageService, ExternalMessageServiceServer,
+use tidings_proto::ppoppo::message_service_server::{MessageService, MessageServiceServer};
+use tidings_proto::ppoppo::send_request_event_frame::Frame;
+use tidings_proto::ppoppo::{
+    GetSendRequestStatusRequest, GetSendRequestStatusResponse, RecipientStatus, SendRequestEvent,
+    SendRequestEventFrame, SendRequestEventType, StreamSendRequestEventsRequest,
 };
-use tidings_proto::ppoppo::send_request_event::Recipient;
-use tidings_proto::ppoppo::{SendRequestEvent, SendRequestEventType, StreamSendRequestEventsReq};
 use tokio::net::TcpListener;
 use tonic::transport::server::{Server, TcpIncoming};
 use tonic::{Request, Response, Status};
@@ -24,7 +25,7 @@ const TURN: Duration = Duration::from_millis(5);
 pub(super) async fn serve(supply: Arc<Supply>, text: String) -> Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let at = listener.local_addr()?;
-    let service = ExternalMessageServiceServer::new(Log { supply, text });
+    let service = MessageServiceServer::new(Log { supply, text });
     let server = Server::builder()
         .add_service(service)
         .serve_with_incoming(TcpIncoming::from(listener));
@@ -39,12 +40,12 @@ struct Log {
 }
 
 #[tonic::async_trait]
-impl ExternalMessageService for Log {
-    type StreamSendRequestEventsStream = BoxStream<'static, Result<SendRequestEvent, Status>>;
+impl MessageService for Log {
+    type StreamSendRequestEventsStream = BoxStream<'static, Result<SendRequestEventFrame, Status>>;
 
     async fn stream_send_request_events(
         &self,
-        request: Request<StreamSendRequestEventsReq>,
+        request: Request<StreamSendRequestEventsRequest>,
     ) -> Result<Response<Self::StreamSendRequestEventsStream>, Status> {
         let first = match request.into_inner().after_event_id {
             Some(cursor) => {
@@ -60,10 +61,18 @@ impl ExternalMessageService for Log {
                 while !supply.take(number) {
                     tokio::time::sleep(TURN).await;
                 }
-                Some((Ok(event(number, text)), number + 1))
+                let frame = Some(Frame::Event(event(number, text)));
+                Some((Ok(SendRequestEventFrame { frame }), number + 1))
             }
         });
         Ok(Response::new(events.boxed()))
+    }
+
+    async fn get_send_request_status(
+        &self,
+        _: Request<GetSendRequestStatusRequest>,
+    ) -> Result<Response<GetSendRequestStatusResponse>, Status> {
+        Err(Status::not_found("no such send request"))
     }
 }
 
@@ -76,12 +85,16 @@ fn event(number: usize, text: String) -> SendRequestEvent {
         event_id: format!("{TIME}{number:016}"),
         send_request_id: "request".to_owned(),
         event_type: SendRequestEventType::RecipientFailed.into(),
-        recipient: Some(Recipient {
+        recipient: Some(RecipientStatus {
             ppnum: format!("123{number:08}"),
             error_code: Some(text),
-            message_id: None,
+            ..RecipientStatus::default()
         }),
         summary: None,
-        occurred_at: "2026-11-01T21:00:00Z".to_owned(),
+        // 2026-11-01T21:00:00Z
+        occurred_at: Some(prost_types::Timestamp {
+            seconds: 1_793_566_800,
+            nanos: 0,
+        }),
     }
 }

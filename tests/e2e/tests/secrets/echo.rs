@@ -4,10 +4,11 @@ use anyhow::Result;
 use futures_util::stream::BoxStream;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use tidings_proto::ppoppo::external_message_service_server::{
-    ExternalMessageService, ExternalMessageServiceServer,
+use tidings_proto::ppoppo::message_service_server::{MessageService, MessageServiceServer};
+use tidings_proto::ppoppo::{
+    GetSendRequestStatusRequest, GetSendRequestStatusResponse, SendRequestEventFrame,
+    StreamSendRequestEventsRequest,
 };
-use tidings_proto::ppoppo::{SendRequestEvent, StreamSendRequestEventsReq};
 use tokio::runtime::Runtime;
 use tonic::transport::server::{Server, TcpIncoming};
 use tonic::{Request, Response, Status};
@@ -28,7 +29,7 @@ impl Echo {
         let grpc = listener.local_addr()?;
         runtime.spawn(
             Server::builder()
-                .add_service(ExternalMessageServiceServer::new(Ppoppo))
+                .add_service(MessageServiceServer::new(Ppoppo))
                 .serve_with_incoming(TcpIncoming::from(listener)),
         );
         let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -78,14 +79,24 @@ fn refuse(mut stream: TcpStream) -> Result<()> {
 struct Ppoppo;
 
 #[tonic::async_trait]
-impl ExternalMessageService for Ppoppo {
-    type StreamSendRequestEventsStream = BoxStream<'static, Result<SendRequestEvent, Status>>;
+impl MessageService for Ppoppo {
+    type StreamSendRequestEventsStream = BoxStream<'static, Result<SendRequestEventFrame, Status>>;
 
     async fn stream_send_request_events(
         &self,
-        request: Request<StreamSendRequestEventsReq>,
+        request: Request<StreamSendRequestEventsRequest>,
     ) -> Result<Response<Self::StreamSendRequestEventsStream>, Status> {
-        let heard = format!("not valid: {:?}", request.metadata());
-        Err(Status::unauthenticated(heard))
+        Err(refusal(&request))
     }
+
+    async fn get_send_request_status(
+        &self,
+        request: Request<GetSendRequestStatusRequest>,
+    ) -> Result<Response<GetSendRequestStatusResponse>, Status> {
+        Err(refusal(&request))
+    }
+}
+
+fn refusal<T>(request: &Request<T>) -> Status {
+    Status::unauthenticated(format!("not valid: {:?}", request.metadata()))
 }

@@ -144,6 +144,19 @@ impl Book {
         }
     }
 
+    /// These events need not be stored, whatever was acknowledged.
+    pub(crate) fn absolve(&self, numbers: &[u32]) {
+        let mut pages = self.pages();
+        let Pages { rows, counts } = &mut *pages;
+        for &number in numbers {
+            let Some(row) = place(rows, number) else {
+                continue;
+            };
+            counts.acknowledged -= u64::from(row.acknowledged > 0);
+            row.acknowledged = 0;
+        }
+    }
+
     /// These were taken for what they are not.
     pub(crate) fn refuse(&self, numbers: &[u32]) {
         let refused = u64::try_from(numbers.len()).unwrap_or(u64::MAX);
@@ -178,12 +191,20 @@ fn place(rows: &mut [Row], number: u32) -> Option<&mut Row> {
     rows.get_mut(usize::try_from(number).ok()?)
 }
 
-/// Writes the ledger as a whole: a reader sees the old one or the new one, never a part.
+/// Writes the ledger.
 pub(crate) fn write(path: &Path, books: &[Arc<Book>]) -> io::Result<()> {
+    write_lines(path, books.iter().flat_map(|book| book.lines()))
+}
+
+/// Writes the file as a whole: a reader sees the old one or the new one, never a part.
+pub(crate) fn write_lines<T: Serialize>(
+    path: &Path,
+    lines: impl Iterator<Item = T>,
+) -> io::Result<()> {
     let mut partial = path.as_os_str().to_owned();
     partial.push(".partial");
     let mut file = BufWriter::new(File::create(&partial)?);
-    for line in books.iter().flat_map(|book| book.lines()) {
+    for line in lines {
         serde_json::to_writer(&mut file, &line)?;
         file.write_all(b"\n")?;
     }

@@ -46,6 +46,19 @@ fn what_never_reached_the_wire_is_taken_back() {
 }
 
 #[test]
+fn what_is_absolved_was_sent_and_need_not_be_there() {
+    let book = book(&["a", "b"], false);
+    book.emit(&[0, 1], Sending::Own);
+    book.acknowledge(&[0]);
+    book.absolve(&[0, 1]);
+    assert_eq!((book.counts().emitted, book.counts().acknowledged), (2, 0));
+    let lines = book.lines();
+    assert_eq!((lines[0].emissions, lines[0].acknowledged), (1, 0));
+    book.acknowledge(&[0]);
+    assert_eq!(book.counts().acknowledged, 1);
+}
+
+#[test]
 fn events_without_identity_share_a_line() {
     let book = book(&["a", "b", "a"], true);
     book.emit(&[0, 1, 2], Sending::Own);

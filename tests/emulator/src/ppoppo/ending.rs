@@ -5,8 +5,8 @@ use std::{
     collections::VecDeque,
     iter,
     sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
@@ -32,10 +32,14 @@ pub(crate) const REFUSALS: &[(Code, &str)] = &[
 /// How often the faults asked for are gone through, refusals once.
 const ROUNDS: usize = 2;
 
-/// Where `retry-after-ms` stands.
+/// The form of the hint how long callers are to stay away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hint {
+    /// `retry-after` in the trailers.
+    Seconds,
+    /// `retry-after-ms` in the trailers.
     Trailers,
+    /// `retry-after-ms` in the message.
     Message,
 }
 
@@ -47,8 +51,12 @@ pub(super) enum How {
     /// The connection is gone, in the middle of whatever was on its way.
     Cut,
     Exhausted(Hint),
+    /// As [`How::Clean`]; then the cursor of the next stream has expired.
+    Expires,
     /// The connection stays, and nothing more comes out of it.
     Silent,
+    /// The connection answers pings, but the stream sends nothing more.
+    Wedged,
     /// The connection takes no new streams; this one goes on for a while.
     GoAway {
         cut: bool,
@@ -72,6 +80,23 @@ pub(crate) struct Endings {
     streams: AtomicUsize,
     /// What was asked for, and dealt to streams that did not get that far.
     returned: Mutex<VecDeque<Ending>>,
+    expiry: Expiry,
+}
+
+/// Whether the next cursor has expired, however old it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Expiry(Arc<AtomicBool>);
+
+impl Expiry {
+    /// Lets the cursor of the next stream that has one expire.
+    pub(crate) fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the cursor that is shown now has expired; then the next one has not.
+    pub(super) fn take(&self) -> bool {
+        self.0.swap(false, Ordering::Relaxed)
+    }
 }
 
 #[derive(Debug)]
@@ -89,12 +114,14 @@ impl Endings {
     /// Those of the faults that were asked for; where they concern no stream, a handful
     /// in a run, whatever its size.
     pub(crate) fn new(seed: u64, events: u32, faults: &Faults) -> Self {
-        const OF_STREAMS: [Fault; 7] = [
+        const OF_STREAMS: [Fault; 9] = [
             Fault::TokenExpiry,
             Fault::Exhausted,
             Fault::HalfOpen,
+            Fault::Wedged,
             Fault::Goaway,
             Fault::Clean100,
+            Fault::CursorExpired,
             Fault::Disorder,
             Fault::Refusals,
         ];
@@ -124,6 +151,7 @@ impl Endings {
             plan,
             streams: AtomicUsize::new(0),
             returned: Mutex::default(),
+            expiry: Expiry::default(),
         }
     }
 
@@ -150,6 +178,10 @@ impl Endings {
         }
     }
 
+    pub(crate) fn expiry(&self) -> Expiry {
+        self.expiry.clone()
+    }
+
     fn returned(&self) -> std::sync::MutexGuard<'_, VecDeque<Ending>> {
         self.returned.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -166,10 +198,12 @@ fn drawn(mut draw: Draw, mean: u32) -> Ending {
     }
     Ending {
         after: draw.between(mean / 2, mean.saturating_mul(3) / 2),
-        how: match draw.between(0, 7) {
+        how: match draw.between(0, 8) {
             0..4 => How::Clean,
             4..6 => unavailable,
             6 => How::Fails(Code::Internal, "stream failed"),
+            // What a proxy between the two says when it gives up.
+            7 => How::Fails(Code::Cancelled, "stream reset"),
             _ => How::Cut,
         },
         part: None,
@@ -192,11 +226,18 @@ fn asked(seed: u64, faults: &Faults) -> Plan {
         // Each kind of hint comes with a refusal and in the middle of a stream.
         let even = round % 2 == 0;
         if faults.asks(Fault::Exhausted) {
+            add(even, How::Exhausted(Hint::Seconds), Part::HintInSeconds);
             add(even, How::Exhausted(Hint::Trailers), Part::HintInTrailers);
             add(!even, How::Exhausted(Hint::Message), Part::HintInMessage);
         }
         if faults.asks(Fault::HalfOpen) {
             add(false, How::Silent, Part::HalfOpen);
+        }
+        if faults.asks(Fault::Wedged) {
+            add(false, How::Wedged, Part::Wedged);
+        }
+        if faults.asks(Fault::CursorExpired) {
+            add(false, How::Expires, Part::CursorExpired);
         }
         if faults.asks(Fault::Goaway) {
             add(false, How::GoAway { cut: !even }, Part::Goaway);
@@ -242,10 +283,11 @@ mod tests {
 
     #[test]
     fn every_way_to_end_is_dealt() {
-        let ways: [fn(How) -> bool; 4] = [
+        let ways: [fn(How) -> bool; 5] = [
             |how| how == How::Clean,
             |how| matches!(how, How::Fails(Code::Unavailable, _)),
             |how| matches!(how, How::Fails(Code::Internal, _)),
+            |how| matches!(how, How::Fails(Code::Cancelled, _)),
             |how| how == How::Cut,
         ];
         for (nth, way) in ways.iter().enumerate() {

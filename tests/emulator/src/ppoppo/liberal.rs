@@ -1,33 +1,48 @@
-//! Events as the page's silence allows them: kinds of a later version, parts left out,
-//! ids that are not quite, or not at all, the ULIDs that are announced.
+//! Events in every form that the contract leaves open: types of a later version, reserved
+//! numbers, absent parts, and ids that are ULIDs in lower case, behind a prefix, or none.
 
 use tidings_proto::ppoppo::SendRequestEvent;
 
+use super::log::Content;
 use crate::draw::Draw;
 
-/// Writes the event in some other form. Whatever it becomes, its id stays unique.
-pub(super) fn disguise(mut event: SendRequestEvent, draw: &mut Draw) -> SendRequestEvent {
-    match draw.between(0, 9) {
-        0 => event.event_id.make_ascii_lowercase(),
-        1 => event.event_id = format!("evt_{}", event.event_id),
-        2 => event.event_id = draw.uuid().to_string(),
-        // An id alone must then tell the time.
-        3 => event.occurred_at.clear(),
-        _ => {}
+/// Zero, a number of a later version, and those that the contract reserves.
+const UNKNOWN_TYPES: [i32; 5] = [0, 42, 4, 5, 7];
+
+impl Content for SendRequestEvent {
+    fn id(&self) -> &str {
+        &self.event_id
     }
-    match draw.between(0, 19) {
-        0 => event.event_type = 42,
-        1 => event.event_type = 0,
-        2 => event.recipient = None,
-        3 => event.summary = None,
-        4 => {
-            if let Some(recipient) = &mut event.recipient {
-                recipient.ppnum.clear();
-            }
+
+    fn disguise(&mut self, draw: &mut Draw) {
+        match draw.between(0, 9) {
+            0 => self.event_id.make_ascii_lowercase(),
+            1 => self.event_id = format!("evt_{}", self.event_id),
+            2 => self.event_id = draw.uuid().to_string(),
+            // An id alone must then tell the time.
+            3 => self.occurred_at = None,
+            _ => {}
         }
-        5 => event.send_request_id = format!("req_{}", event.send_request_id),
-        6 => event.occurred_at = event.occurred_at.replace('Z', "+00:00"),
-        _ => {}
+        match draw.between(0, 19) {
+            0 | 1 => {
+                let known = UNKNOWN_TYPES.get(draw.index(UNKNOWN_TYPES.len()));
+                self.event_type = known.copied().unwrap_or_default();
+            }
+            2 => self.recipient = None,
+            3 => self.summary = None,
+            4 => {
+                if let Some(recipient) = &mut self.recipient {
+                    recipient.ppnum.clear();
+                }
+            }
+            5 => self.send_request_id = format!("req_{}", self.send_request_id),
+            6 => {
+                if let Some(at) = &mut self.occurred_at {
+                    // Finer than any clock of ours.
+                    at.nanos += 7;
+                }
+            }
+            _ => {}
+        }
     }
-    event
 }

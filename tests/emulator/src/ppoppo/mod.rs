@@ -1,18 +1,24 @@
-//! Ppoppo: a gRPC server whose event stream the worker dials.
+//! Ppoppo: a gRPC server whose two streams the worker dials.
 //!
-//! Page: "Event Streaming". [`story`] draws the events, [`mod@produce`] appends them to the
-//! [`log`] as they happen, [`service`] lets a caller follow it by [`subscription`], whose
-//! [`ending`] is drawn too; [`cord`] is how a connection is cut, [`server`] who holds it.
-//! [`token`] and [`oauth`] are the access tokens, [`quota`] is what exhausts,
-//! [`liberal`] the forms that the page leaves open, [`variant`] another schema.
+//! From the published contract and the page "Event Streaming". [`story`] draws what becomes
+//! of send requests, [`channel`] what is written in channels; [`mod@produce`] appends it to
+//! a [`log`] as it happens, and [`requests`] is what is known of each send request.
+//! [`service`] lets a caller follow a [`feed`] by [`subscription`], whose [`ending`] is
+//! drawn too; [`cord`] is how a connection is cut, [`server`] who holds it. [`desk`] is who
+//! may call: [`token`] and [`oauth`] are the access tokens, [`quota`] is what exhausts.
+//! [`liberal`] has the forms that the contract leaves open, [`variant`] another schema.
 
+mod channel;
 mod cord;
+mod desk;
 mod ending;
+mod feed;
 mod liberal;
 mod log;
 mod oauth;
 mod produce;
 mod quota;
+mod requests;
 mod server;
 mod service;
 mod story;
@@ -22,12 +28,15 @@ mod tests;
 mod token;
 mod variant;
 
-pub(crate) use ending::{Endings, REFUSALS};
+pub(crate) use channel::Chats;
+pub(crate) use desk::Access;
+pub(crate) use ending::{Endings, Expiry, REFUSALS};
+pub(crate) use feed::Feed;
 pub(crate) use log::{Log, Manner};
 pub(crate) use oauth::serve as serve_tokens;
 pub(crate) use produce::produce;
-pub(crate) use server::serve;
-pub(crate) use service::{Access, Service};
-pub(crate) use story::Stories;
+pub(crate) use requests::Requests;
+pub(crate) use server::{serve, serve_variant};
+pub(crate) use service::Service;
+pub(crate) use story::{Kinds, Stories};
 pub(crate) use token::{Terms, Tokens};
-pub(crate) use variant::NoticeServiceServer;

@@ -1,6 +1,6 @@
-//! Lets the events happen: at the run's rate, or as fast as they are followed.
+//! Lets what is drawn happen: at the run's rate, or as fast as it is followed.
 
-use super::{log::Log, story::Stories};
+use super::log::{Content, Log};
 use crate::pace::Pace;
 
 /// How far the log may run ahead of whoever follows it furthest. It bounds nothing (all
@@ -9,18 +9,25 @@ const AHEAD: usize = 2000;
 
 const AT_ONCE: usize = 25;
 
-/// Returns when every event has happened, or no more are to, and some stream has passed
-/// them.
-pub(crate) async fn produce(mut stories: Stories, log: &Log, pace: &Pace) {
+/// Returns when everything has happened, or the run is to end early, and some stream has
+/// passed it. `tell` is called with each entry before any stream can send it.
+pub(crate) async fn produce<T: Content>(
+    mut drawn: impl Iterator<Item = T>,
+    log: &Log<T>,
+    pace: &Pace,
+    tell: impl Fn(&T),
+) {
     let mut happened = 0_usize;
+    log.wait_followed().await;
     loop {
-        let events: Vec<_> = stories.by_ref().take(AT_ONCE).collect();
-        if events.is_empty() || pace.is_over() {
+        let new: Vec<_> = drawn.by_ref().take(AT_ONCE).collect();
+        if new.is_empty() || pace.is_over() {
             break;
         }
-        pace.take(events.len()).await;
-        happened += events.len();
-        log.append(events);
+        pace.take(new.len()).await;
+        happened += new.len();
+        new.iter().for_each(&tell);
+        log.append(new);
         log.wait_passed(happened.saturating_sub(AHEAD)).await;
     }
     log.wait_passed(happened).await;

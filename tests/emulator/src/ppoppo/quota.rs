@@ -11,10 +11,14 @@ use tonic::{Status, metadata::MetadataMap};
 use super::ending::Hint;
 use crate::faults::{Faults, Part};
 
-/// Longer than a caller would wait who backs off without having read it.
+/// Longer than the backoff of a caller that ignores the hint, and no whole number of seconds.
 const STAY_AWAY: Duration = Duration::from_millis(1500);
 
-const NAME: &str = "retry-after-ms";
+/// The contract's name, for whole seconds.
+const SECONDS: &str = "retry-after";
+
+/// The name on the page of errors.
+const MILLISECONDS: &str = "retry-after-ms";
 
 #[derive(Debug)]
 pub(super) struct Quota {
@@ -32,8 +36,12 @@ impl Quota {
 
     /// From now on, callers are to stay away.
     pub(super) fn exhaust(&self, hint: Hint) -> Status {
-        *self.over_at() = Some(Instant::now() + STAY_AWAY);
-        status(STAY_AWAY, hint)
+        let wait = match hint {
+            Hint::Seconds => Duration::from_secs(seconds(STAY_AWAY)),
+            Hint::Trailers | Hint::Message => STAY_AWAY,
+        };
+        *self.over_at() = Some(Instant::now() + wait);
+        status(wait, hint)
     }
 
     /// The refusal of a call that comes too early.
@@ -44,7 +52,7 @@ impl Quota {
             return None;
         }
         self.faults.happened(Part::TooEarly);
-        Some(status(left, Hint::Trailers))
+        Some(status(left, Hint::Seconds))
     }
 
     fn over_at(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
@@ -55,15 +63,23 @@ impl Quota {
 fn status(wait: Duration, hint: Hint) -> Status {
     let milliseconds = wait.as_millis();
     match hint {
-        Hint::Trailers => {
-            let mut trailers = MetadataMap::new();
-            if let Ok(value) = milliseconds.to_string().parse() {
-                trailers.insert(NAME, value);
-            }
-            Status::with_metadata(tonic::Code::ResourceExhausted, "too many calls", trailers)
-        }
+        Hint::Seconds => with_trailer(SECONDS, &seconds(wait).to_string()),
+        Hint::Trailers => with_trailer(MILLISECONDS, &milliseconds.to_string()),
         Hint::Message => {
-            Status::resource_exhausted(format!("too many calls, {NAME}: {milliseconds}"))
+            Status::resource_exhausted(format!("too many calls, {MILLISECONDS}: {milliseconds}"))
         }
     }
+}
+
+/// Whole seconds, rounded up, so that a caller that waits as long is not too early.
+fn seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+fn with_trailer(name: &'static str, value: &str) -> Status {
+    let mut trailers = MetadataMap::new();
+    if let Ok(value) = value.parse() {
+        trailers.insert(name, value);
+    }
+    Status::with_metadata(tonic::Code::ResourceExhausted, "too many calls", trailers)
 }

@@ -9,17 +9,47 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     service::TowerToHyperService,
 };
+use tidings_proto::ppoppo::{
+    channel_service_server::ChannelServiceServer, message_service_server::MessageServiceServer,
+};
 use tokio::{net::TcpListener, task::JoinSet};
-use tonic::{body::Body, server::NamedService};
+use tonic::{body::Body, server::NamedService, service::Routes};
 use tower::{Service, util::MapRequest};
 
-use super::cord::{Connection, Cord};
+use super::{
+    cord::{Connection, Cord},
+    service,
+    variant::NoticeServiceServer,
+};
 
-/// Serves until dropped, or until the listener fails.
-pub(crate) async fn serve<S>(listener: TcpListener, service: S) -> io::Result<()>
+/// Serves the published contract until dropped, or until the listener fails.
+pub(crate) async fn serve(listener: TcpListener, service: service::Service) -> io::Result<()> {
+    const NAMES: &[&str] = &[
+        MessageServiceServer::<service::Service>::NAME,
+        ChannelServiceServer::<service::Service>::NAME,
+    ];
+    let routes = Routes::new(MessageServiceServer::new(service.clone()))
+        .add_service(ChannelServiceServer::new(service));
+    accept(listener, routes, NAMES).await
+}
+
+/// As [`serve`], but with the service of `ppoppo_variant.proto`.
+pub(crate) async fn serve_variant(
+    listener: TcpListener,
+    service: service::Service,
+) -> io::Result<()> {
+    const NAMES: &[&str] = &[NoticeServiceServer::<service::Service>::NAME];
+    accept(listener, NoticeServiceServer::new(service), NAMES).await
+}
+
+/// `names` are the names of the services; a path may have a prefix before them.
+async fn accept<S>(
+    listener: TcpListener,
+    service: S,
+    names: &'static [&'static str],
+) -> io::Result<()>
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
-        + NamedService
         + Clone
         + Send
         + 'static,
@@ -30,16 +60,15 @@ where
         let (stream, _) = listener.accept().await?;
         // Gone already: nobody is told anything.
         if let Ok(connection) = Connection::new(stream) {
-            connections.spawn(drive(connection, service.clone()));
+            connections.spawn(drive(connection, service.clone(), names));
         }
         while connections.try_join_next().is_some() {}
     }
 }
 
-async fn drive<S>(connection: Connection, service: S)
+async fn drive<S>(connection: Connection, service: S, names: &'static [&'static str])
 where
     S: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>
-        + NamedService
         + Clone
         + Send
         + 'static,
@@ -49,7 +78,9 @@ where
     let given = cord.clone();
     let service = MapRequest::new(service, move |mut request: Request<Incoming>| {
         request.extensions_mut().insert::<Cord>(given.clone());
-        without_prefix(request, S::NAME)
+        names
+            .iter()
+            .fold(request, |request, name| without_prefix(request, name))
     });
     let serving = http2::Builder::new(TokioExecutor::new())
         .serve_connection(TokioIo::new(connection), TowerToHyperService::new(service));
@@ -85,10 +116,10 @@ mod tests {
     fn a_prefix_is_dropped_and_nothing_else() {
         let after = |path: &str| {
             let request = Request::builder().uri(path).body(()).unwrap();
-            let service = "chat.external.ExternalMessageService";
+            let service = "pcs.external.v1.MessageService";
             without_prefix(request, service).uri().to_string()
         };
-        let method = "/chat.external.ExternalMessageService/StreamSendRequestEvents";
+        let method = "/pcs.external.v1.MessageService/StreamSendRequestEvents";
         assert_eq!(after(method), method);
         assert_eq!(after(&format!("/ext{method}")), method);
         assert_eq!(after(&format!("http://h:1/a/b{method}")), method);

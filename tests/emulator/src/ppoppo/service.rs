@@ -1,138 +1,149 @@
-//! The gRPC service: who may call, and from where on.
+//! The gRPC services, as the provider has published them.
 
 use std::{pin::Pin, sync::Arc};
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _};
 use tidings_proto::ppoppo::{
-    SendRequestEvent, StreamSendRequestEventsReq,
-    external_message_service_server::ExternalMessageService,
+    ChannelEventFrame, ChannelMessageEvent, CursorExpired, GetSendRequestStatusRequest,
+    GetSendRequestStatusResponse, KeepAlive, SendRequestEvent, SendRequestEventFrame,
+    StreamChannelEventsRequest, StreamSendRequestEventsRequest, channel_event_frame,
+    channel_service_server::ChannelService, message_service_server::MessageService,
+    send_request_event_frame,
 };
 use tonic::{Request, Response, Status};
 
 use super::{
-    cord::Cord,
-    ending::{Ending, Endings, How},
-    log::Log,
-    quota::Quota,
-    subscription::{Shared, Subscription},
-    token::{Token, Tokens},
+    desk::{Access, Desk},
+    feed::{Asked, Feed, cord},
+    requests::Requests,
+    subscription::Frame,
 };
 use crate::faults::Faults;
 
-/// What callers must show.
-#[derive(Debug)]
-pub(crate) enum Access {
-    /// This bearer token.
-    Token(String),
-    /// One that was issued.
-    Issued(Arc<Tokens>),
-}
-
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
-    shared: Arc<Shared>,
-    endings: Arc<Endings>,
-    /// The whole value, where no tokens are issued.
-    authorization: String,
+    desk: Arc<Desk>,
+    events: Arc<Feed<SendRequestEvent>>,
+    messages: Arc<Feed<ChannelMessageEvent>>,
+    requests: Arc<Requests>,
 }
 
-/// An answer, event by event.
-pub(super) type Events = Pin<Box<dyn Stream<Item = Result<SendRequestEvent, Status>> + Send>>;
+/// The items of a streamed response.
+pub(super) type Answer<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl Service {
     pub(crate) fn new(
-        log: Arc<Log>,
-        endings: Endings,
         access: Access,
         faults: Arc<Faults>,
+        events: Arc<Feed<SendRequestEvent>>,
+        messages: Arc<Feed<ChannelMessageEvent>>,
+        requests: Arc<Requests>,
     ) -> Self {
-        let (authorization, tokens) = match access {
-            Access::Token(token) => (format!("Bearer {token}"), None),
-            Access::Issued(tokens) => (String::new(), Some(tokens)),
-        };
-        let quota = Quota::new(Arc::clone(&faults));
         Self {
-            shared: Arc::new(Shared {
-                log,
-                faults,
-                quota,
-                tokens,
-            }),
-            endings: Arc::new(endings),
-            authorization,
+            desk: Arc::new(Desk::new(access, faults)),
+            events,
+            messages,
+            requests,
         }
     }
 
-    fn admit<T>(&self, request: &Request<T>) -> Result<Option<Arc<Token>>, Status> {
-        let shown = request.metadata().get("authorization");
-        let shown = shown.and_then(|shown| shown.to_str().ok());
-        match (&self.shared.tokens, shown) {
-            (Some(tokens), Some(shown)) => tokens.admit(shown).map(Some),
-            (None, Some(shown)) if shown == self.authorization => Ok(None),
-            _ => Err(Status::unauthenticated("fetch a new token")),
-        }
-    }
-
-    /// Refuses at once where the stream is dealt that.
-    fn deal(&self) -> Result<Option<Ending>, Status> {
-        let ending = self.endings.deal();
-        let Some(refusal) = ending.filter(|ending| ending.after == 0) else {
-            return Ok(ending);
-        };
-        let status = match refusal.how {
-            How::Fails(code, message) => Status::new(code, message),
-            How::Exhausted(hint) => self.shared.quota.exhaust(hint),
-            _ => return Ok(ending),
-        };
-        if let Some(part) = refusal.part {
-            self.shared.faults.happened(part);
-        }
-        Err(status)
-    }
-
-    pub(super) fn subscribe(
+    pub(super) fn follow_requests(
         &self,
-        request: Request<StreamSendRequestEventsReq>,
-    ) -> Result<Events, Status> {
-        let token = self.admit(&request)?;
-        let cord = request.extensions().get::<Cord>().cloned();
-        let StreamSendRequestEventsReq {
-            send_request_id,
-            after_event_id,
-        } = request.into_inner();
-        let after = match after_event_id {
-            None => None,
-            Some(cursor) => Some(
-                self.shared
-                    .log
-                    .order_of(&cursor)
-                    .ok_or_else(|| Status::invalid_argument("after_event_id is no event's id"))?,
-            ),
+        request: Request<StreamSendRequestEventsRequest>,
+    ) -> Result<Answer<Frame<SendRequestEvent>>, Status> {
+        let token = self.desk.admit(&request)?;
+        let cord = cord(request.extensions());
+        let asked = request.into_inner();
+        let only = asked.send_request_id;
+        let wants = move |event: &SendRequestEvent| {
+            only.as_ref().is_none_or(|id| event.send_request_id == *id)
         };
-        if let Some(status) = self.shared.quota.refuse() {
-            return Err(status);
-        }
-        let subscription = Subscription {
-            shared: Arc::clone(&self.shared),
-            after,
-            send_request_id,
-            ending: self.deal()?,
-            endings: Arc::clone(&self.endings),
-            cord,
+        let asked = Asked {
+            cursor: asked.after_event_id,
+            wants: Box::new(wants),
             token,
+            cord,
         };
-        Ok(Box::pin(subscription.stream()))
+        Ok(Box::pin(self.events.subscribe(&self.desk, asked)?))
+    }
+
+    fn follow_channels(
+        &self,
+        request: Request<StreamChannelEventsRequest>,
+    ) -> Result<Answer<Frame<ChannelMessageEvent>>, Status> {
+        let token = self.desk.admit(&request)?;
+        let cord = cord(request.extensions());
+        let asked = request.into_inner();
+        let only = asked.channel_ids;
+        let wants =
+            move |event: &ChannelMessageEvent| only.is_empty() || only.contains(&event.channel_id);
+        let asked = Asked {
+            cursor: asked.after_message_id,
+            wants: Box::new(wants),
+            token,
+            cord,
+        };
+        Ok(Box::pin(self.messages.subscribe(&self.desk, asked)?))
     }
 }
 
 #[tonic::async_trait]
-impl ExternalMessageService for Service {
-    type StreamSendRequestEventsStream = Events;
+impl MessageService for Service {
+    type StreamSendRequestEventsStream = Answer<SendRequestEventFrame>;
 
     async fn stream_send_request_events(
         &self,
-        request: Request<StreamSendRequestEventsReq>,
-    ) -> Result<Response<Events>, Status> {
-        self.subscribe(request).map(Response::new)
+        request: Request<StreamSendRequestEventsRequest>,
+    ) -> Result<Response<Self::StreamSendRequestEventsStream>, Status> {
+        use send_request_event_frame::Frame as Sent;
+        let frames = self.follow_requests(request)?.map(|frame| {
+            let frame = match frame? {
+                Frame::Entry(event) => Sent::Event(event),
+                Frame::KeepAlive => Sent::KeepAlive(KeepAlive {}),
+                Frame::CursorExpired => Sent::CursorExpired(expired()),
+            };
+            Ok(SendRequestEventFrame { frame: Some(frame) })
+        });
+        Ok(Response::new(Box::pin(frames)))
+    }
+
+    async fn get_send_request_status(
+        &self,
+        request: Request<GetSendRequestStatusRequest>,
+    ) -> Result<Response<GetSendRequestStatusResponse>, Status> {
+        self.desk.admit(&request)?;
+        if let Some(status) = self.desk.quota.refuse() {
+            return Err(status);
+        }
+        let status = self.requests.status(&request.into_inner().id);
+        let unknown = || Status::not_found("no such send request");
+        status.map(Response::new).ok_or_else(unknown)
+    }
+}
+
+#[tonic::async_trait]
+impl ChannelService for Service {
+    type StreamChannelEventsStream = Answer<ChannelEventFrame>;
+
+    async fn stream_channel_events(
+        &self,
+        request: Request<StreamChannelEventsRequest>,
+    ) -> Result<Response<Self::StreamChannelEventsStream>, Status> {
+        use channel_event_frame::Frame as Sent;
+        let frames = self.follow_channels(request)?.map(|frame| {
+            let frame = match frame? {
+                Frame::Entry(event) => Sent::Event(event),
+                Frame::KeepAlive => Sent::KeepAlive(KeepAlive {}),
+                Frame::CursorExpired => Sent::CursorExpired(expired()),
+            };
+            Ok(ChannelEventFrame { frame: Some(frame) })
+        });
+        Ok(Response::new(Box::pin(frames)))
+    }
+}
+
+fn expired() -> CursorExpired {
+    CursorExpired {
+        detail: "the cursor is older than what can be replayed".to_owned(),
     }
 }

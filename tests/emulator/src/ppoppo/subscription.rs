@@ -6,71 +6,98 @@ use std::{
 };
 
 use futures_util::{Stream, future::Either, stream};
-use tidings_proto::ppoppo::SendRequestEvent;
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, Interval, MissedTickBehavior, interval_at},
+};
 use tonic::Status;
 
 use super::{
     cord::Cord,
-    ending::{Ending, Endings, How},
-    log::{Log, Logged},
-    quota::Quota,
-    token::{Token, Tokens},
+    desk::Desk,
+    ending::{Ending, How},
+    feed::{Feed, Filter},
+    log::{Content, Logged},
+    token::Token,
 };
-use crate::faults::Faults;
 
-/// How many events a stream goes on after GOAWAY, or after it has passed a late event.
+/// How many entries a stream goes on after GOAWAY, or after it has passed a late one.
 const GOES_ON: u32 = 10;
 
-/// What all streams share.
+/// A message of a stream.
 #[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) log: Arc<Log>,
-    pub(super) faults: Arc<Faults>,
-    pub(super) quota: Quota,
-    pub(super) tokens: Option<Arc<Tokens>>,
+pub(super) enum Frame<T> {
+    Entry(T),
+    KeepAlive,
+    CursorExpired,
 }
 
-/// "Replays what was missed, then goes on with what happens."
-#[derive(Debug)]
-pub(super) struct Subscription {
-    pub(super) shared: Arc<Shared>,
-    /// Exclusive: "only after this event".
-    pub(super) after: Option<u128>,
-    /// Only this send request's events.
-    pub(super) send_request_id: Option<String>,
+/// Where a stream begins.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Start {
+    LiveEdge(usize),
+    /// At the live edge, after a frame that says that the cursor has expired.
+    Expired(usize),
+    After {
+        order: u128,
+        place: usize,
+    },
+}
+
+pub(super) struct Subscription<T: Content> {
+    pub(super) feed: Arc<Feed<T>>,
+    pub(super) desk: Arc<Desk>,
+    pub(super) start: Start,
+    pub(super) wants: Filter<T>,
     /// What is still to come.
     pub(super) ending: Option<Ending>,
-    pub(super) endings: Arc<Endings>,
     pub(super) cord: Option<Cord>,
     pub(super) token: Option<Arc<Token>>,
 }
 
-impl Drop for Subscription {
+impl<T: Content> Drop for Subscription<T> {
     fn drop(&mut self) {
         if let Some(ending) = self.ending.take() {
-            self.endings.give_back(ending);
+            self.feed.endings.give_back(ending);
         }
     }
 }
 
-struct State {
-    subscription: Subscription,
+struct State<T: Content> {
+    subscription: Subscription<T>,
     length: watch::Receiver<usize>,
+    keep_alive: Interval,
+    /// Whether the frame that says that the cursor has expired is still to be sent.
+    expired: bool,
     place: usize,
     sent: u32,
     over: bool,
 }
 
-impl Subscription {
-    pub(super) fn stream(
-        self,
-    ) -> impl Stream<Item = Result<SendRequestEvent, Status>> + Send + 'static {
-        let log = &self.shared.log;
-        log.let_late_come();
+/// The reasons for which a wait for an entry ends.
+enum Waited {
+    Grown,
+    KeepAlive,
+    TokenEnded,
+}
+
+impl<T: Content> Subscription<T> {
+    pub(super) fn stream(self) -> impl Stream<Item = Result<Frame<T>, Status>> + Send + use<T> {
+        let log = &self.feed.log;
+        let (place, expired) = match self.start {
+            Start::LiveEdge(place) => (place, false),
+            Start::Expired(place) => (place, true),
+            Start::After { place, .. } => (place, false),
+        };
+        log.pass(place);
+        let every = self.feed.keep_alive;
+        let mut keep_alive = interval_at(Instant::now() + every, every);
+        keep_alive.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let state = State {
-            place: self.after.map_or(0, |after| log.place_after(after)),
+            place,
+            expired,
             length: log.watch_length(),
+            keep_alive,
             subscription: self,
             sent: 0,
             over: false,
@@ -81,22 +108,25 @@ impl Subscription {
         })
     }
 
-    fn wants(&self, logged: &Logged) -> bool {
+    fn wants(&self, logged: &Logged<T>) -> bool {
         // A cursor beyond the log's end: what happens up to it is skipped, too.
-        let later = self.after.is_none_or(|after| logged.order > after);
-        let request = self.send_request_id.as_ref();
-        later && request.is_none_or(|request| logged.event.send_request_id == *request)
+        let is_before = |order: u128| logged.order <= order;
+        let skipped = matches!(self.start, Start::After { order, .. } if is_before(order));
+        !skipped && (self.wants)(&logged.content)
     }
 }
 
-impl State {
-    async fn next(&mut self) -> Option<Result<SendRequestEvent, Status>> {
+impl<T: Content> State<T> {
+    async fn next(&mut self) -> Option<Result<Frame<T>, Status>> {
         if self.over {
             return None;
         }
+        if std::mem::take(&mut self.expired) {
+            return Some(Ok(Frame::CursorExpired));
+        }
         while let Some(ending) = self.due() {
-            if let Some(part) = ending.part {
-                self.subscription.shared.faults.happened(part);
+            if let Some(part) = ending.part.filter(|_| ending.how != How::Expires) {
+                self.subscription.desk.faults.happened(part);
             }
             let How::GoAway { cut } = ending.how else {
                 self.over = true;
@@ -108,14 +138,15 @@ impl State {
             self.end_soon(if cut { How::Cut } else { How::Clean });
         }
         loop {
-            let log = Arc::clone(&self.subscription.shared.log);
-            let Some(logged) = log.get(self.place) else {
-                if !self.wait().await {
-                    return self.end_with_token().map(Err);
+            let feed = Arc::clone(&self.subscription.feed);
+            let Some(logged) = feed.log.get(self.place) else {
+                match self.wait().await {
+                    Waited::Grown => continue,
+                    Waited::KeepAlive => return Some(Ok(Frame::KeepAlive)),
+                    Waited::TokenEnded => return self.end_with_token().map(Err),
                 }
-                continue;
             };
-            let late = log.is_late(self.place);
+            let late = feed.log.is_late(self.place);
             if late {
                 self.end_soon(How::Clean);
             }
@@ -125,13 +156,13 @@ impl State {
                 if token.is_some_and(|token| !token.spend()) {
                     return self.end_with_token().map(Err);
                 }
-                log.send(self.place);
+                feed.log.send(self.place);
                 self.sent += 1;
             }
             self.place += 1;
-            log.pass(self.place);
+            feed.log.pass(self.place);
             if wanted {
-                return Some(Ok(SendRequestEvent::clone(&logged.event)));
+                return Some(Ok(Frame::Entry(T::clone(&logged.content))));
             }
         }
     }
@@ -141,7 +172,7 @@ impl State {
         ending.take_if(|ending| self.sent >= ending.after)
     }
 
-    /// Ends so after a few more events, unless it is dealt an end that is still to come.
+    /// Ends so after a few more entries, unless it is dealt an end that is still to come.
     fn end_soon(&mut self, how: How) {
         let sent = self.sent;
         let ending = &mut self.subscription.ending;
@@ -154,8 +185,7 @@ impl State {
         }
     }
 
-    /// Waits for an event; false when the token has ended before.
-    async fn wait(&mut self) -> bool {
+    async fn wait(&mut self) -> Waited {
         let place = self.place;
         let ended = match &self.subscription.token {
             Some(token) => Either::Left(token.wait_end()),
@@ -163,23 +193,30 @@ impl State {
         };
         tokio::select! {
             // The log outlives its streams: an error cannot be.
-            grown = self.length.wait_for(|length| *length > place) => grown.is_ok(),
-            () = ended => false,
+            _ = self.length.wait_for(|length| *length > place) => Waited::Grown,
+            () = ended => Waited::TokenEnded,
+            _ = self.keep_alive.tick() => Waited::KeepAlive,
         }
     }
 
     fn end_with_token(&mut self) -> Option<Status> {
         self.over = true;
-        let Subscription { shared, token, .. } = &self.subscription;
-        shared.tokens.as_ref()?.end(token.as_ref()?)
+        let Subscription { desk, token, .. } = &self.subscription;
+        desk.end(token.as_ref()?)
     }
 
-    fn end(&self, how: How) -> impl Future<Output = Option<Status>> + Send + use<> {
-        let Subscription { shared, cord, .. } = &self.subscription;
+    fn end(&self, how: How) -> impl Future<Output = Option<Status>> + Send + use<T> {
+        let Subscription {
+            feed, desk, cord, ..
+        } = &self.subscription;
         let status = match (how, cord) {
             (How::Clean, _) => Some(None),
+            (How::Expires, _) => {
+                feed.endings.expiry().ask();
+                Some(None)
+            }
             (How::Fails(code, message), _) => Some(Some(Status::new(code, message))),
-            (How::Exhausted(hint), _) => Some(Some(shared.quota.exhaust(hint))),
+            (How::Exhausted(hint), _) => Some(Some(desk.quota.exhaust(hint))),
             (How::Cut, Some(cord)) => {
                 cord.cut();
                 None
@@ -188,6 +225,7 @@ impl State {
                 cord.silence();
                 None
             }
+            (How::Wedged, _) => None,
             (How::Cut | How::Silent | How::GoAway { .. }, _) => {
                 Some(Some(Status::unavailable("try again later")))
             }

@@ -27,8 +27,16 @@ pub(crate) struct Terms {
     pub(crate) client: String,
     pub(crate) secret: String,
     pub(crate) lifetime: Duration,
-    pub(crate) events: u32,
+    /// How many events are streamed by a token; no limit if absent.
+    pub(crate) events: Option<u32>,
+    /// The API's URL, byte for byte (RFC 8707).
+    pub(crate) resource: String,
+    /// The scope of every grant, whatever is asked for.
+    pub(crate) scope: String,
 }
+
+/// The scope that reading needs.
+const SCOPE: &str = "chat.read";
 
 #[derive(Debug)]
 pub(crate) struct Tokens {
@@ -61,23 +69,25 @@ impl Tokens {
         let text = format!("{}.{:016x}", tokens.len(), draw.bits());
         let token = Token {
             ends_at: Instant::now() + self.terms.lifetime,
-            left: AtomicU32::new(self.terms.events),
+            left: AtomicU32::new(self.terms.events.unwrap_or(u32::MAX)),
             fails: tokens.len().is_multiple_of(2),
         };
         tokens.insert(text.clone(), Arc::new(token));
         text
     }
 
-    /// The token of a call.
-    pub(super) fn admit(&self, authorization: &str) -> Result<Arc<Token>, Status> {
+    /// The token that a call shows.
+    pub(super) fn admit(&self, shown: &str) -> Result<Arc<Token>, Status> {
         let issued = self.issued.lock().unwrap_or_else(PoisonError::into_inner);
-        let shown = authorization.strip_prefix("Bearer ");
-        let Some(token) = shown.and_then(|shown| issued.1.get(shown)) else {
+        let Some(token) = issued.1.get(shown) else {
             return Err(Status::unauthenticated("not a token of ours"));
         };
         if token.is_over() {
             self.faults.happened(Part::TokenExpiredAtCall);
             return Err(expired());
+        }
+        if !self.terms.scope.split(' ').any(|scope| scope == SCOPE) {
+            return Err(Status::permission_denied(format!("needs {SCOPE}")));
         }
         Ok(Arc::clone(token))
     }

@@ -2,14 +2,18 @@
 
 use std::pin::Pin;
 
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, future::ready};
 use tidings_proto::ppoppo::{
-    SendRequestEvent, SendRequestEventType as Type, StreamSendRequestEventsReq,
-    send_request_event::{Recipient, Summary},
+    RecipientStatus, SendRequestEvent, SendRequestEventType as Type, SendRequestSummary,
+    StreamSendRequestEventsRequest,
 };
 use tonic::{Request, Response, Status};
 
-use super::service::Service;
+use super::{
+    service::Service,
+    story::{CONSENT_DENIED, CONSENT_GRANTED, POLL_RESPONSE_RECEIVED},
+    subscription::Frame,
+};
 
 #[allow(
     clippy::pedantic,
@@ -40,7 +44,15 @@ impl NoticeService for Service {
         &self,
         request: Request<FollowNoticesRequest>,
     ) -> Result<Response<Batches>, Status> {
-        let events = self.subscribe(request.map(asked))?;
+        // This schema has no message for signs of life or expired cursors.
+        let events = self.follow_requests(request.map(asked))?;
+        let events = events.filter_map(|frame| {
+            ready(match frame {
+                Ok(Frame::Entry(event)) => Some(Ok(event)),
+                Ok(Frame::KeepAlive | Frame::CursorExpired) => None,
+                Err(status) => Some(Err(status)),
+            })
+        });
         let batches = events.ready_chunks(BATCH).flat_map(|events| {
             // An error ends the stream, after what came before it.
             let mut notices = Vec::with_capacity(events.len());
@@ -61,21 +73,17 @@ impl NoticeService for Service {
     }
 }
 
-fn asked(request: FollowNoticesRequest) -> StreamSendRequestEventsReq {
-    StreamSendRequestEventsReq {
+fn asked(request: FollowNoticesRequest) -> StreamSendRequestEventsRequest {
+    StreamSendRequestEventsRequest {
         send_request_id: (!request.campaign.is_empty()).then_some(request.campaign),
         after_event_id: request.since,
     }
 }
 
 fn notice(event: SendRequestEvent) -> Notice {
-    let at = event.occurred_at.parse::<jiff::Timestamp>().ok();
     Notice {
         what: what(event.event_type).into(),
-        at: at.map(|at| prost_types::Timestamp {
-            seconds: at.as_second(),
-            nanos: at.subsec_nanosecond(),
-        }),
+        at: event.occurred_at,
         who: event.recipient.map(person),
         totals: event.summary.map(totals),
         request: event.send_request_id,
@@ -84,19 +92,22 @@ fn notice(event: SendRequestEvent) -> Notice {
 }
 
 fn what(event_type: i32) -> What {
+    match event_type {
+        CONSENT_GRANTED => return What::Allowed,
+        CONSENT_DENIED => return What::Forbidden,
+        POLL_RESPONSE_RECEIVED => return What::Voted,
+        _ => {}
+    }
     match Type::try_from(event_type) {
         Ok(Type::RecipientDelivered) => What::Arrived,
         Ok(Type::RecipientFailed) => What::Lost,
         Ok(Type::RecipientPendingConsent) => What::Asked,
-        Ok(Type::ConsentGranted) => What::Allowed,
-        Ok(Type::ConsentDenied) => What::Forbidden,
         Ok(Type::RequestCompleted) => What::Done,
-        Ok(Type::PollResponseReceived) => What::Voted,
-        Ok(Type::Unspecified) | Err(_) => What::Nothing,
+        Ok(Type::RequestFailed | Type::Unspecified) | Err(_) => What::Nothing,
     }
 }
 
-fn person(recipient: Recipient) -> Person {
+fn person(recipient: RecipientStatus) -> Person {
     Person {
         message: recipient.message_id,
         fault: recipient.error_code,
@@ -104,9 +115,9 @@ fn person(recipient: Recipient) -> Person {
     }
 }
 
-fn totals(summary: Summary) -> Totals {
+fn totals(summary: SendRequestSummary) -> Totals {
     Totals {
-        bad: summary.failed,
+        bad: summary.failed.into(),
         good: u32::try_from(summary.delivered).unwrap_or(u32::MAX),
     }
 }

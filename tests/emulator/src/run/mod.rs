@@ -16,6 +16,7 @@ use crate::{
     faults::Faults,
     ledger::{self, Book},
     mix::share_out,
+    ppoppo::Requests,
     progress,
     stdin::{Gate, Stop},
 };
@@ -31,30 +32,47 @@ pub(crate) async fn run(settings: Run) -> Result<()> {
         .into_iter()
         .map(|(provider, events)| Player::new(provider, events, &settings))
         .collect();
-    let books: Vec<Arc<Book>> = players
-        .iter()
-        .map(|player| Arc::clone(&player.book))
-        .collect();
+    let records = Records {
+        books: players
+            .iter()
+            .map(|player| Arc::clone(&player.book))
+            .collect(),
+        requests: Arc::default(),
+    };
     // Empty, and at once: a ledger that cannot be written must not be found out later.
-    write_ledger(&settings.ledger, &books)?;
+    records.write(&settings)?;
     let ended = tokio::select! {
-        ended = play(&settings, players, &books) => ended,
+        ended = play(&settings, players, &records) => ended,
         _ = terminate.recv() => Ok(()),
         _ = interrupt.recv() => Ok(()),
     };
-    write_ledger(&settings.ledger, &books)?;
+    records.write(&settings)?;
     ended
 }
 
-fn write_ledger(path: &Path, books: &[Arc<Book>]) -> Result<()> {
-    ledger::write(path, books)
-        .with_context(|| format!("cannot write the ledger {}", path.display()))
+/// What the run leaves behind.
+#[derive(Debug)]
+struct Records {
+    books: Vec<Arc<Book>>,
+    requests: Arc<Requests>,
 }
 
-async fn play(settings: &Run, players: Vec<Player>, books: &[Arc<Book>]) -> Result<()> {
+impl Records {
+    fn write(&self, settings: &Run) -> Result<()> {
+        let cannot = |path: &Path| format!("cannot write {}", path.display());
+        ledger::write(&settings.ledger, &self.books).with_context(|| cannot(&settings.ledger))?;
+        if let Some(path) = &settings.requests {
+            let outcomes = self.requests.outcomes(&settings.sources.ppoppo_name);
+            ledger::write_lines(path, outcomes.into_iter()).with_context(|| cannot(path))?;
+        }
+        Ok(())
+    }
+}
+
+async fn play(settings: &Run, players: Vec<Player>, records: &Records) -> Result<()> {
     let faults = Faults::new(&settings.faults, &settings.only);
-    let server = Server::open(settings, &players, &faults).await?;
-    let (console, output_gone) = Console::start(std::io::stdout(), books.to_vec());
+    let server = Server::open(settings, &players, &faults, &records.requests).await?;
+    let (console, output_gone) = Console::start(std::io::stdout(), records.books.clone());
     console
         .say(progress::listening(
             server.address()?,
@@ -63,12 +81,15 @@ async fn play(settings: &Run, players: Vec<Player>, books: &[Arc<Book>]) -> Resu
         .await?;
     let cast = Cast {
         settings,
-        log: server.log(),
+        events: server.events(),
+        messages: server.messages(),
+        requests: Arc::clone(&records.requests),
         faults,
         stop: Stop::default(),
+        expiry: server.expiry(),
     };
     tokio::select! {
-        ended = perform(&cast, players, books, &console) => ended,
+        ended = perform(&cast, players, records, &console) => ended,
         served = server.serve(settings.schema) => served.context("the Ppoppo server failed"),
         gone = output_gone => Err(gone.map_or_else(
             |_| anyhow!("standard output is gone"),
@@ -81,10 +102,10 @@ async fn play(settings: &Run, players: Vec<Player>, books: &[Arc<Book>]) -> Resu
 async fn perform(
     cast: &Cast<'_>,
     players: Vec<Player>,
-    books: &[Arc<Book>],
+    records: &Records,
     console: &Console,
 ) -> Result<()> {
-    let mut gate = Gate::open(cast.stop.clone());
+    let mut gate = Gate::open(cast.stop.clone(), cast.expiry.clone());
     if !gate.started().await {
         return Ok(());
     }
@@ -96,7 +117,7 @@ async fn perform(
     while let Some(played) = playing.next().await {
         played?;
     }
-    write_ledger(&cast.settings.ledger, books)?;
+    records.write(cast.settings)?;
     if !cast.settings.faults.is_empty() {
         console.say(progress::faults(&cast.faults.counts())).await?;
         let missing = cast.faults.missing();

@@ -4,6 +4,7 @@ use std::{pin::Pin, sync::Arc};
 
 use ::http::header::AUTHORIZATION;
 use anyhow::{Context as _, Result};
+use tidings_proto::ppoppo::{ChannelMessageEvent, SendRequestEvent};
 
 use crate::{
     args::Run,
@@ -17,8 +18,9 @@ use crate::{
     ledger::Book,
     mix::Provider,
     pace::Pace,
-    ppoppo::{self, Log, Stories},
+    ppoppo::{self, Chats, Expiry, Kinds, Log, Requests, Stories},
     pushpushgo, pushwoosh,
+    schema::Schema,
     stdin::Stop,
 };
 
@@ -44,6 +46,7 @@ impl Player {
         let sources = &settings.sources;
         let name = match provider {
             Provider::Ppoppo => &sources.ppoppo_name,
+            Provider::PpoppoChannels => &sources.ppoppo_channels_name,
             Provider::Pushwoosh => &sources.pushwoosh_name,
             Provider::PushwooshGrpc => &sources.pushwoosh_grpc_name,
             Provider::Arpoone => &sources.arpoone_name,
@@ -61,15 +64,19 @@ impl Player {
 #[derive(Debug)]
 pub(super) struct Cast<'a> {
     pub(super) settings: &'a Run,
-    pub(super) log: Arc<Log>,
+    pub(super) events: Arc<Log<SendRequestEvent>>,
+    pub(super) messages: Arc<Log<ChannelMessageEvent>>,
+    pub(super) requests: Arc<Requests>,
     pub(super) faults: Arc<Faults>,
     pub(super) stop: Stop,
+    pub(super) expiry: Expiry,
 }
 
 impl Cast<'_> {
     pub(super) fn play(&self, player: Player) -> Result<Playing> {
         match player.provider {
             Provider::Ppoppo => Ok(self.ppoppo(&player)),
+            Provider::PpoppoChannels => Ok(self.ppoppo_channels(&player)),
             Provider::Pushwoosh => self.pushwoosh(player),
             Provider::PushwooshGrpc => self.pushwoosh_grpc(player),
             Provider::Arpoone => self.arpoone(player),
@@ -78,11 +85,31 @@ impl Cast<'_> {
     }
 
     fn ppoppo(&self, player: &Player) -> Playing {
-        let draw = self.draw(Purpose::Ppoppo);
-        let stories = Stories::new(draw, self.settings.from, player.events);
-        let (log, pace) = (Arc::clone(&self.log), self.pace(player));
+        let kinds = match self.settings.schema {
+            Schema::Documented => Kinds::Published,
+            Schema::Variant => Kinds::Page,
+        };
+        let stories = Stories::new(
+            self.draw(Purpose::Ppoppo),
+            kinds,
+            self.settings.from,
+            player.events,
+            Arc::clone(&self.requests),
+        );
+        let (log, pace) = (Arc::clone(&self.events), self.pace(player));
+        let requests = Arc::clone(&self.requests);
         Box::pin(async move {
-            ppoppo::produce(stories, &log, &pace).await;
+            ppoppo::produce(stories, &log, &pace, |event| requests.tell(event)).await;
+            Ok(())
+        })
+    }
+
+    fn ppoppo_channels(&self, player: &Player) -> Playing {
+        let draw = self.draw(Purpose::PpoppoChannels);
+        let chats = Chats::new(draw, self.settings.from, player.events);
+        let (log, pace) = (Arc::clone(&self.messages), self.pace(player));
+        Box::pin(async move {
+            ppoppo::produce(chats, &log, &pace, |_| {}).await;
             Ok(())
         })
     }

@@ -1,9 +1,9 @@
-//! What is served rather than sent: Ppoppo's stream, and its token endpoint.
+//! The servers of the emulator: Ppoppo's streams, and its token endpoint.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, Result};
-use tidings_proto::ppoppo::external_message_service_server::ExternalMessageServiceServer;
+use tidings_proto::ppoppo::{ChannelMessageEvent, SendRequestEvent};
 use tokio::net::TcpListener;
 
 use super::players::{Player, forms};
@@ -14,8 +14,8 @@ use crate::{
     ledger::Book,
     mix::Provider,
     ppoppo::{
-        Access, Endings, Log, Manner, NoticeServiceServer, Service, Terms, Tokens, serve,
-        serve_tokens,
+        Access, Endings, Expiry, Feed, Log, Manner, Requests, Service, Terms, Tokens, serve,
+        serve_tokens, serve_variant,
     },
     schema::Schema,
 };
@@ -24,45 +24,71 @@ use crate::{
 pub(super) struct Server {
     listener: TcpListener,
     oauth: Option<(TcpListener, Arc<Tokens>)>,
-    log: Arc<Log>,
+    events: Arc<Log<SendRequestEvent>>,
+    messages: Arc<Log<ChannelMessageEvent>>,
+    /// The expiry of the event stream's next cursor.
+    expiry: Expiry,
     service: Service,
 }
 
 impl Server {
-    /// Listens. Without events it is served all the same, from an empty log.
+    /// Listens. A stream without events is served too, from an empty log.
     pub(super) async fn open(
         settings: &Run,
         players: &[Player],
         faults: &Arc<Faults>,
+        requests: &Arc<Requests>,
     ) -> Result<Self> {
-        let player = players
-            .iter()
-            .find(|player| player.provider == Provider::Ppoppo);
-        let events = player.map_or(0, |player| player.events);
-        let book = player.map_or_else(|| Book::new("ppoppo"), |player| Arc::clone(&player.book));
+        let sources = &settings.sources;
+        let (book, number) = share(players, Provider::Ppoppo);
         let manner = Manner {
             forms: forms(settings, Provider::Ppoppo),
-            late_of: faults.asks(Fault::Disorder).then_some(events),
+            late_of: faults.asks(Fault::Disorder).then_some(number),
+            window: sources.ppoppo_window,
             faults: Arc::clone(faults),
         };
-        let log = Log::new(book, manner);
-        let endings = Endings::new(settings.seed, events, faults);
+        let events = Log::new(book, manner);
+        let keep_alive = Duration::from_secs(sources.ppoppo_keep_alive.into());
+        let endings = Endings::new(settings.seed, number, faults);
+        let expiry = endings.expiry();
+        let event_feed = Feed::new(Arc::clone(&events), endings, keep_alive);
+
+        let (book, number) = share(players, Provider::PpoppoChannels);
+        let manner = Manner {
+            forms: forms(settings, Provider::PpoppoChannels),
+            late_of: None,
+            window: sources.ppoppo_window,
+            faults: Arc::clone(faults),
+        };
+        let messages = Log::new(book, manner);
+        let endings = Endings::new(settings.seed, number, faults);
+        let message_feed = Feed::new(Arc::clone(&messages), endings, keep_alive);
+
         let listener = listen(settings.ppoppo_listen).await?;
-        let oauth = if faults.asks(Fault::TokenExpiry) {
+        let oauth = if sources.ppoppo_tokens || faults.asks(Fault::TokenExpiry) {
             let at = SocketAddr::new(settings.ppoppo_listen.ip(), 0);
-            Some((listen(at).await?, tokens(settings, faults)))
+            let tokens = tokens(settings, listener.local_addr()?, faults);
+            Some((listen(at).await?, tokens))
         } else {
             None
         };
         let access = match &oauth {
             Some((_, tokens)) => Access::Issued(Arc::clone(tokens)),
-            None => Access::Token(settings.sources.ppoppo_token.clone()),
+            None => Access::Token(sources.ppoppo_token.clone()),
         };
         Ok(Self {
             listener,
             oauth,
-            service: Service::new(Arc::clone(&log), endings, access, Arc::clone(faults)),
-            log,
+            events,
+            messages,
+            expiry,
+            service: Service::new(
+                access,
+                Arc::clone(faults),
+                event_feed,
+                message_feed,
+                Arc::clone(requests),
+            ),
         })
     }
 
@@ -75,8 +101,16 @@ impl Server {
         oauth.map(|(listener, _)| listener.local_addr()).transpose()
     }
 
-    pub(super) fn log(&self) -> Arc<Log> {
-        Arc::clone(&self.log)
+    pub(super) fn events(&self) -> Arc<Log<SendRequestEvent>> {
+        Arc::clone(&self.events)
+    }
+
+    pub(super) fn messages(&self) -> Arc<Log<ChannelMessageEvent>> {
+        Arc::clone(&self.messages)
+    }
+
+    pub(super) fn expiry(&self) -> Expiry {
+        self.expiry.clone()
     }
 
     /// Serves until dropped, or until a listener fails.
@@ -87,20 +121,26 @@ impl Server {
                 None => std::future::pending().await,
             }
         };
-        let stream = async {
-            let (listener, service) = (self.listener, self.service);
+        let streams = async {
             match schema {
-                Schema::Documented => {
-                    serve(listener, ExternalMessageServiceServer::new(service)).await
-                }
-                Schema::Variant => serve(listener, NoticeServiceServer::new(service)).await,
+                Schema::Documented => serve(self.listener, self.service).await,
+                Schema::Variant => serve_variant(self.listener, self.service).await,
             }
         };
         tokio::select! {
             ended = tokens => ended,
-            ended = stream => ended,
+            ended = streams => ended,
         }
     }
+}
+
+/// The book of a stream, and how many events are played on it.
+fn share(players: &[Player], provider: Provider) -> (Arc<Book>, u32) {
+    let player = players.iter().find(|player| player.provider == provider);
+    player.map_or_else(
+        || (Book::new(provider.word()), 0),
+        |player| (Arc::clone(&player.book), player.events),
+    )
 }
 
 async fn listen(at: SocketAddr) -> Result<TcpListener> {
@@ -108,13 +148,17 @@ async fn listen(at: SocketAddr) -> Result<TcpListener> {
     listener.with_context(|| format!("cannot listen on {at}"))
 }
 
-fn tokens(settings: &Run, faults: &Arc<Faults>) -> Arc<Tokens> {
+fn tokens(settings: &Run, api: SocketAddr, faults: &Arc<Faults>) -> Arc<Tokens> {
     let sources = &settings.sources;
+    let expires = faults.asks(Fault::TokenExpiry);
+    let resource = sources.ppoppo_resource.clone();
     let terms = Terms {
         client: sources.ppoppo_client_id.clone(),
         secret: sources.ppoppo_client_secret.clone(),
         lifetime: Duration::from_secs(sources.ppoppo_token_seconds.into()),
-        events: sources.ppoppo_token_events,
+        events: expires.then_some(sources.ppoppo_token_events),
+        resource: resource.unwrap_or_else(|| format!("http://{api}/ext")),
+        scope: sources.ppoppo_scope.clone(),
     };
     let draw = Draw::new(settings.seed, Purpose::Tokens);
     Tokens::new(terms, draw, Arc::clone(faults))

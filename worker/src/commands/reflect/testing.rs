@@ -27,7 +27,7 @@ use crate::wire::codec::Raw;
 
 pub(crate) const TOKEN: &str = "a-token-of-a-test";
 pub(crate) const PREFIX: &str = "/ext";
-pub(crate) const METHOD: &str = "/chat.external.ExternalMessageService/StreamSendRequestEvents";
+pub(crate) const METHOD: &str = "/pcs.external.v1.MessageService/StreamSendRequestEvents";
 
 /// `core/testdata/wire/ppoppo_variant.proto`.
 pub(crate) const VARIANT: &str = "/acme.notices.v2.NoticeService/FollowNotices";

@@ -45,9 +45,7 @@ async fn a_schema_with_its_imports_is_read_in_both_versions() {
         let names: Names = serde_json::from_str(VARIANT_NAMES).unwrap();
         let schema = Schema::new(call("ppoppo"), &set.encode_to_vec(), VARIANT, &names);
         assert_eq!(schema.unwrap().path(), VARIANT);
-        let other = server
-            .describe("chat.external.ExternalMessageService")
-            .await;
+        let other = server.describe("pcs.external.v1.MessageService").await;
         assert!(other.unwrap().is_none());
     }
 }

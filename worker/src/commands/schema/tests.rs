@@ -77,12 +77,12 @@ async fn the_documented_method_is_found_by_itself() {
 #[tokio::test]
 async fn a_method_of_the_documented_name_is_found_in_another_package() {
     let text = include_str!("../../../../proto/ppoppo/v1/external.proto");
-    let text = text.replace("package chat.external", "package chat.external.v7");
+    let text = text.replace("package pcs.external.v1", "package pcs.external.v7");
     let described = tidings_core::wire::compile(&text).unwrap();
     let answer = answered(server(Some(described)).await, None, None, "{}")
         .await
         .unwrap();
-    let path = "/chat.external.v7.ExternalMessageService/StreamSendRequestEvents";
+    let path = "/pcs.external.v7.MessageService/StreamSendRequestEvents";
     assert!(answer.sql.contains(path), "{}", answer.sql);
     assert_eq!(answer.code, Code::Clean, "{:?}", answer.notes);
 }

@@ -36,7 +36,7 @@ async fn ending(endings: &[(u32, How)]) -> Provider {
 }
 
 /// Reads to the end: how many events, and what came then.
-async fn read_all(mut stream: Streaming<SendRequestEvent>) -> (usize, Option<Status>) {
+async fn read_all(mut stream: Frames) -> (usize, Option<Status>) {
     let mut read = 0;
     loop {
         match stream.message().await {
@@ -59,7 +59,7 @@ async fn a_half_open_connection_is_silent_and_stays_open() {
         .keep_alive_while_idle(true)
         .connect_lazy();
     let call = Call {
-        client: ExternalMessageServiceClient::new(channel),
+        client: MessageServiceClient::new(channel),
         ..provider.call("")
     };
     let pinging = tokio::spawn(async { read_all(call.start().await.unwrap()).await });
@@ -91,12 +91,21 @@ async fn an_ending_that_is_not_met_is_another_streams() {
         how: How::Clean,
         part: Some(Part::Goaway),
     }]);
-    let service = Service::new(log, endings, Access::Token("token".to_owned()), faults);
+    let none = Log::new(Book::new("channels"), Manner::default());
+    let service = Service::new(
+        Access::Token("token".to_owned()),
+        faults,
+        Feed::new(log, endings, KEEP_ALIVE),
+        Feed::new(none, Endings::none(), KEEP_ALIVE),
+        Arc::default(),
+    );
     let follow = || {
-        let mut request = Request::new(StreamSendRequestEventsReq::default());
-        let token = "Bearer token".parse().unwrap();
-        request.metadata_mut().insert("authorization", token);
-        service.subscribe(request).unwrap().take(100)
+        let request = StreamSendRequestEventsRequest {
+            after_event_id: Some(BEGINNING.to_owned()),
+            ..StreamSendRequestEventsRequest::default()
+        };
+        let request = shown("Bearer token", request);
+        service.follow_requests(request).unwrap().take(100)
     };
     // A caller that leaves a silent stream.
     drop(follow());
@@ -128,16 +137,22 @@ async fn goaway_lets_the_stream_go_on_and_no_other_begin() {
 #[tokio::test(start_paused = true)]
 async fn a_hint_stands_in_trailers_or_message_and_is_watched_over() {
     let provider = ending(&[
+        (0, How::Exhausted(Hint::Seconds)),
         (0, How::Exhausted(Hint::Trailers)),
         (20, How::Exhausted(Hint::Message)),
     ])
     .await;
-    let refused = provider.call("").start().await.unwrap_err();
+    let refused = provider.call("").start().await.err().unwrap();
+    assert_eq!(refused.code(), Code::ResourceExhausted);
+    assert_eq!(refused.metadata().get("retry-after").unwrap(), "2");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let refused = provider.call("").start().await.err().unwrap();
     assert_eq!(refused.code(), Code::ResourceExhausted);
     let hint = refused.metadata().get("retry-after-ms").unwrap();
     let hint: u64 = hint.to_str().unwrap().parse().unwrap();
-    let early = provider.call("").start().await.unwrap_err();
+    let early = provider.call("").start().await.err().unwrap();
     assert_eq!(early.code(), Code::ResourceExhausted);
+    assert!(early.metadata().contains_key("retry-after"));
     assert_eq!(provider.faults.counts()["too early"], 1);
     tokio::time::sleep(Duration::from_millis(hint)).await;
     let (read, status) = read_all(provider.call("").start().await.unwrap()).await;
@@ -153,7 +168,9 @@ async fn tokens_end_by_turns_in_the_stream_and_at_the_next_call() {
         client: "c".to_owned(),
         secret: "s".to_owned(),
         lifetime: Duration::from_secs(3600),
-        events: 50,
+        events: Some(50),
+        resource: String::new(),
+        scope: "chat.read".to_owned(),
     };
     let draw = Draw::new(1, Purpose::Tokens);
     let tokens = Tokens::new(terms, draw, Arc::clone(&faults));

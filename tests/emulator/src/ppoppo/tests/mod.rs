@@ -3,13 +3,14 @@
 use std::{
     collections::{BTreeMap, HashSet},
     sync::Arc,
+    time::Duration,
 };
 
 use ::http::Uri;
 use tidings_proto::ppoppo::{
-    SendRequestEvent, StreamSendRequestEventsReq,
-    external_message_service_client::ExternalMessageServiceClient,
-    external_message_service_server::ExternalMessageServiceServer,
+    ChannelMessageEvent, GetSendRequestStatusRequest, SendRequestEvent, SendRequestEventFrame,
+    StreamSendRequestEventsRequest, message_service_client::MessageServiceClient,
+    send_request_event_frame::Frame,
 };
 use tokio::{net::TcpListener, task::JoinHandle};
 use tonic::{Code, Request, Status, Streaming, transport::Channel};
@@ -22,13 +23,21 @@ use crate::{
     pace::Pace,
 };
 
+mod cursors;
 mod faults;
+
+/// A cursor before every event.
+const BEGINNING: &str = "00000000000000000000000000";
+
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Stops when dropped.
 struct Provider {
     address: String,
     book: Arc<Book>,
-    log: Arc<Log>,
+    log: Arc<Log<SendRequestEvent>>,
+    messages: Arc<Log<ChannelMessageEvent>>,
+    requests: Arc<Requests>,
     faults: Arc<Faults>,
     task: JoinHandle<()>,
 }
@@ -55,33 +64,44 @@ impl Provider {
         let address = format!("http://{}", listener.local_addr().unwrap());
         let book = Book::new("ppoppo");
         let log = Log::new(Arc::clone(&book), manner);
-        let service = Service::new(Arc::clone(&log), endings, access, Arc::clone(&faults));
-        let service = ExternalMessageServiceServer::new(service);
+        let messages = Log::new(Book::new("channels"), Manner::default());
+        let requests = Arc::new(Requests::default());
+        let service = Service::new(
+            access,
+            Arc::clone(&faults),
+            Feed::new(Arc::clone(&log), endings, KEEP_ALIVE),
+            Feed::new(Arc::clone(&messages), Endings::none(), KEEP_ALIVE),
+            Arc::clone(&requests),
+        );
         let task = tokio::spawn(async { serve(listener, service).await.unwrap() });
         Self {
             address,
             book,
             log,
+            messages,
+            requests,
             faults,
             task,
         }
     }
 
+    /// A call from the beginning, a cursor that expires only where there is a window.
     fn call(&self, prefix: &str) -> Call {
         let origin: Uri = format!("{}{prefix}", self.address).parse().unwrap();
         let channel = Channel::builder(origin.clone()).connect_lazy();
-        Call {
-            client: ExternalMessageServiceClient::with_origin(channel, origin),
+        let call = Call {
+            client: MessageServiceClient::with_origin(channel, origin),
             token: "Bearer token".to_owned(),
-            request: StreamSendRequestEventsReq::default(),
-        }
+            request: StreamSendRequestEventsRequest::default(),
+        };
+        call.after(BEGINNING)
     }
 }
 
 struct Call {
-    client: ExternalMessageServiceClient<Channel>,
+    client: MessageServiceClient<Channel>,
     token: String,
-    request: StreamSendRequestEventsReq,
+    request: StreamSendRequestEventsRequest,
 }
 
 impl Call {
@@ -90,12 +110,15 @@ impl Call {
         self
     }
 
-    async fn start(mut self) -> Result<Streaming<SendRequestEvent>, Status> {
-        let mut request = Request::new(self.request);
-        let token = self.token.parse().unwrap();
-        request.metadata_mut().insert("authorization", token);
+    fn from_now(mut self) -> Self {
+        self.request.after_event_id = None;
+        self
+    }
+
+    async fn start(mut self) -> Result<Frames, Status> {
+        let request = shown(&self.token, self.request);
         let response = self.client.stream_send_request_events(request).await?;
-        Ok(response.into_inner())
+        Ok(Frames(response.into_inner()))
     }
 
     async fn read(self, events: usize) -> Vec<SendRequestEvent> {
@@ -108,9 +131,38 @@ impl Call {
     }
 }
 
+struct Frames(Streaming<SendRequestEventFrame>);
+
+impl Frames {
+    async fn frame(&mut self) -> Result<Option<Frame>, Status> {
+        let message = self.0.message().await?;
+        Ok(message.map(|message| message.frame.unwrap()))
+    }
+
+    /// The next event. No other frame is expected.
+    async fn message(&mut self) -> Result<Option<SendRequestEvent>, Status> {
+        Ok(self.frame().await?.map(|frame| match frame {
+            Frame::Event(event) => event,
+            other => panic!("{other:?}"),
+        }))
+    }
+}
+
+fn shown<T>(token: &str, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    let token = token.parse().unwrap();
+    request.metadata_mut().insert("authorization", token);
+    request
+}
+
 fn stories(events: u32) -> Stories {
+    stories_into(events, Arc::default())
+}
+
+fn stories_into(events: u32, requests: Arc<Requests>) -> Stories {
     let from = "2026-11-01T21:00:00Z".parse().unwrap();
-    Stories::new(Draw::new(1, Purpose::Ppoppo), from, events)
+    let draw = Draw::new(1, Purpose::Ppoppo);
+    Stories::new(draw, Kinds::Published, from, events, requests)
 }
 
 #[tokio::test]
@@ -122,13 +174,13 @@ async fn only_the_token_opens_a_stream() {
             ..provider.call("")
         };
         assert_eq!(
-            call.start().await.unwrap_err().code(),
+            call.start().await.err().unwrap().code(),
             Code::Unauthenticated
         );
     }
     let call = provider.call("").after("no ulid");
     assert_eq!(
-        call.start().await.unwrap_err().code(),
+        call.start().await.err().unwrap().code(),
         Code::InvalidArgument
     );
 }
@@ -164,9 +216,10 @@ async fn the_filter_leaves_one_request() {
 #[tokio::test]
 async fn a_stream_goes_on_as_events_happen() {
     let provider = Provider::start(Endings::none()).await;
-    // Far more than may wait unread: producing goes on only because it is followed.
-    let reading = tokio::spawn(provider.call("").read(9000));
-    produce(stories(9000), &provider.log, &Pace::unlimited()).await;
+    // Far more than may wait unread: producing goes on only because it is followed. It
+    // begins only when somebody follows, so that a stream without a cursor has all of it.
+    let reading = tokio::spawn(provider.call("").from_now().read(9000));
+    produce(stories(9000), &provider.log, &Pace::unlimited(), |_| {}).await;
     assert_eq!(reading.await.unwrap(), stories(9000).collect::<Vec<_>>());
     assert_eq!(provider.book.counts().acknowledged, 9000);
 }

@@ -9,7 +9,7 @@ async fn the_same_schema_by_either_version_of_reflection() {
         let play = Play {
             described: Some(documented()),
             only_alpha,
-            ..play(First::Event(event().into()))
+            ..play(First::Event(framed(&event())))
         };
         let found = one(Subject::at(play.start(None).await).look().await);
         let said = format!("reflection: grpc.reflection.{version}, the same schema");
@@ -24,7 +24,7 @@ async fn another_schema_is_told_with_what_takes_it_over() {
     let text = text.replace("occurred_at = 6", "occurred_at = 16");
     let play_other = Play {
         described: Some(tidings_core::wire::compile(&text).unwrap()),
-        ..play(First::Event(event().into()))
+        ..play(First::Event(framed(&event())))
     };
     let found = Subject::at(play_other.start(None).await).look().await;
     assert_eq!(found.len(), 2, "{found:?}");

@@ -4,7 +4,6 @@ mod described;
 
 use std::{io::Write, net::SocketAddr};
 
-use bytes::Bytes;
 use prost::Message;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use serde_json::{Value, json};
@@ -20,6 +19,7 @@ use super::{database::StreamNow, findings::Word, *};
 use crate::{
     commands::reflect::testing::{First, METHOD, PREFIX, Play, TOKEN},
     stream::desk::Resume,
+    testing::chat::framed,
     testing::endpoint::TokenEndpoint,
 };
 
@@ -92,7 +92,10 @@ fn event() -> Vec<u8> {
     let event = SendRequestEvent {
         event_id: "01JD0000000000000000000001".to_owned(),
         event_type: SendRequestEventType::RecipientDelivered.into(),
-        occurred_at: "2026-11-01T21:00:00Z".to_owned(),
+        occurred_at: Some(prost_types::Timestamp {
+            seconds: 1_793_566_800,
+            nanos: 0,
+        }),
         ..Default::default()
     };
     event.encode_to_vec()
@@ -121,8 +124,8 @@ fn expect(finding: &Finding, word: Word, parts: &[&str]) {
 
 #[tokio::test]
 async fn an_event_is_decoded() {
-    let found = one(heard(First::Event(event().into()), LONG).await);
-    let told = "connected and authenticated; decoded RECIPIENT_DELIVERED of 2026-11-01T21:00:00Z";
+    let found = one(heard(First::Event(framed(&event())), LONG).await);
+    let told = "connected and authenticated; decoded SEND_REQUEST_EVENT_TYPE_RECIPIENT_DELIVERED of 2026-11-01T21:00:00Z";
     expect(&found, Word::Ok, &[told]);
     assert_eq!(
         found.details[1],
@@ -139,7 +142,7 @@ async fn an_event_is_decoded() {
 async fn an_event_of_another_schema_is_noticed() {
     // A text in field 99 and a number in field 5, where a message is expected.
     let more = [event(), vec![0x9a, 0x06, 0x01, 0x61]].concat();
-    let found = one(heard(First::Event(more.into()), LONG).await);
+    let found = one(heard(First::Event(framed(&more)), LONG).await);
     expect(
         &found,
         Word::Warn,
@@ -150,13 +153,13 @@ async fn an_event_of_another_schema_is_noticed() {
         ],
     );
     let other = [event(), vec![0x2a, 0x01, 0xff]].concat();
-    let found = one(heard(First::Event(other.into()), LONG).await);
+    let found = one(heard(First::Event(framed(&other)), LONG).await);
     expect(
         &found,
         Word::Fail,
         &["cannot be read", "tidings-worker schema chat"],
     );
-    let nameless = Bytes::from_static(&[0x18, 0x01]);
+    let nameless = framed(&[0x18, 0x01]);
     let found = one(heard(First::Event(nameless), LONG).await);
     expect(
         &found,
@@ -334,7 +337,7 @@ async fn an_unknown_authority_is_answered_by_ca_file() {
     let certificate = params.signed_by(&key, &theirs).unwrap();
     let identity = Identity::from_pem(certificate.pem(), key.serialize_pem());
     let tls = ServerTlsConfig::new().identity(identity);
-    let address = play(First::Event(event().into())).start(Some(tls)).await;
+    let address = play(First::Event(framed(&event()))).start(Some(tls)).await;
 
     let look = async |host: &str, authority: &CertifiedIssuer<'static, KeyPair>| {
         let mut file = NamedTempFile::new().unwrap();

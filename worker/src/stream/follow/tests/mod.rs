@@ -43,7 +43,7 @@ async fn ppoppo_auth_and_full_grpc_path() {
         chat.called(),
         [Called {
             number: 1,
-            path: "/ext/chat.external.ExternalMessageService/StreamSendRequestEvents".to_owned(),
+            path: "/ext/pcs.external.v1.MessageService/StreamSendRequestEvents".to_owned(),
             authorization: format!("Bearer {SECRET}"),
             after: None,
             send_request_id: Some("r1".to_owned()),

@@ -1,0 +1,204 @@
+//! Ppoppo: two gRPC streams, dialed by us and resumed by the id of what came last. Sources:
+//! the contract that the provider has published (`pcs.external.v1`, October 2026), and
+//! Ppoppo Docs, "Event Streaming", which has other names and types.
+//!
+//! - [`event`]: what happens to send requests and their recipients
+//! - [`answer`]: how one of them stands, because the worker has asked
+//! - [`message`]: what is written in the app's channels
+//!
+//! Field names are read in snake_case (the provider's) or lowerCamelCase (protobuf's own
+//! JSON).
+//!
+//! # Not tested
+//!
+//! The other services of the same package (templates, apps): none is called.
+
+mod answer;
+mod event;
+mod message;
+
+use std::borrow::Cow;
+
+use super::{
+    Dialing, Entry, Provider, Scheme,
+    options::{self, Spec},
+};
+use crate::{
+    event::{Event, Facts, ItemError},
+    json::{self, Object},
+    time::{self, Micros},
+    wire::{Call, Frame, Inquiry, Proto, Role},
+};
+
+const PROTO: Proto = proto!("ppoppo/v1/external.proto");
+
+/// Each stream sends a sign of life every 20 seconds.
+const FRAME: Frame = Frame {
+    event: "event",
+    alive: &["keep_alive"],
+    expired: Some("cursor_expired"),
+};
+
+const SEND_REQUESTS: &str = "send_requests";
+const CHANNELS: &str = "channels";
+
+pub(super) static PROVIDER: Provider = Provider {
+    name: "ppoppo",
+    // The values of the provider's own client. The limit allows for three signs of life that
+    // do not arrive, and for a margin.
+    scheme: Scheme::Dialed(Dialing {
+        endpoint: Some("https://chat.ppoppo.com/ext"),
+        keepalive: 20,
+        idle_limit: 65,
+    }),
+    secret: "the bearer token; if `token_url` is set, the client secret",
+    gives_up_after_4xx: false,
+    calls: &[
+        Call {
+            stream: SEND_REQUESTS,
+            method: "/pcs.external.v1.MessageService/StreamSendRequestEvents",
+            proto: PROTO,
+            key: "event_id",
+            needs: "event_type",
+            beside: false,
+            time: Some("occurred_at"),
+            values: event::TYPES,
+            frame: Some(FRAME),
+            role: Role::Dialed {
+                cursor: "after_event_id",
+                filters: &["send_request_id"],
+            },
+            inquiry: Some(Inquiry {
+                method: "/pcs.external.v1.MessageService/GetSendRequestStatus",
+                proto: PROTO,
+                id: "id",
+                summary: "request",
+                recipients: "recipients",
+            }),
+        },
+        Call {
+            stream: CHANNELS,
+            method: "/pcs.external.v1.ChannelService/StreamChannelEvents",
+            proto: PROTO,
+            key: "message.id",
+            needs: "channel_id",
+            beside: false,
+            time: None,
+            values: &[],
+            frame: Some(FRAME),
+            role: Role::Dialed {
+                cursor: "after_message_id",
+                filters: &["channel_ids"],
+            },
+            inquiry: None,
+        },
+    ],
+    options: &[
+        Spec::new(
+            "stream",
+            options::Form::OneOf(&[SEND_REQUESTS, CHANNELS]),
+            "The stream that the source follows: `send_requests` (default), what happens to send requests and their recipients, or `channels`, the messages in the app's channels. Use a source for each.",
+        ),
+        Spec::new(
+            "send_request_id",
+            options::Form::Text,
+            "Restricts the stream `send_requests` to the events of one send request.",
+        ),
+        Spec::new(
+            "channel_ids",
+            options::Form::Texts,
+            "Restricts the stream `channels` to these channels: an array of their ids.",
+        ),
+    ],
+    wrapper: None,
+    counts_repeats: false,
+    read,
+    facts,
+};
+
+/// The three kinds of items.
+enum Form {
+    Answer,
+    Message,
+    Event,
+}
+
+impl Form {
+    fn of(object: &Object<'_>) -> Self {
+        if object.get(answer::MARK).is_some() {
+            Self::Answer
+        } else if get(object, "event_id", "eventId").is_none() && object.get("message").is_some() {
+            Self::Message
+        } else {
+            Self::Event
+        }
+    }
+}
+
+fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
+    match Form::of(&entry.object) {
+        Form::Answer => answer::read(entry),
+        Form::Message => message::read(entry),
+        Form::Event => event::read(entry),
+    }
+}
+
+fn facts<'a>(object: &Object<'a>) -> Facts<'a> {
+    let id = match Form::of(object) {
+        // An answer is not part of a stream.
+        Form::Answer => None,
+        Form::Message => message::cursor(object),
+        Form::Event => event::cursor(object),
+    };
+    Facts {
+        cursor: id.filter(|id| !id.is_empty()),
+        summary: object.get("summary"),
+        ..Facts::default()
+    }
+}
+
+/// A `google.protobuf.Timestamp` as its message, or any other form of time. Its zero
+/// values are absent from the wire, so a message without seconds says nothing. A time that
+/// was never set (the start of 1970, or Go's zero time in the year 1) counts as absent.
+fn timestamp(
+    entry: &Entry<'_, '_>,
+    field: &'static str,
+    value: Option<&str>,
+) -> Result<Option<Micros>, ItemError> {
+    let Some(message) = value.and_then(|json| Object::parse(json).ok()) else {
+        let said = value.filter(|value| !time::is_never(value));
+        return Ok(entry.time(field, said)?.filter(|at| at.get() != 0));
+    };
+    let seconds = message.text("seconds");
+    let Some(seconds) = seconds.filter(|text| !time::is_never(text)) else {
+        return Ok(None);
+    };
+    let nanos = message.text("nanos").unwrap_or(Cow::Borrowed("0"));
+    let micros = || {
+        let seconds = seconds.parse::<i64>().ok()?.checked_mul(1_000_000)?;
+        Micros::new(seconds.checked_add(nanos.parse::<i64>().ok()? / 1000)?)
+    };
+    let at = micros().ok_or(ItemError::Invalid {
+        field,
+        expected: "a Timestamp from 1970 on",
+    })?;
+    Ok(Some(at).filter(|at| at.get() != 0))
+}
+
+/// The letters and digits of a value of an enum, in lower case, without its prefix.
+fn word(value: &str, prefix: &str) -> String {
+    let letters = value.chars().filter(char::is_ascii_alphanumeric);
+    let word: String = letters.map(|c| c.to_ascii_lowercase()).collect();
+    match word.strip_prefix(prefix) {
+        Some(rest) => rest.to_owned(),
+        None => word,
+    }
+}
+
+fn text<'a>(object: &Object<'a>, snake: &str, camel: &str) -> Option<Cow<'a, str>> {
+    get(object, snake, camel).and_then(json::text)
+}
+
+fn get<'a>(object: &Object<'a>, snake: &str, camel: &str) -> Option<&'a str> {
+    object.get(snake).or_else(|| object.get(camel))
+}
