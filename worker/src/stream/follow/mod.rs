@@ -132,9 +132,9 @@ impl<'a> Following<'a> {
             let error = error.as_deref();
             let reporter = &self.follower.reporter;
             reporter.pause(state, Some(pause), failures, error);
-            let events = session.events;
+            let (events, frames) = (session.events, session.frames);
             match (error, state) {
-                (None, _) => debug!(source, end, events, ?pause, "the stream ended"),
+                (None, _) => debug!(source, end, events, frames, ?pause, "the stream ended"),
                 (Some(reason), State::Stopped) => {
                     warn!(
                         source,

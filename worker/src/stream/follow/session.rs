@@ -48,6 +48,9 @@ type Ended = (Cause, String);
 pub(super) struct Session {
     /// Why the session ended; `None` if it was stopped.
     pub(super) ended: Option<Ended>,
+    /// Messages that arrived, including signs of life: the server was there, and had
+    /// accepted the token.
+    pub(super) frames: u64,
     /// Events that were read and committed, including rejected ones.
     pub(super) events: usize,
     /// Events that are stored now, which alone count as progress.
@@ -95,6 +98,7 @@ impl Following<'_> {
         self.follower.reporter.set(State::Connecting);
         let mut session = Session {
             ended: None,
+            frames: 0,
             events: 0,
             stored: 0,
             detail: None,
@@ -132,7 +136,10 @@ impl Following<'_> {
         let end = pump(
             &mut open.messages,
             Gathered::new(self.follower.limits),
-            |message, gathered| self.decode(message, gathered),
+            |message, gathered| {
+                session.borrow_mut().frames += 1;
+                self.decode(message, gathered);
+            },
             commit,
             self.plan.dial.idle_limit,
             stopped(stop),
