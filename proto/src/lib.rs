@@ -9,6 +9,7 @@
     missing_debug_implementations,
     unreachable_pub,
     clippy::unwrap_used,
+    clippy::large_enum_variant,
     reason = "generated code"
 )]
 

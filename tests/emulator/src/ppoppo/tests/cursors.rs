@@ -28,7 +28,7 @@ async fn without_a_cursor_a_stream_begins_at_the_live_edge() {
     let provider = Provider::start(Endings::none()).await;
     let events: Vec<_> = stories(300).collect();
     provider.log.append(events[..200].to_vec());
-    let mut stream = provider.call("").from_now().start().await.unwrap();
+    let mut stream = provider.call("").live().start().await.unwrap();
     provider.log.append(events[200..].to_vec());
     for event in &events[200..] {
         assert_eq!(stream.message().await.unwrap().as_ref(), Some(event));
@@ -101,7 +101,7 @@ async fn a_cursor_expires_by_a_fault_whatever_its_age() {
 #[tokio::test(start_paused = true)]
 async fn a_quiet_stream_shows_that_it_lives() {
     let provider = Provider::start(Endings::none()).await;
-    let mut stream = provider.call("").from_now().start().await.unwrap();
+    let mut stream = provider.call("").live().start().await.unwrap();
     for _ in 0..3 {
         let began = tokio::time::Instant::now();
         let frame = stream.frame().await.unwrap().unwrap();
@@ -115,7 +115,7 @@ async fn a_quiet_stream_shows_that_it_lives() {
 #[tokio::test]
 async fn a_send_request_is_told_with_all_its_recipients() {
     let provider = Provider::start(Endings::none()).await;
-    let following = provider.call("").from_now().start().await.unwrap();
+    let following = provider.call("").live().start().await.unwrap();
     let requests = Arc::clone(&provider.requests);
     let stories = stories_into(2000, Arc::clone(&requests));
     let read = tokio::spawn(async move {

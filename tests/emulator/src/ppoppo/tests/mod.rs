@@ -110,7 +110,7 @@ impl Call {
         self
     }
 
-    fn from_now(mut self) -> Self {
+    fn live(mut self) -> Self {
         self.request.after_event_id = None;
         self
     }
@@ -218,7 +218,7 @@ async fn a_stream_goes_on_as_events_happen() {
     let provider = Provider::start(Endings::none()).await;
     // Far more than may wait unread: producing goes on only because it is followed. It
     // begins only when somebody follows, so that a stream without a cursor has all of it.
-    let reading = tokio::spawn(provider.call("").from_now().read(9000));
+    let reading = tokio::spawn(provider.call("").live().read(9000));
     produce(stories(9000), &provider.log, &Pace::unlimited(), |_| {}).await;
     assert_eq!(reading.await.unwrap(), stories(9000).collect::<Vec<_>>());
     assert_eq!(provider.book.counts().acknowledged, 9000);
