@@ -125,13 +125,28 @@ begin
     from refusal f
     where not is_replay
   ),
+  reached as (
+    -- The first event after a gap. There is hardly ever one, which a small index says.
+    update tidings.gap g set to_cursor = x.cursor, to_at = greatest(g.from_at, x.at)
+    from (
+      select distinct on (i.source_id) i.source_id, i.cursor, coalesce(i.occurred_at, i.received_at) as at
+      from item i
+      where not is_replay and i.cursor is not null
+      order by i.source_id, i.request, i.ordinal
+    ) x
+    where g.source_id = x.source_id
+      and g.closed_at is null and g.to_cursor is null and g.cause in ('cursor_expired', 'started_at_live_edge', 'moved_by_hand')
+    returning g.id
+  ),
   resumed as (
-    insert into tidings.stream as t (source_id, cursor, updated_at)
-    select distinct on (i.source_id) i.source_id, i.cursor, started_at
+    insert into tidings.stream as t (source_id, cursor, updated_at, event_at)
+    select distinct on (i.source_id) i.source_id, i.cursor, started_at, started_at
     from item i
     where not is_replay and i.cursor is not null
+      and (select count(*) from reached) >= 0  -- locks the gaps before the cursors, as report_gap does
     order by i.source_id, i.request desc, i.ordinal desc
-    on conflict (source_id) do update set cursor = excluded.cursor, updated_at = excluded.updated_at
+    on conflict (source_id) do update
+    set cursor = excluded.cursor, updated_at = excluded.updated_at, event_at = excluded.event_at
   ),
   outcome as (
     select

@@ -16,6 +16,7 @@
 -- include event.sql
 -- include undated.sql
 -- include lease.sql
+-- include gap.sql
 -- include stream.sql
 -- include receipt.sql
 -- include state.sql

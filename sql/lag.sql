@@ -80,16 +80,18 @@ comment on function _unacknowledged(ulid) is
 create view lag as
   select
     f.what, f.name, f.last_received_at, f.cursor, f.cursor_age, f.position, f.behind, f.oldest_age,
-    h.horizon, h.behind as horizon_age, h.pid as holder_pid, h.application_name as holder_application, h.age as holder_age
+    h.horizon, h.behind as horizon_age, h.pid as holder_pid, h.application_name as holder_application, h.age as holder_age,
+    f.open_gaps
   from (
     select
       'source' as what, s.name, t.received_at as last_received_at, m.cursor, clock_timestamp() - m.updated_at as cursor_age,
-      null::ulid as position, null::int as behind, null::interval as oldest_age
+      null::ulid as position, null::int as behind, null::interval as oldest_age,
+      (select count(*) from gap g where g.source_id = s.id and g.closed_at is null) as open_gaps
     from source s
     left join stream m on m.source_id = s.id
     left join _log_tail() t on t.source_id = s.id
     union all
-    select 'consumer', c.name, null, null, null, c.position, u.events, clock_timestamp() - u.oldest_at
+    select 'consumer', c.name, null, null, null, c.position, u.events, clock_timestamp() - u.oldest_at, null
     from consumer c
     cross join lateral _unacknowledged(c.position) u
   ) f
@@ -109,5 +111,6 @@ comment on column lag.horizon_age is 'How far the horizon is behind the clock.';
 comment on column lag.holder_pid is 'The process whose ingest transaction holds the horizon back; null if there is none, or if it is a prepared transaction.';
 comment on column lag.holder_application is 'The application_name of that process, or the name of the prepared transaction.';
 comment on column lag.holder_age is 'How long ago that transaction began.';
+comment on column lag.open_gaps is 'For a source: number of its gaps that are not closed, see tidings.gap.';
 
 revoke all on function _log_holder(), _log_tail(), _unacknowledged(ulid) from public;

@@ -43,12 +43,14 @@ comment on column source_secret.digest is 'SHA-256 of the secret, in UTF-8.';
 create table stream (
   source_id int primary key,
   cursor text not null,
-  updated_at timestamptz not null
+  updated_at timestamptz not null,
+  event_at timestamptz
 );
 comment on table stream is 'The stream cursors: how far each dialed stream was read. Ingest moves a cursor in the transaction that stores the events.';
 comment on column stream.source_id is 'The source.';
-comment on column stream.cursor is 'The stream cursor: the provider''s id of the event that was stored last, in the order of arrival.';
-comment on column stream.updated_at is 'When that event was stored.';
+comment on column stream.cursor is 'The stream cursor: the provider''s id of the event that was stored last, in the order of arrival; or where the stream goes on after a gap, see tidings.gap.';
+comment on column stream.updated_at is 'When the stream cursor moved.';
+comment on column stream.event_at is 'When events of the stream were last stored; null if none were.';
 
 -- This is not a generated column, because logical replication leaves generated columns
 -- out, and the key would be missing.
@@ -225,8 +227,10 @@ as $$
 declare
   of_source int := (tidings._source(name)).id;
 begin
-  -- This lock comes first, in the same order as in ingest.
+  -- These locks come first, in the same order as in ingest.
   delete from tidings.stream_lease where source_id = of_source;
+  update tidings.gap g set closed_at = clock_timestamp(), closed_by = 'the source was dropped'
+  where g.source_id = of_source and g.closed_at is null;
   delete from tidings.stream where source_id = of_source;
   delete from tidings.stream_state where source_id = of_source;
   delete from tidings.source_schema where source_id = of_source;
@@ -237,7 +241,7 @@ begin
 end
 $$;
 comment on function drop_source(text) is
-  'Removes a source with its secrets, its schema, its stream cursor and its rows of tidings.rejected. Its events stay. SQLSTATE 42704 if there is no such source.';
+  'Removes a source with its secrets, its schema, its stream cursor and its rows of tidings.rejected. Its events stay, and so do its gaps, which are closed. SQLSTATE 42704 if there is no such source.';
 
 create function verify(source text, body bytea, headers jsonb)
   returns boolean

@@ -86,8 +86,9 @@ create view stream_status as
       when t.state <> 'ended' and t.reported_at < statement_timestamp() - interval '2 minutes' then 'unknown'
       else t.state
     end as state,
-    t.since, t.worker, t.connected_at, m.cursor, m.updated_at as last_event_at,
-    t.failures, t.last_error, t.last_error_at, t.next_try_at, t.reported_at, l.worker as lease_worker, l.expires_at as lease_expires_at
+    t.since, t.worker, t.connected_at, m.cursor, m.event_at as last_event_at,
+    t.failures, t.last_error, t.last_error_at, t.next_try_at, t.reported_at, l.worker as lease_worker, l.expires_at as lease_expires_at,
+    (select count(*) from gap g where g.source_id = s.id and g.closed_at is null) as open_gaps
   from source s
   left join stream_state t on t.source_id = s.id
   left join stream m on m.source_id = s.id
@@ -108,6 +109,7 @@ comment on column stream_status.next_try_at is 'When the worker dials again, if 
 comment on column stream_status.reported_at is 'When the worker last reported the state.';
 comment on column stream_status.lease_worker is 'Which worker holds the lease of the stream: host and process id.';
 comment on column stream_status.lease_expires_at is 'When another worker takes the stream if that worker does not renew its lease; earlier if a clock was ahead, see tidings.stream_lease.';
+comment on column stream_status.open_gaps is 'Number of gaps of the source that are not closed: see tidings.gap.';
 
 create function _raise_enabled(source text)
   returns void
@@ -131,6 +133,7 @@ create function set_stream_cursor(source text, cursor text)
 as $$
 declare
   s tidings.source := tidings._source(source);
+  before text;
 begin
   perform tidings._require_log_access();
   if cursor = '' then
@@ -138,11 +141,7 @@ begin
       errcode = 'invalid_parameter_value', message = 'the cursor is empty', hint = 'Pass null to go on from the start.';
   end if;
   if not tidings._is_dialed(s.provider) then
-    raise exception using
-      errcode = 'wrong_object_type',
-      message = format('source "%s" has no stream', source),
-      detail = format('Its provider, %s, sends events to the worker rather than being dialed.', s.provider),
-      hint = 'SELECT source FROM tidings.stream_status lists the streams.';
+    perform tidings._raise_no_stream(s);
   end if;
   if s.enabled then
     perform tidings._raise_enabled(source);  -- before others wait for the lock
@@ -177,6 +176,12 @@ begin
   if s.enabled or (select age(x.xmin) <= 0 from tidings.source x where x.id = s.id) then
     perform tidings._raise_enabled(source);
   end if;
+  before := (select t.cursor from tidings.stream t where t.source_id = s.id);
+  if before is distinct from cursor and (tidings._cursor_ulid(cursor) <= tidings._cursor_ulid(before)) is not true then
+    perform tidings._open_gap(
+      s, 'moved_by_hand', before, cursor, tidings._cursor_ulid(before)::timestamptz,
+      coalesce(tidings._cursor_ulid(cursor)::timestamptz, clock_timestamp()), 'set_stream_cursor, by ' || session_user);
+  end if;
   if cursor is null then
     delete from tidings.stream where source_id = s.id;
   else
@@ -187,7 +192,7 @@ begin
 end
 $$;
 comment on function set_stream_cursor(text, text) is
-  'Sets the stream cursor of a disabled source: the stream is resumed after this event id of its provider, or from its start if the cursor is null. Events that arrive again are stored once; but an event whose time is read differently than before, by another schema, is stored a second time. The function waits for the worker to end the stream. SQLSTATE 55000 unless the source was disabled in an earlier transaction, and while a worker still follows the stream; 55P03 if other transactions lock tidings.stream too long, 25001 in REPEATABLE READ and SERIALIZABLE, 22023 for an empty cursor, 42809 if the source has no stream, 42704 if there is no such source.';
+  'Sets the stream cursor of a disabled source: the stream is resumed after this event id of its provider, or from its start if the cursor is null. Events that arrive again are stored once; but an event whose time is read differently than before, by another schema, is stored a second time. Unless the cursor moves back, a row of tidings.gap says over what it has leapt. The function waits for the worker to end the stream. SQLSTATE 55000 unless the source was disabled in an earlier transaction, and while a worker still follows the stream; 55P03 if other transactions lock tidings.stream too long, 25001 in REPEATABLE READ and SERIALIZABLE, 22023 for an empty cursor, 42809 if the source has no stream, 42704 if there is no such source.';
 
 revoke all on function
   report_stream(text, text, text, int, text, timestamptz, timestamptz), _raise_enabled(text), set_stream_cursor(text, text)

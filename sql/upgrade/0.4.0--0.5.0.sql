@@ -19,6 +19,10 @@ begin
 end
 $$;
 
+alter table stream add column event_at timestamptz;
+update stream set event_at = updated_at;
+-- include gap.sql
+
 -- Its rows have one more column.
 drop function _normalize(text, text, text, bytea);
 -- take _normalize from normalize.sql
@@ -66,7 +70,10 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- take _maintain from maintain.sql
 -- take _replay_batch from rejected.sql
 -- take replay_rejected from rejected.sql
+-- take grant_reader from grants.sql
 -- take grant_worker from grants.sql
+-- take stream_status from stream.sql
+-- take lag from lag.sql
 
 -- comments ulid.sql
 -- comments normalize.sql

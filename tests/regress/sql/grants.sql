@@ -60,6 +60,10 @@ select name, provider from tidings.source order by id;
 select tidings.stream_secret('chat') as chat, tidings.stream_secret('sms') as sms, tidings.stream_cursor('chat') as cursor;
 select source, epoch is not null as held from tidings.hold_streams('aaaaaaaa-0000-4000-8000-000000000000', 'host 1', '{chat}', '10 s');
 select tidings.release_streams('aaaaaaaa-0000-4000-8000-000000000000');
+select tidings.report_gap('chat', 'cursor_expired') as gap \gset
+select * from tidings.request_finals('chat', 'q'), tidings.requests_to_reconcile('chat');
+select cause, tidings.close_gap(id) as closed from tidings.gap where id = :gap;
+delete from tidings.gap;
 select * from tidings.stream_lease;
 update tidings.stream_lease set epoch = 1;
 -- By this it keeps headers out of the server's log.
@@ -94,6 +98,8 @@ do $$ declare this tidings.ulid := tidings.ulid_at(clock_timestamp()); begin
 set role regress_tidings_reader;
 select e.kind, e.message_id, s.name from tidings.event e join tidings.source s on s.id = e.source_id where s.name = 'sms';
 select kind, message_id from tidings.events_after(null, 10, 'sms');
+select cause, closed_by from tidings.gap where source = 'chat';
+select tidings.close_gap(1);
 select tidings.stream_cursor('chat'), (select count(*) from tidings.stream t join tidings.source s on s.id = t.source_id where s.name = 'chat');
 select * from tidings.source_secret;
 \echo SQLSTATE :LAST_ERROR_SQLSTATE

@@ -96,6 +96,17 @@ pub(super) const GROUPS: &[Group] = &[
         ],
     },
     Group {
+        title: "Gaps",
+        purpose: "See where events may be missing, and close the gap once they are recovered.",
+        objects: &[
+            "gap",
+            "close_gap",
+            "report_gap",
+            "requests_to_reconcile",
+            "request_finals",
+        ],
+    },
+    Group {
         title: "Upkeep",
         purpose: "Choose how long what is kept, and erase a person.",
         objects: &[
