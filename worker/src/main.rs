@@ -18,6 +18,7 @@
 //! | [`admission`] | admits requests: known sources, within their share of the pending requests |
 //! | [`sources`] | the sources in Postgres, and the streams that this worker follows |
 //! | [`stream`] | one dialed source: followed, resumed, retried, reported |
+//! | [`reconcile`] | asks a provider about send requests of which events may be missing |
 //! | [`pipeline`] | gathers requests in batches, and answers them after the commit |
 //! | [`postgres`] | connections to Postgres, their errors, its upkeep |
 //! | [`settings`], [`dial`] | flags and environment; calls to providers and their tokens |
@@ -55,6 +56,7 @@ mod inbound;
 mod pipeline;
 mod postgres;
 mod process;
+mod reconcile;
 mod run;
 mod settings;
 mod sources;

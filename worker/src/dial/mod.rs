@@ -222,6 +222,20 @@ pub(crate) async fn call(
     Ok(response.into_inner())
 }
 
+/// Makes a call that has one response, and returns the response.
+pub(crate) async fn ask(
+    requests: Requests,
+    origin: Uri,
+    path: PathAndQuery,
+    request: Request<Bytes>,
+    largest_message: usize,
+) -> Result<Bytes, Status> {
+    let mut client = Grpc::with_origin(requests, origin).max_decoding_message_size(largest_message);
+    client.ready().await.map_err(Status::from_error)?;
+    let response = client.unary(request, path, Raw).await?;
+    Ok(response.into_inner())
+}
+
 /// An error with all its causes, which libraries leave out of their own text.
 pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();

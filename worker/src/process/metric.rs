@@ -28,6 +28,7 @@ pub(crate) const STREAM_FAILURES: &str = "tidings_worker_stream_failures";
 pub(crate) const STREAM_NEXT_TRY: &str = "tidings_worker_stream_next_try_timestamp_seconds";
 pub(crate) const STREAM_LAST_EVENT: &str = "tidings_worker_stream_last_event_timestamp_seconds";
 pub(crate) const STREAM_ENDS: &str = "tidings_worker_stream_ends_total";
+pub(crate) const RECONCILED: &str = "tidings_worker_reconciled_requests_total";
 pub(crate) const TOKEN_REFRESHES: &str = "tidings_worker_token_refreshes_total";
 pub(crate) const UPKEEP: &str = "tidings_worker_upkeep_total";
 pub(crate) const CERTIFICATE_RELOADS: &str = "tidings_worker_certificate_reloads_total";
@@ -168,6 +169,10 @@ fn describe() {
     describe_counter!(
         STREAM_ENDS,
         "Ends of dialed streams and failed attempts at them, by source and reason (clean, idle, cut, failed, unauthenticated, occupied, refused)"
+    );
+    describe_counter!(
+        RECONCILED,
+        "Send requests that a provider was asked about, because events may be missing, by source and outcome (answered, unknown, failed)"
     );
     describe_counter!(
         TOKEN_REFRESHES,

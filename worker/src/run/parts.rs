@@ -27,6 +27,7 @@ use crate::{
         drain::Drain,
         exit::{Code, Exit, Fatal},
     },
+    reconcile::Books,
     settings::{LimitArgs, RunArgs},
     sources::{control::Control, source::Snapshot, streams::Streams},
     spool::{Mode, Spool, drain},
@@ -76,7 +77,7 @@ impl Parts {
         let (sender, snapshot) = watch::channel(Snapshot::default());
         Upkeep::new(connector.clone(), settings.maintain_every, fatal.clone()).start();
         let poll = settings.source_poll();
-        let control = Control::spawn(connector, poll, sender, fatal.clone());
+        let control = Control::spawn(connector.clone(), poll, sender, fatal.clone());
         let streams = Streams::new(
             control.clone(),
             snapshot.clone(),
@@ -86,6 +87,7 @@ impl Parts {
                 reports: control.clone().recipient(),
                 pipeline: pipeline.clone(),
                 limits: StreamLimits::new(limits.max_body.get()),
+                books: Some(Arc::new(Books::new(connector))),
                 fatal: fatal.clone(),
             },
         );

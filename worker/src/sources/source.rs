@@ -5,7 +5,7 @@ use std::{collections::HashMap, fmt, sync::Arc};
 use serde_json::Value;
 use tidings_core::{
     Provider, provider,
-    wire::{Call, Names, Schema},
+    wire::{Call, Names, Question, Schema},
 };
 
 use crate::wire;
@@ -67,6 +67,31 @@ impl Source {
         }
         let call = self.call().ok_or_else(|| not_by_grpc(&self.provider))?;
         wire::schema(call).map_err(|error| error.to_string())
+    }
+
+    /// The question by which missing events of its stream are made up for, or why there is
+    /// none.
+    pub(crate) fn question(&self) -> Result<Arc<Question>, String> {
+        let provider = &self.provider;
+        let call = self
+            .call()
+            .filter(|_| self.is_dialed())
+            .ok_or_else(|| format!("{provider} cannot be asked for events that are missing"))?;
+        match wire::question(call) {
+            Some(question) => question.map_err(|error| error.to_string()),
+            None if call.stream.is_empty() => Err(format!(
+                "{provider} cannot be asked for events that are missing"
+            )),
+            None => Err(format!(
+                "{provider} cannot be asked for events that are missing in the stream {}",
+                call.stream
+            )),
+        }
+    }
+
+    /// Whether the worker that follows its stream is to ask that question by itself.
+    pub(crate) fn reconciles(&self) -> bool {
+        self.options.get("reconcile").and_then(Value::as_bool) != Some(false)
     }
 
     /// Whether some worker follows its stream.

@@ -11,15 +11,23 @@ pub(crate) mod retry;
 use std::sync::Arc;
 
 use actix::Recipient;
+use futures_util::future::OptionFuture;
 use tokio::sync::{Notify, watch};
 
 use self::{
     desk::WhereToResume,
-    follow::{Follower, Plan},
+    follow::{Follower, Plan, stopped},
     gather::StreamLimits,
     report::{Report, Reporter, report},
 };
-use crate::{pipeline::batcher::Pipeline, process::exit::Fatal};
+use crate::{
+    pipeline::batcher::Pipeline,
+    process::exit::Fatal,
+    reconcile::{
+        Books, OfSource,
+        automatic::{self, Way},
+    },
+};
 
 /// The parts that all streams share.
 #[derive(Clone, Debug)]
@@ -30,6 +38,8 @@ pub(crate) struct Setup {
     pub(crate) reports: Recipient<Report>,
     pub(crate) pipeline: Pipeline,
     pub(crate) limits: StreamLimits,
+    /// Where gaps are read and closed.
+    pub(crate) books: Option<Arc<Books>>,
     pub(crate) fatal: Fatal,
 }
 
@@ -51,17 +61,32 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// Follows a source under the lease of this epoch. With a reason instead of a plan, the
-    /// stream only reports the reason.
+    /// stream only reports the reason. With a way to ask, it asks for what is missing after
+    /// its cursor has expired.
     pub(crate) fn start(
         source: Arc<str>,
         epoch: i64,
         plan: Result<Plan, String>,
+        way: Option<Way>,
         setup: &Setup,
     ) -> Self {
         let (wake, stop) = (Arc::new(Notify::new()), watch::Sender::new(false));
         let mut vital = setup.fatal.vital(format!("the stream of {source}"));
         let reporter = Reporter::new(source.clone());
         let reports = report(source.clone(), reporter.subscribe(), setup.reports.clone());
+        let gap_found = Arc::new(Notify::new());
+        let asking = way.zip(setup.books.clone()).map(|(way, books)| {
+            let records = OfSource::new(books, source.clone());
+            let (source, pipeline) = (source.clone(), setup.pipeline.clone());
+            let (gap_found, stop) = (gap_found.clone(), stop.subscribe());
+            async move {
+                // What it is doing is left as it is: asking again changes nothing.
+                tokio::select! {
+                    () = automatic::follow(source, &way, records, &pipeline, &gap_found) => {}
+                    () = stopped(&stop) => {}
+                }
+            }
+        });
         let follower = Follower {
             source,
             epoch,
@@ -71,13 +96,14 @@ impl Stream {
             limits: setup.limits,
             reporter,
             wake: wake.clone(),
+            gap_found,
         };
         let running = stop.subscribe();
         let following = follower.follow(stop.subscribe());
         // The task stays in this thread, because the events that a stream has read wait
         // in cells which are not `Sync`.
         actix::spawn(async move {
-            tokio::join!(following, reports);
+            tokio::join!(following, reports, OptionFuture::from(asking));
             vital.release();
             // `following` ends before the last report is answered.
             drop(running);
@@ -160,9 +186,11 @@ mod tests {
             reports: desk.recipient(),
             pipeline: pipeline(|_| Ok(fake::receipt(Verdict::Accepted)), PATIENCE).0,
             limits: StreamLimits::new(1 << 20),
+            books: None,
             fatal,
         };
-        let stream = Stream::start("chat".into(), 1, Err("no endpoint".to_owned()), &setup);
+        let no_plan = Err("no endpoint".to_owned());
+        let stream = Stream::start("chat".into(), 1, no_plan, None, &setup);
         // All who stop it hear of its end.
         tokio::join!(stream.stop(), stream.stop());
         let last = reported.lock().unwrap().last().cloned();

@@ -7,10 +7,11 @@ use std::sync::{Arc, LazyLock};
 
 use tidings_core::{
     Provider, provider,
-    wire::{Call, Schema, SchemaError},
+    wire::{Call, Inquiry, Question, Schema, SchemaError},
 };
 
 type Known = (&'static Call, Result<Arc<Schema>, SchemaError>);
+type Asked = (&'static Inquiry, Result<Arc<Question>, SchemaError>);
 
 /// The default schemas of all calls, each compiled once.
 static KNOWN: LazyLock<Vec<Known>> = LazyLock::new(|| {
@@ -29,11 +30,32 @@ pub(crate) fn schema(call: &'static Call) -> Result<Arc<Schema>, SchemaError> {
     }
 }
 
-/// Compiles the default schemas, and says which of them cannot be used, if any.
+/// The questions of all calls that have an inquiry, each compiled once.
+static ASKED: LazyLock<Vec<Asked>> = LazyLock::new(|| {
+    let calls = provider::ALL.into_iter().flat_map(|of| of.calls);
+    calls
+        .filter_map(|call| call.inquiry.as_ref())
+        .map(|inquiry| (inquiry, Question::of(inquiry).map(Arc::new)))
+        .collect()
+});
+
+/// The question by which missing events of a call are made up for; `None` if its provider
+/// answers none.
+pub(crate) fn question(call: &Call) -> Option<Result<Arc<Question>, SchemaError>> {
+    let inquiry = call.inquiry.as_ref()?;
+    let found = ASKED.iter().find(|(asked, _)| *asked == inquiry);
+    found.map(|(_, question)| question.clone())
+}
+
+/// Compiles the default schemas and the questions, and says which of them cannot be used, if
+/// any.
 pub(crate) fn check() -> Result<(), SchemaError> {
     KNOWN
         .iter()
-        .try_for_each(|(_, schema)| schema.clone().map(drop))
+        .try_for_each(|(_, schema)| schema.clone().map(drop))?;
+    ASKED
+        .iter()
+        .try_for_each(|(_, question)| question.clone().map(drop))
 }
 
 /// The calls that providers make to the worker.

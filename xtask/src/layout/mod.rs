@@ -16,11 +16,12 @@ use std::path::{Path, PathBuf};
 use tidings_harness::paths;
 
 /// The worker's folders, the lowest layer first.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["process", "wire"],
     &["settings", "dial"],
     &["postgres"],
     &["pipeline"],
+    &["reconcile"],
     &["stream"],
     &["sources"],
     &["admission"],

@@ -23,6 +23,7 @@ use super::{
 use crate::{
     dial::options::Dial,
     process::exit::Vital,
+    reconcile::automatic::Way,
     stream::{self, Stream, follow::Plan},
 };
 
@@ -109,10 +110,11 @@ impl Streams {
             };
             info!(source = %source.name, epoch, "starting the stream");
             let plan = plan(source);
+            let way = plan.as_ref().ok().and_then(|plan| way(source, plan));
             place.insert(Running {
                 source: source.clone(),
                 epoch,
-                stream: Stream::start(source.name.clone(), epoch, plan, &self.setup),
+                stream: Stream::start(source.name.clone(), epoch, plan, way, &self.setup),
                 stopping: false,
             });
         }
@@ -124,6 +126,15 @@ fn plan(source: &Source) -> Result<Plan, String> {
     Ok(Plan {
         dial: Dial::new(&source.provider, &source.options)?,
         schema: source.spoken()?,
+    })
+}
+
+/// How to ask for events that are missing, if the provider can be asked and the source does
+/// not forbid it.
+fn way(source: &Source, plan: &Plan) -> Option<Way> {
+    Some(Way {
+        dial: plan.dial.clone(),
+        question: source.question().ok().filter(|_| source.reconciles())?,
     })
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct Follower {
     pub(crate) limits: StreamLimits,
     pub(crate) reporter: Reporter,
     pub(crate) wake: Arc<Notify>,
+    /// Told when a gap of this stream was found for which its provider can be asked.
+    pub(crate) gap_found: Arc<Notify>,
 }
 
 impl Follower {
@@ -219,7 +221,7 @@ enum Waited {
 }
 
 /// Resolves when the stream is told to stop.
-async fn stopped(stop: &watch::Receiver<bool>) {
+pub(crate) async fn stopped(stop: &watch::Receiver<bool>) {
     if stop.clone().wait_for(|stop| *stop).await.is_err() {
         // Nothing can stop the stream any more, because the process is ending.
         std::future::pending::<()>().await;

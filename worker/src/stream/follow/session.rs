@@ -271,11 +271,14 @@ impl Following<'_> {
     fn decode(&self, message: Bytes, gathered: &mut Gathered) {
         let source = self.source();
         match self.plan.schema.notice(&message) {
-            Some(Notice::CursorExpired(detail)) => warn!(
-                source,
-                detail,
-                "the provider says that the cursor has expired: events after it are not in the stream"
-            ),
+            Some(Notice::CursorExpired(detail)) => {
+                warn!(
+                    source,
+                    detail,
+                    "the provider says that the cursor has expired: events after it are not in the stream"
+                );
+                self.follower.gap_found.notify_one();
+            }
             Some(Notice::Unread(members)) => {
                 warn!(
                     source,

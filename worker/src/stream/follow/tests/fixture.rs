@@ -159,6 +159,7 @@ impl Fixture {
             },
             reporter,
             wake: wake.clone(),
+            gap_found: Arc::default(),
         };
         let stop = watch::Sender::new(false);
         let following = follower.follow(stop.subscribe());
