@@ -1,4 +1,6 @@
-"""What is played: distinct events, the same ones at each run."""
+"""What is played: distinct events, the same ones at each run, but for the ids and times of
+Ppoppo's: those are of the present, for a caller may make a cursor from its own clock.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +11,7 @@ from pushwoosh.v1 import event_streaming_pb2 as pushwoosh_pb2
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 FIRST = datetime(2026, 11, 1, 21, 0, tzinfo=timezone.utc)
+MICROSECOND = timedelta(microseconds=1)
 
 # The events of one send request: each recipient is processed, and the request ends.
 DELIVERED, FAILED, HELD = 160, 10, 40
@@ -43,11 +46,28 @@ def is_ulid(text: str) -> bool:
     return len(text) == 26 and text[0] <= "7" and all(letter in CROCKFORD for letter in text)
 
 
+class Present:
+    """The present, which goes on from call to call, also when the clock steps back."""
+
+    def __init__(self) -> None:
+        self.began = self._last = datetime.now(timezone.utc)
+
+    def tick(self) -> datetime:
+        self._last = max(self._last + MICROSECOND, datetime.now(timezone.utc))
+        return self._last
+
+
+def stamp(at: datetime, number: int) -> str:
+    """The id of the entry with this number: greater than that of each before it."""
+    return ulid(int(at.timestamp() * 1000), number)
+
+
 class Request:
     """A send request and its recipients; `events` are those of its story, in order."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, created: datetime) -> None:
         self.id = f"request-{number}"
+        self.created = created
         self.fails = number % FAILS_EVERY == FAILS_EVERY - 1
         size = PROCESSED + (UNPROCESSED if self.fails else 0)
         self.recipients = [self._recipient(number, place) for place in range(size)]
@@ -60,7 +80,7 @@ class Request:
             ppnum=f"123{whole:08}" if place % 10 else f"123{whole:012}",
             status=ppoppo_pb2.RECIPIENT_DELIVERY_STATUS_PENDING,
         )
-        recipient.created_at.FromDatetime(FIRST)
+        recipient.created_at.FromDatetime(self.created)
         return recipient
 
     def events(self):
@@ -83,10 +103,12 @@ class Request:
 
 
 class Story:
-    """The events of all requests, and the requests as those events leave them."""
+    """The events of all requests, which get their ids and times as they happen."""
 
     def __init__(self, count: int) -> None:
-        self.requests = [Request(number) for number in range(-(-count // REQUEST))]
+        self._present = Present()
+        requests = range(-(-count // REQUEST))
+        self.requests = [Request(number, self._present.began) for number in requests]
         self.log: list[ppoppo_pb2.SendRequestEvent] = []
         for first in range(0, len(self.requests), WAVE):
             wave = self.requests[first : first + WAVE]
@@ -97,20 +119,16 @@ class Story:
 
     def _append(self, request: Request, kind: str, place: int | None, code: str) -> None:
         number = len(self.log)
-        at = FIRST + timedelta(milliseconds=3 * number)
         event = ppoppo_pb2.SendRequestEvent(
-            event_id=ulid(int(at.timestamp() * 1000), number),
             send_request_id=request.id,
             event_type=ppoppo_pb2.SendRequestEventType.Value(f"SEND_REQUEST_EVENT_TYPE_{kind}"),
         )
-        event.occurred_at.FromDatetime(at)
         if place is None:
-            event.summary.CopyFrom(summary(request.id, [*self._now(request)]))
+            event.summary.CopyFrom(summary(request, [*self._now(request)]))
             ended = "FAILED" if request.fails else "COMPLETED"
             event.summary.status = ppoppo_pb2.SendRequestStatus.Value(
                 f"SEND_REQUEST_STATUS_{ended}"
             )
-            event.summary.completed_at.FromDatetime(at)
         else:
             recipient = event.recipient
             recipient.CopyFrom(request.recipients[place])
@@ -124,6 +142,14 @@ class Story:
                 recipient.error_code = code
         self.log.append(event)
 
+    def happen(self, event: ppoppo_pb2.SendRequestEvent, number: int) -> str:
+        at = self._present.tick()
+        event.event_id = stamp(at, number)
+        event.occurred_at.FromDatetime(at)
+        if event.HasField("summary"):
+            event.summary.completed_at.FromDatetime(at)
+        return event.event_id
+
     def _now(self, request: Request):
         """The recipients after the events so far."""
         told = {
@@ -134,40 +160,46 @@ class Story:
         return (told.get(recipient.id, recipient) for recipient in request.recipients)
 
 
-def summary(request_id: str, recipients) -> ppoppo_pb2.SendRequestSummary:
-    """The counts of these recipients."""
+def summary(request: Request, recipients) -> ppoppo_pb2.SendRequestSummary:
+    """The request, with the counts of these recipients."""
     statuses = [recipient.status for recipient in recipients]
     made = ppoppo_pb2.SendRequestSummary(
-        id=request_id,
+        id=request.id,
         status=ppoppo_pb2.SEND_REQUEST_STATUS_PROCESSING,
         total_recipients=len(statuses),
         delivered=statuses.count(ppoppo_pb2.RECIPIENT_DELIVERY_STATUS_DELIVERED),
         pending_consent=statuses.count(ppoppo_pb2.RECIPIENT_DELIVERY_STATUS_PENDING_CONSENT),
         failed=statuses.count(ppoppo_pb2.RECIPIENT_DELIVERY_STATUS_FAILED),
     )
-    made.created_at.FromDatetime(FIRST)
+    made.created_at.FromDatetime(request.created)
     return made
 
 
-def messages(count: int) -> list[ppoppo_pb2.ChannelMessageEvent]:
+class Chats:
     """What is written in channels: by people and by the app, every type, also an answer."""
-    log = []
-    types = ppoppo_pb2.MessageType.values()
-    for number in range(count):
-        at = FIRST + timedelta(milliseconds=3 * number)
-        event = ppoppo_pb2.ChannelMessageEvent(
-            channel_id=ulid(3, number % CHANNELS), from_app=number % 4 == 3
-        )
+
+    def __init__(self, count: int) -> None:
+        self._present = Present()
+        self.log: list[ppoppo_pb2.ChannelMessageEvent] = []
+        types = ppoppo_pb2.MessageType.values()
+        for number in range(count):
+            event = ppoppo_pb2.ChannelMessageEvent(
+                channel_id=ulid(3, number % CHANNELS), from_app=number % 4 == 3
+            )
+            message = event.message
+            message.sender_ppnum = APP if event.from_app else f"123{number % CHANNELS:08}"
+            message.content = f"Grüße, \"{number}\" 👋\n"
+            message.type = types[number % len(types)]
+            self.log.append(event)
+
+    def happen(self, event: ppoppo_pb2.ChannelMessageEvent, number: int) -> str:
+        at = self._present.tick()
         message = event.message
-        message.id = ulid(int(at.timestamp() * 1000), number)
-        message.sender_ppnum = APP if event.from_app else f"123{number % CHANNELS:08}"
-        message.content = f"Grüße, \"{number}\" 👋\n"
-        message.type = types[number % len(types)]
-        if number >= CHANNELS and number % 3 == 0:
-            message.parent_message_id = log[number - CHANNELS].message.id
+        message.id = stamp(at, number)
         message.created_at.FromDatetime(at)
-        log.append(event)
-    return log
+        if number >= CHANNELS and number % 3 == 0:
+            message.parent_message_id = self.log[number - CHANNELS].message.id
+        return message.id
 
 
 def pushwoosh(count: int) -> list[pushwoosh_pb2.Event]:

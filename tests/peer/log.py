@@ -12,20 +12,22 @@ AT_ONCE = 25
 
 
 class Log:
-    """The entries are known from the beginning; those before `edge` have happened. A stream
-    without a cursor begins at the edge, so nothing happens before everybody follows."""
+    """The entries are known from the beginning; those before `edge` have happened, and have
+    an id. A cursor is any ULID, and is compared. A stream without a cursor begins at the edge,
+    so nothing happens before everybody follows."""
 
     def __init__(
         self,
         entries: list,
-        id_of: Callable[[object], str],
+        happen: Callable[[object, int], str],
         followers: Iterable[str],
         holds: Iterable[int] = (),
         tell: Callable[[object], None] = lambda entry: None,
         held: Callable[[int], None] = lambda at: None,
     ) -> None:
         self.entries = entries
-        self._ids = [id_of(entry) for entry in entries]
+        self._happen = happen
+        self._ids: list[str] = []
         self._holds = sorted(holds)
         self._tell = tell
         self._held = held
@@ -40,7 +42,7 @@ class Log:
         self._stopped = False
 
     def place_after(self, cursor: str) -> int:
-        """The place of the first entry after it, or where that will be."""
+        """The place of the first entry after it; the edge if none has happened."""
         return bisect.bisect_right(self._ids, cursor)
 
     def id_at(self, place: int) -> str:
@@ -105,7 +107,9 @@ class Log:
                     if self._stopped:
                         return
                     new = min(self.edge + AT_ONCE, hold, len(self.entries))
-                    for entry in self.entries[self.edge : new]:
+                    for number in range(self.edge, new):
+                        entry = self.entries[number]
+                        self._ids.append(self._happen(entry, number))
                         self._tell(entry)
                     self.edge = new
                     self._changed.notify_all()

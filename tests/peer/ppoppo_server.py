@@ -22,7 +22,7 @@ from grpc_reflection.v1alpha import reflection
 
 import ledger
 from access import Access
-from events import Story, is_ulid, messages
+from events import Chats, Story, is_ulid
 from log import Log
 from send_requests import SendRequests
 
@@ -107,7 +107,9 @@ class Stream:
             if self.stopped:
                 return
             entry = self.log.entries[place]
-            if wants(entry):
+            # A cursor may be newer than what comes next.
+            is_after = expired or cursor is None or self.log.id_at(place) > cursor
+            if is_after and wants(entry):
                 if left == 0:
                     yield from self._end(caller, how, context)
                     return
@@ -260,18 +262,19 @@ class Server:
         channel_callers = dict(options.channel_caller)
         clients = dict(options.client)
         story = Story(options.events)
+        chats = Chats(options.messages)
         self.requests = SendRequests(story.requests)
         self._sources = [*callers, *clients]
         self._logs = [
             Log(
                 story.log,
-                lambda event: event.event_id,
+                story.happen,
                 self._sources,
                 options.hold_at,
                 self.requests.tell,
                 lambda at: news(held={"at": at}),
             ),
-            Log(messages(options.messages), lambda event: event.message.id, channel_callers),
+            Log(chats.log, chats.happen, channel_callers),
         ]
         keep_alive = options.keep_alive
         self._events = Stream(self._logs[0], self._sources, keep_alive)

@@ -17,6 +17,7 @@ ENDS = {
 class SendRequests:
     def __init__(self, requests: list[Request]) -> None:
         self._lock = threading.Lock()
+        self._requests = {request.id: request for request in requests}
         self._recipients = {
             request.id: {recipient.id: recipient for recipient in request.recipients}
             for request in requests
@@ -37,7 +38,7 @@ class SendRequests:
             recipients = self._recipients.get(request_id)
             if recipients is None:
                 return None
-            told = summary(request_id, recipients.values())
+            told = summary(self._requests[request_id], recipients.values())
             ended = self._ended.get(request_id)
             if ended is not None:
                 told.status = ENDS[ended.event_type]

@@ -22,7 +22,7 @@ pub(crate) enum Command {
     /// Plays Ppoppo (a gRPC server which the worker dials), Pushwoosh over HTTP, Pushwoosh
     /// over gRPC, Arpoone and PushPushGo as their documents describe them: batches, retries,
     /// broken streams, repeats, and events out of order. The same seed and size play the same
-    /// events with the same bytes.
+    /// events with the same bytes; Ppoppo's have the ids and times at which they happen.
     #[command(after_long_help = MANUAL)]
     Run(Run),
 }
@@ -75,7 +75,7 @@ pub(crate) struct Run {
     )]
     pub(crate) only: Vec<Provider>,
 
-    /// When the first event happened, RFC 3339; the last one happens about six hours later
+    /// When the first event happened, RFC 3339; the last one happens about six hours later. Ppoppo's events happen when they are streamed
     #[arg(long, value_name = "TIME", default_value = "2026-11-01T21:00:00Z")]
     pub(crate) from: Timestamp,
 
@@ -263,7 +263,9 @@ PROVIDERS:
   ppoppo 25%          a gRPC server with bearer token, cursor and filter; ends its streams now
                       and then: cleanly, with UNAVAILABLE, INTERNAL or CANCELLED, or by a cut
                       connection. Nothing happens before the first stream begins: without a
-                      cursor it begins with what happens next. GetSendRequestStatus is served
+                      cursor it begins with what happens next. A cursor is any ULID, and is
+                      compared: it has expired once an event after it can no longer be
+                      replayed. GetSendRequestStatus is served
   ppoppo-channels     (by --only) the second stream of the same server: messages in channels
   pushwoosh 20%       POST of 100 events or more, now and then one; retried after 1, 3 and 8 s
                       on 5xx or no answer in 30 s, then discarded; any other answer is final

@@ -1,4 +1,6 @@
-//! The time at which played events happened: drawn, never the wall clock's.
+//! The time at which played events happened: drawn, so that a run can be repeated. Only the
+//! events of Ppoppo's streams have the present time, because a caller may make a cursor from
+//! its own clock.
 
 use std::time::Duration;
 
@@ -36,6 +38,35 @@ impl Clock {
     }
 }
 
+/// The time of a stream's events.
+#[derive(Clone, Debug)]
+pub(crate) enum Time {
+    /// The present, each event a microsecond after the last one at least, also when the
+    /// system's clock steps back.
+    Present(Timestamp),
+    #[cfg(test)]
+    Drawn(Clock),
+}
+
+impl Time {
+    pub(crate) fn present() -> Self {
+        Self::Present(Timestamp::now())
+    }
+
+    /// The time of an event that happens now.
+    pub(crate) fn tick(&mut self, draw: &mut Draw) -> Timestamp {
+        match self {
+            Self::Present(last) => {
+                let next = Timestamp::from_nanosecond(last.as_nanosecond() + 1000);
+                *last = next.unwrap_or(Timestamp::MAX).max(Timestamp::now());
+                *last
+            }
+            #[cfg(test)]
+            Self::Drawn(clock) => clock.tick(draw),
+        }
+    }
+}
+
 /// `at`, moved by this many seconds.
 pub(crate) fn later(at: Timestamp, seconds: u32) -> Timestamp {
     let moved = at.as_nanosecond() + i128::from(seconds) * 1_000_000_000;
@@ -62,5 +93,17 @@ mod tests {
             let hours = last.duration_since(from).as_secs_f64() / 3600.0;
             assert!((5.8..6.2).contains(&hours), "{hours}");
         }
+    }
+
+    #[test]
+    fn the_present_goes_on_when_the_systems_clock_steps_back() {
+        let mut draw = Draw::new(1, Purpose::Ppoppo);
+        let before = Timestamp::now();
+        let now = Time::present().tick(&mut draw);
+        assert!(now > before && now <= later(Timestamp::now(), 1));
+        let ahead = later(now, 3600);
+        let mut time = Time::Present(ahead);
+        let [one, two] = [(); 2].map(|()| time.tick(&mut draw));
+        assert!(ahead < one && one < two && two < later(ahead, 1));
     }
 }

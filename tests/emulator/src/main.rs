@@ -14,8 +14,9 @@
 //! - [`args`], [`run`], [`stdin`]: the process
 //!
 //! # Invariants
-//! - The same seed and size give the same events with the same bytes. Only timing,
-//!   retries and the number of emissions depend on who answers.
+//! - The same seed and size give the same events with the same bytes, but for the ids and
+//!   times of Ppoppo's, which are those of the present. Only timing, retries and the number
+//!   of emissions depend on who answers.
 //! - An emission is in the ledger before its first byte is on the wire, and an
 //!   acknowledgement only after its answer was read: whenever the process ends, rows
 //!   can be checked against the ledger from both sides.

@@ -28,7 +28,7 @@ impl Ulids {
     }
 }
 
-fn encode(bits: u128) -> String {
+pub(crate) fn encode(bits: u128) -> String {
     let digit = |place: usize| {
         let value = bits >> (5 * place) & 31;
         let letter = usize::try_from(value).ok().and_then(|at| ALPHABET.get(at));

@@ -1,10 +1,9 @@
 //! The messages in the app's channels, written by people, the app or the provider.
 
-use jiff::Timestamp;
 use tidings_proto::ppoppo::{ChannelMessageEvent, Message, MessageType as Type};
 
 use super::{log::Content, story::time};
-use crate::{clock::Clock, draw::Draw, ulid::Ulids};
+use crate::{clock::Time, draw::Draw, ulid::Ulids};
 
 const CHANNELS: usize = 8;
 
@@ -45,7 +44,7 @@ impl Content for ChannelMessageEvent {
 #[derive(Debug)]
 pub(crate) struct Chats {
     draw: Draw,
-    clock: Clock,
+    time: Time,
     ids: Ulids,
     left: u32,
     channels: Vec<Channel>,
@@ -59,17 +58,18 @@ struct Channel {
 }
 
 impl Chats {
-    pub(crate) fn new(mut draw: Draw, from: Timestamp, messages: u32) -> Self {
+    pub(crate) fn new(mut draw: Draw, mut time: Time, messages: u32) -> Self {
         let mut ids = Ulids::default();
+        let opened = time.tick(&mut draw);
         let channels = (0..CHANNELS).map(|_| Channel {
-            id: ids.next(from.as_millisecond(), &mut draw),
+            id: ids.next(opened.as_millisecond(), &mut draw),
             person: format!("123{:08}", draw.between(0, 99_999_999)),
             last: None,
         });
         Self {
             channels: channels.collect(),
             draw,
-            clock: Clock::new(from, messages),
+            time,
             ids: Ulids::default(),
             left: messages,
         }
@@ -82,7 +82,7 @@ impl Iterator for Chats {
     fn next(&mut self) -> Option<ChannelMessageEvent> {
         self.left = self.left.checked_sub(1)?;
         let draw = &mut self.draw;
-        let now = self.clock.tick(draw);
+        let now = self.time.tick(draw);
         let at = draw.index(self.channels.len());
         let channel = self.channels.get_mut(at)?;
         let id = self.ids.next(now.as_millisecond(), draw);
@@ -116,13 +116,13 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::{draw::Purpose, ulid::decode};
+    use crate::{clock::Clock, draw::Purpose, ulid::decode};
 
     #[test]
     fn messages_are_drawn_again_and_every_type_happens() {
         let drawn = || {
-            let from = "2026-11-01T21:00:00Z".parse().unwrap();
-            Chats::new(Draw::new(1, Purpose::PpoppoChannels), from, 1000).collect::<Vec<_>>()
+            let time = Time::Drawn(Clock::new("2026-11-01T21:00:00Z".parse().unwrap(), 1000));
+            Chats::new(Draw::new(1, Purpose::PpoppoChannels), time, 1000).collect::<Vec<_>>()
         };
         let events = drawn();
         assert_eq!(events, drawn());

@@ -20,11 +20,15 @@ pub(crate) async fn produce<T: Content>(
     let mut happened = 0_usize;
     log.wait_followed().await;
     loop {
-        let new: Vec<_> = drawn.by_ref().take(AT_ONCE).collect();
-        if new.is_empty() || pace.is_over() {
+        // Drawn only when they happen, because that is their time.
+        pace.take(AT_ONCE).await;
+        if pace.is_over() {
             break;
         }
-        pace.take(new.len()).await;
+        let new: Vec<_> = drawn.by_ref().take(AT_ONCE).collect();
+        if new.is_empty() {
+            break;
+        }
         happened += new.len();
         new.iter().for_each(&tell);
         log.append(new);

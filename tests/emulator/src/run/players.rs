@@ -9,6 +9,7 @@ use tidings_proto::ppoppo::{ChannelMessageEvent, SendRequestEvent};
 use crate::{
     args::Run,
     arpoone,
+    clock::Time,
     deliver::Policy,
     draw::{Draw, Purpose},
     faults::{Fault, Faults, Part},
@@ -92,7 +93,7 @@ impl Cast<'_> {
         let stories = Stories::new(
             self.draw(Purpose::Ppoppo),
             kinds,
-            self.settings.from,
+            Time::present(),
             player.events,
             Arc::clone(&self.requests),
         );
@@ -106,7 +107,7 @@ impl Cast<'_> {
 
     fn ppoppo_channels(&self, player: &Player) -> Playing {
         let draw = self.draw(Purpose::PpoppoChannels);
-        let chats = Chats::new(draw, self.settings.from, player.events);
+        let chats = Chats::new(draw, Time::present(), player.events);
         let (log, pace) = (Arc::clone(&self.messages), self.pace(player));
         Box::pin(async move {
             ppoppo::produce(chats, &log, &pace, |_| {}).await;

@@ -8,7 +8,7 @@ use tidings_proto::ppoppo::SendRequestEvent;
 
 use self::request::Request;
 use super::requests::Requests;
-use crate::{clock::Clock, draw::Draw, ulid::Ulids};
+use crate::{clock::Time as Clock, draw::Draw, ulid::Ulids};
 
 mod fate;
 mod request;
@@ -47,20 +47,21 @@ pub(crate) struct Stories {
 
 impl Stories {
     pub(crate) fn new(
-        draw: Draw,
+        mut draw: Draw,
         kinds: Kinds,
-        from: Timestamp,
+        mut clock: Clock,
         events: u32,
         requests: Arc<Requests>,
     ) -> Self {
+        let now = clock.tick(&mut draw);
         Self {
             draw,
             kinds,
-            clock: Clock::new(from, events),
+            clock,
             ids: Ulids::default(),
             others: Ulids::default(),
             left: events,
-            now: from,
+            now,
             open: Vec::new(),
             requests,
         }

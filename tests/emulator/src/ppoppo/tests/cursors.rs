@@ -7,20 +7,28 @@ use tidings_proto::ppoppo::{
 };
 
 use super::*;
-use crate::ppoppo::ending::{Ending, How};
+use crate::{
+    ppoppo::ending::{Ending, How},
+    ulid,
+};
 
 /// How many of the newest events can be replayed.
 const WINDOW: u32 = 100;
 
-async fn with_window() -> (Provider, Vec<SendRequestEvent>) {
+async fn with_window(endings: Endings) -> (Provider, Vec<SendRequestEvent>) {
     let manner = Manner {
         window: Some(WINDOW),
         ..Manner::default()
     };
-    let provider = Provider::start_with(Endings::none(), manner).await;
+    let provider = Provider::start_with(endings, manner).await;
     let events: Vec<_> = stories(500).collect();
     provider.log.append(events.clone());
     (provider, events)
+}
+
+/// The id after this one, which no event has.
+fn next(id: &str) -> String {
+    ulid::encode(ulid::decode(id).unwrap() + 1)
 }
 
 #[tokio::test]
@@ -37,11 +45,11 @@ async fn without_a_cursor_a_stream_begins_at_the_live_edge() {
 
 #[tokio::test]
 async fn an_expired_cursor_is_said_first_and_the_stream_goes_on_from_the_live_edge() {
-    let (provider, events) = with_window().await;
+    let (provider, events) = with_window(Endings::none()).await;
     // The last one that is replayed from: all after it are in the window.
     let call = provider.call("").after(&events[399].event_id);
     assert_eq!(call.read(100).await, events[400..]);
-    for cursor in [&events[398].event_id, BEGINNING] {
+    for cursor in [&next(&events[398].event_id), BEGINNING] {
         let mut stream = provider.call("").after(cursor).start().await.unwrap();
         let first = stream.frame().await.unwrap().unwrap();
         assert!(matches!(first, Frame::CursorExpired(_)), "{first:?}");
@@ -53,11 +61,40 @@ async fn an_expired_cursor_is_said_first_and_the_stream_goes_on_from_the_live_ed
     }
 }
 
+/// A worker without a cursor resumes from the time at which it began to follow.
+#[tokio::test]
+async fn a_cursor_that_is_no_event_is_compared() {
+    let (provider, events) = with_window(Endings::none()).await;
+    let call = provider.call("").after(&next(&events[399].event_id));
+    assert_eq!(call.read(100).await, events[400..]);
+    let later: Vec<_> = stories(900).skip(500).collect();
+    // Newer than everything so far, and than some of what follows.
+    let [now, soon] = [&events[499], &later[9]].map(|event| next(&event.event_id));
+    let mut from_now = provider.call("").after(&now).start().await.unwrap();
+    let mut from_soon = provider.call("").after(&soon).start().await.unwrap();
+    provider.log.append(later.clone());
+    for (stream, expected) in [(&mut from_now, &later[0]), (&mut from_soon, &later[10])] {
+        assert_eq!(stream.message().await.unwrap().as_ref(), Some(expected));
+    }
+    let newest = next(&later[399].event_id);
+    let mut stream = provider.call("").after(&newest).start().await.unwrap();
+    let more: Vec<_> = stories(901).skip(900).collect();
+    provider.log.append(more.clone());
+    assert_eq!(stream.message().await.unwrap().as_ref(), more.first());
+}
+
 #[tokio::test]
 async fn what_was_not_confirmed_before_an_expired_cursor_need_not_be_there() {
-    let (provider, events) = with_window().await;
-    let read = provider.call("").after(&events[399].event_id).read(100);
-    assert_eq!(read.await.len(), 100);
+    // The first stream is over when it has sent what is looked at.
+    let ending = Ending {
+        after: 100,
+        how: How::Clean,
+        part: None,
+    };
+    let (provider, events) = with_window(Endings::these(&[ending])).await;
+    let cursor = &events[399].event_id;
+    let mut stream = provider.call("").after(cursor).start().await.unwrap();
+    while stream.message().await.unwrap().is_some() {}
     assert_eq!(provider.book.counts().acknowledged, 100);
     provider.log.append(stories(700).skip(500).collect());
     // Fifty were confirmed; what was sent of the others may be lost.
@@ -189,8 +226,7 @@ async fn a_grant_without_the_scope_reads_nothing() {
 #[tokio::test]
 async fn the_second_stream_has_the_messages_of_the_channels_asked_for() {
     let provider = Provider::start(Endings::none()).await;
-    let from = "2026-11-01T21:00:00Z".parse().unwrap();
-    let chats = Chats::new(Draw::new(1, Purpose::PpoppoChannels), from, 400);
+    let chats = Chats::new(Draw::new(1, Purpose::PpoppoChannels), time(), 400);
     let events: Vec<ChannelMessageEvent> = chats.collect();
     provider.messages.append(events.clone());
     let origin: Uri = format!("{}/ext", provider.address).parse().unwrap();

@@ -17,6 +17,7 @@ use tonic::{Code, Request, Status, Streaming, transport::Channel};
 
 use super::*;
 use crate::{
+    clock::{Clock, Time},
     draw::{Draw, Purpose},
     faults::Faults,
     ledger::Book,
@@ -160,9 +161,14 @@ fn stories(events: u32) -> Stories {
 }
 
 fn stories_into(events: u32, requests: Arc<Requests>) -> Stories {
-    let from = "2026-11-01T21:00:00Z".parse().unwrap();
     let draw = Draw::new(1, Purpose::Ppoppo);
-    Stories::new(draw, Kinds::Published, from, events, requests)
+    Stories::new(draw, Kinds::Published, time(), events, requests)
+}
+
+fn time() -> Time {
+    // The steps are those of so many events, however many a test takes.
+    let from = "2026-11-01T21:00:00Z".parse().unwrap();
+    Time::Drawn(Clock::new(from, 20_000))
 }
 
 #[tokio::test]
