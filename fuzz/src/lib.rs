@@ -9,6 +9,7 @@
 //! - [`body`]: a provider's body, with the options of its source; what an [`event`] must
 //!   be, and what is [`storable`]
 //! - [`signature`]: a signature, over any body and key
+//! - [`question`]: an answer about a send request
 //! - [`spool`]: the worker's spool, whose file somebody damaged
 //! - [`ulid`]: the text, the bytes and the order of ULIDs
 //! - [`wire`]: a gRPC schema, and messages by it
@@ -17,6 +18,7 @@
 
 pub mod body;
 pub mod event;
+mod question;
 pub mod signature;
 pub mod spool;
 pub mod storable;

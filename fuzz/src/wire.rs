@@ -6,6 +6,7 @@
 //!
 //! - `t`: names as JSON, 0xFF, the text of a `.proto` file, 0xFF, a message
 //! - `s`: names as JSON, 0xFF, two bytes of length, a descriptor set, a message
+//! - `q`: a [question](crate::question) and its answer
 //! - anything else: a message, of one of the schemas below
 
 use std::sync::LazyLock;
@@ -117,6 +118,7 @@ pub fn check(data: &[u8]) {
                 self::set(set, &self::names(names), message);
             }
         }
+        [b'q', data @ ..] => crate::question::check(data),
         [which, data @ ..] => {
             let known = usize::from(*which) % KNOWN.len();
             if let Some(Known {
@@ -237,10 +239,17 @@ fn event(event: &Decoded, message: &Bytes) -> usize {
 /// Whatever its key, an event is answered; a stream is resumed from whatever cursor.
 fn answered(call: &Call, schema: &Schema, events: &[Decoded]) {
     let keys = events.iter().filter_map(|event| event.key.as_ref());
-    if let Role::Dialed { cursor, .. } = call.role {
+    if let Role::Dialed { cursor, filters } = call.role {
         for key in keys {
             let from = String::from_utf8_lossy(key.as_bytes());
             assert!(schema.request(&[(cursor, &from)]).is_ok());
+            for filter in filters {
+                // Another schema may lack the filter.
+                let asked = schema.request(&[(cursor, &from), (filter, &from), (filter, &from)]);
+                if let Err(error) = asked {
+                    readable(&error);
+                }
+            }
         }
         return;
     }
