@@ -60,7 +60,7 @@ struct Channel {
 impl Chats {
     pub(crate) fn new(mut draw: Draw, mut time: Time, messages: u32) -> Self {
         let mut ids = Ulids::default();
-        let opened = time.tick(&mut draw);
+        let opened = time.tick();
         let channels = (0..CHANNELS).map(|_| Channel {
             id: ids.next(opened.as_millisecond(), &mut draw),
             person: format!("123{:08}", draw.between(0, 99_999_999)),
@@ -82,7 +82,7 @@ impl Iterator for Chats {
     fn next(&mut self) -> Option<ChannelMessageEvent> {
         self.left = self.left.checked_sub(1)?;
         let draw = &mut self.draw;
-        let now = self.time.tick(draw);
+        let now = self.time.tick();
         let at = draw.index(self.channels.len());
         let channel = self.channels.get_mut(at)?;
         let id = self.ids.next(now.as_millisecond(), draw);
@@ -121,8 +121,10 @@ mod tests {
     #[test]
     fn messages_are_drawn_again_and_every_type_happens() {
         let drawn = || {
-            let time = Time::Drawn(Clock::new("2026-11-01T21:00:00Z".parse().unwrap(), 1000));
-            Chats::new(Draw::new(1, Purpose::PpoppoChannels), time, 1000).collect::<Vec<_>>()
+            let clock = Clock::new("2026-11-01T21:00:00Z".parse().unwrap(), 1000);
+            let draw = Draw::new(1, Purpose::PpoppoChannels);
+            let time = Time::Drawn(clock, Box::new(draw.clone()));
+            Chats::new(draw, time, 1000).collect::<Vec<_>>()
         };
         let events = drawn();
         assert_eq!(events, drawn());

@@ -47,13 +47,13 @@ pub(crate) struct Stories {
 
 impl Stories {
     pub(crate) fn new(
-        mut draw: Draw,
+        draw: Draw,
         kinds: Kinds,
         mut clock: Clock,
         events: u32,
         requests: Arc<Requests>,
     ) -> Self {
-        let now = clock.tick(&mut draw);
+        let now = clock.tick();
         Self {
             draw,
             kinds,
@@ -93,7 +93,7 @@ impl Iterator for Stories {
 
     fn next(&mut self) -> Option<SendRequestEvent> {
         self.left = self.left.checked_sub(1)?;
-        self.now = self.clock.tick(&mut self.draw);
+        self.now = self.clock.tick();
         let event = self.step()?;
         Some(SendRequestEvent {
             event_id: self.ids.next(self.now.as_millisecond(), &mut self.draw),

@@ -11,8 +11,8 @@ use crate::{clock, draw::Purpose, ppoppo::requests::count, ulid::decode};
 
 fn drawn(seed: u64, kinds: Kinds) -> (Vec<SendRequestEvent>, Arc<Requests>) {
     let from = "2026-11-01T21:00:00Z".parse().unwrap();
-    let clock = Clock::Drawn(clock::Clock::new(from, 20_000));
     let draw = Draw::new(seed, Purpose::Ppoppo);
+    let clock = Clock::Drawn(clock::Clock::new(from, 20_000), Box::new(draw.clone()));
     let requests = Arc::new(Requests::default());
     let stories = Stories::new(draw, kinds, clock, 20_000, Arc::clone(&requests));
     (stories.collect(), requests)

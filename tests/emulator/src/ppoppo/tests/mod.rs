@@ -168,7 +168,8 @@ fn stories_into(events: u32, requests: Arc<Requests>) -> Stories {
 fn time() -> Time {
     // The steps are those of so many events, however many a test takes.
     let from = "2026-11-01T21:00:00Z".parse().unwrap();
-    Time::Drawn(Clock::new(from, 20_000))
+    let draw = Draw::new(1, Purpose::Ppoppo);
+    Time::Drawn(Clock::new(from, 20_000), Box::new(draw))
 }
 
 #[tokio::test]
