@@ -258,11 +258,8 @@ mod tests {
         for endpoint in ["", "localhost:3203", "ftp://host", "/path", "http://h/?a=b"] {
             assert!(dial(endpoint).is_err(), "{endpoint:?}");
         }
-        assert!(
-            Dial::new("ppoppo", &json!({}))
-                .unwrap_err()
-                .contains("endpoint")
-        );
+        let default = Dial::new("ppoppo", &json!({})).unwrap();
+        assert_eq!(default.origin, "https://chat.ppoppo.com/");
         assert!(Dial::new("ppoppo", &json!({"endpoint": 1})).is_err());
         assert!(Dial::new("ppoppo", &json!({"endpoint": "http://h", "overlap": -1})).is_err());
     }

@@ -6,11 +6,15 @@
 //! | UNAUTHENTICATED | the token is refused: another one, at once |
 //! | PERMISSION_DENIED, NOT_FOUND, INVALID_ARGUMENT, FAILED_PRECONDITION, UNIMPLEMENTED, OUT_OF_RANGE | it lasts: somebody has to change something first |
 //! | ALREADY_EXISTS | somebody has the stream: it passes when that connection ends |
-//! | RESOURCE_EXHAUSTED | it passes, after `retry-after-ms` if the server says so |
-//! | every other one | it passes |
+//! | CANCELLED | something on the way gave the call up: as a connection that was cut |
+//! | every other one | it passes, after the time that the server asks for (RESOURCE_EXHAUSTED, UNAVAILABLE) |
 //!
 //! A connection that was cut, or that got GOAWAY, carries no status of the server.
 //! Whatever code the library reports, the failure is transient.
+//!
+//! The server asks for a pause by `retry-after` in its metadata (whole seconds; a date is
+//! ignored), or more precisely by `retry-after-ms`, in its metadata or its message. No
+//! pause is longer than 5 minutes, whatever it asks for.
 
 use std::{error::Error, time::Duration};
 
@@ -29,7 +33,7 @@ pub(crate) enum Meaning {
     Occupied(String),
     /// A transient failure; not to be retried before the time that the server asks for.
     Passing(Option<Duration>),
-    /// The connection broke.
+    /// The connection broke, or the call was cancelled on the way.
     Cut,
 }
 
@@ -50,6 +54,8 @@ pub(crate) fn meaning(status: &Status, asked: &Asked<'_>) -> Meaning {
     }
     let advice = match status.code() {
         Code::Unauthenticated => return Meaning::Unauthenticated,
+        // The worker itself cancels no call.
+        Code::Cancelled => return Meaning::Cut,
         Code::PermissionDenied => {
             "ask the provider whether the app is suspended, whether this host's address is on its allow-list, and whether the token's scope covers the event stream".to_owned()
         }
@@ -143,20 +149,34 @@ fn is_too_large(status: &Status) -> bool {
     status.message().contains("message length too large")
 }
 
+/// The longest pause that a server can ask for.
+const LONGEST_HINT: Duration = Duration::from_secs(300);
+
 /// The pause that the server asks for: `retry-after-ms` in the metadata or, following its
-/// documentation ("details are in the message"), in the message.
+/// documentation ("details are in the message"), in the message; else `retry-after` in the
+/// metadata, in seconds.
 fn retry_hint(status: &Status) -> Option<Duration> {
-    const NAME: &str = "retry-after-ms";
-    const GREATEST: Duration = Duration::from_secs(300);
-    let metadata = status.metadata().get(NAME).and_then(|v| v.to_str().ok());
+    const MILLIS: &str = "retry-after-ms";
+    let in_metadata = |name: &str| status.metadata().get(name)?.to_str().ok().and_then(number);
     let in_message = || {
-        let (_, rest) = status.message().split_once(NAME)?;
+        let (_, rest) = status.message().split_once(MILLIS)?;
         let digits = rest.trim_start_matches([':', '=', ' ', '"']);
         let end = digits.find(|c: char| !c.is_ascii_digit());
-        digits.get(..end.unwrap_or(digits.len()))
+        digits.get(..end.unwrap_or(digits.len())).and_then(number)
     };
-    let millis = metadata.or_else(in_message)?.trim().parse().ok()?;
-    Some(Duration::from_millis(millis).min(GREATEST))
+    let millis = in_metadata(MILLIS).or_else(in_message);
+    let hint = match millis {
+        Some(millis) => Duration::from_millis(millis),
+        None => Duration::from_secs(in_metadata("retry-after")?),
+    };
+    Some(hint.min(LONGEST_HINT))
+}
+
+/// A whole number, or the greatest if it is greater than that.
+fn number(text: &str) -> Option<u64> {
+    let digits = text.trim();
+    let is_number = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+    is_number.then(|| digits.parse().unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -207,7 +227,7 @@ mod tests {
             matches!(&occupied, Meaning::Occupied(advice) if advice.contains("another client"))
         );
         let table = [
-            (Code::Cancelled, Some(passing.clone())),
+            (Code::Cancelled, Some(Meaning::Cut)),
             (Code::Unknown, Some(passing.clone())),
             (Code::InvalidArgument, None),
             (Code::DeadlineExceeded, Some(passing.clone())),
@@ -292,6 +312,34 @@ mod tests {
         assert_eq!(retry_hint(&forever), Some(Duration::from_secs(300)));
         assert_eq!(retry_hint(&Status::unavailable("gone")), None);
         assert_eq!(retry_hint(&Status::unavailable("retry-after-ms")), None);
+    }
+
+    #[test]
+    fn a_retry_hint_may_be_in_seconds() {
+        let hint = |metadata: &[(&'static str, &str)], message: &str| {
+            let mut status = Status::unavailable(message);
+            for (name, value) in metadata {
+                let value = value.parse().unwrap();
+                status.metadata_mut().insert(*name, value);
+            }
+            retry_hint(&status)
+        };
+        let seconds = |text: &str| hint(&[("retry-after", text)], "");
+        assert_eq!(seconds("7"), Some(Duration::from_secs(7)));
+        assert_eq!(seconds("0"), Some(Duration::ZERO));
+        for endless in ["301", "18446744073709551615", "99999999999999999999"] {
+            assert_eq!(seconds(endless), Some(LONGEST_HINT), "{endless}");
+        }
+        let date = "Wed, 21 Oct 2026 07:28:00 GMT";
+        for nothing in ["", "soon", "-1", "1.5", date] {
+            assert_eq!(seconds(nothing), None, "{nothing}");
+        }
+        let both = [("retry-after", "7"), ("retry-after-ms", "250")];
+        assert_eq!(hint(&both, ""), Some(Duration::from_millis(250)));
+        let in_message = hint(&[("retry-after", "7")], "retry-after-ms: 1500");
+        assert_eq!(in_message, Some(Duration::from_millis(1500)));
+        let broken = [("retry-after", "7"), ("retry-after-ms", "soon")];
+        assert_eq!(hint(&broken, ""), Some(Duration::from_secs(7)));
     }
 
     #[test]

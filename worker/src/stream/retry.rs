@@ -6,13 +6,16 @@
 //! | the idle limit | at once |
 //! | a cut connection | at once the first time, then as below |
 //! | what may pass, and a stream that somebody has | after a pause that grows to 30 s, and not before the server's hint |
-//! | a refused token | at once the first time, then as above; from the 4th refusal: stopped |
+//! | a refused token | with a new one: at once the first time, then as above; after a second refusal without a message in between: stopped |
 //! | what lasts | stopped |
 //!
 //! A stopped stream is retried every 10 minutes, because a provider does not announce its
-//! repairs. Events that are stored, or a connection that lasted for a minute, end a
-//! series of failures. Events of which none can be stored do not count, because reading
-//! them again at once would change nothing.
+//! repairs.
+//!
+//! A series of failures ends when events are stored, or with a connection that was alive (a
+//! message came, be it only a sign of life) and outlasted the longest pause. A connection
+//! that is merely opened ends no series. Neither does one whose events cannot be stored,
+//! because reading them again at once would change nothing.
 
 use std::time::Duration;
 
@@ -28,9 +31,7 @@ const GREATEST_CLEAN_PAUSE: Duration = Duration::from_secs(2);
 const AT_ONCE: Duration = Duration::from_millis(20);
 const STOPPED: Duration = Duration::from_secs(600);
 /// Number of refusals of a token after which somebody has to act.
-const REFUSALS: u32 = 4;
-/// A connection that lasted this long counts as good, even if it was quiet.
-pub(crate) const GOOD_SESSION: Duration = Duration::from_secs(60);
+const REFUSALS: u32 = 2;
 
 /// Why there is no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,13 +78,36 @@ pub(crate) struct Next {
     pub(crate) pause: Duration,
 }
 
+/// What a connection brought, or an attempt at one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Brought {
+    /// Number of events that are stored now.
+    pub(crate) stored: u64,
+    /// Whether there were events, of which none is stored.
+    pub(crate) futile: bool,
+    /// Whether a message came, be it only a sign of life.
+    pub(crate) heard: bool,
+    /// How long the stream was open.
+    pub(crate) lasted: Duration,
+}
+
+impl Brought {
+    /// Whether it ends a series of failures.
+    fn is_good(&self) -> bool {
+        self.stored > 0 || (self.heard && !self.futile && self.lasted >= GREATEST_PAUSE)
+    }
+}
+
 /// The attempts of one stream.
 #[derive(Debug)]
 pub(crate) struct Retry {
     backoff: Backoff,
     clean: Backoff,
     failures: u32,
+    /// Number of refused tokens since the last message.
     refusals: u32,
+    /// Whether a token was renewed at once in this series of failures.
+    hurried: bool,
 }
 
 impl Retry {
@@ -93,6 +117,7 @@ impl Retry {
             clean: Backoff::between(LEAST_PAUSE, GREATEST_CLEAN_PAUSE),
             failures: 0,
             refusals: 0,
+            hurried: false,
         }
     }
 
@@ -105,13 +130,15 @@ impl Retry {
     pub(crate) fn renewed(&mut self) {
         self.backoff.reset();
         self.refusals = 0;
+        self.hurried = false;
     }
 
-    /// Decides what follows a connection or an attempt. `stored` is the number of stored
-    /// events (without rejected ones), and `good` tells whether the connection lasted for
-    /// [`GOOD_SESSION`].
-    pub(crate) fn after(&mut self, cause: Cause, stored: u64, good: bool) -> Next {
-        if stored > 0 || good {
+    /// Decides what follows a connection or an attempt.
+    pub(crate) fn after(&mut self, cause: Cause, brought: Brought) -> Next {
+        if brought.heard {
+            self.refusals = 0;
+        }
+        if brought.is_good() {
             self.renewed();
             self.clean.reset();
             self.failures = 0;
@@ -129,11 +156,15 @@ impl Retry {
             pause,
         };
         match cause {
-            Cause::Clean if stored == 0 => waiting(self.clean.pause().min(GREATEST_CLEAN_PAUSE)),
+            Cause::Clean if brought.stored == 0 => {
+                waiting(self.clean.pause().min(GREATEST_CLEAN_PAUSE))
+            }
             Cause::Clean | Cause::Idle => waiting(AT_ONCE),
             Cause::Cut if self.failures == 1 => waiting(AT_ONCE),
-            Cause::Unauthenticated if self.refusals == 1 => waiting(AT_ONCE),
-            Cause::Unauthenticated if self.refusals < REFUSALS => waiting(self.growing()),
+            Cause::Unauthenticated if self.refusals < REFUSALS => {
+                let hurried = std::mem::replace(&mut self.hurried, true);
+                waiting(if hurried { self.growing() } else { AT_ONCE })
+            }
             Cause::Unauthenticated | Cause::Lasting => Next {
                 state: State::Stopped,
                 pause: STOPPED,
@@ -156,7 +187,24 @@ mod tests {
     const PASSING: Cause = Cause::Passing(None);
 
     fn failed(retry: &mut Retry, cause: Cause) -> Next {
-        retry.after(cause, 0, false)
+        retry.after(cause, Brought::default())
+    }
+
+    fn stored(events: u64) -> Brought {
+        Brought {
+            stored: events,
+            heard: true,
+            ..Brought::default()
+        }
+    }
+
+    /// A connection that was open for so long.
+    fn open(lasted: Duration, heard: bool) -> Brought {
+        Brought {
+            heard,
+            lasted,
+            ..Brought::default()
+        }
     }
 
     #[test]
@@ -167,7 +215,7 @@ mod tests {
         assert!(pauses[0].pause <= LEAST_PAUSE * 2);
         assert!(pauses[8..].iter().all(|next| next.pause == GREATEST_PAUSE));
         assert_eq!(retry.failures(), 12);
-        let next = retry.after(PASSING, 1, false);
+        let next = retry.after(PASSING, stored(1));
         assert!(next.pause <= LEAST_PAUSE * 2);
         assert_eq!(retry.failures(), 1);
     }
@@ -176,14 +224,17 @@ mod tests {
     fn ppoppo_end_of_stream_is_no_failure() {
         let mut retry = Retry::new();
         for _ in 0..50 {
-            assert_eq!(retry.after(Cause::Clean, 100, false).pause, AT_ONCE);
+            assert_eq!(retry.after(Cause::Clean, stored(100)).pause, AT_ONCE);
         }
         for _ in 0..50 {
-            let next = retry.after(Cause::Clean, 0, false);
+            let next = retry.after(Cause::Clean, Brought::default());
             assert!(next.pause >= LEAST_PAUSE && next.pause <= GREATEST_CLEAN_PAUSE);
             assert_eq!((next.state, retry.failures()), (State::Waiting, 0));
         }
-        assert_eq!(retry.after(Cause::Idle, 0, true).pause, AT_ONCE);
+        assert_eq!(
+            retry.after(Cause::Idle, open(GREATEST_PAUSE, true)).pause,
+            AT_ONCE
+        );
     }
 
     #[test]
@@ -192,28 +243,69 @@ mod tests {
         assert_eq!(failed(&mut retry, Cause::Cut).pause, AT_ONCE);
         assert!(failed(&mut retry, Cause::Cut).pause >= LEAST_PAUSE);
         // A quiet stream that is cut now and then is as good as one with events.
-        assert_eq!(retry.after(Cause::Cut, 0, true).pause, AT_ONCE);
+        let quiet = open(GREATEST_PAUSE, true);
+        assert_eq!(retry.after(Cause::Cut, quiet).pause, AT_ONCE);
     }
 
     #[test]
-    fn a_refused_token_is_renewed_at_once_then_slowly_then_by_hand() {
+    fn only_a_connection_that_was_alive_and_outlasted_the_pauses_ends_a_series() {
+        let moment = Duration::from_millis(1);
+        for (brought, ends) in [
+            (stored(1), true),
+            (open(GREATEST_PAUSE, true), true),
+            (open(GREATEST_PAUSE - moment, true), false),
+            (open(GREATEST_PAUSE * 100, false), false),
+            (open(Duration::ZERO, false), false),
+            (
+                Brought {
+                    futile: true,
+                    ..open(GREATEST_PAUSE, true)
+                },
+                false,
+            ),
+        ] {
+            let mut retry = Retry::new();
+            for _ in 0..12 {
+                failed(&mut retry, PASSING);
+            }
+            let next = retry.after(PASSING, brought);
+            let expected = if ends { 1 } else { 13 };
+            assert_eq!(retry.failures(), expected, "{brought:?}");
+            assert_eq!(next.pause < GREATEST_PAUSE, ends, "{brought:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_token_is_renewed_once_at_once() {
         let mut retry = Retry::new();
-        let series = |retry: &mut Retry| {
-            let next: Vec<_> = (0..5)
-                .map(|_| failed(retry, Cause::Unauthenticated))
-                .collect();
-            assert_eq!(next[0].pause, AT_ONCE);
-            assert!(next[1].pause >= LEAST_PAUSE && next[1].pause < STOPPED);
-            let states: Vec<_> = next.iter().map(|next| next.state).collect();
-            assert_eq!(states[..3], [State::Waiting; 3]);
-            assert_eq!(states[3..], [State::Stopped; 2]);
-            assert_eq!(next[4].pause, STOPPED);
-        };
-        series(&mut retry);
-        retry.renewed();
-        series(&mut retry);
-        let expired_in_mid_stream = retry.after(Cause::Unauthenticated, 7, false);
+        for _ in 0..2 {
+            let first = failed(&mut retry, Cause::Unauthenticated);
+            assert_eq!((first.state, first.pause), (State::Waiting, AT_ONCE));
+            for _ in 0..2 {
+                let next = failed(&mut retry, Cause::Unauthenticated);
+                assert_eq!((next.state, next.pause), (State::Stopped, STOPPED));
+            }
+            retry.renewed();
+        }
+        // What else goes wrong in between is not what the token needs.
+        failed(&mut retry, Cause::Unauthenticated);
+        failed(&mut retry, PASSING);
+        let next = failed(&mut retry, Cause::Unauthenticated);
+        assert_eq!(next.state, State::Stopped);
+        let expired_in_mid_stream = retry.after(Cause::Unauthenticated, stored(7));
         assert_eq!(expired_in_mid_stream.pause, AT_ONCE);
+    }
+
+    #[test]
+    fn a_sign_of_life_between_refusals_prevents_the_stop_and_not_the_pauses() {
+        let mut retry = Retry::new();
+        let alive = open(Duration::from_millis(1), true);
+        assert_eq!(retry.after(Cause::Unauthenticated, alive).pause, AT_ONCE);
+        for _ in 0..12 {
+            let next = retry.after(Cause::Unauthenticated, alive);
+            assert_eq!(next.state, State::Waiting);
+            assert!(next.pause >= LEAST_PAUSE, "{next:?}");
+        }
     }
 
     #[test]

@@ -53,10 +53,20 @@ pub(crate) struct Names {
     pub(crate) values: BTreeSet<String>,
 }
 
-pub(crate) fn names(set: &FileDescriptorSet, path: &str) -> Names {
+/// The names of the method of this path. If its responses are frames, `event` is the member
+/// that holds the event, and only the names of the event are meant.
+pub(crate) fn names(set: &FileDescriptorSet, path: &str, event: Option<&str>) -> Names {
     let types = Types::of(set);
     let method = methods(set).into_iter().find(|method| method.path == path);
-    let mut left: Vec<String> = method.map_or_else(Vec::new, |m| vec![m.input, m.output]);
+    let framed = |output: &String| {
+        let mut fields = types.messages.get(output)?.field.iter();
+        let member = fields.find(|field| Some(field.name()) == event)?;
+        member.type_name.clone()
+    };
+    let mut left: Vec<String> = method.map_or_else(Vec::new, |m| {
+        let output = framed(&m.output).unwrap_or(m.output);
+        vec![m.input, output]
+    });
     let mut seen = HashSet::new();
     let mut names = Names::default();
     while let Some(name) = left.pop() {
@@ -278,7 +288,7 @@ mod tests {
     #[test]
     fn names_are_those_that_the_method_leads_to() {
         let text = format!("{OURS} message Apart {{ string nothing = 1; }}");
-        let names = names(&set(&text), "/p.S/Follow");
+        let names = names(&set(&text), "/p.S/Follow", None);
         let fields: Vec<String> = names
             .fields
             .iter()

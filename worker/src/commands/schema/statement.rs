@@ -49,7 +49,7 @@ pub(super) fn statement(
     if !ours.is_empty() {
         let ours = ours.join(", ");
         notes.push(format!(
-            "names that are read here, and that it does not have: {ours}"
+            "names that are known here, and that it does not have: {ours}"
         ));
         if !theirs.is_empty() {
             let theirs = theirs.join(", ");
@@ -88,8 +88,9 @@ fn unmapped(
 ) -> (Vec<String>, Vec<String>) {
     let documented = wish.call.proto.compile().unwrap_or_default();
     let documented = FileDescriptorSet::decode(documented.as_slice()).unwrap_or_default();
-    let ours = reflect::names(&documented, wish.call.method);
-    let theirs = reflect::names(set, &method.path);
+    let event = wish.call.frame.map(|frame| frame.event);
+    let ours = reflect::names(&documented, wish.call.method, event);
+    let theirs = reflect::names(set, &method.path, None);
     let known = |name: &str| {
         ours.values.contains(name) || ours.fields.iter().any(|(_, field)| field == name)
     };
@@ -109,19 +110,24 @@ fn unmapped(
         .filter(|name| !known(name) && !mapped(name));
     let instead = fields.chain(values.cloned()).take(SHOWN).collect();
 
-    let has = |name: &String| {
-        theirs.values.contains(name)
-            || theirs.fields.iter().any(|(_, field)| field == name)
-            || wish.names.values().any(|to| to == name)
+    let has_field = |name: &&String| {
+        theirs.fields.iter().any(|(_, field)| field == *name)
+            || wish.names.values().any(|to| to == *name)
+    };
+    // A value may have the prefix of its enum or not.
+    let has_value = |name: &&String| {
+        let mut values = theirs.values.iter().chain(wish.names.values());
+        values.any(|value| name.ends_with(value) || value.ends_with(name.as_str()))
+    };
+    let is_understood = |name: &&String| {
+        let mut understood = wish.call.values.iter();
+        understood.any(|value| name.ends_with(value))
     };
     let fields = ours.fields.iter().map(|(_, field)| field);
-    let mut missing: Vec<String> = fields
-        .chain(&ours.values)
-        .filter(|name| !has(name))
-        .cloned()
-        .collect();
-    // The value zero has no meaning.
-    missing.retain(|name| !name.ends_with("_UNSPECIFIED"));
+    let fields = fields.filter(|name| !has_field(name));
+    let values = ours.values.iter().filter(is_understood);
+    let values = values.filter(|name| !has_value(name));
+    let mut missing: Vec<String> = fields.chain(values).cloned().collect();
     missing.sort();
     missing.dedup();
     (missing, instead)

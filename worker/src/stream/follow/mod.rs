@@ -26,7 +26,7 @@ use super::{
     gather::StreamLimits,
     report::{Reporter, State},
     resume::Overlap,
-    retry::{Cause, GOOD_SESSION, Next, Retry},
+    retry::{Brought, Cause, Next, Retry},
 };
 use crate::{
     dial::{options::Dial, token::Tokens},
@@ -114,10 +114,14 @@ impl<'a> Following<'a> {
                 return;
             };
             let cause = *cause;
-            let held = session.open.map(|open| open.elapsed());
             let futile = session.nothing_stored();
-            let good = futile.is_none() && held.is_some_and(|held| held >= GOOD_SESSION);
-            let Next { state, pause } = self.retry.after(cause, session.stored, good);
+            let brought = Brought {
+                stored: session.stored,
+                futile: futile.is_some(),
+                heard: session.frames > 0,
+                lasted: session.open.map(|open| open.elapsed()).unwrap_or_default(),
+            };
+            let Next { state, pause } = self.retry.after(cause, brought);
             // The events that were read count here, whether or not they were stored.
             self.overlap.ended(cause != Cause::Clean, session.events);
             if cause == Cause::Unauthenticated {
@@ -127,7 +131,12 @@ impl<'a> Following<'a> {
             counter!(metric::STREAM_ENDS, "source" => source.to_owned(), "reason" => end)
                 .increment(1);
             let failures = self.retry.failures();
-            let failure = cause.is_failure().then(|| reason.clone());
+            let failure = cause.is_failure().then(|| match (cause, state) {
+                (Cause::Unauthenticated, State::Stopped) => {
+                    format!("{reason}; it was refused twice in a row")
+                }
+                _ => reason.clone(),
+            });
             let reasons: Vec<_> = failure.into_iter().chain(futile).collect();
             // The error of an event may quote the server.
             let error = (!reasons.is_empty()).then(|| self.tokens.redact(&reasons.join("; ")));

@@ -233,7 +233,9 @@ impl Following<'_> {
             Meaning::Occupied(advice) => (Cause::Occupied, format!("{line}; {advice}")),
             Meaning::Passing(hint) => (Cause::Passing(hint), line),
             Meaning::Cut => {
-                let over = connection.over().await;
+                // After a status of the server the connection may go on.
+                let broke = std::error::Error::source(status).is_some();
+                let over = if broke { connection.over().await } else { None };
                 (Cause::Cut, self.cut(status, over))
             }
         };

@@ -351,5 +351,6 @@ async fn an_unknown_authority_is_answered_by_ca_file() {
     let found = look("127.0.0.1", &theirs).await;
     expect(&found, Word::Fail, &["for another name"]);
     let found = look("localhost", &theirs).await;
-    expect(&found, Word::Ok, &["decoded RECIPIENT_DELIVERED"]);
+    let decoded = "decoded SEND_REQUEST_EVENT_TYPE_RECIPIENT_DELIVERED";
+    expect(&found, Word::Ok, &[decoded]);
 }

@@ -93,7 +93,7 @@ async fn a_gateway_that_refuses_the_token_has_it_renewed() {
     fixture
         .until("stop", |f| f.status().state == State::Stopped)
         .await;
-    assert_eq!(tokens.asked().len(), 4);
+    assert_eq!(tokens.asked().len(), 2);
     let error = fixture.status().last_error.unwrap();
     assert!(error.starts_with("UNAUTHENTICATED: "), "{error}");
 }
