@@ -10,12 +10,13 @@ client of the worker's push entrance, from proto/).
 says when it holds and when it is done, and ends with its stdin:
 
     {"listening": {"ppoppo": "127.0.0.1:41234"}}          (and "oauth", with --client)
-    {"held": {"at": 5000}}                                (and {"status": 3}: see --help)
+    {"held": {"at": 5000}}         (or {"message": 300}, {"status": 3}: see the options --hold-)
     {"done": true, "ppoppo": {..}, "pushwoosh": {..}}
 
-Of the lines after the first, `window N` lets no more than the newest N events be replayed;
-`alone` ends a hold, after which nobody is waited for until the next one; any other line ends
-a hold. Events happen only once every caller has opened a stream.
+Of the lines after the first, `window N` lets no more than the newest N entries of each
+stream be replayed; `alone` ends a hold of each stream, after which nobody is waited for until
+the next one; any other line ends a hold. Events happen only once every caller has opened a
+stream.
 
 The ledger has the emulator's form, one line for each distinct event; so has the list of
 send requests with their recipients.
@@ -73,6 +74,8 @@ def arguments() -> argparse.Namespace:
                       help="a source that dials the second stream, and its bearer token")
     play.add_argument("--hold-at", type=int, action="append", default=[],
                       help="let that event of the stream happen when told to go on")
+    play.add_argument("--hold-message-at", type=int, action="append", default=[],
+                      help="let that message of the second stream happen when told to go on")
     play.add_argument("--keep-alive", type=float, default=20,
                       help="how often a quiet stream shows that it lives, in seconds")
     play.add_argument("--exhaust", type=int, default=0,

@@ -38,6 +38,7 @@ class Log:
         self._window: int | None = None
         # Goes on whether or not anybody follows.
         self._alone = False
+        self._reached = 0
         self._released = 0
         self._stopped = False
 
@@ -88,7 +89,8 @@ class Log:
     def go_on(self, alone: bool) -> None:
         """Ends one hold; `alone`: until the next one nobody is waited for."""
         with self._changed:
-            self._released += 1
+            # Not in advance.
+            self._released = min(self._released + 1, self._reached)
             self._alone = alone
             self._changed.notify_all()
 
@@ -107,13 +109,15 @@ class Log:
                     if self._stopped:
                         return
                     new = min(self.edge + AT_ONCE, hold, len(self.entries))
-                    for number in range(self.edge, new):
-                        entry = self.entries[number]
-                        self._ids.append(self._happen(entry, number))
+                    for place in range(self.edge, new):
+                        entry = self.entries[place]
+                        self._ids.append(self._happen(entry, place))
                         self._tell(entry)
                     self.edge = new
                     self._changed.notify_all()
             if number < len(self._holds):
+                with self._changed:
+                    self._reached = number + 1
                 self._held(hold)
                 with self._changed:
                     self._changed.wait_for(lambda: self._released > number or self._stopped)

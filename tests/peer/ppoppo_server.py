@@ -193,6 +193,8 @@ class Limits:
             context.set_trailing_metadata((("retry-after", str(int(-(-wait // 1)))),))
             context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "too many calls")
         if hold:
+            # What was told before was meant for another hold.
+            self._on.clear()
             self._held(self.calls)
             while context.is_active() and not self._on.wait(TURN):
                 pass
@@ -274,7 +276,13 @@ class Server:
                 self.requests.tell,
                 lambda at: news(held={"at": at}),
             ),
-            Log(chats.log, chats.happen, channel_callers),
+            Log(
+                chats.log,
+                chats.happen,
+                channel_callers,
+                options.hold_message_at,
+                held=lambda at: news(held={"message": at}),
+            ),
         ]
         keep_alive = options.keep_alive
         self._events = Stream(self._logs[0], self._sources, keep_alive)
@@ -324,7 +332,8 @@ class Server:
 
     def go_on(self, alone: bool) -> None:
         self._limits.go_on()
-        self._logs[0].go_on(alone)
+        for log in self._logs:
+            log.go_on(alone)
 
     def set_window(self, window: int) -> None:
         for log in self._logs:

@@ -1,6 +1,6 @@
 //! Standard input controls the run: the first line starts it, a line `expire` lets the next
-//! cursor shown to Ppoppo expire, any other line ends the run early, and end of file ends the
-//! process.
+//! cursor shown to each of Ppoppo's streams expire, any other line ends the run early, and end
+//! of file ends the process.
 
 use std::{
     io,
@@ -37,10 +37,10 @@ pub(crate) struct Gate {
 
 impl Gate {
     /// Reads on a thread of its own, which the process does not wait for when it ends.
-    pub(crate) fn open(stop: Stop, expiry: Expiry) -> Self {
+    pub(crate) fn open(stop: Stop, expiries: Vec<Expiry>) -> Self {
         let (start, started) = oneshot::channel();
         let (close, closed) = oneshot::channel();
-        thread::spawn(move || watch(start, &stop, &expiry, close));
+        thread::spawn(move || watch(start, &stop, &expiries, close));
         Self { started, closed }
     }
 
@@ -56,7 +56,7 @@ impl Gate {
     }
 }
 
-fn watch(start: oneshot::Sender<()>, stop: &Stop, expiry: &Expiry, close: oneshot::Sender<()>) {
+fn watch(start: oneshot::Sender<()>, stop: &Stop, expiries: &[Expiry], close: oneshot::Sender<()>) {
     let mut start = Some(start);
     for line in io::stdin().lines() {
         let Ok(line) = line else {
@@ -65,7 +65,7 @@ fn watch(start: oneshot::Sender<()>, stop: &Stop, expiry: &Expiry, close: onesho
         if let Some(start) = start.take() {
             let _ = start.send(());
         } else if line == "expire" {
-            expiry.ask();
+            expiries.iter().for_each(Expiry::ask);
         } else {
             stop.ask();
         }

@@ -119,7 +119,7 @@ impl Emulator {
         self.process.tell("stop")
     }
 
-    /// Makes the next cursor that the Ppoppo server is shown expire, however old it is.
+    /// Makes the next cursor that each of Ppoppo's streams is shown expire, however old it is.
     pub fn expire(&mut self) -> Result<()> {
         self.process.tell("expire")
     }

@@ -13,8 +13,10 @@ const MAX_EVENTS: i32 = 20_000;
 #[derive(Debug, Default)]
 pub struct Follower {
     cursor: Option<String>,
+    /// Without answers about send requests, which no provider has sent as events.
     counts: BTreeMap<String, u64>,
-    /// The last id of each source.
+    answers: u64,
+    /// The id of each source's last event.
     lasts: BTreeMap<String, String>,
     digest: i128,
 }
@@ -25,25 +27,30 @@ impl Follower {
         loop {
             let rows = client
                 .query(
-                    "select s.name, e.count, e.last::text, e.digest::text
-                     from (select source_id, count(*), max(id) as last,
+                    "select s.name, e.is_answer, e.count, e.last::text, e.digest::text
+                     from (select source_id, starts_with(provider_kind, 'GetSendRequestStatus/') as is_answer,
+                                  count(*), max(id) as last,
                                   sum(hashtextextended(id::text, 0)) as digest
                            from tidings.events_after($1::text::tidings.ulid, $2)
-                           group by 1) e
+                           group by 1, 2) e
                      join tidings.source s on s.id = e.source_id",
                     &[&self.cursor, &MAX_EVENTS],
                 )
                 .context("cannot read the log")?;
             let mut read = 0;
             for row in rows {
-                let count: i64 = row.try_get(1)?;
-                let last: String = row.try_get(2)?;
+                let count: i64 = row.try_get(2)?;
+                let last: String = row.try_get(3)?;
                 read += count;
                 let source: String = row.try_get(0)?;
-                let digest: String = row.try_get(3)?;
+                let digest: String = row.try_get(4)?;
                 self.digest = self.digest.wrapping_add(digest.parse()?);
-                self.lasts.insert(source.clone(), last.clone());
-                *self.counts.entry(source).or_default() += u64::try_from(count)?;
+                if row.try_get(1)? {
+                    self.answers += u64::try_from(count)?;
+                } else {
+                    self.lasts.insert(source.clone(), last.clone());
+                    *self.counts.entry(source).or_default() += u64::try_from(count)?;
+                }
                 // The text form of a ULID sorts as the ULID does.
                 self.cursor = self.cursor.take().max(Some(last));
             }
@@ -53,13 +60,14 @@ impl Follower {
         }
     }
 
-    /// By source.
+    /// The events of each source.
     pub fn counts(&self) -> &BTreeMap<String, u64> {
         &self.counts
     }
 
+    /// Every row, answers included.
     pub fn total(&self) -> u64 {
-        self.counts.values().sum()
+        self.counts.values().sum::<u64>() + self.answers
     }
 
     /// When a source's last event was stored, in milliseconds of the Unix epoch.

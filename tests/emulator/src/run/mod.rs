@@ -86,7 +86,7 @@ async fn play(settings: &Run, players: Vec<Player>, records: &Records) -> Result
         requests: Arc::clone(&records.requests),
         faults,
         stop: Stop::default(),
-        expiry: server.expiry(),
+        expiries: server.expiries(),
     };
     tokio::select! {
         ended = perform(&cast, players, records, &console) => ended,
@@ -105,7 +105,7 @@ async fn perform(
     records: &Records,
     console: &Console,
 ) -> Result<()> {
-    let mut gate = Gate::open(cast.stop.clone(), cast.expiry.clone());
+    let mut gate = Gate::open(cast.stop.clone(), cast.expiries.clone());
     if !gate.started().await {
         return Ok(());
     }

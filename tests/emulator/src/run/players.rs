@@ -70,7 +70,7 @@ pub(super) struct Cast<'a> {
     pub(super) requests: Arc<Requests>,
     pub(super) faults: Arc<Faults>,
     pub(super) stop: Stop,
-    pub(super) expiry: Expiry,
+    pub(super) expiries: Vec<Expiry>,
 }
 
 impl Cast<'_> {

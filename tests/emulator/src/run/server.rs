@@ -26,8 +26,8 @@ pub(super) struct Server {
     oauth: Option<(TcpListener, Arc<Tokens>)>,
     events: Arc<Log<SendRequestEvent>>,
     messages: Arc<Log<ChannelMessageEvent>>,
-    /// The expiry of the event stream's next cursor.
-    expiry: Expiry,
+    /// The expiry of each stream's next cursor.
+    expiries: Vec<Expiry>,
     service: Service,
 }
 
@@ -50,7 +50,7 @@ impl Server {
         let events = Log::new(book, manner);
         let keep_alive = Duration::from_secs(sources.ppoppo_keep_alive.into());
         let endings = Endings::new(settings.seed, number, faults);
-        let expiry = endings.expiry();
+        let mut expiries = vec![endings.expiry()];
         let event_feed = Feed::new(Arc::clone(&events), endings, keep_alive);
 
         let (book, number) = share(players, Provider::PpoppoChannels);
@@ -62,6 +62,7 @@ impl Server {
         };
         let messages = Log::new(book, manner);
         let endings = Endings::new(settings.seed, number, faults);
+        expiries.push(endings.expiry());
         let message_feed = Feed::new(Arc::clone(&messages), endings, keep_alive);
 
         let listener = listen(settings.ppoppo_listen).await?;
@@ -81,7 +82,7 @@ impl Server {
             oauth,
             events,
             messages,
-            expiry,
+            expiries,
             service: Service::new(
                 access,
                 Arc::clone(faults),
@@ -109,8 +110,8 @@ impl Server {
         Arc::clone(&self.messages)
     }
 
-    pub(super) fn expiry(&self) -> Expiry {
-        self.expiry.clone()
+    pub(super) fn expiries(&self) -> Vec<Expiry> {
+        self.expiries.clone()
     }
 
     /// Serves until dropped, or until a listener fails.
