@@ -13,7 +13,7 @@
 //! |---|---|
 //! | [`run`] | `tidings-worker run`: wires the parts, waits, and ends them in order |
 //! | [`inbound`] | the listeners: webhooks and probes over HTTP, pushes over gRPC, TLS for both |
-//! | [`commands`] | the other commands: `check`, `schema`, `spool` |
+//! | [`commands`] | the other commands: `check`, `schema`, `reconcile`, `spool` |
 //! | [`spool`] | keeps webhooks while Postgres is down |
 //! | [`admission`] | admits requests: known sources, within their share of the pending requests |
 //! | [`sources`] | the sources in Postgres, and the streams that this worker follows |
@@ -76,6 +76,9 @@ fn main() {
         Ok((Command::Run(settings), database)) => run::main(*settings, database),
         Ok((Command::Check(settings), database)) => commands::check::main(&settings, database),
         Ok((Command::Schema(settings), database)) => commands::schema::main(&settings, database),
+        Ok((Command::Reconcile(settings), database)) => {
+            commands::reconcile::main(&settings, database)
+        }
         Ok((Command::Spool(command), database)) => commands::spool::main(&command, database),
         Err(Stop::Asked(text)) => {
             // If nobody reads stdout, that is no reason to fail.

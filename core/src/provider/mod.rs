@@ -197,9 +197,13 @@ impl Provider {
     /// The call by which the events of a source with these options arrive, if they arrive
     /// over gRPC: the one that the option `stream` names, or the first.
     pub fn call(&self, options: &Value) -> Option<&'static Call> {
-        let named = options.get("stream").and_then(Value::as_str);
+        self.call_of(options.get("stream").and_then(Value::as_str))
+    }
+
+    /// The call of this stream, or the first.
+    fn call_of(&self, stream: Option<&str>) -> Option<&'static Call> {
         let mut calls = self.calls.iter();
-        calls.find(|call| named.is_none_or(|stream| call.stream == stream))
+        calls.find(|call| stream.is_none_or(|stream| call.stream == stream))
     }
 
     /// The items of a body, each with its event or the reason why it is not one.

@@ -141,6 +141,13 @@ const DIALED: [Spec; 10] = [
     .needing("token_url"),
 ];
 
+/// An option of sources whose provider can be asked for events that are missing.
+const ASKED: [Spec; 1] = [Spec::new(
+    "reconcile",
+    Form::Boolean,
+    "Whether the worker asks the provider for missing events by itself when the cursor has expired (default true): see [outages](outages.md#what-is-a-gap).",
+)];
+
 /// Why options are refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
@@ -157,6 +164,12 @@ pub enum OptionError {
         name: String,
         expected: &'static str,
     },
+    /// The option belongs to another stream of the provider.
+    #[error("option {name:?} does nothing with option \"stream\": {stream:?}")]
+    OfAnotherStream {
+        name: &'static str,
+        stream: &'static str,
+    },
     #[error("option {name:?} needs option {needs:?}")]
     Alone {
         name: &'static str,
@@ -171,6 +184,9 @@ impl OptionError {
             Self::NotAnObject(_) => r#"Write them as '{"name": "value"}'."#.to_owned(),
             Self::Unknown { known, .. } => format!("Its options are {known}."),
             Self::Invalid { .. } => "Correct the option's value.".to_owned(),
+            Self::OfAnotherStream { name, stream } => format!(
+                "Leave out {name:?}: the provider cannot be asked for what is missing in the stream {stream:?}."
+            ),
             Self::Alone { name, needs } => format!("Set {needs:?} as well, or leave out {name:?}."),
         }
     }
@@ -197,7 +213,22 @@ impl Provider {
                 });
             }
         }
-        Ok(())
+        self.check_asked(options)
+    }
+
+    /// Refuses the options of [`ASKED`] for a stream of which nothing can be asked.
+    fn check_asked(&self, options: &Map<String, Value>) -> Result<(), OptionError> {
+        let Some(spec) = ASKED.iter().find(|spec| options.contains_key(spec.name)) else {
+            return Ok(());
+        };
+        let stream = options.get("stream").and_then(Value::as_str);
+        match self.call_of(stream) {
+            Some(call) if call.inquiry.is_none() => Err(OptionError::OfAnotherStream {
+                name: spec.name,
+                stream: call.stream,
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// The names of the options that its sources take.
@@ -207,7 +238,7 @@ impl Provider {
 
     /// The options that are this provider's alone, as the documents describe them.
     pub fn own_options(&self) -> impl Iterator<Item = OptionDoc> {
-        self.options.iter().map(Spec::doc)
+        self.options.iter().chain(self.asked()).map(Spec::doc)
     }
 
     /// The options that every source takes, as the documents describe them.
@@ -223,7 +254,14 @@ impl Provider {
 
     fn specs(&self) -> impl Iterator<Item = &'static Spec> {
         let dialed: &[Spec] = if self.is_dialed() { &DIALED } else { &[] };
-        COMMON.iter().chain(dialed).chain(self.options)
+        let own = self.options.iter().chain(self.asked());
+        COMMON.iter().chain(dialed).chain(own)
+    }
+
+    /// The options of sources whose provider can be asked for events that are missing.
+    fn asked(&self) -> &'static [Spec] {
+        let can_be_asked = self.calls.iter().any(|call| call.inquiry.is_some());
+        if can_be_asked { &ASKED } else { &[] }
     }
 }
 
@@ -311,6 +349,11 @@ mod tests {
                 "ppoppo",
                 json!({"stream": "channels", "channel_ids": ["c", "d"]}),
             ),
+            ("ppoppo", json!({"reconcile": false})),
+            (
+                "ppoppo",
+                json!({"reconcile": true, "stream": "send_requests"}),
+            ),
             (
                 "ppoppo",
                 json!({"token_url": "https://accounts.ppoppo.com/oauth/token", "client_id": "c", "scope": "messaging"}),
@@ -335,6 +378,7 @@ mod tests {
             ("ppoppo", json!({"keepalive": "5s"})),
             ("ppoppo", json!({"token_env": ""})),
             ("ppoppo", json!({"stream": "events"})),
+            ("ppoppo", json!({"reconcile": "no"})),
             ("ppoppo", json!({"channel_ids": "c"})),
             ("ppoppo", json!({"channel_ids": ["c", ""]})),
             ("ppoppo", json!({"token_url": "accounts", "client_id": "c"})),
@@ -346,6 +390,19 @@ mod tests {
                     .contains(" is not "),
                 "{options}"
             );
+        }
+    }
+
+    #[test]
+    fn what_is_missing_can_be_asked_of_some_streams_alone() {
+        let error = check("ppoppo", json!({"reconcile": true, "stream": "channels"}));
+        assert_eq!(
+            error.unwrap_err(),
+            r#"option "reconcile" does nothing with option "stream": "channels""#
+        );
+        for provider in ["arpoone", "pushwoosh", "pushpushgo"] {
+            let error = check(provider, json!({"reconcile": true})).unwrap_err();
+            assert!(error.ends_with(r#"has no option "reconcile""#), "{error}");
         }
     }
 

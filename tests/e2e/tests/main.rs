@@ -24,6 +24,7 @@ mod peer;
 mod plans;
 mod pooler;
 mod providers;
+mod reconcile;
 mod schema;
 mod secrets;
 mod sources;

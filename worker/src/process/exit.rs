@@ -11,11 +11,14 @@ use tokio::sync::mpsc;
 pub(crate) enum Code {
     /// Everything in flight was finished.
     Clean = 0,
-    /// `check` or `schema` found something to fix; `spool drain` left requests behind.
+    /// `check` or `schema` found something to fix; `spool drain` left requests behind, or
+    /// `reconcile` got no answer about some.
     Findings = 1,
     /// A setting is missing or invalid.
     Usage = 64,
-    /// `check`, `schema` or `spool drain` could not reach Postgres.
+    /// The provider cannot be asked about the events of this source.
+    Unaskable = 65,
+    /// `check`, `schema`, `reconcile` or `spool drain` could not reach Postgres.
     Unavailable = 69,
     /// A part of the worker stopped unexpectedly: a bug.
     Internal = 70,

@@ -143,22 +143,23 @@ impl Asker {
 
     /// Makes one call, over the open connection or another one. An error is Postgres'.
     async fn call(&mut self, id: &str, records: &mut impl Records) -> Result<Called, String> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => {
-                self.secret = records.secret().await?;
-                match dial::connect(&self.dial, self.dial.keepalive).await {
-                    Ok(connection) => connection,
-                    Err(DialError::Passing(reason)) => return Ok(Called::Later(None, reason)),
-                    Err(DialError::Lasting(reason)) => return Ok(Called::Lasting(reason)),
-                }
-            }
-        };
+        let open = self.connection.take();
+        if open.is_none() {
+            self.secret = records.secret().await?;
+        }
         let token = match self.tokens.get(self.secret.clone()).await {
             Ok((token, _)) => token,
             Err(TokenError::Missing(reason)) => return Ok(Called::Lasting(reason)),
             Err(TokenError::Refused(reason)) => return Ok(Called::Refused(reason)),
             Err(TokenError::Passing(reason)) => return Ok(Called::Later(None, reason)),
+        };
+        let connection = match open {
+            Some(open) => open,
+            None => match dial::connect(&self.dial, self.dial.keepalive).await {
+                Ok(connection) => connection,
+                Err(DialError::Passing(reason)) => return Ok(Called::Later(None, reason)),
+                Err(DialError::Lasting(reason)) => return Ok(Called::Lasting(reason)),
+            },
         };
         let request = self
             .question

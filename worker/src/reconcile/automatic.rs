@@ -4,6 +4,11 @@
 //! It runs when the stream starts, if there is an open gap of that cause, and when the stream
 //! reports one. If it fails, it tries again after a pause that grows to an hour, or when another
 //! gap is reported. It never holds up the stream, and ends with it.
+//!
+//! A send request that began inside the gap is not known before one of its events arrives. For
+//! a day after a gap was closed, the requests that have become known since are therefore asked
+//! about as well, each once, after pauses that grow from seconds to an hour. (A recipient who is
+//! asked for consent has a day to answer.)
 
 use std::{sync::Arc, time::Duration};
 
@@ -12,13 +17,20 @@ use tokio::{sync::Notify, time::timeout};
 use tracing::{info, warn};
 
 use super::{
-    Asker, Records, Report, Wanted, reconcile,
+    Asker, Known, Records, Report, Wanted, reconcile,
     records::{CURSOR_EXPIRED, OfSource},
 };
 use crate::{dial::options::Dial, pipeline::batcher::Pipeline, process::backoff::Backoff};
 
+/// Pauses after failures.
 const LEAST_PAUSE: Duration = Duration::from_secs(60);
 const GREATEST_PAUSE: Duration = Duration::from_secs(3600);
+/// Pause before requests that have become known since a gap was closed are asked about. It
+/// doubles up to the greatest pause.
+const SOON: Duration = Duration::from_secs(5);
+/// How long after a gap was closed this goes on: the time that a recipient has to answer, and an
+/// hour.
+const LATER: Duration = Duration::from_secs(25 * 3600);
 
 /// How to ask the provider of a source.
 #[derive(Debug)]
@@ -43,81 +55,127 @@ impl Resting for OfSource {
 pub(crate) async fn follow<R: Resting>(
     source: Arc<str>,
     way: &Way,
-    mut records: R,
+    records: R,
     pipeline: &Pipeline,
     reported: &Notify,
 ) {
-    let mut pauses = Backoff::between(LEAST_PAUSE, GREATEST_PAUSE);
-    // The gap that was reported may be an older one that was extended, of another cause.
-    let mut any_cause = false;
+    let mut beside = Beside {
+        source,
+        way,
+        records,
+        pipeline,
+        known: Known::default(),
+        any_cause: false,
+        failures: Backoff::between(LEAST_PAUSE, GREATEST_PAUSE),
+        looks: Backoff::between(SOON, GREATEST_PAUSE),
+    };
     loop {
-        let failure = once(&source, way, &mut records, pipeline, any_cause)
-            .await
-            .err();
-        records.rest();
-        match failure {
-            None => {
-                pauses.reset();
-                reported.notified().await;
-                any_cause = true;
+        let pause = beside.turn().await.min(GREATEST_PAUSE);
+        beside.records.rest();
+        // A gap that is reported meanwhile ends the pause.
+        beside.any_cause |= timeout(pause, reported.notified()).await.is_ok();
+    }
+}
+
+struct Beside<'a, R> {
+    source: Arc<str>,
+    way: &'a Way,
+    records: R,
+    pipeline: &'a Pipeline,
+    /// What was asked about since the last gap.
+    known: Known,
+    /// Whether an open gap of any cause is one to ask for: that which the stream has reported
+    /// may be an older one that was extended.
+    any_cause: bool,
+    failures: Backoff,
+    looks: Backoff,
+}
+
+impl<R: Resting> Beside<'_, R> {
+    /// Does what there is to do, and returns the pause until the next look.
+    async fn turn(&mut self) -> Duration {
+        match self.look().await {
+            Ok(pause) => {
+                self.failures.reset();
+                pause
             }
-            Some(reason) => {
-                let pause = pauses.pause().min(GREATEST_PAUSE);
+            Err(reason) => {
+                let pause = self.failures.pause().min(GREATEST_PAUSE);
                 warn!(
-                    source = %source,
+                    source = %self.source,
                     reason,
                     ?pause,
-                    "what is missing could not be asked for; trying again"
+                    "the provider could not be asked for what is missing; trying again"
                 );
-                // A gap that is reported meanwhile ends the pause.
-                let _ = timeout(pause, reported.notified()).await;
+                pause
             }
+        }
+    }
+
+    async fn look(&mut self) -> Result<Duration, String> {
+        let gaps = self.records.gaps().await?;
+        let any = self.any_cause;
+        if gaps.iter().any(|gap| any || gap.cause == CURSOR_EXPIRED) {
+            info!(
+                source = %self.source,
+                gaps = gaps.len(),
+                "asking the provider for what the stream did not deliver"
+            );
+            self.known.forget();
+            self.ask(true).await?;
+            self.any_cause = false;
+            self.looks.reset();
+            return Ok(self.looks.pause());
+        }
+        self.any_cause = false;
+        if self.records.has_closed(LATER).await? {
+            self.ask(false).await?;
+            return Ok(self.looks.pause());
+        }
+        self.known.forget();
+        Ok(GREATEST_PAUSE)
+    }
+
+    /// Asks about all that is not known, and closes the gaps if this is for gaps.
+    async fn ask(&mut self, closes: bool) -> Result<(), String> {
+        let Way { dial, question } = self.way;
+        let mut asker = Asker::new(self.source.clone(), dial.clone(), question.clone());
+        let wanted = Wanted {
+            closes,
+            ..Wanted::default()
+        };
+        let report = reconcile(
+            &self.source,
+            &mut asker,
+            &mut self.records,
+            self.pipeline,
+            &wanted,
+            &mut self.known,
+            &mut |_| (),
+        )
+        .await;
+        let Report { tally, closed, .. } = &report;
+        if closes || tally.asked > 0 {
+            info!(
+                source = %self.source,
+                asked = tally.asked,
+                stored = tally.stored,
+                recovered = tally.recovered,
+                unknown = tally.unknown,
+                failed = tally.failed,
+                closed = closed.len(),
+                "asked the provider for what the stream did not deliver"
+            );
+        }
+        match failure(&report, closes) {
+            Some(reason) => Err(reason),
+            None => Ok(()),
         }
     }
 }
 
-/// Asks if there is an open gap for which it should.
-async fn once(
-    source: &Arc<str>,
-    way: &Way,
-    records: &mut impl Records,
-    pipeline: &Pipeline,
-    any_cause: bool,
-) -> Result<(), String> {
-    let gaps = records.gaps().await?;
-    if !gaps
-        .iter()
-        .any(|gap| any_cause || gap.cause == CURSOR_EXPIRED)
-    {
-        return Ok(());
-    }
-    info!(
-        source = %source,
-        gaps = gaps.len(),
-        "asking the provider for what the stream did not deliver"
-    );
-    let mut asker = Asker::new(source.clone(), way.dial.clone(), way.question.clone());
-    let wanted = Wanted::default();
-    let report = reconcile(source, &mut asker, records, pipeline, &wanted, &mut |_| ()).await;
-    let Report { tally, closed, .. } = &report;
-    info!(
-        source = %source,
-        asked = tally.asked,
-        stored = tally.stored,
-        recovered = tally.recovered,
-        unknown = tally.unknown,
-        failed = tally.failed,
-        closed = closed.len(),
-        "asked the provider for what the stream did not deliver"
-    );
-    match failure(&report) {
-        Some(reason) => Err(reason),
-        None => Ok(()),
-    }
-}
-
 /// Why there is something left to do, if there is.
-fn failure(report: &Report) -> Option<String> {
+fn failure(report: &Report, closes: bool) -> Option<String> {
     if let Some(reason) = &report.given_up {
         return Some(reason.clone());
     }
@@ -125,6 +183,6 @@ fn failure(report: &Report) -> Option<String> {
         let others = report.tally.failed.saturating_sub(1);
         return Some(format!("request {id}: {reason} ({others} others failed)"));
     }
-    let open = !report.open.is_empty();
+    let open = closes && !report.open.is_empty();
     open.then(|| "a gap was reported again meanwhile".to_owned())
 }

@@ -18,24 +18,27 @@
 //! # Layout
 //!
 //! - `asker`, `pace`: one question after the other, over a dialed connection
+//! - `known`: the requests that need not be asked about again
 //! - `records`: the list of requests and the gaps, in Postgres
 //! - `tally`: what has come of it
 //! - [`automatic`]: what a worker does by itself beside a stream
 
 mod asker;
 pub(crate) mod automatic;
+mod known;
 mod pace;
 pub(crate) mod records;
 mod tally;
 
-use std::{collections::HashSet, sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::SystemTime};
 
 use metrics::counter;
 use uuid::Uuid;
 
-use self::asker::Answer;
+use self::{asker::Answer, records::STARTED_AT_LIVE_EDGE};
 pub(crate) use self::{
     asker::Asker,
+    known::Known,
     records::{Books, Gap, OfSource, Records},
     tally::{Tally, counted},
 };
@@ -62,6 +65,8 @@ pub(crate) struct Wanted {
     pub(crate) named: Vec<String>,
     /// Send requests with an event since then.
     pub(crate) since: Option<SystemTime>,
+    /// Whether the gaps are closed afterwards.
+    pub(crate) closes: bool,
 }
 
 /// The end of a reconciliation.
@@ -85,13 +90,15 @@ impl Report {
     }
 }
 
-/// Asks about all that is wanted, and closes the gaps. `progress` hears of each request.
+/// Asks about all that is wanted and not known, and closes the gaps. `progress` hears of each
+/// request.
 pub(crate) async fn reconcile<R: Records>(
     source: &Arc<str>,
     asker: &mut Asker,
     records: &mut R,
     pipeline: &Pipeline,
     wanted: &Wanted,
+    known: &mut Known,
     progress: &mut impl FnMut(&Tally),
 ) -> Report {
     let mut run = Run {
@@ -99,6 +106,7 @@ pub(crate) async fn reconcile<R: Records>(
         asker,
         records,
         pipeline,
+        known,
         report: Report::default(),
         silent: 0,
     };
@@ -112,6 +120,7 @@ struct Run<'a, R> {
     asker: &'a mut Asker,
     records: &'a mut R,
     pipeline: &'a Pipeline,
+    known: &'a mut Known,
     report: Report,
     /// Requests in a row without an answer.
     silent: u32,
@@ -132,30 +141,34 @@ impl<R: Records> Run<'_, R> {
     ) -> Result<(), String> {
         // Before the list is read, so that none is closed which the list does not cover.
         self.report.open = self.records.gaps().await?;
-        let mut named = HashSet::new();
         for id in &wanted.named {
-            if named.insert(id.as_str()) {
-                self.one(id).await?;
-                progress(&self.report.tally);
-            }
+            self.one(id, progress).await?;
         }
         let mut after: Option<String> = None;
         loop {
             let page = self.records.page(wanted.since, after.as_deref()).await?;
             let Some(last) = page.last() else { break };
             after = Some(last.id.clone());
-            for listed in page.iter().filter(|it| !named.contains(it.id.as_str())) {
-                self.one(&listed.id).await?;
-                progress(&self.report.tally);
+            for listed in &page {
+                self.one(&listed.id, progress).await?;
             }
         }
-        if self.report.is_complete() {
+        if wanted.closes && self.report.is_complete() {
             self.close().await?;
         }
         Ok(())
     }
 
-    async fn one(&mut self, id: &str) -> Result<(), String> {
+    async fn one(&mut self, id: &str, progress: &mut impl FnMut(&Tally)) -> Result<(), String> {
+        if self.known.has(id) {
+            return Ok(());
+        }
+        let asked = self.ask(id).await;
+        progress(&self.report.tally);
+        asked
+    }
+
+    async fn ask(&mut self, id: &str) -> Result<(), String> {
         self.report.tally.asked += 1;
         let answer = self.asker.ask(id, self.records).await;
         let silent = matches!(&answer, Ok(Answer::Silent(_)));
@@ -164,6 +177,7 @@ impl<R: Records> Run<'_, R> {
             Ok(Answer::Unknown) => {
                 self.report.tally.unknown += 1;
                 self.silent = 0;
+                self.known.add(id);
                 self.count("unknown");
                 return Ok(());
             }
@@ -178,6 +192,7 @@ impl<R: Records> Run<'_, R> {
             }) => {
                 self.report.tally.stored += inserted;
                 self.report.tally.recovered += recovered;
+                self.known.add(id);
                 self.count("answered");
                 return Ok(());
             }
@@ -241,6 +256,14 @@ impl<R: Records> Run<'_, R> {
     async fn close(&mut self) -> Result<(), String> {
         let by = format!("reconcile: {}", self.report.tally.line());
         for gap in std::mem::take(&mut self.report.open) {
+            // Whoever reads the row should know what was not asked about.
+            let by = if gap.cause == STARTED_AT_LIVE_EDGE {
+                format!(
+                    "{by}; a request of which no event has arrived is asked about only if it is named by --request"
+                )
+            } else {
+                by.clone()
+            };
             match self.records.close(&gap, &by).await {
                 Ok(true) => self.report.closed.push(gap),
                 Ok(false) => self.report.open.push(gap),

@@ -23,6 +23,10 @@ use crate::{
 const SECRET: &str = "select tidings.stream_secret($1)";
 const GAPS: &str = "select id, cause, to_at from tidings.gap \
      where source = $1 and closed_at is null order by id";
+const HAS_CLOSED: &str = "select exists (select from tidings.gap \
+     where source = $1 and closed_by like 'reconcile:%' \
+     and closed_at > pg_catalog.now() - pg_catalog.make_interval(secs => $2))";
+const COUNT: &str = "select count(*) from tidings.requests_to_reconcile($1, $2, null, $3)";
 const REQUESTS: &str = "select request_id, finals, unfinished \
      from tidings.requests_to_reconcile($1, $2, $3, $4)";
 const FINALS: &str = "select tidings.request_finals($1, $2)";
@@ -35,6 +39,8 @@ const CLOSE: &str = "select tidings.close_gap(id, $2) from tidings.gap \
 const PAGE: i32 = 1000;
 /// The cause of a gap in which the stream itself went on later than its cursor.
 pub(crate) const CURSOR_EXPIRED: &str = "cursor_expired";
+/// The cause of a gap before which nothing is known.
+pub(crate) const STARTED_AT_LIVE_EDGE: &str = "started_at_live_edge";
 
 /// Number of attempts at a statement.
 const ATTEMPTS: u32 = 6;
@@ -54,7 +60,7 @@ pub(crate) struct Gap {
 
 #[cfg(test)]
 impl Gap {
-    pub(super) fn found(id: i64, cause: &str) -> Self {
+    pub(crate) fn found(id: i64, cause: &str) -> Self {
         Self {
             id,
             cause: cause.to_owned(),
@@ -86,6 +92,8 @@ pub(crate) trait Records {
     ) -> Result<Vec<Listed>, String>;
     /// Number of recipients of a send request that have a final status.
     async fn finals(&mut self, request: &str) -> Result<i64, String>;
+    /// Whether a reconciliation has closed a gap of the source within this time.
+    async fn has_closed(&mut self, within: Duration) -> Result<bool, String>;
     /// Closes a gap, unless it was reported again; whether this closed it.
     async fn close(&mut self, gap: &Gap, by: &str) -> Result<bool, String>;
 }
@@ -136,6 +144,19 @@ impl OfSource {
     /// Gives the connection up, until there is something to do again.
     pub(crate) fn rest(&mut self) {
         self.session = None;
+    }
+
+    /// Number of send requests to ask about.
+    pub(crate) async fn count(&mut self, since: Option<SystemTime>) -> Result<u64, String> {
+        let source = self.source.clone();
+        let params: [Param<'_>; 3] = [
+            (&source.as_ref(), Type::TEXT),
+            (&since, Type::TIMESTAMPTZ),
+            (&i32::MAX, Type::INT4),
+        ];
+        let rows = self.query(COUNT, &params).await?;
+        let count: i64 = first(&rows, |row| row.try_get(0))?.unwrap_or_default();
+        Ok(u64::try_from(count).unwrap_or_default())
     }
 
     /// Runs a statement, again if its failure may pass. Each of them may be repeated.
@@ -226,6 +247,16 @@ impl Records for OfSource {
         let rows = self.query(FINALS, &params).await?;
         let finals: Option<Option<i64>> = first(&rows, |row| row.try_get(0))?;
         Ok(finals.flatten().unwrap_or_default())
+    }
+
+    async fn has_closed(&mut self, within: Duration) -> Result<bool, String> {
+        let source = self.source.clone();
+        let params: [Param<'_>; 2] = [
+            (&source.as_ref(), Type::TEXT),
+            (&within.as_secs_f64(), Type::FLOAT8),
+        ];
+        let rows = self.query(HAS_CLOSED, &params).await?;
+        Ok(first(&rows, |row| row.try_get(0))?.unwrap_or_default())
     }
 
     async fn close(&mut self, gap: &Gap, by: &str) -> Result<bool, String> {

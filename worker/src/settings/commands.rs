@@ -1,11 +1,17 @@
-//! The settings of the commands `check`, `schema` and `spool`.
+//! The settings of the commands `check`, `schema`, `reconcile` and `spool`.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, builder::NonEmptyStringValueParser};
 use tidings_core::wire::Names;
 
-use super::{DatabaseArgs, units::duration};
+use super::{
+    DatabaseArgs,
+    units::{duration, since},
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct CheckArgs {
@@ -37,6 +43,29 @@ pub(crate) struct SchemaArgs {
     /// The provider's names mapped to ours, as for set_source_schema (default: the source's)
     #[arg(long, value_name = "JSON", value_parser = names)]
     pub(crate) names: Option<Names>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ReconcileArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+
+    /// The source whose provider is asked about its send requests
+    pub(crate) source: String,
+
+    /// Ask about this send request too, for example because no event of it has arrived
+    ///
+    /// May be given several times.
+    #[arg(long = "request", value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    pub(crate) requests: Vec<String>,
+
+    /// Ask about every send request with an event since then too: 7d, or 2026-11-01T00:00:00Z
+    #[arg(long, value_name = "TIME|INTERVAL", value_parser = since)]
+    pub(crate) since: Option<SystemTime>,
+
+    /// Print what would be asked, and ask nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -13,7 +13,9 @@ use clap::{Parser, Subcommand, error::ErrorKind};
 use tokio_postgres::config::Config;
 
 pub(crate) use self::{
-    commands::{CheckArgs, SchemaArgs, SpoolCommand, SpoolDrainArgs, SpoolStatusArgs},
+    commands::{
+        CheckArgs, ReconcileArgs, SchemaArgs, SpoolCommand, SpoolDrainArgs, SpoolStatusArgs,
+    },
     database::{DatabaseArgs, place},
     limits::LimitArgs,
     run::RunArgs,
@@ -47,6 +49,9 @@ pub(crate) enum Command {
     /// Get a source's schema from its provider, and print the SQL that sets it
     #[command(after_long_help = manual())]
     Schema(SchemaArgs),
+    /// Ask a provider about events that may be missing, and close the gaps
+    #[command(after_long_help = manual())]
+    Reconcile(ReconcileArgs),
     /// Inspect a spool, or drain it without a running worker
     #[command(subcommand, after_long_help = manual())]
     Spool(SpoolCommand),
@@ -89,6 +94,7 @@ pub(crate) fn parse(
         }
         Command::Check(check) => &check.database,
         Command::Schema(schema) => &schema.database,
+        Command::Reconcile(reconcile) => &reconcile.database,
         Command::Spool(SpoolCommand::Drain(drain)) => &drain.database,
         Command::Spool(SpoolCommand::Status(_)) => return Ok((cli.command, Config::new())),
     };

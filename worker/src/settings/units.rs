@@ -1,6 +1,12 @@
 //! Sizes and durations in text form: `8MiB`, `20s`.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    str::FromStr,
+    time::{Duration, SystemTime},
+};
+
+use jiff::{Span, SpanRelativeTo, Timestamp};
 
 /// A number of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,9 +66,57 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
+/// Parses a time such as `2026-11-01T00:00:00Z`, or an interval such as `7d` or `36h` that
+/// ends now.
+pub(crate) fn since(text: &str) -> Result<SystemTime, String> {
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Ok(time.into());
+    }
+    let span: Span = text.parse().map_err(|_| {
+        "not a time or an interval: write it like 2026-11-01T00:00:00Z, or like 7d or 36h"
+            .to_owned()
+    })?;
+    let interval = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok();
+    let interval = interval.and_then(|interval| Duration::try_from(interval).ok());
+    let interval = interval.filter(|interval| !interval.is_zero());
+    interval
+        .and_then(|interval| SystemTime::now().checked_sub(interval))
+        .ok_or_else(|| {
+            "an interval must be more than nothing, in days, hours, minutes or seconds".to_owned()
+        })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_or_an_interval_says_since_when() {
+        let epoch = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(since("2026-11-01T00:00:00Z"), Ok(epoch(1_793_491_200)));
+        assert_eq!(since("2026-11-01T02:00:00+02:00"), Ok(epoch(1_793_491_200)));
+        for (text, seconds) in [
+            ("7d", 7 * 86_400),
+            ("36h", 36 * 3600),
+            ("1w 2m", 7 * 86_400 + 120),
+        ] {
+            let ago = since(text).unwrap().elapsed().unwrap().as_secs();
+            assert!((seconds..seconds + 60).contains(&ago), "{text}: {ago}");
+        }
+        for text in [
+            "",
+            "7",
+            "0d",
+            "-7d",
+            "1 month",
+            "yesterday",
+            "2026-11-01",
+            "2026-11-01T00:00:00",
+            "999999y",
+        ] {
+            assert!(since(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn sizes_are_read_and_written() {

@@ -90,7 +90,7 @@ fn print(
 }
 
 /// Removes control characters, because the texts of servers must not control a terminal.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     let plain = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     plain.collect()
 }

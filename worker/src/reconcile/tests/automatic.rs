@@ -71,6 +71,30 @@ async fn a_failure_is_tried_again_when_a_gap_is_reported_or_later() {
 }
 
 #[actix::test]
+async fn a_request_that_becomes_known_later_is_asked_about_once() {
+    let chat = Chat::start(None, answered).await;
+    let books = Books::new(&["r1"], &[(1, "cursor_expired")]);
+    follow_until(&chat, &books, async |reported| {
+        until(|| books.kept().rests == 1).await;
+        books.kept().requests.insert("r2".to_owned(), 0);
+        // As the end of a pause does.
+        for looks in 2..=3 {
+            reported.notify_one();
+            until(|| books.kept().rests == looks).await;
+        }
+        books.kept().old = true;
+        books.kept().requests.insert("r3".to_owned(), 0);
+        reported.notify_one();
+        until(|| books.kept().rests == 4).await;
+    })
+    .await;
+    let called = chat.called();
+    let ids: Vec<_> = called.iter().map(asked).collect();
+    assert_eq!(ids, ["r1", "r2"]);
+    assert_eq!(books.closed().len(), 1);
+}
+
+#[actix::test]
 async fn pauses_grow_from_a_minute_to_an_hour() {
     tokio::time::pause();
     let books = Books::new(&[], &[]);

@@ -46,6 +46,8 @@ struct Kept {
     again: u32,
     closed: Vec<(i64, String)>,
     rests: u32,
+    /// Whether what was closed is old.
+    old: bool,
     failing: Option<String>,
 }
 
@@ -106,6 +108,11 @@ impl Records for Books {
         let finals = kept.requests.entry(request.to_owned()).or_default();
         *finals += 1;
         Ok(*finals - 1)
+    }
+
+    async fn has_closed(&mut self, _: Duration) -> Result<bool, String> {
+        let kept = self.kept();
+        Ok(!kept.old && !kept.closed.is_empty())
     }
 
     async fn close(&mut self, gap: &Gap, by: &str) -> Result<bool, String> {
@@ -183,6 +190,7 @@ async fn run_at(address: SocketAddr, books: &Books, named: &[&str], pipeline: &P
     let wanted = Wanted {
         named: named.iter().map(|id| (*id).to_owned()).collect(),
         since: None,
+        closes: true,
     };
     let mut records = books.clone();
     let mut heard = Vec::new();
@@ -193,6 +201,7 @@ async fn run_at(address: SocketAddr, books: &Books, named: &[&str], pipeline: &P
         &mut records,
         pipeline,
         &wanted,
+        &mut Known::default(),
         &mut progress,
     )
     .await;
