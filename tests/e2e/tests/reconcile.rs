@@ -11,6 +11,7 @@ use tidings_harness::cluster::Cluster;
 use tidings_harness::emulator::Play;
 use tidings_harness::paths;
 use tidings_harness::process::{Process, Speaks};
+use tidings_harness::sources::Wish;
 use tidings_harness::stage::DATABASE;
 
 /// As a role that may do what the worker does, and no more.
@@ -66,7 +67,13 @@ fn it_lists_asks_and_closes_beside_a_worker() -> Result<()> {
             only: Some("ppoppo"),
             ..play(stage, 1_000, 12)
         };
-        let mut emulator = stage.add_emulator(&play)?;
+        // The worker leaves the gap to the command.
+        let wish = Wish {
+            source: "ppoppo",
+            options: json!({"reconcile": false}),
+            secret: None,
+        };
+        let mut emulator = stage.add_emulator_with(&play, |_| vec![wish])?;
         let mut client = with_role(&stage.cluster)?;
         emulator.begin()?;
         eventually("all is played", || {
@@ -80,18 +87,20 @@ fn it_lists_asks_and_closes_beside_a_worker() -> Result<()> {
         eventually("all is stored", || {
             Ok((count(&mut client, "true")? >= 1_000).then_some(()))
         })?;
-        ensure!(open_gaps(&mut client, "ppoppo")? == 1, "the live edge");
+        let gap: i64 = client
+            .query_one("select tidings.report_gap('ppoppo', 'cursor_expired')", &[])?
+            .get(0);
+        let open = open_gaps(&mut client, "ppoppo")?;
         let cluster = &stage.cluster;
         let listed = reconcile(
             cluster,
             &["ppoppo", "--dry-run", "--request", "r9", "--since", "7d"],
         )?;
-        let words = [
-            "r9: named",
-            "requests to ask about; open: gap 1 (started_at_live_edge)",
-        ];
+        let named = format!("{gap} (cursor_expired)");
+        let words = ["r9: named", "requests to ask about; open: gap", &named];
         expect(&listed, 0, &words)?;
-        ensure!(open_gaps(&mut client, "ppoppo")? == 1, "it was a dry run");
+        let after = open_gaps(&mut client, "ppoppo")?;
+        ensure!(after == open, "it was a dry run");
         let lines = String::from_utf8(listed.stdout)?.lines().count();
         let requests = lines - 1;
         ensure!(requests > 1, "only {requests} requests");
@@ -101,13 +110,14 @@ fn it_lists_asks_and_closes_beside_a_worker() -> Result<()> {
         let words = [
             asked.as_str(),
             "1 request unknown to the provider",
-            "closed gap 1 (started_at_live_edge)",
-            "name them by --request",
+            "closed gap",
+            &named,
         ];
         expect(&reconcile(cluster, &wanted)?, 0, &words)?;
         let by: String = client
-            .query_one("select closed_by from tidings.gap where id = 1", &[])?
+            .query_one("select closed_by from tidings.gap where id = $1", &[&gap])?
             .get(0);
+        ensure!(open_gaps(&mut client, "ppoppo")? == 0, "all are closed");
         ensure!(by.starts_with(&format!("reconcile: {asked}")), "{by}");
         let answers = "provider_kind like 'GetSendRequestStatus/%'";
         let stored = count(&mut client, answers)?;
