@@ -23,14 +23,14 @@ use super::{
 use crate::{dial::options::Dial, pipeline::batcher::Pipeline, process::backoff::Backoff};
 
 /// Pauses after failures.
-const LEAST_PAUSE: Duration = Duration::from_secs(60);
-const GREATEST_PAUSE: Duration = Duration::from_secs(3600);
+pub(super) const LEAST_PAUSE: Duration = Duration::from_secs(60);
+pub(super) const GREATEST_PAUSE: Duration = Duration::from_secs(3600);
 /// Pause before requests that have become known since a gap was closed are asked about. It
 /// doubles up to the greatest pause.
 const SOON: Duration = Duration::from_secs(5);
 /// How long after a gap was closed this goes on: the time that a recipient has to answer, and an
 /// hour.
-const LATER: Duration = Duration::from_secs(25 * 3600);
+pub(super) const LATER: Duration = Duration::from_secs(25 * 3600);
 
 /// How to ask the provider of a source.
 #[derive(Debug)]

@@ -94,6 +94,20 @@ async fn a_request_that_becomes_known_later_is_asked_about_once() {
     assert_eq!(books.closed().len(), 1);
 }
 
+#[test]
+fn the_documents_state_how_long_it_goes_on() {
+    use crate::testing::documents::states;
+
+    let (minutes, hours) = (LEAST_PAUSE.as_secs() / 60, LATER.as_secs() / 3600);
+    let least = format!("tries again after {minutes} minute, and later after up to an hour");
+    states("docs/outages.md", &least);
+    states(
+        "docs/outages.md",
+        &format!("for {hours} hours after a gap was closed"),
+    );
+    assert_eq!(GREATEST_PAUSE, Duration::from_secs(3600));
+}
+
 #[actix::test]
 async fn pauses_grow_from_a_minute_to_an_hour() {
     tokio::time::pause();
