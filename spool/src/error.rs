@@ -13,8 +13,9 @@ pub enum SpoolError {
     /// A damaged spool is never replaced automatically, because the requests in it were
     /// acknowledged.
     #[error(
-        "the spool {path} is damaged ({reason}): restore the file, or move it away and keep it, \
-         for requests in it were answered 200 and may not be in Postgres"
+        "the spool {path} is damaged ({reason}): restore the file, or move it away with \
+         `tidings-worker spool set-aside` and keep it, because requests in it were answered 200 \
+         and may not be in Postgres"
     )]
     Damaged { path: String, reason: String },
     #[error("the spool {path} cannot be used: {reason}")]

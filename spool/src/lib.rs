@@ -4,17 +4,19 @@
 //! # Layout
 //! - [`entry`]: one request as it lies there
 //! - [`mod@file`]: the file that holds them, which one process has at a time
+//! - [`note`]: small files beside it
 //! - `reserve`: room for emptying it where the disk is full
 //! - [`error`]: why it cannot be used, and what to do
 
 pub mod entry;
 pub mod error;
 pub mod file;
+pub mod note;
 mod reserve;
 
 pub use entry::Entry;
 pub use error::SpoolError;
-pub use file::{Batch, Change, Mode, ReadLimits, SpoolFile};
+pub use file::{Batch, Change, Content, Mode, Part, ReadLimits, SpoolFile, set_aside};
 
 #[cfg(test)]
 mod tests {

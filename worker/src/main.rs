@@ -16,6 +16,7 @@
 //! | [`commands`] | the other commands: `check`, `schema`, `reconcile`, `spool` |
 //! | [`spool`] | keeps webhooks while Postgres is down |
 //! | [`admission`] | admits requests: known sources, within their share of the pending requests |
+//! | [`gaps`] | reports where requests of a source may be lost |
 //! | [`sources`] | the sources in Postgres, and the streams that this worker follows |
 //! | [`stream`] | one dialed source: followed, resumed, retried, reported |
 //! | [`reconcile`] | asks a provider about send requests of which events may be missing |
@@ -43,6 +44,7 @@
 //! | a chunk of a push ([`inbound::grpc::push`]) | task | its share of the budget, until its events are answered | its call |
 //! | the keeper of the spool ([`spool`]) | thread | the spool's file | the process |
 //! | the drain of the spool ([`spool::drain`]) | loop | the requests that were tried, and when they are retried | the process |
+//! | the reporter of gaps ([`gaps::reporter`]) | loop | the gaps that wait for Postgres | the process, unless the drain has begun |
 //! | the spool's list of sources | loop | the names whose webhooks are spooled | the process |
 //! | the renewal of the certificate ([`inbound::tls`]) | loop | the certificate that is served | the process |
 //! | the upkeep of the metrics ([`run`]) | loop | nothing; it folds histograms that nobody reads | the process |
@@ -52,6 +54,7 @@
 mod admission;
 mod commands;
 mod dial;
+mod gaps;
 mod inbound;
 mod pipeline;
 mod postgres;

@@ -33,6 +33,7 @@ pub(super) static PROVIDER: Provider = Provider {
     scheme: Scheme::UrlToken,
     secret: "the last part of the URL",
     gives_up_after_4xx: false,
+    retries: None,
     calls: &[],
     options: &[
         Spec::new(

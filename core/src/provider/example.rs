@@ -23,6 +23,7 @@ pub(super) static PROVIDER: Provider = Provider {
     },
     secret: "the key of the signature",
     gives_up_after_4xx: false,
+    retries: None,
     calls: &[],
     options: &[Spec::new(
         "timezone",

@@ -10,7 +10,7 @@ mod example;
 mod options;
 mod settings;
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use serde_json::Value;
 
@@ -65,6 +65,10 @@ pub struct Provider {
     /// Whether the provider gives an event up after any 4xx, and sends it again only
     /// after a 5xx.
     pub gives_up_after_4xx: bool,
+    /// The pauses after which the provider repeats a webhook that was answered 5xx: it
+    /// discards the webhook after the last of these attempts. `None` if it goes on until it
+    /// is accepted, or does not say when it gives up.
+    pub retries: Option<&'static [Duration]>,
     /// The gRPC calls by which its events come; empty if they come by HTTP alone. A
     /// source uses one of them.
     pub calls: &'static [Call],
@@ -279,5 +283,15 @@ mod tests {
         assert_eq!(event.kind, Kind::MessageOpened);
         assert_eq!(event.recipient.as_deref(), Some("a@example.com"));
         assert_eq!(event.event_id.map(Ulid::ms), Some(1_727_782_496_000));
+    }
+
+    /// The worker has no body of what it refused before the body was read.
+    #[test]
+    fn who_gives_up_proves_who_it_is_without_the_body() {
+        for provider in ALL {
+            let gives_up = provider.gives_up_after_4xx || provider.retries.is_some();
+            let without_body = matches!(provider.scheme, Scheme::Authorization | Scheme::UrlToken);
+            assert!(!gives_up || without_body, "{}", provider.name);
+        }
     }
 }

@@ -29,6 +29,7 @@ pub(super) static PROVIDER: Provider = Provider {
     },
     secret: "the ProjectId, with which bodies are signed",
     gives_up_after_4xx: false,
+    retries: None,
     calls: &[],
     options: &[],
     wrapper: None,

@@ -19,7 +19,7 @@
 //! A soft bounce is `message.pending`: its sender tries again, and may yet deliver,
 //! while `message.bounced` is final.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use super::{Entry, Provider, Scheme};
 use crate::{
@@ -29,11 +29,19 @@ use crate::{
     wire::{Call, Role},
 };
 
+/// "If all retries fail, the request is discarded." Over gRPC the page gives no schedule.
+const RETRIES: [Duration; 3] = [
+    Duration::from_secs(1),
+    Duration::from_secs(3),
+    Duration::from_secs(8),
+];
+
 pub(super) static PROVIDER: Provider = Provider {
     name: "pushwoosh",
     scheme: Scheme::Authorization,
     secret: "the whole value of the header `Authorization`",
     gives_up_after_4xx: true,
+    retries: Some(&RETRIES),
     calls: &[Call {
         stream: "",
         method: "/pushwoosh.event_streaming.v1.EventStreaming/StreamEvents",

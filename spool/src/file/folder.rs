@@ -35,14 +35,14 @@ pub(super) fn hold(folder: &Path) -> Result<File, SpoolError> {
     Ok(lock)
 }
 
-pub(super) fn private() -> OpenOptions {
+pub(crate) fn private() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.read(true).write(true).create(true).mode(0o600);
     options
 }
 
 /// Fsyncs the folder, so that a file that was created in it survives a power failure.
-pub(super) fn sync(folder: &Path) -> io::Result<()> {
+pub(crate) fn sync(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }
 

@@ -5,9 +5,11 @@
 //! - `format`: what lies in the database, and how it is made and opened
 //! - `write`: what is put and deleted, and when a commit returns
 //! - `read`: what is read, and what is stepped over
+//! - `aside`: how the file is moved away
 //! - `guard`: what holds back the panics of the library below
 
-mod folder;
+mod aside;
+pub(crate) mod folder;
 mod format;
 mod guard;
 mod read;
@@ -24,6 +26,7 @@ use std::{
 use redb::Database;
 
 pub use self::{
+    aside::{Aside, Content, Part, set_aside},
     read::{Batch, ReadLimits},
     write::{Change, Deleted},
 };
@@ -41,6 +44,7 @@ pub struct SpoolFile {
     database: Option<Database>,
     path: PathBuf,
     reserve: Reserve,
+    is_new: bool,
     _lock: File,
 }
 
@@ -61,11 +65,14 @@ impl SpoolFile {
             Mode::Existing => return Err(SpoolError::Absent(folder.display().to_string())),
         }
         let lock = folder::hold(folder)?;
-        match std::fs::metadata(&path) {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => format::make(folder, &path)?,
+        let is_new = match std::fs::metadata(&path) {
+            Ok(_) => false,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                format::make(folder, &path)?;
+                true
+            }
             Err(error) => return Err(unusable(error)),
-        }
+        };
         let database = Some(format::load(&path, true)?);
         let mut reserve = Reserve::find(folder);
         if mode == Mode::Create {
@@ -76,8 +83,19 @@ impl SpoolFile {
             database,
             path,
             reserve,
+            is_new,
             _lock: lock,
         })
+    }
+
+    /// Whether the file was missing, so that an empty one was made.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// Where the file lies.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Lets go of the database and opens it again: after a failure it refuses to go on.

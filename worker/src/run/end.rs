@@ -75,6 +75,7 @@ pub(super) async fn wait(
         Some(exit) = exits.recv() => Err(exit),
     };
     parts.refusals.summarize();
+    parts.gaps.end().await;
     end
 }
 

@@ -18,6 +18,7 @@ use self::{
     parts::{Parts, open_spool},
 };
 use crate::{
+    gaps::Gaps,
     inbound::{
         grpc::{self, Bounds, GrpcLimits},
         http::{self, Connections, HttpSetup, Times},
@@ -76,7 +77,8 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
     let room = Room::make(&settings.limits)?;
     // The spool is opened before a port is bound, so that a worker which cannot use its
     // spool accepts no request.
-    let spool = open_spool(&settings, &fatal)?;
+    let gaps = Gaps::open(settings.spool_dir.as_deref());
+    let spool = open_spool(&settings, &gaps, &fatal)?;
     let bind = |address| {
         let listener = TcpListener::bind(address);
         let listener = listener.and_then(|listener| {
@@ -93,7 +95,7 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
     });
     let (http_address, grpc_address) = addresses.map_err(|e| refused("cannot listen", &e))?;
 
-    let parts = Parts::start(&settings, Arc::new(connector), spool, &fatal)?;
+    let parts = Parts::start(&settings, Arc::new(connector), (spool, gaps), &fatal)?;
     let http = http::serve(
         http_listener,
         HttpSetup {

@@ -11,9 +11,10 @@ use crate::{
         budget::{Budget, Limits},
         directory::Directory,
     },
+    gaps::{Gaps, reporter::Running},
     inbound::{
         grpc::push::{ChunkLimits, Push, QUESTIONS},
-        http::webhook::Hooks,
+        http::{Attempts, webhook::Hooks},
         refusal::Refusals,
     },
     pipeline::{
@@ -46,13 +47,15 @@ pub(super) struct Parts {
     pub(super) directory: Directory,
     pub(super) spool: Option<Spool>,
     pub(super) refusals: Refusals,
+    pub(super) attempts: Attempts,
+    pub(super) gaps: Running,
 }
 
 impl Parts {
     pub(super) fn start(
         settings: &RunArgs,
         connector: Arc<Connector>,
-        spool: Option<Spool>,
+        (spool, gaps): (Option<Spool>, Gaps),
         fatal: &Fatal,
     ) -> Result<Self, Exit> {
         wire::check().map_err(|error| Exit::new(Code::Internal, error.to_string()))?;
@@ -100,7 +103,10 @@ impl Parts {
         }
         let refusals = Refusals::default();
         fatal.spawn("the log of refusals", refusals.clone().follow());
+        let desk = control.clone().recipient();
         Ok(Self {
+            attempts: Attempts::new(gaps.clone()),
+            gaps: Running::start(gaps, desk, snapshot.clone(), fatal),
             pipeline,
             budget: Budget::new(Limits {
                 requests: limits.pending_requests,
@@ -127,6 +133,7 @@ impl Parts {
             body_timeout: settings.limits.body_timeout,
             spool: self.spool.clone(),
             refusals: self.refusals.clone(),
+            attempts: self.attempts.clone(),
         }
     }
 
@@ -151,13 +158,17 @@ impl Parts {
 }
 
 /// Opens the spool that the settings name, if they name one.
-pub(super) fn open_spool(settings: &RunArgs, fatal: &Fatal) -> Result<Option<Spool>, Exit> {
+pub(super) fn open_spool(
+    settings: &RunArgs,
+    gaps: &Gaps,
+    fatal: &Fatal,
+) -> Result<Option<Spool>, Exit> {
     let Some(folder) = &settings.spool_dir else {
         return Ok(None);
     };
     let limit = u64::from(settings.limits.spool_bytes.0);
     let vital = Some(fatal.vital("the spool"));
-    let spool = Spool::open(folder, Mode::Create, limit, vital);
+    let spool = Spool::open(folder, Mode::Create, limit, gaps.clone(), vital);
     let spool = spool.map_err(|error| Exit::new(Code::Spool, error.to_string()))?;
     let depth = spool.depth();
     info!(folder = %folder.display(), requests = depth.requests, bytes = depth.bytes, "the spool is open");

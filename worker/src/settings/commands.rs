@@ -74,6 +74,8 @@ pub(crate) enum SpoolCommand {
     Status(SpoolStatusArgs),
     /// Replay the spool into Postgres, then exit
     Drain(SpoolDrainArgs),
+    /// Move a damaged spool's file away, and report what was in it as gaps
+    SetAside(SpoolSetAsideArgs),
 }
 
 #[derive(Debug, Args)]
@@ -105,6 +107,16 @@ pub(crate) struct SpoolDrainArgs {
     )]
     #[arg(value_parser = duration)]
     pub(crate) patience: Duration,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SpoolSetAsideArgs {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArgs,
+
+    /// The spool's folder
+    #[arg(long, env = "TIDINGS_SPOOL_DIR", value_name = "DIR")]
+    pub(crate) spool_dir: PathBuf,
 }
 
 fn names(text: &str) -> Result<Names, String> {

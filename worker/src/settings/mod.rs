@@ -14,7 +14,8 @@ use tokio_postgres::config::Config;
 
 pub(crate) use self::{
     commands::{
-        CheckArgs, ReconcileArgs, SchemaArgs, SpoolCommand, SpoolDrainArgs, SpoolStatusArgs,
+        CheckArgs, ReconcileArgs, SchemaArgs, SpoolCommand, SpoolDrainArgs, SpoolSetAsideArgs,
+        SpoolStatusArgs,
     },
     database::{DatabaseArgs, place},
     limits::LimitArgs,
@@ -96,6 +97,7 @@ pub(crate) fn parse(
         Command::Schema(schema) => &schema.database,
         Command::Reconcile(reconcile) => &reconcile.database,
         Command::Spool(SpoolCommand::Drain(drain)) => &drain.database,
+        Command::Spool(SpoolCommand::SetAside(aside)) => &aside.database,
         Command::Spool(SpoolCommand::Status(_)) => return Ok((cli.command, Config::new())),
     };
     let config = database.config().map_err(named)?;

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::{
+    gap::{Unwritten, WriteGap},
     lease::Holding,
     queries::{Queries, Unheld},
     source::{Database, Snapshot, Source},
@@ -219,6 +220,18 @@ impl Handler<Report> for Control {
     fn handle(&mut self, report: Report, _: &mut Self::Context) -> Self::Result {
         let queries = self.queries.clone();
         Box::pin(async move { queries.ok_or(AWAY)?.report(&report).await })
+    }
+}
+
+impl Handler<WriteGap> for Control {
+    type Result = ResponseFuture<Result<Option<i64>, Unwritten>>;
+
+    fn handle(&mut self, write: WriteGap, _: &mut Self::Context) -> Self::Result {
+        let queries = self.queries.clone();
+        Box::pin(async move {
+            let queries = queries.ok_or_else(|| Unwritten::Away(AWAY.to_owned()))?;
+            queries.write_gap(&write.0).await
+        })
     }
 }
 

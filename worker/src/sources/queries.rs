@@ -3,10 +3,11 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use tokio_postgres::types::Type;
+use tokio_postgres::{error::SqlState, types::Type};
 use uuid::Uuid;
 
 use super::{
+    gap::{NewGap, Unwritten},
     lease::Holding,
     source::{Described, OwnSchema, Source, Sources},
 };
@@ -31,6 +32,13 @@ const HOLD: &str = "select source, epoch, extract(epoch from wait)::float8 \
 const RELEASE: &str = "select tidings.release_streams($1)";
 const ACCEPTS: &str = "select case when tidings.verify($1, '', $2) then $1 end";
 const FIND: &str = "select tidings.find_source($1, $2)";
+/// A gap, unless its requests were not the source's, or it is known.
+const WRITE_GAP: &str = "select case \
+     when $6 is not null and not exists (select from tidings.source s where s.name = $1 and s.provider = $6) then null \
+     when $7 is not null and not tidings.verify($1, '', $7) then null \
+     when $8 and exists (select from tidings.gap g join tidings.source s on s.id = g.source_id \
+       where s.name = $1 and g.cause = $2 and g.detail = $5 and g.from_at is not distinct from $3) then null \
+     else tidings.report_gap($1, $2, from_at => $3, to_at => $4, detail => $5) end";
 
 /// Time for an answer, which takes milliseconds. This limit detects a connection that has
 /// fallen silent. It is well below the time of a drain, because everything else waits for
@@ -174,6 +182,33 @@ impl Queries {
     pub(crate) async fn release(&self, holder: Uuid) -> Result<(), String> {
         let params: [Param<'_>; 1] = [(&holder, Type::UUID)];
         bounded(self.0.query(RELEASE, &params)).await.map(|_| ())
+    }
+
+    /// Writes a gap, and returns its id.
+    pub(crate) async fn write_gap(&self, gap: &NewGap) -> Result<Option<i64>, Unwritten> {
+        let headers = gap.headers.as_deref().map(Json);
+        let params: [Param<'_>; 8] = [
+            (&gap.source, Type::TEXT),
+            (&gap.cause, Type::TEXT),
+            (&gap.from, Type::TIMESTAMPTZ),
+            (&gap.to, Type::TIMESTAMPTZ),
+            (&gap.detail, Type::TEXT),
+            (&gap.provider, Type::TEXT),
+            (&headers, Type::JSONB),
+            (&gap.once, Type::BOOL),
+        ];
+        let row = within(TIMEOUT, self.0.query_one(WRITE_GAP, &params)).await;
+        let row = row.map_err(|unanswered| match unanswered {
+            Unanswered::Refused(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {
+                Unwritten::NoSource
+            }
+            unanswered => match self.unheld(unanswered) {
+                Unheld::Lost(reason) => Unwritten::Away(reason),
+                Unheld::Refused(reason) => Unwritten::Refused(reason),
+            },
+        })?;
+        row.try_get(0)
+            .map_err(|error| Unwritten::Refused(describe(&error)))
     }
 
     /// The source, if these headers (a JSON object) are what it demands, without regard to

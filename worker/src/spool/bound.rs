@@ -49,6 +49,11 @@ impl Bound {
         }
     }
 
+    /// Whether this source has entries.
+    pub(super) fn holds(&self, source: &str) -> bool {
+        self.by_source.contains_key(source)
+    }
+
     /// Counts the bytes of an entry without a known source.
     pub(super) fn hold_unowned(&mut self, bytes: u64) {
         self.taken += bytes;

@@ -7,6 +7,7 @@
 //! - The crate [`tidings_spool`] is the file on the disk, and [`bound`] limits its size.
 //! - [`keeper`] owns the file, in a thread of its own, and commits in groups.
 //! - [`when`] says when a request is spooled, [`drain`] brings it to Postgres.
+//! - [`losses`] reports what can no longer be brought to Postgres.
 //! - [`commands::spool`](crate::commands::spool) is `tidings-worker spool`.
 //!
 //! gRPC pushes are not spooled, because their senders retry each uuid until it is
@@ -15,6 +16,7 @@
 mod bound;
 pub(crate) mod drain;
 mod keeper;
+pub(crate) mod losses;
 #[cfg(test)]
 pub(crate) mod tests;
 mod when;
@@ -34,10 +36,14 @@ use tidings_spool::{Batch, SpoolFile};
 pub(crate) use tidings_spool::{Entry, Mode, ReadLimits, SpoolError};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use self::keeper::{Ask, Keeper};
 pub(crate) use self::when::{spooled_after, spooled_at_once};
+use self::{
+    keeper::{Ask, Keeper},
+    losses::Losses,
+};
 use crate::{
     admission::budget::Share,
+    gaps::Gaps,
     pipeline::request::Request,
     process::{exit::Vital, metric},
     sources::source::{Snapshot, Source},
@@ -117,10 +123,12 @@ impl Spool {
         folder: &Path,
         mode: Mode,
         limit: u64,
+        gaps: Gaps,
         vital: Option<Vital>,
     ) -> Result<Self, SpoolError> {
         let file = SpoolFile::open(folder, mode)?;
-        let keeper = Keeper::new(file, limit, vital)?;
+        let losses = Losses::noted(file.path(), gaps);
+        let keeper = Keeper::new(file, limit, losses, vital)?;
         let (spool, asked) = Self::way_to(&keeper, limit);
         std::thread::Builder::new()
             .name("spool".to_owned())

@@ -24,6 +24,7 @@ const LAYERS: [&[&str]; 11] = [
     &["reconcile"],
     &["stream"],
     &["sources"],
+    &["gaps"],
     &["admission"],
     &["spool"],
     &["inbound", "commands"],

@@ -53,6 +53,7 @@ pub(super) static PROVIDER: Provider = Provider {
     }),
     secret: "the bearer token; if `token_url` is set, the client secret",
     gives_up_after_4xx: false,
+    retries: None,
     calls: &[
         Call {
             stream: SEND_REQUESTS,

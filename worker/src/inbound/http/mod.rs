@@ -1,6 +1,7 @@
 //! The HTTP server: webhooks, probes and metrics.
 
 mod answer;
+mod attempts;
 mod listen;
 mod probes;
 mod turn;
@@ -30,6 +31,7 @@ use self::{
     webhook::Hooks,
 };
 pub(crate) use self::{
+    attempts::Attempts,
     listen::SURPLUS,
     turn::{Connections, Times},
 };

@@ -32,7 +32,9 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{
+    Attempts,
     answer::{Answer, busy, disabled, slow, unknown, unread, unspooled},
+    attempts::Attempt,
     turn::Turn,
 };
 use crate::{
@@ -62,6 +64,7 @@ pub(crate) struct Hooks {
     pub(crate) body_timeout: Duration,
     pub(crate) spool: Option<Spool>,
     pub(crate) refusals: Refusals,
+    pub(crate) attempts: Attempts,
 }
 
 /// So long a request waits for its commit where there is a spool. A provider that gives
@@ -96,7 +99,17 @@ impl Hooks {
         payload: web::Payload,
     ) -> HttpResponse {
         let receipt = Uuid::now_v7();
-        match self.admit(receipt, request, source, token, payload).await {
+        let token = token.as_deref();
+        let mut attempt = None;
+        let way = (receipt, &mut attempt);
+        let answer = self.admit(way, request, source, token, payload).await;
+        if let Some(attempt) = attempt {
+            let (Ok(given) | Err(given)) = &answer;
+            let is_kept = answer.is_ok();
+            self.attempts
+                .answered(&attempt, request, token, given, is_kept);
+        }
+        match answer {
             Ok(answer) => self.respond(receipt, request, source, answer),
             Err(answer) => self.refuse(receipt, request, source, answer),
         }
@@ -153,23 +166,28 @@ impl Hooks {
 
     async fn admit(
         &self,
-        receipt: Uuid,
+        (receipt, attempt): (Uuid, &mut Option<Attempt>),
         request: &HttpRequest,
         source: &str,
-        token: Option<String>,
+        token: Option<&str>,
         payload: web::Payload,
     ) -> Result<Answer, Answer> {
         let size = request_size(request);
         let lookup = self.find(source, size).await?;
-        let (source, listed) = match &lookup {
+        let (remembered, listed) = match &lookup {
             Lookup::Known(source) if source.is_dialed() => return Err(unknown()),
-            Lookup::Known(source) if !source.enabled => return Err(disabled()),
-            Lookup::Known(source) => (source.name.clone(), Some(source)),
+            Lookup::Known(source) => (Some(source.name.clone()), Some(source)),
             Lookup::Unknown => return Err(unknown()),
-            Lookup::Unread => (self.remembered(source).ok_or_else(unread)?, None),
+            Lookup::Unread => (self.remembered(source), None),
         };
+        let named = remembered.clone().unwrap_or_else(|| source.into());
+        let attempt = attempt.insert(Attempt::of(named, listed));
+        if listed.is_some_and(|source| !source.enabled) {
+            return Err(disabled());
+        }
+        let source = remembered.ok_or_else(unread)?;
         // JSON text in Postgres cannot hold it, so no secret can either.
-        if token.as_ref().is_some_and(|token| token.contains('\0')) {
+        if token.is_some_and(|token| token.contains('\0')) {
             return Err(Answer::error(
                 StatusCode::UNAUTHORIZED,
                 "unauthorized",
@@ -181,11 +199,12 @@ impl Hooks {
         let mut share = self.budget.try_take(payer, size).map_err(busy)?;
         let needs_5xx = listed.is_none_or(Source::needs_5xx);
         let body = self.read(request, payload, &mut share, needs_5xx).await?;
+        attempt.read(&body);
 
         let pairs = request.headers().iter();
         let mut headers = Headers::fold(pairs.map(|(k, v)| (k.as_str(), v.as_bytes())));
         if let Some(token) = token {
-            headers.set_url_token(token);
+            headers.set_url_token(token.to_owned());
         }
         let request = Request {
             source,

@@ -5,13 +5,13 @@
 mod tests;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use tidings_spool::{
-    Batch, Change, Entry, ReadLimits, SpoolError, SpoolFile,
+    Batch, Change, Content, Entry, ReadLimits, SpoolError, SpoolFile,
     entry::{claimed_origin, origin},
 };
 use tokio::sync::{
@@ -20,7 +20,7 @@ use tokio::sync::{
 };
 use tracing::{error, info, warn};
 
-use super::{Damaged, Depth, Names, Unspooled, bound::Bound};
+use super::{Damaged, Depth, Names, Unspooled, bound::Bound, losses::Losses};
 use crate::{admission::budget::Share, process::exit::Vital};
 
 /// Limit on the asks of one transaction; further ones wait for the next transaction.
@@ -72,6 +72,7 @@ pub(super) struct Keeper {
     refusing: Option<(Instant, SpoolError)>,
     depth: watch::Sender<Depth>,
     names: watch::Sender<Names>,
+    losses: Losses,
     _vital: Option<Vital>,
 }
 
@@ -79,9 +80,13 @@ impl Keeper {
     pub(super) fn new(
         file: SpoolFile,
         limit: u64,
+        mut losses: Losses,
         vital: Option<Vital>,
     ) -> Result<Self, SpoolError> {
         let names = file.names()?;
+        if file.is_new() {
+            losses.file_is_missing();
+        }
         let mut keeper = Self {
             file,
             bound: Bound::new(limit),
@@ -94,6 +99,7 @@ impl Keeper {
             refusing: None,
             depth: watch::Sender::new(Depth::default()),
             names: watch::Sender::new(shared(&names)),
+            losses,
             _vital: vital,
         };
         keeper.count()?;
@@ -227,6 +233,7 @@ impl Keeper {
                 }
             })?;
         }
+        self.losses.put(origins(&change.puts));
         let deleted = match self.file.apply(change) {
             Ok(deleted) => deleted,
             Err(failure) => {
@@ -251,6 +258,10 @@ impl Keeper {
         }
         if !change.puts.is_empty() {
             self.refusing = None;
+        }
+        // A damaged entry may be any source's.
+        if !deleted.is_empty() && self.damaged.requests == 0 {
+            self.losses.deleted(|source| self.bound.holds(source));
         }
         if let Some(names) = &change.names {
             self.names.send_replace(shared(names));
@@ -311,11 +322,14 @@ impl Keeper {
         let mut bound = Bound::new(self.bound.limit());
         let mut damaged = Damaged::default();
         let (mut requests, mut next, mut head) = (0, self.next, None);
+        let mut waiting = BTreeMap::<String, u64>::new();
+        let (mut is_nameless, mut found) = (false, Content::default());
         let (told, names) = (&mut self.told, self.names.borrow());
         self.file.scan(None, |key, value| {
             let bytes = value.len() as u64;
             next = next.max(key + 1);
-            if let Some((_, source)) = origin(value) {
+            if let Some((received, source)) = origin(value) {
+                note(&mut waiting, source, received);
                 bound.hold(source, bytes);
                 requests += 1;
                 head = head.or(Some(key));
@@ -324,10 +338,18 @@ impl Keeper {
             let (received, source) = claimed_origin(value).unzip();
             bound.hold_unowned(bytes);
             damaged.add(bytes, received);
+            // A damaged name may be anything, such as a secret, so only known names count.
+            let source = source.filter(|source| names.contains(*source));
+            match source {
+                Some(source) => note(&mut waiting, source, received.unwrap_or_default()),
+                None => is_nameless = true,
+            }
             if told.insert(key) {
-                // A damaged name may be anything, such as a secret, so only known names
-                // are logged.
-                let source = source.filter(|source| names.contains(*source));
+                let part = match source {
+                    Some(source) => found.sources.entry(source.to_owned()).or_default(),
+                    None => &mut found.nameless,
+                };
+                part.add(bytes, received);
                 error!(key, bytes, received, source, "a spooled request is damaged; it stays in the spool and is not sent to Postgres");
             }
             true
@@ -335,6 +357,8 @@ impl Keeper {
         drop(names);
         (self.bound, self.requests, self.next) = (bound, requests, next);
         (self.damaged, self.head) = (damaged, head.unwrap_or(next));
+        self.losses.counted(waiting, is_nameless);
+        self.losses.are_damaged(found);
         Ok(())
     }
 
@@ -381,6 +405,17 @@ impl Keeper {
 fn answer(share: Share, reply: PutReply, result: Result<(), Unspooled>) {
     drop(share);
     let _ = reply.send(result);
+}
+
+fn note(waiting: &mut BTreeMap<String, u64>, source: &str, received: u64) {
+    match waiting.get_mut(source) {
+        Some(first) => *first = received.min(*first),
+        None => drop(waiting.insert(source.to_owned(), received)),
+    }
+}
+
+fn origins(puts: &[(u64, Vec<u8>)]) -> impl Iterator<Item = (u64, &str)> {
+    puts.iter().filter_map(|(_, value)| claimed_origin(value))
 }
 
 fn sizes(puts: &[(u64, Vec<u8>)]) -> impl Iterator<Item = (&str, u64)> {

@@ -16,6 +16,7 @@ use crate::{
         budget::Payer,
         directory::fake::{snapshot, source},
     },
+    gaps::Gaps,
     pipeline::request::{Verdict, fake},
     process::backoff::Backoff,
     spool::{
@@ -26,7 +27,9 @@ use crate::{
 };
 
 fn keeper(folder: &Path) -> Keeper {
-    Keeper::new(open_file(folder, Mode::Create).unwrap(), LIMIT, None).unwrap()
+    let file = open_file(folder, Mode::Create).unwrap();
+    let losses = Losses::noted(file.path(), Gaps::default());
+    Keeper::new(file, LIMIT, losses, None).unwrap()
 }
 
 impl Keeper {

@@ -1,6 +1,7 @@
 mod damage;
 mod drained;
 mod killed;
+mod losses;
 mod size;
 
 use std::path::Path;
@@ -31,7 +32,7 @@ fn once_free<T>(open: impl Fn() -> Result<T, SpoolError>) -> Result<T, SpoolErro
 }
 
 pub(crate) fn open(folder: &Path, limit: u64) -> Result<Spool, SpoolError> {
-    once_free(|| Spool::open(folder, Mode::Create, limit, None))
+    once_free(|| Spool::open(folder, Mode::Create, limit, Gaps::default(), None))
 }
 
 pub(super) fn open_file(folder: &Path, mode: Mode) -> Result<SpoolFile, SpoolError> {
@@ -144,7 +145,7 @@ async fn a_folder_has_one_holder() {
     let folder = tempfile::tempdir().unwrap();
     let _held = open(folder.path(), LIMIT).unwrap();
     for mode in [Mode::Create, Mode::Existing] {
-        let error = Spool::open(folder.path(), mode, 0, None).unwrap_err();
+        let error = Spool::open(folder.path(), mode, 0, Gaps::default(), None).unwrap_err();
         assert!(matches!(error, SpoolError::Held(_)), "{error}");
         assert!(error.to_string().contains("folder of its own"));
     }
@@ -153,7 +154,7 @@ async fn a_folder_has_one_holder() {
 #[test]
 fn a_folder_that_cannot_be_used_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let error = Spool::open(folder.path(), Mode::Existing, 0, None).unwrap_err();
+    let error = Spool::open(folder.path(), Mode::Existing, 0, Gaps::default(), None).unwrap_err();
     assert!(matches!(error, SpoolError::Absent(_)), "{error}");
     let file = folder.path().join("file");
     std::fs::write(&file, "").unwrap();
@@ -183,7 +184,7 @@ fn a_reserve_that_takes_no_room_is_filled() {
 #[test]
 fn a_spool_is_absent_only_where_that_is_known() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    let error = Spool::open(file.path(), Mode::Existing, 0, None).unwrap_err();
+    let error = Spool::open(file.path(), Mode::Existing, 0, Gaps::default(), None).unwrap_err();
     assert!(matches!(error, SpoolError::Unusable { .. }), "{error}");
 }
 

@@ -1,3 +1,4 @@
+mod attempts;
 mod refusals;
 
 use std::{
@@ -23,6 +24,7 @@ use crate::{
             fake::{self as sources, directory, snapshot, source},
         },
     },
+    gaps::Gaps,
     inbound::refusal::{self, Refusals},
     pipeline::request::{Outcome, Refusal, Request, Verdict, fake},
     sources::source::{Database, Snapshot},
@@ -56,6 +58,7 @@ fn fixture(now: Snapshot, answer: fn(&Request) -> Outcome) -> Fixture {
             body_timeout: Duration::from_secs(5),
             spool: None,
             refusals: Refusals::default(),
+            attempts: Attempts::new(Gaps::default()),
         },
         drain: Drain::new(),
         seen,

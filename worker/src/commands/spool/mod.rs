@@ -1,5 +1,7 @@
-//! `tidings-worker spool status|drain`: shows what a spool contains, and drains it
-//! without a running worker.
+//! `tidings-worker spool status|drain|set-aside`: shows what a spool contains, drains it
+//! without a running worker, or moves it away.
+
+mod aside;
 
 use std::{io::Write, path::Path, sync::Arc};
 
@@ -8,6 +10,7 @@ use serde_json::json;
 use tokio_postgres::Config;
 
 use crate::{
+    gaps::{Gaps, reporter::Reporter},
     pipeline::{
         batcher::{Batcher, Pipeline},
         lane::Lane,
@@ -28,6 +31,7 @@ pub(crate) fn main(command: &SpoolCommand, database: Config) -> Code {
     let done = match command {
         SpoolCommand::Status(args) => status(args),
         SpoolCommand::Drain(args) => System::new().block_on(empty(args, database)),
+        SpoolCommand::SetAside(args) => System::new().block_on(aside::set_aside(args, database)),
     };
     done.unwrap_or_else(|(code, reason)| {
         let _ = writeln!(std::io::stderr(), "tidings-worker: {reason}");
@@ -38,12 +42,13 @@ pub(crate) fn main(command: &SpoolCommand, database: Config) -> Code {
 type Done = Result<Code, (Code, String)>;
 
 /// There is no bound, because the command puts nothing into the spool.
-fn open(folder: &Path) -> Result<Spool, (Code, String)> {
-    Spool::open(folder, Mode::Existing, 0, None).map_err(|error| (Code::Spool, error.to_string()))
+fn open(folder: &Path, gaps: &Gaps) -> Result<Spool, (Code, String)> {
+    let spool = Spool::open(folder, Mode::Existing, 0, gaps.clone(), None);
+    spool.map_err(|error| (Code::Spool, error.to_string()))
 }
 
 fn status(args: &SpoolStatusArgs) -> Done {
-    let depth = open(&args.spool_dir)?.depth();
+    let depth = open(&args.spool_dir, &Gaps::default())?.depth();
     say(&shown(depth, args.json));
     Ok(Code::Clean)
 }
@@ -100,7 +105,8 @@ fn shown(depth: Depth, as_json: bool) -> String {
 }
 
 async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
-    let spool = open(&args.spool_dir)?;
+    let gaps = Gaps::open(Some(&args.spool_dir));
+    let spool = open(&args.spool_dir, &gaps)?;
     let place = place(&database);
     let connector = Connector::new(database, &args.database);
     let connector = connector.map_err(|error| (Code::Usage, error.to_string()))?;
@@ -111,7 +117,8 @@ async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
         };
         (code, format!("{place}: {error}"))
     })?;
-    let sources = Queries::new(session).sources(None).await;
+    let queries = Queries::new(session);
+    let sources = queries.sources(None).await;
     let sources = sources.map_err(|reason| (Code::Unavailable, format!("{place}: {reason}")))?;
     if sources.is_empty() {
         let reason = format!(
@@ -132,8 +139,16 @@ async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
     let pipeline = Pipeline::new(batcher, args.patience);
     let drained = drain::once(&spool, &pipeline, LIMITS).await;
     let drained = drained.map_err(|error| (Code::Spool, error.to_string()))?;
+    // Perhaps no worker of this folder is started again.
+    let reported = Reporter::new(gaps.clone(), queries).round().await;
+    gaps.save();
     let left = shown(spool.depth(), false);
     say(&format!("{} drained; left: {left}", drained.done));
+    if let Err(reason) = reported {
+        say(&format!(
+            "gaps could not be reported, and are kept in the folder: {reason}"
+        ));
+    }
     if drained.blocked {
         let reason = format!("{place} accepts no requests at present");
         return Err((Code::Unavailable, reason));
