@@ -14,6 +14,8 @@
 //! there is no offset. A date in digits alone needs a `time_format`. .NET's year 1 means
 //! a time that was never set. Field names may be in any case, because existing receivers
 //! have seen both `Msisdn` and `msisdn`.
+//!
+//! A webhook that is not answered 200 "will be retried": the page names no end of that.
 
 use std::borrow::Cow;
 

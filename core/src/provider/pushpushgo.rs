@@ -11,6 +11,8 @@
 //!   others, so its bytes are part of its identity too.
 //! - Subscriber events carry neither an id nor a time. Each delivery is an event of its
 //!   own, at the time of its arrival, because two of them cannot be distinguished.
+//! - The page does not say whether, or how often, a request is sent again that was not
+//!   accepted.
 
 use std::borrow::Cow;
 

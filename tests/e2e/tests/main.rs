@@ -18,6 +18,7 @@ mod hostile;
 mod leases;
 mod limits;
 mod log;
+mod lost;
 mod numbers;
 mod outage;
 mod peer;

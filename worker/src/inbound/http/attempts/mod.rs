@@ -272,6 +272,7 @@ impl State {
         let digest = digest(sender, attempt)?;
         let bytes = attempt.body.as_ref().map_or(0, Bytes::len) as u64;
         let wall = report::now();
+        self.bodies.expire(now);
         let mut body = self.bodies.remove(&digest).unwrap_or_else(|| Body {
             sender: sender.clone(),
             refusals: 0,
@@ -326,6 +327,7 @@ impl State {
         change: impl FnOnce(&mut Window, u64) -> T,
     ) -> T {
         let second = now.saturating_duration_since(self.start).as_secs();
+        self.senders.expire(now);
         let window = self.senders.remove(sender);
         let mut window = window.unwrap_or_else(|| Window::new(second));
         let changed = change(&mut window, second);
@@ -360,4 +362,32 @@ fn digest(sender: &Sender, attempt: &Attempt) -> Option<[u8; 32]> {
     }
     hash.update(attempt.body.as_ref()?);
     Some(hash.finalize().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::documents::states;
+
+    #[test]
+    fn the_page_of_the_outages_states_what_is_compared() {
+        const PAGE: &str = "docs/outages.md";
+        let bodies = format!("last {},000 refused bodies", BODIES / 1_000);
+        states(PAGE, &bodies);
+        assert_eq!(KEEP.as_secs(), 5 * 60);
+        states(PAGE, "for five to ten minutes");
+        let pauses = provider::find("pushwoosh").unwrap().retries.unwrap();
+        let [one, three, eight] = pauses.try_into().unwrap();
+        let words = format!(
+            "after {}, {} and {} seconds",
+            one.as_secs(),
+            three.as_secs(),
+            eight.as_secs()
+        );
+        states(PAGE, &words);
+        states("docs/providers.md", &words);
+        let span = pauses.iter().sum::<Duration>().as_secs();
+        let words = format!("{span} to {} seconds apart", span + window::LEEWAY);
+        states(PAGE, &words);
+    }
 }
