@@ -32,9 +32,8 @@ use tokio::time::{sleep, timeout};
 use uuid::Uuid;
 
 use super::{
-    Attempts,
     answer::{Answer, busy, disabled, slow, unknown, unread, unspooled},
-    attempts::Attempt,
+    attempts::{Attempt, Attempts},
     turn::Turn,
 };
 use crate::{

@@ -1,18 +1,18 @@
 //! The keeper: a thread of its own that owns the file, so that nothing else waits for the
 //! disk, and one fsync serves all waiting requests.
 
+mod count;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use tidings_spool::{
-    Batch, Change, Content, Entry, ReadLimits, SpoolError, SpoolFile,
-    entry::{claimed_origin, origin},
+    Batch, Change, Entry, ReadLimits, SpoolError, SpoolFile, entry::claimed_origin,
 };
 use tokio::sync::{
     mpsc::{UnboundedReceiver, error::TryRecvError},
@@ -317,83 +317,6 @@ impl Keeper {
         }
     }
 
-    /// Counts what is in the file.
-    fn count(&mut self) -> Result<(), SpoolError> {
-        let mut bound = Bound::new(self.bound.limit());
-        let mut damaged = Damaged::default();
-        let (mut requests, mut next, mut head) = (0, self.next, None);
-        let mut waiting = BTreeMap::<String, u64>::new();
-        let (mut is_nameless, mut found) = (false, Content::default());
-        let (told, names) = (&mut self.told, self.names.borrow());
-        self.file.scan(None, |key, value| {
-            let bytes = value.len() as u64;
-            next = next.max(key + 1);
-            if let Some((received, source)) = origin(value) {
-                note(&mut waiting, source, received);
-                bound.hold(source, bytes);
-                requests += 1;
-                head = head.or(Some(key));
-                return true;
-            }
-            let (received, source) = claimed_origin(value).unzip();
-            bound.hold_unowned(bytes);
-            damaged.add(bytes, received);
-            // A damaged name may be anything, such as a secret, so only known names count.
-            let source = source.filter(|source| names.contains(*source));
-            match source {
-                Some(source) => note(&mut waiting, source, received.unwrap_or_default()),
-                None => is_nameless = true,
-            }
-            if told.insert(key) {
-                let part = match source {
-                    Some(source) => found.sources.entry(source.to_owned()).or_default(),
-                    None => &mut found.nameless,
-                };
-                part.add(bytes, received);
-                error!(key, bytes, received, source, "a spooled request is damaged; it stays in the spool and is not sent to Postgres");
-            }
-            true
-        })?;
-        drop(names);
-        (self.bound, self.requests, self.next) = (bound, requests, next);
-        (self.damaged, self.head) = (damaged, head.unwrap_or(next));
-        self.losses.counted(waiting, is_nameless);
-        self.losses.are_damaged(found);
-        Ok(())
-    }
-
-    fn count_anew(&mut self) {
-        if let Err(reason) = self.count() {
-            warn!(%reason, "the requests in the spool cannot be counted");
-            self.doubtful = true;
-        }
-        self.tell();
-    }
-
-    /// Publishes the depth of the spool. A failure to read it does not affect a commit.
-    fn tell(&mut self) {
-        let oldest = match self.file.oldest(self.head) {
-            Ok(oldest) => {
-                self.head = oldest.map_or(self.next, |(key, _)| key);
-                oldest.map(|(_, received)| received)
-            }
-            Err(reason) => {
-                warn!(%reason, "the spool's oldest request cannot be read");
-                self.doubtful = true;
-                self.depth.borrow().oldest
-            }
-        };
-        let depth = Depth {
-            requests: self.requests,
-            bytes: self.bound.taken().saturating_sub(self.damaged.bytes),
-            oldest,
-            damaged: self.damaged,
-            failed: self.failed(),
-            next: self.next,
-        };
-        self.depth.send_replace(depth);
-    }
-
     fn refusal(&self) -> Option<SpoolError> {
         let (since, failure) = self.refusing.as_ref()?;
         (since.elapsed() < PAUSE).then(|| failure.clone())
@@ -405,13 +328,6 @@ impl Keeper {
 fn answer(share: Share, reply: PutReply, result: Result<(), Unspooled>) {
     drop(share);
     let _ = reply.send(result);
-}
-
-fn note(waiting: &mut BTreeMap<String, u64>, source: &str, received: u64) {
-    match waiting.get_mut(source) {
-        Some(first) => *first = received.min(*first),
-        None => drop(waiting.insert(source.to_owned(), received)),
-    }
 }
 
 fn origins(puts: &[(u64, Vec<u8>)]) -> impl Iterator<Item = (u64, &str)> {

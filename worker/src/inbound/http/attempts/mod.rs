@@ -70,21 +70,27 @@ pub(crate) struct Attempts {
 #[derive(Debug)]
 struct State {
     start: Instant,
-    bodies: Recent<[u8; 32], Body>,
-    senders: Recent<Sender, Window>,
+    bodies: Recent<Hash, Body>,
+    senders: Recent<Hash, Window>,
 }
 
+/// SHA-256.
+type Hash = [u8; 32];
+
 /// Whose requests are counted together.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Debug)]
 struct Sender {
     source: Arc<str>,
-    headers: Arc<str>,
+    /// A JSON object.
+    headers: String,
+    /// Of both: what strangers send is not kept.
+    hash: Hash,
 }
 
 /// A body that was refused.
 #[derive(Debug)]
 struct Body {
-    sender: Sender,
+    sender: Hash,
     refusals: usize,
     /// When it was refused first, in milliseconds since 1970.
     from: u64,
@@ -251,7 +257,7 @@ impl Attempts {
                 what,
                 proof: Some(Proof {
                     provider: provider.name.to_owned(),
-                    headers: sender.headers.to_string(),
+                    headers: sender.headers.clone(),
                 }),
             },
             extent,
@@ -274,7 +280,7 @@ impl State {
         let wall = report::now();
         self.bodies.expire(now);
         let mut body = self.bodies.remove(&digest).unwrap_or_else(|| Body {
-            sender: sender.clone(),
+            sender: sender.hash,
             refusals: 0,
             from: wall,
             bytes,
@@ -291,7 +297,7 @@ impl State {
         // A body that is no longer compared counts as one that was not read.
         for body in self.bodies.insert(now, digest, body).into_values() {
             let refusals = u32::try_from(body.refusals).unwrap_or(u32::MAX);
-            self.window(&body.sender, now, |window, second| {
+            self.window(body.sender, now, |window, second| {
                 window.add(second, refusals, true);
             });
         }
@@ -306,7 +312,7 @@ impl State {
         pauses: &[Duration],
         now: Instant,
     ) -> Option<Extent> {
-        let loss = self.window(sender, now, |window, second| {
+        let loss = self.window(sender.hash, now, |window, second| {
             window.add(second, 1, is_blind);
             window.loss(pauses)
         })?;
@@ -322,16 +328,16 @@ impl State {
     /// Changes the window of this sender, at this second.
     fn window<T>(
         &mut self,
-        sender: &Sender,
+        sender: Hash,
         now: Instant,
         change: impl FnOnce(&mut Window, u64) -> T,
     ) -> T {
         let second = now.saturating_duration_since(self.start).as_secs();
         self.senders.expire(now);
-        let window = self.senders.remove(sender);
+        let window = self.senders.remove(&sender);
         let mut window = window.unwrap_or_else(|| Window::new(second));
         let changed = change(&mut window, second);
-        self.senders.insert(now, sender.clone(), window);
+        self.senders.insert(now, sender, window);
         changed
     }
 }
@@ -350,18 +356,22 @@ fn sender(attempt: &Attempt, request: &HttpRequest, token: Option<&str>) -> Opti
     let headers = headers.to_json();
     (headers.len() <= LONGEST_PROOF).then(|| Sender {
         source: attempt.source.clone(),
-        headers: headers.into(),
+        hash: hash([attempt.source.as_bytes(), headers.as_bytes()]),
+        headers,
     })
 }
 
-fn digest(sender: &Sender, attempt: &Attempt) -> Option<[u8; 32]> {
+fn digest(sender: &Sender, attempt: &Attempt) -> Option<Hash> {
+    Some(hash([&sender.hash, attempt.body.as_ref()?.as_ref()]))
+}
+
+fn hash(parts: [&[u8]; 2]) -> Hash {
     let mut hash = Sha256::new();
-    for part in [&sender.source, &sender.headers] {
+    for part in parts {
         hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part.as_bytes());
+        hash.update(part);
     }
-    hash.update(attempt.body.as_ref()?);
-    Some(hash.finalize().into())
+    hash.finalize().into()
 }
 
 #[cfg(test)]
