@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use tidings_harness::paths;
 
 /// The worker's folders, the lowest layer first.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["process", "wire"],
     &["settings", "dial"],
     &["postgres"],
