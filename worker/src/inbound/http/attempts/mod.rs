@@ -279,7 +279,7 @@ impl State {
         let bytes = attempt.body.as_ref().map_or(0, Bytes::len) as u64;
         let wall = report::now();
         self.bodies.expire(now);
-        let mut body = self.bodies.remove(&digest).unwrap_or_else(|| Body {
+        let mut body = self.bodies.remove(&digest).unwrap_or(Body {
             sender: sender.hash,
             refusals: 0,
             from: wall,
