@@ -34,8 +34,8 @@ pub(super) static PROVIDER: Provider = Provider {
     name: "arpoone",
     scheme: Scheme::UrlToken,
     secret: "the last part of the URL",
-    gives_up_after_4xx: false,
     retries: None,
+    gives_up_after_4xx: false,
     calls: &[],
     options: &[
         Spec::new(

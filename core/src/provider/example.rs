@@ -22,8 +22,8 @@ pub(super) static PROVIDER: Provider = Provider {
         readable_key: None,
     },
     secret: "the key of the signature",
-    gives_up_after_4xx: false,
     retries: None,
+    gives_up_after_4xx: false,
     calls: &[],
     options: &[Spec::new(
         "timezone",

@@ -62,13 +62,13 @@ pub struct Provider {
     pub scheme: Scheme,
     /// Description of a source's secret.
     pub secret: &'static str,
-    /// Whether the provider gives an event up after any 4xx, and sends it again only
-    /// after a 5xx.
-    pub gives_up_after_4xx: bool,
     /// The pauses after which the provider repeats a webhook that was answered 5xx: it
     /// discards the webhook after the last of these attempts. `None` if it goes on until it
     /// is accepted, or does not say when it gives up.
     pub retries: Option<&'static [Duration]>,
+    /// Whether the provider gives an event up after any 4xx, and sends it again only
+    /// after a 5xx.
+    pub gives_up_after_4xx: bool,
     /// The gRPC calls by which its events come; empty if they come by HTTP alone. A
     /// source uses one of them.
     pub calls: &'static [Call],

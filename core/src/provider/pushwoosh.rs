@@ -40,8 +40,8 @@ pub(super) static PROVIDER: Provider = Provider {
     name: "pushwoosh",
     scheme: Scheme::Authorization,
     secret: "the whole value of the header `Authorization`",
-    gives_up_after_4xx: true,
     retries: Some(&RETRIES),
+    gives_up_after_4xx: true,
     calls: &[Call {
         stream: "",
         method: "/pushwoosh.event_streaming.v1.EventStreaming/StreamEvents",

@@ -26,7 +26,7 @@ use super::{Cause, Extent, Gaps, Key, Report};
 use crate::{
     process::{backoff::Backoff, exit::Fatal, metric},
     sources::{
-        gap::{NewGap, Unwritten, WriteGap},
+        loss::{NewGap, Unwritten, WriteGap},
         queries::Queries,
         source::Snapshot,
     },

@@ -10,8 +10,8 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::{
-    gap::{Unwritten, WriteGap},
     lease::Holding,
+    loss::{Unwritten, WriteGap},
     queries::{Queries, Unheld},
     source::{Database, Snapshot, Source},
 };

@@ -7,8 +7,8 @@ use tokio_postgres::{error::SqlState, types::Type};
 use uuid::Uuid;
 
 use super::{
-    gap::{NewGap, Unwritten},
     lease::Holding,
+    loss::{NewGap, Unwritten},
     source::{Described, OwnSchema, Source, Sources},
 };
 use crate::{

@@ -52,8 +52,8 @@ pub(super) static PROVIDER: Provider = Provider {
         idle_limit: 65,
     }),
     secret: "the bearer token; if `token_url` is set, the client secret",
-    gives_up_after_4xx: false,
     retries: None,
+    gives_up_after_4xx: false,
     calls: &[
         Call {
             stream: SEND_REQUESTS,
