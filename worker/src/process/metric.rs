@@ -38,7 +38,6 @@ pub(crate) const SPOOL_OLDEST: &str = "tidings_worker_spool_oldest_seconds";
 pub(crate) const SPOOL_DAMAGED: &str = "tidings_worker_spool_damaged_requests";
 pub(crate) const SPOOLED: &str = "tidings_worker_spooled_total";
 pub(crate) const SPOOL_DRAINED: &str = "tidings_worker_spool_drained_total";
-pub(crate) const GAPS: &str = "tidings_worker_gaps_total";
 // Metrics of the process, with the names that Prometheus's own clients use.
 pub(crate) const PROCESS_MEMORY: &str = "process_resident_memory_bytes";
 pub(crate) const PROCESS_FDS: &str = "process_open_fds";
@@ -204,10 +203,6 @@ fn describe() {
     describe_counter!(
         SPOOL_DRAINED,
         "Requests that left the spool, by outcome (accepted, unauthorized, malformed, unknown_source)"
-    );
-    describe_counter!(
-        GAPS,
-        "Gaps that this worker found, by source and cause (see tidings.gap)"
     );
     describe_gauge!(BUILD_INFO, "1, with the version of the worker");
 }
