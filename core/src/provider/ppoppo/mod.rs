@@ -52,7 +52,6 @@ pub(super) static PROVIDER: Provider = Provider {
         idle_limit: 65,
     }),
     secret: "the bearer token; if `token_url` is set, the client secret",
-    retries: None,
     gives_up_after_4xx: false,
     calls: &[
         Call {
@@ -111,6 +110,7 @@ pub(super) static PROVIDER: Provider = Provider {
             "Restricts the stream `channels` to these channels: an array of their ids.",
         ),
     ],
+    retries: None,
     wrapper: None,
     counts_repeats: false,
     read,
