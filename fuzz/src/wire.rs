@@ -239,7 +239,10 @@ fn event(event: &Decoded, message: &Bytes) -> usize {
 /// Whatever its key, an event is answered; a stream is resumed from whatever cursor.
 fn answered(call: &Call, schema: &Schema, events: &[Decoded]) {
     let keys = events.iter().filter_map(|event| event.key.as_ref());
-    if let Role::Dialed { cursor, filters } = call.role {
+    if let Role::Dialed {
+        cursor, filters, ..
+    } = call.role
+    {
         for key in keys {
             let from = String::from_utf8_lossy(key.as_bytes());
             assert!(schema.request(&[(cursor, &from)]).is_ok());

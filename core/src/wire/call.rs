@@ -77,6 +77,7 @@ pub enum Role {
         /// The request's field that says where to resume; without it a stream could not
         /// be resumed, so every schema must have it.
         cursor: &'static str,
+        start: Start,
         /// The options of a source that go into the request's field of the same name.
         filters: &'static [&'static str],
     },
@@ -90,6 +91,16 @@ pub enum Role {
         /// The field for the reason of a refusal, where a schema has it.
         reason: &'static str,
     },
+}
+
+/// Where a stream begins whose request has no cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the oldest event that the provider has.
+    Oldest,
+    /// With the next event that happens; those before are not in the stream. Cursors are
+    /// ULIDs, so that the smallest ULID of a moment is the cursor of that moment.
+    LiveEdge,
 }
 
 impl Call {

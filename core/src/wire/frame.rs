@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use prost_reflect::{DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, bytes::Bytes};
+use prost_reflect::{
+    DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, Value, bytes::Bytes,
+};
 
 use super::{
     Frame,
@@ -71,21 +73,29 @@ impl Members {
     }
 }
 
-/// The content of a member: its text, or its message as JSON.
+/// The content of a member: its text, or its message as JSON. A message that has one field, a
+/// text, is that text; one without fields is empty.
 fn detail(member: &FieldDescriptor, contents: Bytes) -> String {
     let text = match member.kind() {
-        Kind::Message(descriptor) => match DynamicMessage::decode(descriptor, contents) {
-            Ok(message) => {
-                let mut text = Vec::new();
-                json::write(&message, &[], &mut text);
-                text
-            }
-            Err(_) => Vec::new(),
-        },
+        Kind::Message(descriptor) => {
+            DynamicMessage::decode(descriptor, contents).map_or_else(|_| Vec::new(), words)
+        }
         Kind::String => contents.to_vec(),
         _ => Vec::new(),
     };
     shortened(&String::from_utf8_lossy(&text))
+}
+
+fn words(message: DynamicMessage) -> Vec<u8> {
+    let mut fields = message.fields();
+    match (fields.next(), fields.next()) {
+        (None, _) => return Vec::new(),
+        (Some((_, Value::String(text))), None) => return text.clone().into_bytes(),
+        _ => {}
+    }
+    let mut text = Vec::new();
+    json::write(&message, &[], &mut text);
+    text
 }
 
 fn shortened(text: &str) -> String {

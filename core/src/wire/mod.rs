@@ -46,7 +46,7 @@ mod well_known;
 pub use prost_reflect::bytes::Bytes;
 
 pub use self::{
-    call::{Call, Frame, Inquiry, Proto, Role},
+    call::{Call, Frame, Inquiry, Proto, Role, Start},
     compile::compile,
     envelope::{Piece, Pieces},
     error::SchemaError,

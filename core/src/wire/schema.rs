@@ -101,7 +101,9 @@ impl Schema {
             .frame
             .and_then(|frame| Members::new(&frame, received, &shape));
         let sending = match call.role {
-            Role::Dialed { cursor, filters } => {
+            Role::Dialed {
+                cursor, filters, ..
+            } => {
                 let mut fields = vec![TextField::new(field(&sent, cursor)?)?];
                 let present = filters
                     .iter()

@@ -2,7 +2,7 @@
 //! expired. The schemas are made up.
 
 use serde_json::{Value, json};
-use tidings_core::wire::{Bytes, Call, Frame, Notice, Proto, Role, Schema};
+use tidings_core::wire::{Bytes, Call, Frame, Notice, Proto, Role, Schema, Start};
 
 use crate::peer::{Peer, decode, names};
 
@@ -20,7 +20,7 @@ const PROTO: Proto = Proto {
         }
         message Event { string event_id = 1; string event_type = 2; }
         message KeepAlive {}
-        message Expired { string detail = 1; }
+        message Expired { string detail = 1; int32 days = 2; }
         message Post { oneof frame { Written event = 1; KeepAlive keep_alive = 2; string cursor_expired = 3; } }
         message Written { string channel = 1; Message message = 2; bool own = 3; message Message { string id = 1; string text = 2; } }"#,
 };
@@ -41,6 +41,7 @@ const FOLLOW: Call = Call {
     }),
     role: Role::Dialed {
         cursor: "after",
+        start: Start::Oldest,
         filters: &["order"],
     },
     inquiry: None,
@@ -75,9 +76,14 @@ fn a_frame_is_an_event_or_says_something_of_the_stream() {
         (
             json!({"cursor_expired": {"detail": "7 days"}}),
             json!([]),
-            expired(r#"{"detail":"7 days"}"#),
+            expired("7 days"),
         ),
-        (json!({"cursor_expired": {}}), json!([]), expired("{}")),
+        (
+            json!({"cursor_expired": {"detail": "old", "days": 7}}),
+            json!([]),
+            expired(r#"{"detail":"old","days":7}"#),
+        ),
+        (json!({"cursor_expired": {}}), json!([]), expired("")),
         // Another member that holds an event of the same type is no event of the stream.
         (
             json!({"held": {"event_id": "e2"}, "sent": 5}),

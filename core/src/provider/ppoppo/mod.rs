@@ -27,7 +27,7 @@ use crate::{
     event::{Event, Facts, ItemError},
     json::{self, Object},
     time::{self, Micros},
-    wire::{Call, Frame, Inquiry, Proto, Role},
+    wire::{Call, Frame, Inquiry, Proto, Role, Start},
 };
 
 const PROTO: Proto = proto!("ppoppo/v1/external.proto");
@@ -66,6 +66,7 @@ pub(super) static PROVIDER: Provider = Provider {
             frame: Some(FRAME),
             role: Role::Dialed {
                 cursor: "after_event_id",
+                start: Start::LiveEdge,
                 filters: &["send_request_id"],
             },
             inquiry: Some(Inquiry {
@@ -88,6 +89,7 @@ pub(super) static PROVIDER: Provider = Provider {
             frame: Some(FRAME),
             role: Role::Dialed {
                 cursor: "after_message_id",
+                start: Start::LiveEdge,
                 filters: &["channel_ids"],
             },
             inquiry: None,
