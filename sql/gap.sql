@@ -143,6 +143,10 @@ begin
       return null;
     end if;
   end if;
+  -- As in report_stream, the commit does not wait for a standby, because the worker renews its
+  -- leases over the same connection. If a failover undoes the gap, the worker finds it anew:
+  -- no event after it is acknowledged before the standby has both.
+  perform set_config('synchronous_commit', 'local', true);
   if after is null then
     after := (select t.cursor from tidings.stream t where t.source_id = s.id);
   end if;
@@ -157,7 +161,7 @@ begin
 end
 $$;
 comment on function report_gap(text, text, text, timestamptz, timestamptz, text, text, bigint) is
-  'For the worker: reports that events may be missing, and returns the id of the gap (see tidings.gap for the causes). For a stream (cursor_expired, started_at_live_edge): the gap begins after "from_cursor", by default the stream cursor. "resume_after", if given, becomes the stream cursor in the same transaction. An open gap of the stream is extended, and its id returned, if no event has arrived since. "lease_epoch" is the epoch of the lease under which the stream was read: if it is no longer valid, nothing is changed and the result is null. For requests (spool_discarded, provider_gave_up): they arrived from "from_at" to "to_at". An open gap of the same source and cause, whose detail has the same words before the first colon, is extended: its times widen, and the detail is the newest. SQLSTATE 42704 if there is no such source, 22023 for another cause or an empty cursor, 42809 if the source has no stream.';
+  'For the worker: reports that events may be missing, and returns the id of the gap (see tidings.gap for the causes). For a stream (cursor_expired, started_at_live_edge): the gap begins after "from_cursor", by default the stream cursor. "resume_after", if given, becomes the stream cursor in the same transaction. An open gap of the stream is extended, and its id returned, if no event has arrived since. "lease_epoch" is the epoch of the lease under which the stream was read: if it is no longer valid, nothing is changed and the result is null. The transaction commits without waiting for a standby. For requests (spool_discarded, provider_gave_up): they arrived from "from_at" to "to_at". An open gap of the same source and cause, whose detail has the same words before the first colon, is extended: its times widen, and the detail is the newest. SQLSTATE 42704 if there is no such source, 22023 for another cause or an empty cursor, 42809 if the source has no stream.';
 
 create function close_gap(gap bigint, closed_by text default null)
   returns boolean

@@ -24,7 +24,7 @@ use http::{Uri, uri::Scheme};
 use serde_json::Value;
 use tidings_core::{
     provider,
-    wire::{Role, Schema},
+    wire::{Role, Schema, Start},
 };
 
 /// How to dial a source.
@@ -37,6 +37,10 @@ pub(crate) struct Dial {
     pub(crate) prefix: String,
     /// The request's field that says where to resume.
     cursor: &'static str,
+    /// Where the stream begins if the request has no cursor.
+    pub(crate) start: Start,
+    /// Whether the provider can be asked for events that the stream leaves out.
+    pub(crate) inquires: bool,
     /// The options of a source that the request carries.
     pub(crate) filterable: &'static [&'static str],
     /// Other fields of the request, as options of the source set them.
@@ -67,8 +71,14 @@ impl Dial {
         let known = provider::find(provider);
         let call = known.and_then(|known| known.call(options));
         let dialing = known.and_then(|known| known.dialing());
-        let (Some(Role::Dialed { cursor, filters }), Some(dialing)) =
-            (call.map(|call| call.role), dialing)
+        let (
+            Some(Role::Dialed {
+                cursor,
+                start,
+                filters,
+            }),
+            Some(dialing),
+        ) = (call.map(|call| call.role), dialing)
         else {
             return Err(format!("sources of provider {provider} are not dialed"));
         };
@@ -85,6 +95,8 @@ impl Dial {
             origin,
             prefix,
             cursor,
+            start,
+            inquires: call.is_some_and(|call| call.inquiry.is_some()),
             filterable: filters,
             filters: options.filters(filters)?,
             overlap: options.seconds("overlap")?.unwrap_or_default(),

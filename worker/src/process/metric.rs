@@ -28,6 +28,8 @@ pub(crate) const STREAM_FAILURES: &str = "tidings_worker_stream_failures";
 pub(crate) const STREAM_NEXT_TRY: &str = "tidings_worker_stream_next_try_timestamp_seconds";
 pub(crate) const STREAM_LAST_EVENT: &str = "tidings_worker_stream_last_event_timestamp_seconds";
 pub(crate) const STREAM_ENDS: &str = "tidings_worker_stream_ends_total";
+pub(crate) const GAPS: &str = "tidings_worker_gaps_total";
+pub(crate) const OPEN_GAPS: &str = "tidings_worker_open_gaps";
 pub(crate) const RECONCILED: &str = "tidings_worker_reconciled_requests_total";
 pub(crate) const TOKEN_REFRESHES: &str = "tidings_worker_token_refreshes_total";
 pub(crate) const UPKEEP: &str = "tidings_worker_upkeep_total";
@@ -169,6 +171,14 @@ fn describe() {
     describe_counter!(
         STREAM_ENDS,
         "Ends of dialed streams and failed attempts at them, by source and reason (clean, idle, cut, failed, unauthenticated, occupied, refused)"
+    );
+    describe_counter!(
+        GAPS,
+        "Gaps that this worker reported, by source and cause (cursor_expired, started_at_live_edge, spool_discarded, provider_gave_up)"
+    );
+    describe_gauge!(
+        OPEN_GAPS,
+        "Gaps that are not closed, by source, as tidings.gap has them"
     );
     describe_counter!(
         RECONCILED,

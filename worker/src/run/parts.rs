@@ -87,6 +87,7 @@ impl Parts {
             settings.lease_time,
             stream::Setup {
                 desk: control.clone().recipient(),
+                gaps: control.clone().recipient(),
                 reports: control.clone().recipient(),
                 pipeline: pipeline.clone(),
                 limits: StreamLimits::new(limits.max_body.get()),

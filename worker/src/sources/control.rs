@@ -10,6 +10,7 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::{
+    gaps::OpenGaps,
     lease::Holding,
     loss::{Unwritten, WriteGap},
     queries::{Queries, Unheld},
@@ -23,7 +24,7 @@ use crate::{
         metric,
     },
     stream::{
-        desk::{Resume, WhereToResume},
+        desk::{ReportGap, Resume, WhereToResume},
         report::Report,
     },
 };
@@ -54,6 +55,7 @@ pub(crate) struct Control {
     attempt: u64,
     backoff: Backoff,
     snapshot: watch::Sender<Snapshot>,
+    open_gaps: OpenGaps,
     _vital: Vital,
 }
 
@@ -75,6 +77,7 @@ impl Control {
                 attempt: 0,
                 backoff: Backoff::between(LEAST_PAUSE, GREATEST_PAUSE),
                 snapshot,
+                open_gaps: OpenGaps::default(),
             }
         })
     }
@@ -196,7 +199,10 @@ impl Handler<Refresh> for Control {
         };
         let read = read.into_actor(self).map(move |read, actor, ctx| {
             match read.filter(|_| actor.is_current(attempt)) {
-                Some(Ok(sources)) => actor.learn(sources),
+                Some(Ok(sources)) => {
+                    actor.learn(sources);
+                    ctx.notify(CountGaps);
+                }
                 Some(Err(reason)) => actor.lose(reason, ctx),
                 None => {}
             }
@@ -211,6 +217,43 @@ impl Handler<WhereToResume> for Control {
     fn handle(&mut self, ask: WhereToResume, _: &mut Self::Context) -> Self::Result {
         let queries = self.queries.clone();
         Box::pin(async move { queries.ok_or(AWAY)?.resume(&ask.0).await })
+    }
+}
+
+impl Handler<ReportGap> for Control {
+    type Result = ResponseActFuture<Self, Result<Option<i64>, String>>;
+
+    fn handle(&mut self, report: ReportGap, _: &mut Self::Context) -> Self::Result {
+        let queries = self.queries.clone();
+        let reported = async move { queries.ok_or(AWAY)?.report_gap(&report).await };
+        let reported = reported.into_actor(self).map(|reported, _, ctx| {
+            if matches!(reported, Ok(Some(_))) {
+                ctx.notify(CountGaps);
+            }
+            reported
+        });
+        Box::pin(reported)
+    }
+}
+
+/// Counts the open gaps again.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+struct CountGaps;
+
+impl Handler<CountGaps> for Control {
+    // Not atomic: the leases do not wait for a number, which comes again with the next list.
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: CountGaps, _: &mut Self::Context) -> Self::Result {
+        let queries = self.queries.clone();
+        let counted = async move { Some(queries?.open_gaps().await) };
+        let counted = counted.into_actor(self).map(|counted, actor, _| {
+            if let Some(counted) = counted {
+                actor.open_gaps.learn(counted);
+            }
+        });
+        Box::pin(counted)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The sources that Postgres lists, and who follows those that are dialed.
 
 pub(crate) mod control;
+mod gaps;
 mod lease;
 pub(crate) mod loss;
 pub(crate) mod queries;

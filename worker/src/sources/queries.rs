@@ -1,5 +1,6 @@
-//! The statements of the control connection: which sources there are, where and with what
-//! a stream is resumed, how a stream is doing, and who holds which lease.
+//! The statements of the control connection: which sources there are and which gaps they
+//! have, where and with what a stream is resumed, how a stream is doing, and who holds which
+//! lease.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -18,7 +19,7 @@ use crate::{
         json::Json,
     },
     stream::{
-        desk::Resume,
+        desk::{ReportGap, Resume},
         report::{self, Report},
     },
 };
@@ -27,6 +28,10 @@ const SOURCES: &str = "select s.name, s.provider, s.options, s.enabled, c.method
      from tidings.source s left join tidings.source_schema c on c.source_id = s.id";
 const REPORT: &str = "select tidings.report_stream($1, $2, $3, $4, $5, $6, $7)";
 const RESUME: &str = "select tidings.stream_cursor($1), tidings.stream_secret($1)";
+const REPORT_GAP: &str =
+    "select tidings.report_gap($1, $2, detail => $3, resume_after => $4, lease_epoch => $5)";
+const OPEN_GAPS: &str = "select s.name, (select count(*) from tidings.gap g where g.source_id = s.id and g.closed_at is null) \
+     from tidings.source s";
 const HOLD: &str = "select source, epoch, extract(epoch from wait)::float8 \
      from tidings.hold_streams($1, $2, $3, pg_catalog.make_interval(secs => $4))";
 const RELEASE: &str = "select tidings.release_streams($1)";
@@ -129,6 +134,32 @@ impl Queries {
             (&status.last_error_at, Type::TIMESTAMPTZ),
         ];
         bounded(self.0.query(REPORT, &params)).await.map(|_| ())
+    }
+
+    /// Writes a gap of a stream, and returns its id; `None` if another worker has the stream
+    /// since.
+    pub(crate) async fn report_gap(&self, report: &ReportGap) -> Result<Option<i64>, String> {
+        let ReportGap { source, epoch, gap } = report;
+        let params: [Param<'_>; 5] = [
+            (&source.as_ref(), Type::TEXT),
+            (&gap.cause.as_str(), Type::TEXT),
+            (&gap.detail, Type::TEXT),
+            (&gap.resume_after, Type::TEXT),
+            (epoch, Type::INT8),
+        ];
+        let row = bounded(self.0.query_one(REPORT_GAP, &params)).await?;
+        row.try_get(0).map_err(|error| describe(&error))
+    }
+
+    /// Number of open gaps of each source.
+    pub(crate) async fn open_gaps(&self) -> Result<HashMap<Arc<str>, i64>, String> {
+        let rows = bounded(self.0.query(OPEN_GAPS, &[])).await?;
+        let gaps = |row: &tokio_postgres::Row| {
+            let name: &str = row.try_get(0)?;
+            Ok((Arc::from(name), row.try_get(1)?))
+        };
+        let gaps: Result<_, tokio_postgres::Error> = rows.iter().map(gaps).collect();
+        gaps.map_err(|error| describe(&error))
     }
 
     /// Takes or keeps the streams of these sources, as far as no other worker has them.

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use actix::prelude::*;
 
+use super::gap::Gap;
+
 /// The cursor after which a stream is resumed, and its bearer token if the database has
 /// one.
 #[derive(Clone, PartialEq, Eq)]
@@ -24,3 +26,14 @@ impl std::fmt::Debug for Resume {
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Resume, String>")]
 pub(crate) struct WhereToResume(pub(crate) Arc<str>);
+
+/// Writes a gap, and answers with its id after the commit; `None` if another worker has the
+/// stream since, so that nothing was written.
+#[derive(Clone, Debug, Message)]
+#[rtype(result = "Result<Option<i64>, String>")]
+pub(crate) struct ReportGap {
+    pub(crate) source: Arc<str>,
+    /// Epoch of the lease under which the stream is followed.
+    pub(crate) epoch: i64,
+    pub(crate) gap: Gap,
+}

@@ -1,9 +1,10 @@
-//! The next batches of a stream, which gather while the batch before them is being
-//! committed.
+//! What a stream has read, which gathers while the batch before it is being committed.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
+
+use super::gap::Gap;
 
 /// Limits of one gathered batch: enough that a commit carries many events, little enough
 /// that memory stays small.
@@ -30,20 +31,42 @@ impl StreamLimits {
     }
 }
 
-/// Events as JSON arrays, in order of arrival. If one message carries more events than a
-/// batch may have, they become several batches, and no further message is read until the
-/// last of them is taken.
+/// What is to be committed next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Work {
+    /// A JSON array with this number of events.
+    Events(Bytes, usize),
+    /// Before the events that follow it, there is a gap.
+    Gap(Gap),
+}
+
+/// Events as JSON arrays, and gaps, in order of arrival. If one message carries more events
+/// than a batch may have, they become several batches. Until the last full batch and the
+/// last gap are taken, no further message is read.
 #[derive(Debug)]
 pub(crate) struct Gathered {
-    full: VecDeque<Batch>,
+    full: VecDeque<Full>,
     next: Batch,
     limits: StreamLimits,
+}
+
+#[derive(Debug)]
+enum Full {
+    Batch(Batch),
+    Gap(Gap),
 }
 
 #[derive(Debug, Default)]
 struct Batch {
     array: Vec<u8>,
     events: usize,
+}
+
+impl Batch {
+    fn into_work(mut self) -> Work {
+        self.array.push(b']');
+        Work::Events(self.array.into(), self.events)
+    }
 }
 
 impl Gathered {
@@ -53,10 +76,6 @@ impl Gathered {
             next: Batch::default(),
             limits,
         }
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.full.is_empty() && self.next.events == 0
     }
 
     /// Whether one more message may be read. A batch may exceed its bytes by the
@@ -69,7 +88,7 @@ impl Gathered {
 
     pub(crate) fn push(&mut self, event: &[u8]) {
         if self.next.events >= self.limits.events || self.next.array.len() >= self.limits.bytes {
-            self.full.push_back(std::mem::take(&mut self.next));
+            self.close();
         }
         let batch = &mut self.next;
         batch
@@ -79,54 +98,98 @@ impl Gathered {
         batch.events += 1;
     }
 
-    /// The oldest batch: its JSON and its number of events.
-    pub(crate) fn take(&mut self) -> (Bytes, usize) {
-        let oldest = self.full.pop_front();
-        let mut batch = oldest.unwrap_or_else(|| std::mem::take(&mut self.next));
-        batch.array.push(b']');
-        (batch.array.into(), batch.events)
+    /// Adds a gap behind the events so far.
+    pub(crate) fn push_gap(&mut self, gap: Gap) {
+        if self.next.events > 0 {
+            self.close();
+        }
+        self.full.push_back(Full::Gap(gap));
+    }
+
+    fn close(&mut self) {
+        self.full
+            .push_back(Full::Batch(std::mem::take(&mut self.next)));
+    }
+
+    /// The oldest work, if there is any.
+    pub(crate) fn take(&mut self) -> Option<Work> {
+        match self.full.pop_front() {
+            Some(Full::Batch(batch)) => Some(batch.into_work()),
+            Some(Full::Gap(gap)) => Some(Work::Gap(gap)),
+            None if self.next.events > 0 => Some(std::mem::take(&mut self.next).into_work()),
+            None => None,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::gap::Cause;
 
-    #[test]
-    fn events_become_an_array_in_order() {
-        let mut gathered = Gathered::new(StreamLimits {
+    fn gathered() -> Gathered {
+        Gathered::new(StreamLimits {
             events: 2,
             bytes: 100,
             message: 100,
-        });
-        assert!(gathered.is_empty() && gathered.has_room());
+        })
+    }
+
+    fn events(array: &str, events: usize) -> Option<Work> {
+        Some(Work::Events(
+            Bytes::copy_from_slice(array.as_bytes()),
+            events,
+        ))
+    }
+
+    #[test]
+    fn events_become_an_array_in_order() {
+        let mut gathered = gathered();
+        assert!(gathered.has_room());
         gathered.push(b"{\"a\":1}");
         assert!(gathered.has_room());
         gathered.push(b"{}");
         assert!(!gathered.has_room(), "events");
-        assert_eq!(gathered.take(), (Bytes::from_static(b"[{\"a\":1},{}]"), 2));
-        assert!(gathered.is_empty());
+        assert_eq!(gathered.take(), events("[{\"a\":1},{}]", 2));
+        assert_eq!(gathered.take(), None);
         gathered.push(&[b' '; 100]);
         assert!(!gathered.has_room(), "bytes");
     }
 
     #[test]
     fn what_one_message_brings_too_many_becomes_several_batches() {
-        let mut gathered = Gathered::new(StreamLimits {
-            events: 2,
-            bytes: 100,
-            message: 100,
-        });
+        let mut gathered = gathered();
         for event in ["1", "2", "3", "4", "5"] {
             gathered.push(event.as_bytes());
         }
-        let mut batches = Vec::new();
-        while !gathered.is_empty() {
-            assert_eq!(gathered.has_room(), batches.len() == 2);
-            let (array, events) = gathered.take();
-            batches.push((String::from_utf8(array.to_vec()).unwrap(), events));
+        for (array, count) in [("[1,2]", 2), ("[3,4]", 2)] {
+            assert!(!gathered.has_room());
+            assert_eq!(gathered.take(), events(array, count));
         }
-        let expected = [("[1,2]", 2), ("[3,4]", 2), ("[5]", 1)];
-        assert_eq!(batches, expected.map(|(array, n)| (array.to_owned(), n)));
+        assert!(gathered.has_room());
+        assert_eq!(gathered.take(), events("[5]", 1));
+        assert_eq!(gathered.take(), None);
+    }
+
+    #[test]
+    fn a_gap_is_between_the_events_before_it_and_those_after_it() {
+        let mut gathered = gathered();
+        let gap = Gap {
+            cause: Cause::CursorExpired,
+            detail: None,
+            resume_after: None,
+        };
+        gathered.push(b"1");
+        gathered.push_gap(gap.clone());
+        gathered.push(b"2");
+        assert!(!gathered.has_room());
+        assert_eq!(gathered.take(), events("[1]", 1));
+        assert!(!gathered.has_room());
+        assert_eq!(gathered.take(), Some(Work::Gap(gap.clone())));
+        assert!(gathered.has_room());
+        gathered.push_gap(gap.clone());
+        assert_eq!(gathered.take(), events("[2]", 1));
+        assert_eq!(gathered.take(), Some(Work::Gap(gap)));
+        assert_eq!(gathered.take(), None);
     }
 }

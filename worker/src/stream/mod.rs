@@ -2,6 +2,7 @@
 
 pub(crate) mod desk;
 pub(crate) mod follow;
+pub(crate) mod gap;
 pub(crate) mod gather;
 pub(crate) mod pump;
 pub(crate) mod report;
@@ -15,7 +16,7 @@ use futures_util::future::OptionFuture;
 use tokio::sync::{Notify, watch};
 
 use self::{
-    desk::WhereToResume,
+    desk::{ReportGap, WhereToResume},
     follow::{Follower, Plan, stopped},
     gather::StreamLimits,
     report::{Report, Reporter, report},
@@ -34,6 +35,8 @@ use crate::{
 pub(crate) struct Setup {
     /// Answers where a stream is resumed.
     pub(crate) desk: Recipient<WhereToResume>,
+    /// Writes gaps.
+    pub(crate) gaps: Recipient<ReportGap>,
     /// Reports the state of a stream to Postgres.
     pub(crate) reports: Recipient<Report>,
     pub(crate) pipeline: Pipeline,
@@ -48,6 +51,8 @@ pub(crate) struct Setup {
 /// Promises:
 /// - Every connection resumes after `tidings.stream_cursor`. The stream keeps no other
 ///   position, so that a restart loses nothing.
+/// - Where the provider leaves out events, there is a gap in Postgres before any event that
+///   comes after it.
 /// - After any end of the connection the stream reconnects, and reports its state
 ///   meanwhile.
 /// - When it is stopped, it ends after the commit in flight.
@@ -92,6 +97,7 @@ impl Stream {
             epoch,
             plan,
             desk: setup.desk.clone(),
+            gaps: setup.gaps.clone(),
             pipeline: setup.pipeline.clone(),
             limits: setup.limits,
             reporter,
@@ -161,6 +167,14 @@ mod tests {
         }
     }
 
+    impl Handler<ReportGap> for Desk {
+        type Result = Result<Option<i64>, String>;
+
+        fn handle(&mut self, _: ReportGap, _: &mut Self::Context) -> Self::Result {
+            Err("Postgres is away".to_owned())
+        }
+    }
+
     impl Handler<Report> for Desk {
         type Result = ResponseFuture<Result<(), String>>;
 
@@ -183,6 +197,7 @@ mod tests {
         let desk = Desk(Arc::clone(&reported)).start();
         let setup = Setup {
             desk: desk.clone().recipient(),
+            gaps: desk.clone().recipient(),
             reports: desk.recipient(),
             pipeline: pipeline(|_| Ok(fake::receipt(Verdict::Accepted)), PATIENCE).0,
             limits: StreamLimits::new(1 << 20),

@@ -1,5 +1,7 @@
 //! Commits the messages of a stream, one batch after the other.
 //!
+//! - A gap is committed like a batch, in its place: after the events before it, and before
+//!   those after it.
 //! - At most one commit is in flight, so that the cursor, which each commit moves, never
 //!   passes an event that is not committed.
 //! - While a commit is in flight, the next batch gathers, up to its limits. Then nothing
@@ -17,46 +19,45 @@ use futures_util::{Stream, StreamExt, future::OptionFuture};
 use tokio::time::{Instant, sleep_until};
 use tonic::Status;
 
-use super::gather::Gathered;
+use super::gather::{Gathered, Work};
 
 /// How a stream ended.
 #[derive(Debug)]
-pub(crate) enum End {
+pub(crate) enum End<E> {
     /// The server closed the stream cleanly, and all of it is committed.
     Clean,
     /// The server or the connection failed.
     Failed(Status),
     /// No message arrived for longer than the limit.
     Idle,
-    /// A batch was not committed.
-    Uncommitted(String),
+    /// A batch or a gap was not committed.
+    Uncommitted(E),
     Stopped,
 }
 
-/// Runs until the stream ends. `decode` adds the events of a message; `commit`
-/// returns after the commit of an array of events.
-pub(crate) async fn pump<M, D, C, F>(
+/// Runs until the stream ends. `decode` adds what is in a message; `commit` returns after the
+/// commit.
+pub(crate) async fn pump<M, D, C, F, E>(
     mut messages: M,
     mut gathered: Gathered,
     decode: D,
     mut commit: C,
     idle_limit: Option<Duration>,
     stopped: impl Future<Output = ()>,
-) -> End
+) -> End<E>
 where
     M: Stream<Item = Result<Bytes, Status>> + Unpin,
     D: Fn(Bytes, &mut Gathered),
-    C: FnMut(Bytes, usize) -> F,
-    F: Future<Output = Result<(), String>>,
+    C: FnMut(Work) -> F,
+    F: Future<Output = Result<(), E>>,
 {
     let mut stopped = std::pin::pin!(stopped);
     let mut in_flight = None;
     let mut end = None;
     let mut heard = Instant::now();
     loop {
-        if in_flight.is_none() && !gathered.is_empty() {
-            let (array, events) = gathered.take();
-            in_flight = Some(Box::pin(commit(array, events)));
+        if in_flight.is_none() {
+            in_flight = gathered.take().map(|work| Box::pin(commit(work)));
         }
         if in_flight.is_none()
             && let Some(end) = end
@@ -138,7 +139,10 @@ mod tests {
     }
 
     impl Commits {
-        async fn commit(&self, array: Bytes) -> Result<(), String> {
+        async fn commit(&self, work: Work) -> Result<(), String> {
+            let Work::Events(array, _) = work else {
+                panic!("{work:?}");
+            };
             assert_eq!(self.open.fetch_add(1, Ordering::SeqCst), 0, "one in flight");
             sleep(COMMIT).await;
             self.open.fetch_sub(1, Ordering::SeqCst);
@@ -160,8 +164,8 @@ mod tests {
         messages: impl Stream<Item = Result<Bytes, Status>> + Unpin,
         limit: usize,
         stopped: impl Future<Output = ()>,
-    ) -> End {
-        let commit = |array, _| commits.commit(array);
+    ) -> End<String> {
+        let commit = |work| commits.commit(work);
         let decode = |message: Bytes, gathered: &mut Gathered| gathered.push(&message);
         pump(
             messages,
@@ -234,6 +238,7 @@ mod tests {
         assert!(timed_out.is_err(), "the stream stays open");
         assert_eq!(commits.arrays(), ["[0]", "[1]", "[2]"]);
     }
+
     #[tokio::test(start_paused = true)]
     async fn a_silence_beyond_the_limit_ends_the_stream() {
         let commits = Commits::default();
@@ -247,9 +252,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_commit_is_no_silence() {
-        let slow = |_, _| async {
+        let slow = |_| async {
             sleep(IDLE * 3).await;
-            Ok(())
+            Ok::<_, String>(())
         };
         let decode = |message: Bytes, gathered: &mut Gathered| gathered.push(&message);
         let messages = stream::iter(messages(9));

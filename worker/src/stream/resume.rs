@@ -21,6 +21,9 @@
 //!   cleanly none is owed until a new event has arrived, because a quiet stream would
 //!   otherwise be re-read for ever.
 //! - A cursor that is not a ULID has no time by which to go back, and is sent as it is.
+//! - A provider may no longer replay what comes after the earlier cursor, and still replay
+//!   what comes after the stored one. The stream then goes on from the stored cursor, and
+//!   never again goes back that far.
 
 use std::time::Duration;
 
@@ -43,6 +46,10 @@ pub(crate) struct Overlap {
     mark: Option<Ulid>,
     /// Number of consecutive connections without events.
     idle: u32,
+    /// The earlier cursor, if the last one that was sent was not the stored one.
+    earlier: Option<Ulid>,
+    /// The latest of the earlier cursors that had expired.
+    expired: Option<Ulid>,
 }
 
 impl Overlap {
@@ -55,6 +62,8 @@ impl Overlap {
             failed: true,
             mark: None,
             idle: 0,
+            earlier: None,
+            expired: None,
         }
     }
 
@@ -71,10 +80,25 @@ impl Overlap {
         self.is_owed |= failed;
     }
 
+    /// Whether the last cursor that was sent is an earlier one than the stored one.
+    pub(crate) fn went_back(&self) -> bool {
+        self.earlier.is_some()
+    }
+
+    /// Records that the earlier cursor which was sent has expired: the stored one, which
+    /// comes next then, may be as good as ever.
+    pub(crate) fn expired(&mut self) {
+        if let Some(earlier) = self.earlier.take() {
+            self.expired = self.expired.max(Some(earlier));
+            self.mark = None;
+        }
+    }
+
     /// The cursor to send, given the stored cursor.
     pub(crate) fn cursor(&mut self, stored: Option<String>) -> Option<String> {
+        self.earlier = None;
         let Some(stored) = stored else {
-            // The whole stream will be read, so that there is nothing to re-read.
+            // There is no position yet from which to go back.
             self.owes = false;
             self.settle();
             return None;
@@ -92,12 +116,10 @@ impl Overlap {
         if self.mark.is_some_and(passed) {
             self.mark = None;
         }
-        let earlier = if self.mark.is_none() && self.is_owed {
-            self.rewind(position)
-        } else {
-            None
-        };
-        Some(earlier.map_or(stored, |earlier| earlier.to_string()))
+        if self.mark.is_none() && self.is_owed {
+            self.earlier = self.rewind(position);
+        }
+        Some(self.earlier.map_or(stored, |earlier| earlier.to_string()))
     }
 
     fn rewind(&mut self, position: Ulid) -> Option<Ulid> {
@@ -109,6 +131,9 @@ impl Overlap {
         }
         let earlier = Ulid::at(since.saturating_sub(overlap))?;
         self.settle();
+        if self.expired.is_some_and(|expired| earlier <= expired) {
+            return None;
+        }
         self.mark = Some(position);
         Some(earlier)
     }
@@ -223,6 +248,38 @@ mod tests {
             earlier,
             "and nothing is behind it"
         );
+    }
+
+    #[test]
+    fn an_earlier_cursor_that_has_expired_is_followed_by_the_stored_one() {
+        let at = |ms| Ulid::at(ms).unwrap().to_string();
+        let mut overlap = Overlap::new(MINUTE);
+        assert_eq!(next(&mut overlap, &at(1_000_000)), at(940_000));
+        assert!(overlap.went_back());
+        overlap.expired();
+        assert_eq!(next(&mut overlap, &at(1_000_000)), at(1_000_000));
+        assert!(!overlap.went_back());
+        // However often the stream breaks there.
+        for _ in 0..3 {
+            overlap.ended(true, 0);
+            assert_eq!(next(&mut overlap, &at(1_000_000)), at(1_000_000));
+        }
+        // Later events are read again as before.
+        overlap.ended(true, 1);
+        assert_eq!(next(&mut overlap, &at(1_000_001)), at(940_001));
+        assert!(overlap.went_back());
+    }
+
+    #[test]
+    fn a_stored_cursor_is_no_earlier_one() {
+        let mut overlap = Overlap::new(Duration::ZERO);
+        assert_eq!(next(&mut overlap, CURSOR), CURSOR);
+        assert!(!overlap.went_back());
+        let mut overlap = Overlap::new(MINUTE);
+        assert_eq!(overlap.cursor(None), None);
+        assert!(!overlap.went_back());
+        assert_eq!(next(&mut overlap, "evt_17"), "evt_17");
+        assert!(!overlap.went_back());
     }
 
     /// Connections: how many events each brings, and whether it then fails.

@@ -14,7 +14,10 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use prost::Message;
-use tidings_proto::ppoppo::{SendRequestEvent, StreamSendRequestEventsRequest};
+use tidings_proto::ppoppo::{
+    CursorExpired, SendRequestEvent, SendRequestEventFrame, StreamSendRequestEventsRequest,
+    send_request_event_frame::Frame,
+};
 use tokio::net::TcpListener;
 use tonic::{
     Request, Response, Status,
@@ -91,6 +94,28 @@ pub(crate) fn framed(event: &[u8]) -> Bytes {
     let length = u8::try_from(event.len()).unwrap();
     assert!(length < 0x80, "one byte says how long it is");
     [&[EVENT, length], event].concat().into()
+}
+
+/// A frame that says that the stream is alive.
+pub(crate) fn keep_alive() -> Bytes {
+    const KEEP_ALIVE: u8 = 2 << 3 | 2;
+    Bytes::from_static(&[KEEP_ALIVE, 0])
+}
+
+/// A frame that says that the cursor has expired, with these words.
+pub(crate) fn expired(words: &str) -> Bytes {
+    let frame = SendRequestEventFrame {
+        frame: Some(Frame::CursorExpired(CursorExpired {
+            detail: words.to_owned(),
+        })),
+    };
+    frame.encode_to_vec().into()
+}
+
+/// These frames, before the rest of a stream.
+pub(crate) fn first(frames: impl IntoIterator<Item = Bytes>, rest: Events) -> Events {
+    let frames: Vec<_> = frames.into_iter().map(Ok).collect();
+    stream::iter(frames).chain(rest).boxed()
 }
 
 /// Events of these ids, and then the stream ends.

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 
 use tokio_postgres::Error;
 
-use super::findings::{Finding, Printer};
+use super::{
+    findings::{Finding, Printer},
+    gaps::{self, OpenGaps},
+};
 use crate::{
     postgres::{Session, installed, version},
     process::exit::Code,
@@ -64,6 +67,12 @@ const RIGHTS: &[(&str, &str)] = &[
             and has_table_privilege(to_regclass('tidings.source_policy'), 'select') end",
     ),
     (
+        "report gaps",
+        "select case when has_schema_privilege('tidings', 'usage') then has_function_privilege( \
+            to_regprocedure('tidings.report_gap(text,text,text,timestamptz,timestamptz,text,text,bigint)'), 'execute') \
+            and has_table_privilege(to_regclass('tidings.gap'), 'select') end",
+    ),
+    (
         "hold streams and report on them",
         "select case when has_schema_privilege('tidings', 'usage') then has_function_privilege( \
             to_regprocedure('tidings.hold_streams(uuid,text,text[],interval)'), 'execute') \
@@ -86,6 +95,7 @@ const STREAMS: &str =
 #[derive(Debug, Default)]
 pub(super) struct Known {
     sources: HashMap<String, KnownSource>,
+    gaps: HashMap<String, OpenGaps>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -149,7 +159,13 @@ impl Known {
                 }
             }
         }
-        Ok(Self { sources })
+        let gaps = gaps::read(session).await?;
+        Ok(Self { sources, gaps })
+    }
+
+    /// The open gaps of a source, if it has any.
+    pub(super) fn gaps_of(&self, source: &str) -> Option<&OpenGaps> {
+        self.gaps.get(source)
     }
 
     pub(super) fn of(&self, source: &str) -> Option<KnownSource> {

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidings_core::wire::Decoded;
+use tidings_core::wire::{Decoded, Start};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 
@@ -118,7 +118,10 @@ impl Look<'_> {
         };
         let from = match &self.resume.cursor {
             Some(cursor) => format!("resumes after {cursor}"),
-            None => "resumes from the start".to_owned(),
+            None => match self.dial.start {
+                Start::LiveEdge => "none yet: begins with the next event".to_owned(),
+                Start::Oldest => "none yet: begins with the oldest event".to_owned(),
+            },
         };
         let mut details = vec![
             format!("endpoint: {}{open}", reach::endpoint(self.dial)),

@@ -9,6 +9,7 @@ mod described;
 mod dialed;
 mod event;
 mod findings;
+mod gaps;
 mod served;
 mod spoken;
 
@@ -120,6 +121,18 @@ async fn sources(session: Session, wait: Duration, printer: &mut Printer) {
 }
 
 async fn look(source: &Source, queries: &Queries, known: &Known, wait: Duration) -> Vec<Finding> {
+    let mut findings = look_at(source, queries, known, wait).await;
+    let gaps = known.gaps_of(&source.name);
+    findings.extend(gaps.map(|gaps| gaps.finding(source)));
+    findings
+}
+
+async fn look_at(
+    source: &Source,
+    queries: &Queries,
+    known: &Known,
+    wait: Duration,
+) -> Vec<Finding> {
     let subject = format!("source {}", source.name);
     let provider = &source.provider;
     if !source.enabled {

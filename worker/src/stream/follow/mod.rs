@@ -3,13 +3,14 @@
 //! Where a connection goes on is decided in [`resume`](crate::stream::resume), what its end
 //! means in [`status`](crate::dial::status), when the next one comes in
 //! [`retry`](crate::stream::retry); one connection, from its beginning to its end, is in
-//! [`session`]. While it pauses, a stream looks up at every change that
+//! [`session`], and how the gap in front of it is reported in [`gaps`]. While it pauses, a stream looks up at every change that
 //! Postgres tells of: another secret or cursor is tried at once, and so is another
 //! content of its token's file.
 
+mod gaps;
 mod session;
 
-use std::{sync::Arc, time::Duration};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use actix::Recipient;
 use metrics::counter;
@@ -22,7 +23,7 @@ use tracing::{debug, info, warn};
 
 use self::session::Session;
 use super::{
-    desk::{Resume, WhereToResume},
+    desk::{ReportGap, Resume, WhereToResume},
     gather::StreamLimits,
     report::{Reporter, State},
     resume::Overlap,
@@ -50,6 +51,8 @@ pub(crate) struct Follower {
     pub(crate) plan: Result<Plan, String>,
     /// Answers where to resume.
     pub(crate) desk: Recipient<WhereToResume>,
+    /// Writes gaps.
+    pub(crate) gaps: Recipient<ReportGap>,
     pub(crate) pipeline: Pipeline,
     pub(crate) limits: StreamLimits,
     pub(crate) reporter: Reporter,
@@ -81,6 +84,8 @@ struct Following<'a> {
     overlap: Overlap,
     retry: Retry,
     keepalive: Option<Duration>,
+    /// The gap that was reported last.
+    last_gap: Cell<Option<i64>>,
 }
 
 impl<'a> Following<'a> {
@@ -91,6 +96,7 @@ impl<'a> Following<'a> {
             overlap: Overlap::new(dial.overlap),
             retry: Retry::new(),
             keepalive: dial.keepalive,
+            last_gap: Cell::new(None),
             follower,
             plan,
         }

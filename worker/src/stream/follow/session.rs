@@ -5,7 +5,7 @@ use std::{cell::RefCell, time::Duration};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryFutureExt, stream::LocalBoxStream};
 use h2::Reason;
-use tidings_core::wire::Notice;
+use tidings_core::wire::{Notice, Start};
 use tokio::{
     sync::watch,
     time::{Instant, sleep},
@@ -28,7 +28,8 @@ use crate::{
     },
     stream::{
         desk::Resume,
-        gather::Gathered,
+        gap::{self, Gap},
+        gather::{Gathered, Work},
         pump::{End, pump},
         report::State,
         retry::Cause,
@@ -60,6 +61,11 @@ pub(super) struct Session {
     pub(super) open: Option<Instant>,
     /// The cursor and token of the session, if they were known.
     pub(super) resume: Option<Resume>,
+    /// Whether the provider has said that the cursor has expired.
+    pub(super) expired: bool,
+    /// Whether the cursor that had expired was an earlier one than the stored one, so that
+    /// nothing was read.
+    went_back_too_far: bool,
 }
 
 impl Session {
@@ -91,10 +97,28 @@ struct Open {
     connection: Connection,
     /// Whether a cursor was sent.
     resumed: bool,
+    /// The gap before its first event.
+    gap: Option<Gap>,
+}
+
+/// Why something that a stream brought was not committed.
+pub(super) enum Uncommitted {
+    Failed(String),
+    /// The cursor that has expired is an earlier one than the stored one.
+    NotStored,
 }
 
 impl Following<'_> {
     pub(super) async fn session(&mut self, stop: &watch::Receiver<bool>) -> Session {
+        let session = self.connection(stop).await;
+        if !session.went_back_too_far {
+            return session;
+        }
+        // The stored cursor comes next, at once.
+        self.connection(stop).await
+    }
+
+    async fn connection(&mut self, stop: &watch::Receiver<bool>) -> Session {
         self.follower.reporter.set(State::Connecting);
         let mut session = Session {
             ended: None,
@@ -104,6 +128,8 @@ impl Following<'_> {
             detail: None,
             open: None,
             resume: None,
+            expired: false,
+            went_back_too_far: false,
         };
         let opened = tokio::select! {
             opened = self.open(&mut session.resume) => opened,
@@ -120,25 +146,19 @@ impl Following<'_> {
         self.follower.reporter.set(State::Connected);
         session.open = Some(Instant::now());
 
+        let mut gathered = Gathered::new(self.follower.limits);
+        if let Some(gap) = open.gap.take() {
+            gathered.push_gap(gap);
+        }
         let session = RefCell::new(session);
-        let commit = |array, events| {
-            let commit = self.commit(array);
-            let (session, reporter) = (&session, &self.follower.reporter);
-            async move {
-                let receipt = commit.await?;
-                if receipt.inserted > 0 || receipt.duplicate > 0 {
-                    reporter.progress();
-                }
-                session.borrow_mut().committed(events, receipt);
-                Ok(())
-            }
-        };
+        let following = &*self;
+        let commit = |work| following.commit(work, &session);
         let end = pump(
             &mut open.messages,
-            Gathered::new(self.follower.limits),
+            gathered,
             |message, gathered| {
                 session.borrow_mut().frames += 1;
-                self.decode(message, gathered);
+                following.decode(message, gathered);
             },
             commit,
             self.plan.dial.idle_limit,
@@ -150,7 +170,13 @@ impl Following<'_> {
             End::Stopped => None,
             End::Clean => Some((Cause::Clean, String::new())),
             End::Idle => Some((Cause::Idle, String::new())),
-            End::Uncommitted(reason) => Some((Cause::Passing(None), reason)),
+            End::Uncommitted(Uncommitted::Failed(reason)) => Some((Cause::Passing(None), reason)),
+            End::Uncommitted(Uncommitted::NotStored) => {
+                self.overlap.expired();
+                session.went_back_too_far = true;
+                let reason = "a cursor that the overlap led to has expired";
+                Some((Cause::Passing(None), reason.to_owned()))
+            }
             End::Failed(status) => Some(
                 self.judge(&status, open.resumed, &mut open.connection)
                     .await,
@@ -177,6 +203,8 @@ impl Following<'_> {
         if renewed {
             self.retry.renewed();
         }
+        // What happens from now on must not be lost, even if no event comes through.
+        let edge = Gap::now(gap::Cause::StartedAtLiveEdge, None, self.plan.dial.start);
         let cursor = self.overlap.cursor(resume.cursor);
         let Plan { dial, schema } = self.plan;
         let message = dial.message(schema, cursor.as_deref()).map_err(lasting)?;
@@ -204,6 +232,7 @@ impl Following<'_> {
             messages,
             connection,
             resumed,
+            gap: Some(edge).filter(|_| !resumed && dial.start == Start::LiveEdge),
         })
     }
 
@@ -274,12 +303,9 @@ impl Following<'_> {
         let source = self.source();
         match self.plan.schema.notice(&message) {
             Some(Notice::CursorExpired(detail)) => {
-                warn!(
-                    source,
-                    detail,
-                    "the provider says that the cursor has expired: events after it are not in the stream"
-                );
-                self.follower.gap_found.notify_one();
+                let detail = (!detail.is_empty()).then(|| format!("the provider says: {detail}"));
+                let (cause, start) = (gap::Cause::CursorExpired, self.plan.dial.start);
+                gathered.push_gap(Gap::now(cause, detail, start));
             }
             Some(Notice::Unread(members)) => {
                 warn!(
@@ -300,7 +326,20 @@ impl Following<'_> {
         }
     }
 
-    async fn commit(&self, array: Bytes) -> Result<Receipt, String> {
+    async fn commit(&self, work: Work, session: &RefCell<Session>) -> Result<(), Uncommitted> {
+        let (array, events) = match work {
+            Work::Events(array, events) => (array, events),
+            Work::Gap(gap) => return self.report_gap(gap, session).await,
+        };
+        let receipt = self.store(array).await.map_err(Uncommitted::Failed)?;
+        if receipt.inserted > 0 || receipt.duplicate > 0 {
+            self.follower.reporter.progress();
+        }
+        session.borrow_mut().committed(events, receipt);
+        Ok(())
+    }
+
+    async fn store(&self, array: Bytes) -> Result<Receipt, String> {
         let mut headers = Headers::default();
         headers.set_lease_epoch(self.follower.epoch);
         let request = Request {

@@ -23,8 +23,18 @@ struct Desk {
     /// What is known: the start, and what was set since.
     resume: Arc<Mutex<Result<Resume, String>>>,
     stored: Requests,
+    gaps: Arc<Mutex<Vec<Reported>>>,
+    /// What it answers to a gap.
+    answer: Arc<Mutex<Result<Option<i64>, String>>>,
     asked: Arc<Mutex<usize>>,
     reports: Arc<Mutex<Vec<crate::stream::report::Status>>>,
+}
+
+/// A gap, and how many events were stored before it.
+#[derive(Clone, Debug)]
+pub(super) struct Reported {
+    pub(super) after: usize,
+    pub(super) report: ReportGap,
 }
 
 impl Actor for Desk {
@@ -37,11 +47,28 @@ impl Handler<WhereToResume> for Desk {
     fn handle(&mut self, _: WhereToResume, _: &mut Self::Context) -> Self::Result {
         *self.asked.lock().unwrap() += 1;
         let mut resume = self.resume.lock().unwrap().clone()?;
-        // As the extension has it: the last one stored, in the order of arrival.
-        if let Some(last) = ids(&self.stored).pop() {
-            resume.cursor = Some(last);
+        // As the extension has it: the last one stored, in the order of arrival, or what a
+        // gap has moved it to since.
+        let mut ids = ids(&self.stored);
+        let gaps = self.gaps.lock().unwrap();
+        let moved = gaps.iter().rfind(|gap| gap.after == ids.len());
+        let moved = moved.and_then(|gap| gap.report.gap.resume_after.clone());
+        if let Some(cursor) = moved.or_else(|| ids.pop()) {
+            resume.cursor = Some(cursor);
         }
         Ok(resume)
+    }
+}
+
+impl Handler<ReportGap> for Desk {
+    type Result = Result<Option<i64>, String>;
+
+    fn handle(&mut self, report: ReportGap, _: &mut Self::Context) -> Self::Result {
+        let answer = self.answer.lock().unwrap().clone();
+        let after = ids(&self.stored).len();
+        let mut gaps = self.gaps.lock().unwrap();
+        gaps.push(Reported { after, report });
+        answer
     }
 }
 
@@ -62,6 +89,9 @@ fn ids(stored: &Requests) -> Vec<String> {
         .map(|event| event["event_id"].as_str().unwrap().to_owned())
         .collect()
 }
+
+/// Id of the gap.
+pub(super) const GAP: i64 = 3;
 
 /// Epoch of the lease.
 pub(super) const EPOCH: i64 = 7;
@@ -133,6 +163,8 @@ impl Fixture {
         let desk = Desk {
             resume: Arc::new(Mutex::new(resume)),
             stored,
+            gaps: Arc::default(),
+            answer: Arc::new(Mutex::new(Ok(Some(GAP)))),
             asked: Arc::default(),
             reports: Arc::default(),
         };
@@ -150,7 +182,8 @@ impl Fixture {
             epoch: EPOCH,
             source,
             plan,
-            desk: address.recipient(),
+            desk: address.clone().recipient(),
+            gaps: address.recipient(),
             pipeline,
             limits: StreamLimits {
                 events: 1_000,
@@ -194,6 +227,15 @@ impl Fixture {
     /// How often it asked where to go on.
     pub(super) fn asked(&self) -> usize {
         *self.desk.asked.lock().unwrap()
+    }
+
+    pub(super) fn gaps(&self) -> Vec<Reported> {
+        self.desk.gaps.lock().unwrap().clone()
+    }
+
+    /// How the next gaps are answered.
+    pub(super) fn answer_gaps(&self, answer: Result<Option<i64>, String>) {
+        *self.desk.answer.lock().unwrap() = answer;
     }
 
     pub(super) fn set_secret(&self, secret: &str) {

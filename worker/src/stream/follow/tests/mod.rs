@@ -2,6 +2,7 @@
 
 mod connection;
 mod fixture;
+mod gaps;
 mod plain;
 mod stored;
 
