@@ -13,6 +13,7 @@ mod faults;
 mod flood;
 mod flow;
 mod forms;
+mod gaps;
 mod hooks;
 mod hostile;
 mod leases;

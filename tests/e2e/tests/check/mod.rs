@@ -46,7 +46,7 @@ fn worker(url: &str, arguments: &[&str]) -> Result<Said> {
 }
 
 /// The findings about the sources, as (source, finding, text).
-fn check(url: &str, arguments: &[&str]) -> Result<(Option<i32>, Vec<Value>)> {
+pub(crate) fn check(url: &str, arguments: &[&str]) -> Result<(Option<i32>, Vec<Value>)> {
     let said = worker(url, &[&["check", "--json"], arguments].concat())?;
     let lines = said.out.lines().map(serde_json::from_str::<Value>);
     let findings = lines.collect::<Result<Vec<_>, _>>().context(said.err)?;
