@@ -1,8 +1,9 @@
 //! Reconciliation: a provider is asked how send requests stand, where events of its stream
 //! may be missing.
 //!
-//! The send requests come from `tidings.requests_to_reconcile`, one page after the other. The
-//! provider is asked about one of them after the other, over a connection beside the stream's;
+//! The send requests come from `tidings.requests_to_reconcile`. Their list is read before the
+//! first question, because a busy source may have new requests faster than questions may be
+//! asked. The provider is asked about one of them after the other, over a connection beside the stream's;
 //! each answer goes to ingest like any other request of the source, without the epoch of a
 //! lease. Answers have identities of their own, so that asking twice changes nothing.
 //!
@@ -55,6 +56,8 @@ use crate::{
 const SILENT: u32 = 3;
 /// Limit on the items of one body: a request, and the recipients that it may have.
 const ITEMS: usize = 1001;
+/// Number of ids after which no further page of the list is read before they are asked about.
+const LISTED: usize = 100_000;
 /// Limit on the reasons that are kept for the report.
 const REASONS: usize = 20;
 
@@ -144,19 +147,41 @@ impl<R: Records> Run<'_, R> {
         for id in &wanted.named {
             self.one(id, progress).await?;
         }
-        let mut after: Option<String> = None;
+        let mut listed = self.list(wanted.since, None).await?;
         loop {
-            let page = self.records.page(wanted.since, after.as_deref()).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.id.clone());
-            for listed in &page {
-                self.one(&listed.id, progress).await?;
+            for id in &listed {
+                self.one(id, progress).await?;
+            }
+            match listed.last() {
+                Some(last) if listed.len() >= LISTED => {
+                    listed = self.list(wanted.since, Some(last)).await?;
+                }
+                _ => break,
             }
         }
         if wanted.closes && self.report.is_complete() {
             self.close().await?;
         }
         Ok(())
+    }
+
+    /// The ids of the list as it is now, behind this one: all of them, or [`LISTED`] and the
+    /// rest of a page.
+    async fn list(
+        &mut self,
+        since: Option<SystemTime>,
+        after: Option<&str>,
+    ) -> Result<Vec<String>, String> {
+        let mut ids: Vec<String> = Vec::new();
+        while ids.len() < LISTED {
+            let after = ids.last().map(String::as_str).or(after);
+            let page = self.records.page(since, after).await?;
+            if page.is_empty() {
+                break;
+            }
+            ids.extend(page.into_iter().map(|listed| listed.id));
+        }
+        Ok(ids)
     }
 
     async fn one(&mut self, id: &str, progress: &mut impl FnMut(&Tally)) -> Result<(), String> {

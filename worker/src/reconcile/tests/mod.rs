@@ -46,6 +46,8 @@ struct Kept {
     again: u32,
     closed: Vec<(i64, String)>,
     rests: u32,
+    /// How many requests will still be added, each as another one is answered.
+    new: u32,
     /// Whether what was closed is old.
     old: bool,
     failing: Option<String>,
@@ -105,6 +107,10 @@ impl Records for Books {
 
     async fn finals(&mut self, request: &str) -> Result<i64, String> {
         let mut kept = self.kept();
+        if kept.new > 0 {
+            kept.new -= 1;
+            kept.requests.insert(format!("{request}+"), 0);
+        }
         let finals = kept.requests.entry(request.to_owned()).or_default();
         *finals += 1;
         Ok(*finals - 1)

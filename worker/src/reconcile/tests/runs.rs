@@ -47,6 +47,16 @@ async fn each_request_is_asked_about_and_its_answer_is_stored() {
 }
 
 #[actix::test]
+async fn requests_that_are_added_meanwhile_do_not_keep_it_from_its_end() {
+    let chat = Chat::start(None, answered).await;
+    let books = Books::new(&["r1", "r2", "r3"], EXPIRED);
+    books.kept().new = 20;
+    let (report, _) = run(&chat, &books, &[]).await;
+    assert_eq!(report.tally.asked, 3);
+    assert_eq!(books.closed().len(), 1);
+}
+
+#[actix::test]
 async fn answers_carry_no_epoch_of_a_lease() {
     let chat = Chat::start(None, answered).await;
     let (pipeline, seen) = pipeline(|_| Ok(fake::receipt(Verdict::Accepted)), PATIENCE);
