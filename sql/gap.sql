@@ -223,9 +223,10 @@ begin
     where r.source_id = of_source
       and (after_request is null or r.request_id > after_request)
       and (
-        r.completed_at is null
-        or r.seen_unfinished > 0
+        r.completed_at is null and r.failed_at is null
+        or case when r.failed_at is null then r.seen_unfinished else r.seen_held end > 0
         or r.delivered_difference <> 0 or r.failed_difference <> 0
+        or r.seen_delivered + r.seen_failed + r.seen_unfinished < r.delivered + r.failed + r.pending_consent
         or r.last_event_at >= since
         or exists (
           select from tidings.gap g
@@ -237,7 +238,7 @@ begin
 end
 $$;
 comment on function requests_to_reconcile(text, timestamptz, text, int) is
-  'For the worker: returns the send requests of a source of which events may be missing, with the number of their recipients that have a final status, and that have none. These are the requests that have not ended, or have unfinished recipients, or whose summary differs from what was received, or whose events overlap an open gap of the source; with "since" also those with an event since then. They come in the order of their ids, at most max_requests of them: pass the last id as "after_request" to get the next ones. SQLSTATE 42704 if there is no such source, 22023 if max_requests is negative or null.';
+  'For the worker: returns the send requests of a source of which events may be missing, with the number of their recipients that have a final status, and that have none. These are the requests that have not ended, or have unfinished recipients (of a failed request only those who wait for consent, because it processes no others), or whose summary differs from what was received, or whose events overlap an open gap of the source; with "since" also those with an event since then. They come in the order of their ids, at most max_requests of them: pass the last id as "after_request" to get the next ones. SQLSTATE 42704 if there is no such source, 22023 if max_requests is negative or null.';
 
 revoke all on function
   _cursor_ulid(text), _raise_no_stream(source), _open_gap(source, text, text, text, timestamptz, timestamptz, text),

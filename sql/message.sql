@@ -25,13 +25,17 @@ create table message (
   first_opened_at timestamptz,
   clicks int not null,
   first_clicked_at timestamptz,
+  consent_requested_at timestamptz,
+  consent_asked_at timestamptz,
+  delivered_at timestamptz,
+  delivered_event_id ulid,
   primary key (message_key, recipient, source_id)
 );
 create index message_message_id_idx on message (message_id) where message_id is not null;
 create index message_recipient_idx on message (recipient) where recipient <> '';
 create index message_unfinished_idx on message (first_event_at) where not is_final;
 comment on table message is
-  'The current status of each message to each recipient. The status is that of the event which is greatest by (is final, occurred_at, rank, event_id); opens and clicks are counted separately.';
+  'The current status of each message to each recipient. The status is that of the event which is greatest by (is final, occurred_at, rank, event_id); opens and clicks are counted separately. A message that waits for the recipient''s consent is pending, and has failed once the consent was denied or has expired.';
 comment on column message.message_key is 'What identifies the message at the provider: the send request if the provider names one, otherwise the message id.';
 comment on column message.recipient is 'The recipient of the message; empty if the provider does not name one.';
 comment on column message.source_id is 'tidings.source.id.';
@@ -56,6 +60,10 @@ comment on column message.opens is 'How often the message was opened.';
 comment on column message.first_opened_at is 'When the message was first opened.';
 comment on column message.clicks is 'How often the message was clicked.';
 comment on column message.first_clicked_at is 'When the message was first clicked.';
+comment on column message.consent_requested_at is 'When the recipient was last asked for consent to this message; null if the message was never held.';
+comment on column message.consent_asked_at is 'For a provider that asks for consent: when the send request added the recipient, or the time of the event if the provider does not say; the last of its events of asking and delivery.';
+comment on column message.delivered_at is 'For a provider that asks for consent: when the message was last reported as delivered.';
+comment on column message.delivered_event_id is 'tidings.event.event_id of the event that reported it.';
 
 -- Composite values compare field by field, and the greater of two counts.
 create type _status as (
@@ -94,7 +102,21 @@ $$;
 comment on function _rank(text) is
   'Internal: the rank of a delivery status, which is final from 4 on; null for a kind that is not a delivery status.';
 
-create function _add_to_message(first_id ulid, last_id ulid) returns void
+-- What is known of the consent to a message counts as its status: it waits, or has failed.
+-- This function is inlined, too.
+create function _status_of(kind text) returns text
+  language sql immutable parallel safe
+as $$
+  select case kind
+    when 'consent.requested' then 'message.pending'
+    when 'consent.denied' then 'message.failed'
+    when 'consent.expired' then 'message.failed'
+    else kind
+  end
+$$;
+comment on function _status_of(text) is 'Internal: the delivery status that an event of this kind gives its message.';
+
+create function _add_to_message(first_id ulid, last_id ulid, of_provider text default null) returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
@@ -102,37 +124,50 @@ begin
   insert into tidings.message as m (
     message_key, recipient, source_id, provider, message_id, request_id, channel, campaign,
     is_final, status_at, status_rank, status_event_id, status, error_code, reason, least_final, greatest_final,
-    first_event_at, last_event_at, opens, first_opened_at, clicks, first_clicked_at
+    first_event_at, last_event_at, opens, first_opened_at, clicks, first_clicked_at,
+    consent_requested_at, consent_asked_at, delivered_at, delivered_event_id
   )
   select
     t.message_key, t.recipient, t.source_id, t.provider, t.message_id, t.request_id, t.channel, t.campaign,
     coalesce((t.status).is_final, false), (t.status).at, (t.status).rank, (t.status).event_id,
     (t.status).status, (t.status).error_code, (t.status).reason, t.least_final, t.greatest_final,
-    t.first_event_at, t.last_event_at, t.opens, t.first_opened_at, t.clicks, t.first_clicked_at
+    t.first_event_at, t.last_event_at, t.opens, t.first_opened_at, t.clicks, t.first_clicked_at,
+    t.consent_requested_at, t.consent_asked_at, (t.delivered).at, (t.delivered).event_id
   from (
     select
       e.message_key, e.recipient, e.source_id, min(e.provider) as provider,
       max(e.message_id collate "C") as message_id, max(e.request_id collate "C") as request_id,
       max(e.channel collate "C") as channel, max(e.campaign collate "C") as campaign,
       (array_agg(e.status order by e.status desc) filter (where e.status is distinct from null))[1] as status,  -- "is not null" would test every field
-      min(e.kind collate "C") filter (where (e.status).is_final) as least_final,
-      max(e.kind collate "C") filter (where (e.status).is_final) as greatest_final,
+      min((e.status).status collate "C") filter (where (e.status).is_final) as least_final,
+      max((e.status).status collate "C") filter (where (e.status).is_final) as greatest_final,
       min(e.occurred_at) as first_event_at, max(e.occurred_at) as last_event_at,
       count(*) filter (where e.kind = 'message.opened') as opens,
       min(e.occurred_at) filter (where e.kind = 'message.opened') as first_opened_at,
       count(*) filter (where e.kind = 'message.clicked') as clicks,
-      min(e.occurred_at) filter (where e.kind = 'message.clicked') as first_clicked_at
+      min(e.occurred_at) filter (where e.kind = 'message.clicked') as first_clicked_at,
+      max(e.occurred_at) filter (where e.kind = 'consent.requested') as consent_requested_at,
+      max(e.asked_at) as consent_asked_at,
+      (array_agg(row(e.occurred_at, e.event_id, null)::tidings._latest order by e.occurred_at desc, e.event_id desc) filter (where e.is_delivered))[1] as delivered
     from (
       select
         coalesce(e.request_id, e.message_id) as message_key, coalesce(e.recipient, '') as recipient, e.source_id,
-        e.provider, e.message_id, e.request_id, e.channel, e.campaign, e.kind, e.occurred_at,
+        e.provider, e.message_id, e.request_id, e.channel, e.campaign, e.kind, e.occurred_at, e.event_id,
         case when r.rank is not null then
-          row(r.rank >= 4, e.occurred_at, r.rank, e.event_id, e.kind, e.error_code, e.reason)::tidings._status
-        end as status
+          row(r.rank >= 4, e.occurred_at, r.rank, e.event_id, tidings._status_of(e.kind), e.error_code, e.reason)::tidings._status
+        end as status,
+        d.is_delivered,
+        case when d.is_delivered or e.kind = 'consent.requested' then
+          coalesce(tidings._asked_at(e.provider, e.payload::text), e.occurred_at)
+        end as asked_at
       from tidings.event e
-      cross join lateral (select tidings._rank(e.kind) as rank) r
+      cross join lateral (select tidings._rank(tidings._status_of(e.kind)) as rank) r
+      cross join lateral (select e.kind = 'message.delivered' and tidings._asks_consent(e.provider) as is_delivered) d
       where e.id between first_id and last_id
-        and e.kind like 'message.%' and coalesce(e.request_id, e.message_id) is not null
+        and (e.kind like 'message.%' and coalesce(e.request_id, e.message_id) is not null
+          or e.kind in ('consent.requested', 'consent.denied', 'consent.expired') and e.request_id is not null and e.recipient is not null)
+        and (of_provider is null or e.provider = of_provider)
+      offset 0  -- else the payloads would be sorted, too
     ) e
     group by e.message_key, e.recipient, e.source_id
   ) t
@@ -162,11 +197,19 @@ begin
     opens = m.opens + excluded.opens,
     first_opened_at = least(m.first_opened_at, excluded.first_opened_at),
     clicks = m.clicks + excluded.clicks,
-    first_clicked_at = least(m.first_clicked_at, excluded.first_clicked_at);
+    first_clicked_at = least(m.first_clicked_at, excluded.first_clicked_at),
+    consent_requested_at = greatest(m.consent_requested_at, excluded.consent_requested_at),
+    consent_asked_at = greatest(m.consent_asked_at, excluded.consent_asked_at),
+    delivered_at = greatest(m.delivered_at, excluded.delivered_at),
+    delivered_event_id = case
+      when m.delivered_at > excluded.delivered_at or excluded.delivered_at is null then m.delivered_event_id
+      when m.delivered_at = excluded.delivered_at then greatest(m.delivered_event_id, excluded.delivered_event_id)
+      else excluded.delivered_event_id
+    end;
 end
 $$;
-comment on function _add_to_message(ulid, ulid) is 'Internal: adds the events of these positions to tidings.message.';
+comment on function _add_to_message(ulid, ulid, text) is 'Internal: adds the events of these positions to tidings.message; those of one provider alone, if it is named.';
 
 select pg_catalog.pg_extension_config_dump('tidings.message', '');
 
-revoke all on function _rank(text), _add_to_message(ulid, ulid) from public;
+revoke all on function _rank(text), _status_of(text), _add_to_message(ulid, ulid, text) from public;

@@ -27,6 +27,9 @@ comment on function _check_options(text, text) is 'Internal: raises SQLSTATE 220
 create function _is_dialed(provider_name text) returns boolean
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'is_dialed_wrapper';
 comment on function _is_dialed(text) is 'Internal: whether the worker dials this provider and resumes its stream from a cursor.';
+create function _asks_consent(provider_name text) returns boolean
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'asks_consent_wrapper';
+comment on function _asks_consent(text) is 'Internal: whether this provider holds a message back until the recipient consents to it.';
 
 create type normalized_event as (
   ordinal int,
@@ -83,6 +86,9 @@ comment on function _custom_id(text, text) is 'Internal: your own id of a subscr
 create function _summary(provider text, payload text) returns jsonb
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'summary_wrapper';
 comment on function _summary(text, text) is 'Internal: the summary of a send request, from the payload of an event; null if the payload has none.';
+create function _asked_at(provider text, payload text) returns timestamptz
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'asked_at_wrapper';
+comment on function _asked_at(text, text) is 'Internal: when the recipient was asked for consent, from the payload of an event; null if the payload does not tell.';
 
 create function _raise_malformed(reason text) returns boolean
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'raise_malformed_wrapper';

@@ -264,15 +264,18 @@ begin
   -- The summary of a send request is computed again from the remaining events.
   update tidings.request_summary r set
     first_event_at = x.first_event_at, last_event_at = x.last_event_at,
-    completed_at = (x.completed).at, completed_event_id = (x.completed).event_id, summary = (x.completed).value::jsonb
+    completed_at = (x.completed).at, completed_event_id = (x.completed).event_id,
+    failed_at = (x.failed).at, failed_event_id = (x.failed).event_id,
+    summary = (greatest(x.completed, x.failed)).value::jsonb
   from (
     select e.request_id, e.source_id, min(e.occurred_at) as first_event_at, max(e.occurred_at) as last_event_at,
-      (array_agg(c.completed order by c.completed desc) filter (where e.kind = 'request.completed'))[1] as completed
+      (array_agg(c.ended order by c.ended desc) filter (where e.kind = 'request.completed'))[1] as completed,
+      (array_agg(c.ended order by c.ended desc) filter (where e.kind = 'request.failed'))[1] as failed
     from tidings.event e
     cross join lateral (
-      select case when e.kind = 'request.completed' then
+      select case when e.kind in ('request.completed', 'request.failed') then
         row(e.occurred_at, e.event_id, tidings._summary(e.provider, e.payload::text)::text)::tidings._latest
-      end as completed
+      end as ended
     ) c
     join unnest(request_ids, source_ids) k (request_id, source_id) on k.request_id = e.request_id and k.source_id = e.source_id
     group by e.request_id, e.source_id

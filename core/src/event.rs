@@ -62,6 +62,8 @@ pub struct Facts<'a> {
     pub custom_id: Option<Cow<'a, str>>,
     /// The summary of the send request, as JSON.
     pub summary: Option<&'a str>,
+    /// When the send request added the recipient, and asked for consent if there was none.
+    pub asked_at: Option<Micros>,
 }
 
 impl Facts<'_> {

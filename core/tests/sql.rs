@@ -7,6 +7,16 @@ use tidings_core::{Kind, log};
 const MESSAGE: &str = include_str!("../../sql/message.sql");
 const FIRST_FINAL: u8 = 4;
 
+/// The delivery status of a message that an event about consent gives it, as `_status_of`
+/// of `sql/message.sql` says it.
+fn status_of(kind: Kind) -> Option<Kind> {
+    match kind {
+        Kind::ConsentRequested => Some(Kind::MessagePending),
+        Kind::ConsentDenied | Kind::ConsentExpired => Some(Kind::MessageFailed),
+        _ => None,
+    }
+}
+
 /// The rank of a delivery status; none of a kind that is no status. Whoever adds a kind
 /// decides it here, and gives `_rank` and the comments of `sql/message.sql` the same.
 fn rank(kind: Kind) -> Option<u8> {
@@ -48,18 +58,36 @@ fn statuses() -> Vec<(u8, &'static str)> {
     ranked
 }
 
+/// The branches of the `case` over a kind in a function of `sql/message.sql`.
+fn branches(function: &str) -> Vec<(&'static str, &'static str)> {
+    let head = format!("create function {function}(");
+    let (_, body) = MESSAGE.split_once(&head).unwrap_or_default();
+    let (body, _) = body.split_once("$$;").unwrap_or_default();
+    body.lines()
+        .filter_map(|line| line.trim().strip_prefix("when '"))
+        .filter_map(|line| line.split_once("' then "))
+        .collect()
+}
+
 #[test]
 fn sql_ranks_every_status_and_nothing_else() {
-    let cases = MESSAGE
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("when '"))
-        .filter_map(|line| line.split_once("' then "));
-    let ranked: Vec<_> = cases
+    let ranked: Vec<_> = branches("_rank")
+        .into_iter()
         .map(|(kind, rank)| (rank.parse().unwrap(), kind))
         .collect();
     assert_eq!(ranked, statuses());
     let comment = format!("final from {FIRST_FINAL} on");
     assert_eq!(MESSAGE.matches(&comment).count(), 2, "{comment}");
+}
+
+#[test]
+fn sql_gives_a_message_the_status_that_its_consent_has() {
+    let given: Vec<_> = Kind::ALL
+        .into_iter()
+        .filter_map(|kind| Some((kind.as_str(), format!("'{}'", status_of(kind)?.as_str()))))
+        .collect();
+    let given: Vec<_> = given.iter().map(|(kind, it)| (*kind, &**it)).collect();
+    assert_eq!(branches("_status_of"), given);
 }
 
 #[test]

@@ -209,6 +209,16 @@ fn summary(provider_name: &str, payload: &str) -> Result<Option<Jsonb>, ErrorRep
         .map(Jsonb))
 }
 
+/// When a recipient was asked for consent, as the payload of a stored event says it.
+#[pg_extern(sql = false)]
+fn asked_at(
+    provider_name: &str,
+    payload: &str,
+) -> Result<Option<TimestampWithTimeZone>, ErrorReport> {
+    let facts = provider(provider_name)?.facts(payload);
+    facts.asked_at.map(|at| timestamptz(at.get())).transpose()
+}
+
 /// Raised by `tidings.normalize` for a body that cannot be cut into items.
 #[pg_extern(sql = false)]
 fn raise_malformed(reason: &str) -> Result<bool, ErrorReport> {

@@ -46,6 +46,12 @@ fn is_dialed(provider_name: &str) -> Result<bool, ErrorReport> {
     Ok(provider(provider_name)?.is_dialed())
 }
 
+/// Whether a provider's messages may wait for the recipient's consent.
+#[pg_extern(sql = false)]
+fn asks_consent(provider_name: &str) -> Result<bool, ErrorReport> {
+    Ok(provider(provider_name)?.asks_consent)
+}
+
 /// The providers that are supported.
 #[pg_extern(sql = false)]
 #[allow(clippy::type_complexity, reason = "the columns are listed for SQL")]

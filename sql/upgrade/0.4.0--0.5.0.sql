@@ -19,6 +19,24 @@ begin
 end
 $$;
 
+alter table message
+  add column consent_requested_at timestamptz,
+  add column consent_asked_at timestamptz,
+  add column delivered_at timestamptz,
+  add column delivered_event_id ulid;
+alter table consent
+  add column expired_at timestamptz,
+  add column asked_at timestamptz;
+alter table request_summary
+  add column failed_at timestamptz,
+  add column failed_event_id ulid;
+create type _outcome as (
+  asked_at timestamptz,
+  is_resolved boolean,
+  at timestamptz,
+  event_id ulid,
+  status text
+);
 alter table stream add column event_at timestamptz;
 update stream set event_at = updated_at;
 -- include gap.sql
@@ -30,6 +48,9 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- take _unmet from normalize.sql
 -- take _custom_id from normalize.sql
 -- take _summary from normalize.sql
+-- take _asks_consent from normalize.sql
+-- take _asked_at from normalize.sql
+-- take _status_of from message.sql
 -- take _add_to_message from message.sql
 -- take _add_to_consent from consent.sql
 -- take _add_to_subscriber from subscriber.sql
@@ -72,6 +93,7 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- take replay_rejected from rejected.sql
 -- take grant_reader from grants.sql
 -- take grant_worker from grants.sql
+-- take request from request.sql
 -- take stream_status from stream.sql
 -- take lag from lag.sql
 
@@ -102,7 +124,35 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- comments grants.sql
 revoke all on function
   _unmet(text, text[], text[], boolean, bytea, text), _custom_id(text, text), _summary(text, text),
-  _add_to_message(ulid, ulid), _add_to_consent(ulid, ulid), _add_to_subscriber(ulid, ulid),
-  _add_to_request_summary(ulid, ulid),
+  _asks_consent(text), _asked_at(text, text), _status_of(text),
+  _add_to_message(ulid, ulid, text), _add_to_consent(ulid, ulid, text), _add_to_subscriber(ulid, ulid),
+  _add_to_request_summary(ulid, ulid, text),
   _require_batch(text[], bytea[], jsonb[]), _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz)
 from public;
+
+-- Stored events of providers that ask for consent are read again: some kinds were unknown, or
+-- meant less. Their state follows from the events as in rebuild_state, and what it has from
+-- events that retention removed stays. Each of these rows is a maximum or a minimum, which an
+-- event that is added twice does not change.
+update event e set kind = n.kind
+from (
+  select x.event_id, x.occurred_at, x.source_id, n.kind
+  from event x
+  cross join lateral tidings.normalize(x.provider, x.payload) n
+  where _asks_consent(x.provider) and x.kind in ('other', 'message.failed') and n.kind <> x.kind
+) n
+where e.event_id = n.event_id and e.occurred_at = n.occurred_at and e.source_id = n.source_id;
+update consent c set asked_at = coalesce(_asked_at(e.provider, e.payload::text), e.occurred_at)
+from event e
+where e.event_id = c.status_event_id and e.occurred_at = c.status_at and e.source_id = c.source_id;
+do $$
+declare
+  of_provider text;
+begin
+  for of_provider in select p.name from tidings.providers() p where tidings._asks_consent(p.name) loop
+    perform tidings._add_to_message('00000000000000000000000000', '7ZZZZZZZZZZZZZZZZZZZZZZZZZ', of_provider);
+    perform tidings._add_to_consent('00000000000000000000000000', '7ZZZZZZZZZZZZZZZZZZZZZZZZZ', of_provider);
+    perform tidings._add_to_request_summary('00000000000000000000000000', '7ZZZZZZZZZZZZZZZZZZZZZZZZZ', of_provider);
+  end loop;
+end
+$$;

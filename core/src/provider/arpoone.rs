@@ -36,6 +36,7 @@ pub(super) static PROVIDER: Provider = Provider {
     secret: "the last part of the URL",
     retries: None,
     gives_up_after_4xx: false,
+    asks_consent: false,
     calls: &[],
     options: &[
         Spec::new(

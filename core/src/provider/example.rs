@@ -24,6 +24,7 @@ pub(super) static PROVIDER: Provider = Provider {
     secret: "the key of the signature",
     retries: None,
     gives_up_after_4xx: false,
+    asks_consent: false,
     calls: &[],
     options: &[Spec::new(
         "timezone",

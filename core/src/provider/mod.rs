@@ -69,6 +69,9 @@ pub struct Provider {
     /// Whether the provider gives an event up after any 4xx, and sends it again only
     /// after a 5xx.
     pub gives_up_after_4xx: bool,
+    /// Whether the provider holds a message back until the recipient has consented to it, so
+    /// that the delivery is what says that the recipient did.
+    pub asks_consent: bool,
     /// The gRPC calls by which its events come; empty if they come by HTTP alone. A
     /// source uses one of them.
     pub calls: &'static [Call],

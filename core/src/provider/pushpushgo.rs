@@ -32,6 +32,7 @@ pub(super) static PROVIDER: Provider = Provider {
     secret: "the ProjectId, with which bodies are signed",
     retries: None,
     gives_up_after_4xx: false,
+    asks_consent: false,
     calls: &[],
     options: &[],
     wrapper: None,

@@ -42,6 +42,7 @@ pub(super) static PROVIDER: Provider = Provider {
     secret: "the whole value of the header `Authorization`",
     retries: Some(&RETRIES),
     gives_up_after_4xx: true,
+    asks_consent: false,
     calls: &[Call {
         stream: "",
         method: "/pushwoosh.event_streaming.v1.EventStreaming/StreamEvents",

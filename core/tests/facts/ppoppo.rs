@@ -1,4 +1,4 @@
-use tidings_core::{Ulid, provider};
+use tidings_core::{Ulid, provider, time::Micros};
 
 use crate::reading::{at, event, items, kind, stored};
 
@@ -201,9 +201,10 @@ fn ppoppo_get_send_request_status() {
             format!("GetSendRequestStatus/{status}")
         );
         assert_eq!(event.request_id.as_deref(), Some("r"));
-        // A final status gets the time of its receipt.
-        let is_final = !matches!(expected, "consent.requested" | "message.pending" | "other");
-        assert_eq!(event.occurred_at.is_none(), is_final, "{status}");
+        // A recipient's status is older than its events; the outcome of a request is newer,
+        // because it gets the time of its receipt.
+        let is_outcome = expected.starts_with("request.");
+        assert_eq!(event.occurred_at.is_none(), is_outcome, "{status}");
     }
     for bad in [
         asked("other", ""),
@@ -233,9 +234,54 @@ fn ppoppo_answers_are_what_they_say() {
     let again =
         r#""message_id":"m","status":"RECIPIENT_DELIVERY_STATUS_DELIVERED","ppnum":"1","id":"x""#;
     assert_eq!(id(again), id(all[0]));
-    let of_request = asked("summary", r#""status":"FAILED""#);
-    let of_request = event("ppoppo", &of_request).event_id.unwrap();
-    assert!(!ids.contains(&of_request));
+    let of_request = |fields: &str| {
+        let body = asked("summary", &format!(r#""status":"COMPLETED"{fields}"#));
+        event("ppoppo", &body).event_id.unwrap()
+    };
+    assert!(!ids.contains(&of_request("")));
+    let counts = [
+        "",
+        r#","delivered":1"#,
+        r#","failed":1"#,
+        r#","pending_consent":1"#,
+        r#","total_recipients":1"#,
+        r#","delivered":2"#,
+    ];
+    let ids: std::collections::HashSet<Ulid> = counts.iter().map(|it| of_request(it)).collect();
+    assert_eq!(ids.len(), counts.len());
+    let again = r#","created_at":"2024-10-01T11:34:56Z","delivered":1"#;
+    assert_eq!(of_request(again), of_request(counts[1]));
+}
+
+/// The time at which a recipient was asked for consent, as SQL reads it from what is stored.
+#[test]
+fn ppoppo_recipients_were_asked_at() {
+    let asked_at = |recipient: &str| {
+        let item = with(&format!(r#""recipient":{recipient}"#));
+        let ppoppo = provider::find("ppoppo").unwrap();
+        ppoppo.facts(&item).asked_at.map(Micros::get)
+    };
+    for name in ["created_at", "createdAt"] {
+        for (value, expected) in [
+            (r#""2024-10-01T11:34:56.123Z""#, Some(MS)),
+            (r#""2024-10-01T13:34:56.123+02:00""#, Some(MS)),
+            (r#"{"seconds":"1727782496","nanos":123000000}"#, Some(MS)),
+            (r#"{"seconds":1727782496}"#, Some(MS - 123_000)),
+            (r#""1970-01-01T00:00:00Z""#, None),
+            (r#""0001-01-01T00:00:00Z""#, None),
+            (r#"{"seconds":-1}"#, None),
+            (r#"{"seconds":"9223372036854775807"}"#, None),
+            ("{}", None),
+            ("[]", None),
+            (r#""soon""#, None),
+            ("null", None),
+        ] {
+            let recipient = format!(r#"{{"ppnum":"1","{name}":{value}}}"#);
+            assert_eq!(asked_at(&recipient), expected, "{value}");
+        }
+    }
+    assert_eq!(asked_at(r#""12300000004""#), None);
+    assert_eq!(asked_at("{}"), None);
 }
 
 #[test]

@@ -100,7 +100,7 @@ select recipient, status, to_char(status_at, 'MI:SS') as at, status_event_id, to
   to_char(granted_at, 'MI:SS') as granted, to_char(denied_at, 'MI:SS') as denied
 from tidings.consent c join tidings.source s on s.id = c.source_id and s.name = 'st-chat' order by recipient;
 select recipient from tidings.consent c join tidings.source s on s.id = c.source_id and s.name = 'st-chat' where c.status = 'consent.granted' order by 1;
--- Consent is of no message.
+-- A message that waits for consent is known by its request.
 select count(*) from tidings.message where recipient = '12300000003';
 
 -- Who is subscribed, and which of your own ids is it? What does not say an id leaves the

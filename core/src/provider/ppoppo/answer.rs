@@ -5,10 +5,13 @@
 //! and one for the request as a whole.
 //!
 //! An answer has neither an id nor a time of its own. Its identity is derived from its
-//! contents, so that the same answer, received again, is a duplicate. A final status gets the
-//! time at which it is first received, because that is later than all that led to it. A
-//! status that is not final gets the time at which the recipient was created, so that it
-//! overrules no event that arrives late.
+//! contents, so that the same answer, received again, is a duplicate.
+//!
+//! The status of a recipient gets the time at which the recipient was created. That is
+//! earlier than every event of the recipient, so that the event itself, whether it arrived
+//! before or arrives late, overrules the answer. The outcome of a send request gets the time
+//! at which it is first received, and its counts are part of its identity. That is later than
+//! the event that reported it, so that the newest counts are those that remain.
 
 use std::borrow::Cow;
 
@@ -26,6 +29,14 @@ pub(super) const MARK: &str = "reconciled";
 /// The prefix of an answer's `provider_kind`; the provider's word for the status follows.
 const ASKED: &str = "GetSendRequestStatus/";
 
+/// The counts of a request.
+const COUNTS: [(&str, &str); 4] = [
+    ("total_recipients", "totalRecipients"),
+    ("delivered", "delivered"),
+    ("pending_consent", "pendingConsent"),
+    ("failed", "failed"),
+];
+
 pub(super) fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
     let object = &entry.object;
     let request_id = json::required(
@@ -40,19 +51,18 @@ pub(super) fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
     };
     let status = text(&answer, "status", "status").unwrap_or(Cow::Borrowed("0"));
     let error_code = text(&answer, "error_code", "errorCode");
-    let (kind, is_final) = if recipient {
+    let kind = if recipient {
         of_recipient(&status, error_code.as_deref())
     } else {
         of_request(&status)
     };
-    let occurred_at = if is_final {
-        None
-    } else {
-        timestamp(entry, "created_at", get(&answer, "created_at", "createdAt"))?
-    };
+    let created_at = timestamp(entry, "created_at", get(&answer, "created_at", "createdAt"))?;
+    let occurred_at = created_at.filter(|_| recipient || kind == Kind::Other);
     let ppnum = text(&answer, "ppnum", "ppnum");
     let message_id = text(&answer, "message_id", "messageId");
     let said = [&ppnum, &message_id, &error_code];
+    let counts = COUNTS.map(|(snake, camel)| text(&answer, snake, camel));
+    let said = said.into_iter().chain(counts.iter().filter(|_| !recipient));
     let said = said.map(|text| text.as_deref().map(str::as_bytes));
     let word = if recipient {
         word(&status, "recipientdeliverystatus")
@@ -80,21 +90,22 @@ pub(super) fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
     })
 }
 
-/// What the status of a recipient means, and whether the status is final.
-fn of_recipient(status: &str, error_code: Option<&str>) -> (Kind, bool) {
+/// What the status of a recipient means.
+fn of_recipient(status: &str, error_code: Option<&str>) -> Kind {
     match word(status, "recipientdeliverystatus").as_str() {
-        "delivered" => (Kind::MessageDelivered, true),
-        "failed" => (event::failed(error_code), true),
-        "pendingconsent" => (Kind::ConsentRequested, false),
-        "pending" => (Kind::MessagePending, false),
-        _ => (Kind::Other, false),
+        "delivered" => Kind::MessageDelivered,
+        "failed" => event::failed(error_code),
+        "pendingconsent" => Kind::ConsentRequested,
+        "pending" => Kind::MessagePending,
+        _ => Kind::Other,
     }
 }
 
-fn of_request(status: &str) -> (Kind, bool) {
+/// What the status of a request means; it has ended unless that is [`Kind::Other`].
+fn of_request(status: &str) -> Kind {
     match word(status, "sendrequeststatus").as_str() {
-        "completed" => (Kind::RequestCompleted, true),
-        "failed" => (Kind::RequestFailed, true),
-        _ => (Kind::Other, false),
+        "completed" => Kind::RequestCompleted,
+        "failed" => Kind::RequestFailed,
+        _ => Kind::Other,
     }
 }

@@ -21,6 +21,7 @@ use std::borrow::Cow;
 
 use super::{
     Dialing, Entry, Provider, Scheme,
+    Settings,
     options::{self, Spec},
 };
 use crate::{
@@ -53,6 +54,7 @@ pub(super) static PROVIDER: Provider = Provider {
     }),
     secret: "the bearer token; if `token_url` is set, the client secret",
     gives_up_after_4xx: false,
+    asks_consent: true,
     calls: &[
         Call {
             stream: SEND_REQUESTS,
@@ -156,8 +158,21 @@ fn facts<'a>(object: &Object<'a>) -> Facts<'a> {
     Facts {
         cursor: id.filter(|id| !id.is_empty()),
         summary: object.get("summary"),
+        asked_at: object.get("recipient").and_then(created_at),
         ..Facts::default()
     }
+}
+
+/// When the entry of a recipient was created, in the forms of the contract: by RFC 3339, or
+/// as the message of a `google.protobuf.Timestamp`.
+fn created_at(recipient: &str) -> Option<Micros> {
+    let recipient = Object::parse(recipient).ok()?;
+    let value = get(&recipient, "created_at", "createdAt")?;
+    let at = match Object::parse(value) {
+        Ok(message) => of_message(&message)??,
+        Err(_) => Settings::default().time(&json::text(value)?)?,
+    };
+    Some(at).filter(|at| at.get() != 0)
 }
 
 /// A `google.protobuf.Timestamp` as its message, or any other form of time. Its zero
@@ -172,20 +187,23 @@ fn timestamp(
         let said = value.filter(|value| !time::is_never(value));
         return Ok(entry.time(field, said)?.filter(|at| at.get() != 0));
     };
-    let seconds = message.text("seconds");
-    let Some(seconds) = seconds.filter(|text| !time::is_never(text)) else {
-        return Ok(None);
-    };
-    let nanos = message.text("nanos").unwrap_or(Cow::Borrowed("0"));
-    let micros = || {
-        let seconds = seconds.parse::<i64>().ok()?.checked_mul(1_000_000)?;
-        Micros::new(seconds.checked_add(nanos.parse::<i64>().ok()? / 1000)?)
-    };
-    let at = micros().ok_or(ItemError::Invalid {
+    of_message(&message).ok_or(ItemError::Invalid {
         field,
         expected: "a Timestamp from 1970 on",
-    })?;
-    Ok(Some(at).filter(|at| at.get() != 0))
+    })
+}
+
+/// The time in a Timestamp message; `None` if it has none that can be represented,
+/// `Some(None)` if it was never set.
+fn of_message(message: &Object<'_>) -> Option<Option<Micros>> {
+    let seconds = message.text("seconds");
+    let Some(seconds) = seconds.filter(|text| !time::is_never(text)) else {
+        return Some(None);
+    };
+    let nanos = message.text("nanos").unwrap_or(Cow::Borrowed("0"));
+    let seconds = seconds.parse::<i64>().ok()?.checked_mul(1_000_000)?;
+    let at = Micros::new(seconds.checked_add(nanos.parse::<i64>().ok()? / 1000)?)?;
+    Some(Some(at).filter(|at| at.get() != 0))
 }
 
 /// The letters and digits of a value of an enum, in lower case, without its prefix.

@@ -198,16 +198,29 @@ fn everything_was_met(client: &mut Client) -> Result<()> {
               from generate_series(1, 8) rank left join tidings.message m on m.status_rank = rank group by rank) r),
            'consents granted and denied', (select count(*) from tidings.consent where granted_at is not null and denied_at is not null),
            'consents said at one time', (select count(*) from tidings.consent where granted_at = denied_at),
+           'messages held', (select count(*) from tidings.message where consent_requested_at is not null and status = 'message.pending'),
+           'messages held and delivered', (select count(*) from tidings.message where consent_requested_at is not null and delivered_at is not null),
+           'messages refused', (select count(*) from tidings.message where error_code = 'consent_denied'),
+           'consents of each status', (select min(n) from (select count(c.status) as n
+              from unnest('{consent.requested,consent.granted,consent.denied,consent.expired}'::text[]) status left join tidings.consent c using (status) group by status) s),
+           'consents granted by a delivery', (select count(*) from tidings.consent c join tidings.event e on e.event_id = c.status_event_id and e.source_id = c.source_id
+              where c.status = 'consent.granted' and e.kind = 'message.delivered'),
+           'consents granted by an answer', (select count(*) from tidings.consent c join tidings.event e on e.event_id = c.status_event_id and e.source_id = c.source_id
+              where c.status = 'consent.granted' and e.provider_kind like 'GetSendRequestStatus/%'),
+           'consents that an older request does not overrule', (select count(*) from tidings.consent where status_at < greatest(requested_at, granted_at, denied_at, expired_at)),
            'subscribers without a status', (select count(*) from tidings.subscriber where status is null),
            'subscribers with an id of their own', (select count(*) from tidings.subscriber where custom_id is not null),
            'requests complete', (select count(*) from tidings.request_summary where summary is not null),
+           'requests failed', (select count(*) from tidings.request where unprocessed is not null),
+           'requests complete and failed', (select count(*) from tidings.request where completed_at is not null and failed_at is not null),
            'requests not complete', (select count(*) from tidings.request_summary where completed_at is null),
            'requests with a difference', (select count(*) from tidings.request where delivered_difference <> 0),
            'events of each provider', (select min(n) from (select count(*) as n from tidings.event group by provider having count(*) > 0) e),
            'positions in the state', (select (count(*) = 0)::int from (
               select status_event_id as id from tidings.message union all select status_event_id from tidings.consent
               union all select status_event_id from tidings.subscriber union all select custom_id_event_id from tidings.subscriber
-              union all select completed_event_id from tidings.request_summary
+              union all select completed_event_id from tidings.request_summary union all select failed_event_id from tidings.request_summary
+              union all select delivered_event_id from tidings.message
             ) s join tidings.event e using (id)))",
         &[],
     )?;

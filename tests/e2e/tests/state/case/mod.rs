@@ -3,6 +3,8 @@
 //! A case is a set of requests. What its events are must not depend on the order either,
 //! so two items with one identity are always equal.
 
+mod ppoppo;
+
 use rand::Rng;
 use rand::rngs::StdRng;
 use rand::seq::{IndexedMutRandom as _, IndexedRandom as _, SliceRandom as _};
@@ -57,6 +59,7 @@ impl Case {
                 let provider = draw.one(&PROVIDERS);
                 let mut headers = Map::new();
                 let items = match provider {
+                    "ppoppo" if draw.chance(0.3) => vec![draw.answer(&mut headers)?],
                     "ppoppo" => vec![draw.ppoppo()?],
                     "arpoone" => vec![draw.arpoone()?],
                     "pushwoosh" => draw.pushwoosh()?,
@@ -98,7 +101,12 @@ impl Case {
         for request in requests {
             let arrays = matches!(request.provider, "ppoppo" | "arpoone");
             match grouped.last_mut() {
-                Some(last) if arrays && last.provider == request.provider && random.random() => {
+                Some(last)
+                    if arrays
+                        && last.provider == request.provider
+                        && last.headers == request.headers
+                        && random.random() =>
+                {
                     last.items.extend(request.items);
                 }
                 _ => grouped.push(request),
@@ -193,55 +201,6 @@ struct Draw<'a> {
 }
 
 impl Draw<'_> {
-    fn ppoppo(&mut self) -> Option<Value> {
-        let event_type = self.one(&[
-            "RECIPIENT_DELIVERED",
-            "RECIPIENT_DELIVERED",
-            "RECIPIENT_FAILED",
-            "RECIPIENT_PENDING_CONSENT",
-            "CONSENT_GRANTED",
-            "CONSENT_DENIED",
-            "REQUEST_COMPLETED",
-            "POLL_RESPONSE_RECEIVED",
-            "RECIPIENT_READ",
-        ]);
-        let (event_id, at_first) = self.ulid(100);
-        // Where it is absent, it is that of the id.
-        let occurred_at = self.chance(0.8).then(|| self.time());
-        let request = self.request();
-        let mut recipient = Map::new();
-        self.set(&mut recipient, 0.9, "ppnum", Self::recipient);
-        self.set(&mut recipient, 0.4, "message_id", Self::message);
-        if event_type == "RECIPIENT_FAILED" {
-            self.set(&mut recipient, 0.8, "error_code", |draw| {
-                draw.one(&["E1", "E2"]).into()
-            });
-        }
-        let mut item = Map::new();
-        item.insert("event_id".into(), (&*event_id).into());
-        item.insert("event_type".into(), event_type.into());
-        self.set(&mut item, 0.9, "send_request_id", |_| request.into());
-        if let Some(at) = occurred_at {
-            item.insert("occurred_at".into(), iso(at).into());
-        }
-        if !recipient.is_empty() && self.chance(0.9) {
-            item.insert("recipient".into(), recipient.into());
-        }
-        if event_type == "REQUEST_COMPLETED" {
-            self.set(&mut item, 0.8, "summary", |draw| {
-                let few = |draw: &mut Self| draw.random.random_range(0..3);
-                match draw.random.random_range(0..8) {
-                    0 => Value::Null,
-                    1 => "none".into(),
-                    2 => json!({"delivered": few(draw).to_string(), "failed": "?"}),
-                    _ => json!({"failed": few(draw), "delivered": few(draw)}),
-                }
-            });
-        }
-        let at = occurred_at.unwrap_or(at_first);
-        self.unless_known(format!("ppoppo {event_id} {at}"), item)
-    }
-
     fn arpoone(&mut self) -> Option<Value> {
         let status = self.one(&[
             "PENDING",
@@ -395,7 +354,7 @@ impl Draw<'_> {
     }
 
     fn request(&mut self) -> String {
-        format!("{}q{}", self.prefix, self.random.random_range(0..2))
+        format!("{}q{}", self.prefix, self.random.random_range(0..3))
     }
 
     /// Of this case, at one of the times, which is returned too; one of so many at each.
