@@ -134,42 +134,48 @@ begin
     t.first_event_at, t.last_event_at, t.opens, t.first_opened_at, t.clicks, t.first_clicked_at,
     t.consent_requested_at, t.consent_asked_at, (t.delivered).at, (t.delivered).event_id
   from (
-    select
-      e.message_key, e.recipient, e.source_id, min(e.provider) as provider,
-      max(e.message_id collate "C") as message_id, max(e.request_id collate "C") as request_id,
-      max(e.channel collate "C") as channel, max(e.campaign collate "C") as campaign,
-      (array_agg(e.status order by e.status desc) filter (where e.status is distinct from null))[1] as status,  -- "is not null" would test every field
-      min((e.status).status collate "C") filter (where (e.status).is_final) as least_final,
-      max((e.status).status collate "C") filter (where (e.status).is_final) as greatest_final,
-      min(e.occurred_at) as first_event_at, max(e.occurred_at) as last_event_at,
-      count(*) filter (where e.kind = 'message.opened') as opens,
-      min(e.occurred_at) filter (where e.kind = 'message.opened') as first_opened_at,
-      count(*) filter (where e.kind = 'message.clicked') as clicks,
-      min(e.occurred_at) filter (where e.kind = 'message.clicked') as first_clicked_at,
-      max(e.occurred_at) filter (where e.kind = 'consent.requested') as consent_requested_at,
-      max(e.asked_at) as consent_asked_at,
-      (array_agg(row(e.occurred_at, e.event_id, null)::tidings._latest order by e.occurred_at desc, e.event_id desc) filter (where e.is_delivered))[1] as delivered
+    select g.*,
+      -- A message seldom has several events in one batch. To have the aggregates sort them would
+      -- cost each message a sort.
+      case when cardinality(g.statuses) > 1 then (select s from unnest(g.statuses) s order by s desc limit 1) else g.statuses[1] end as status,
+      case when cardinality(g.deliveries) > 1 then (select d from unnest(g.deliveries) d order by d desc limit 1) else g.deliveries[1] end as delivered
     from (
       select
-        coalesce(e.request_id, e.message_id) as message_key, coalesce(e.recipient, '') as recipient, e.source_id,
-        e.provider, e.message_id, e.request_id, e.channel, e.campaign, e.kind, e.occurred_at, e.event_id,
-        case when r.rank is not null then
-          row(r.rank >= 4, e.occurred_at, r.rank, e.event_id, tidings._status_of(e.kind), e.error_code, e.reason)::tidings._status
-        end as status,
-        d.is_delivered,
-        case when d.is_delivered or e.kind = 'consent.requested' then
-          coalesce(tidings._asked_at(e.provider, e.payload::text), e.occurred_at)
-        end as asked_at
-      from tidings.event e
-      cross join lateral (select tidings._rank(tidings._status_of(e.kind)) as rank) r
-      cross join lateral (select e.kind = 'message.delivered' and tidings._asks_consent(e.provider) as is_delivered) d
-      where e.id between first_id and last_id
-        and (e.kind like 'message.%' and coalesce(e.request_id, e.message_id) is not null
-          or e.kind in ('consent.requested', 'consent.denied', 'consent.expired') and e.request_id is not null and e.recipient is not null)
-        and (of_provider is null or e.provider = of_provider)
-      offset 0  -- else the payloads would be sorted, too
-    ) e
-    group by e.message_key, e.recipient, e.source_id
+        e.message_key, e.recipient, e.source_id, min(e.provider) as provider,
+        max(e.message_id collate "C") as message_id, max(e.request_id collate "C") as request_id,
+        max(e.channel collate "C") as channel, max(e.campaign collate "C") as campaign,
+        array_agg(e.status) filter (where e.status is distinct from null) as statuses,  -- "is not null" would test every field
+        min((e.status).status collate "C") filter (where (e.status).is_final) as least_final,
+        max((e.status).status collate "C") filter (where (e.status).is_final) as greatest_final,
+        min(e.occurred_at) as first_event_at, max(e.occurred_at) as last_event_at,
+        count(*) filter (where e.kind = 'message.opened') as opens,
+        min(e.occurred_at) filter (where e.kind = 'message.opened') as first_opened_at,
+        count(*) filter (where e.kind = 'message.clicked') as clicks,
+        min(e.occurred_at) filter (where e.kind = 'message.clicked') as first_clicked_at,
+        max(e.occurred_at) filter (where e.kind = 'consent.requested') as consent_requested_at,
+        max(e.asked_at) as consent_asked_at,
+        array_agg(row(e.occurred_at, e.event_id, null)::tidings._latest) filter (where e.kind = 'message.delivered' and e.asked_at is not null) as deliveries
+      from (
+        select
+          coalesce(e.request_id, e.message_id) as message_key, coalesce(e.recipient, '') as recipient, e.source_id,
+          e.provider, e.message_id, e.request_id, e.channel, e.campaign, e.kind, e.occurred_at, e.event_id,
+          case when r.rank is not null then
+            row(r.rank >= 4, e.occurred_at, r.rank, e.event_id, tidings._status_of(e.kind), e.error_code, e.reason)::tidings._status
+          end as status,
+          case when e.kind = 'consent.requested' or e.kind = 'message.delivered' and tidings._asks_consent(e.provider) then
+            coalesce(tidings._asked_at(e.provider, e.payload::text), e.occurred_at)
+          end as asked_at
+        from tidings.event e
+        cross join lateral (select tidings._rank(tidings._status_of(e.kind)) as rank) r
+        where e.id between first_id and last_id
+          and (e.kind like 'message.%' and coalesce(e.request_id, e.message_id) is not null
+            or e.kind in ('consent.requested', 'consent.denied', 'consent.expired') and e.request_id is not null and e.recipient is not null)
+          and (of_provider is null or e.provider = of_provider)
+        offset 0  -- else the payloads would be sorted, too
+      ) e
+      group by e.message_key, e.recipient, e.source_id
+    ) g
+    offset 0  -- else the two would be computed once for each of their fields
   ) t
   order by t.message_key, t.recipient, t.source_id
   on conflict (message_key, recipient, source_id) do update set
