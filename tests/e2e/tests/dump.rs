@@ -64,7 +64,12 @@ fn a_dump_restores_every_row_and_the_deduplication() -> Result<()> {
         let want = digests(&mut stage.connect()?)?;
         let have = digests(&mut restored)?;
         ensure!(want == have, "{want:#?}\nbecame\n{have:#?}");
-        for table in ["tidings.event", "tidings.undated", "tidings.source_schema"] {
+        for table in [
+            "tidings.event",
+            "tidings.undated",
+            "tidings.source_schema",
+            "tidings.gap",
+        ] {
             ensure!(
                 want.get(table).is_some_and(|rows| !rows.starts_with("0 ")),
                 "there is nothing of {table} to restore"
@@ -98,7 +103,10 @@ fn a_dump_restores_every_row_and_the_deduplication() -> Result<()> {
         ensure!((verdict.as_str(), duplicate) == ("accepted", 1));
         restored
             .batch_execute("select tidings.add_source('next', 'arpoone', 'token')")
-            .context("the sources' sequence was not restored")
+            .context("the sources' sequence was not restored")?;
+        restored
+            .batch_execute("select tidings.report_gap('arpoone', 'provider_gave_up')")
+            .context("the gaps' sequence was not restored")
     })
 }
 
@@ -109,7 +117,7 @@ const STATE: [&str; 4] = [
     "tidings.request_summary",
 ];
 
-/// Events of every provider, something rejected, partitions, and a consumer half-way.
+/// Events of every provider, something rejected, a gap, partitions, and a consumer half-way.
 fn fill(stage: &mut Stage) -> Result<()> {
     let mut emulator = stage.add_emulator(&play(stage, 1_000, 1))?;
     play::run(stage, &mut emulator, &[], &mut |_| {})?
@@ -122,6 +130,7 @@ fn fill(stage: &mut Stage) -> Result<()> {
          select tidings.set_source_schema('pushwoosh-grpc', '/p.S/M', proto => 'syntax = "proto3"; package p;
            service S { rpc M(stream E) returns (stream R); }
            message E { string uuid = 1; string event_name = 2; } message R { string uuid = 1; string status = 2; }');
+         select tidings.report_gap('arpoone', 'spool_discarded');
          select tidings.create_consumer('app');
          select tidings.ack('app', max(e.id)) from tidings.poll('app', 100) e"#,
     )?;
