@@ -41,6 +41,14 @@ fn the_page_of_providers_says_what_each_option_sets() {
             has(&format!(
                 "`keepalive` is {keepalive} by default, and `idle_limit` {idle}"
             ));
+            for (option, default) in [
+                ("endpoint", dialing.endpoint),
+                ("issuer", dialing.grant.issuer),
+            ] {
+                if let Some(url) = default {
+                    has(&format!("`{option}` is `{url}` by default"));
+                }
+            }
         }
     }
 }

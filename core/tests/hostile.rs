@@ -99,7 +99,7 @@ proptest! {
 
     #[test]
     fn options_of_any_form_are_taken_or_refused(
-        name in prop::sample::select(vec!["url_token", "allow_unauthenticated", "endpoint", "overlap", "timezone", "time_format", "token_url", "x"]),
+        name in prop::sample::select(vec!["url_token", "allow_unauthenticated", "endpoint", "overlap", "timezone", "time_format", "token_url", "issuer", "client_id", "channel_ids", "stream", "x"]),
         value in json(),
     ) {
         if let Ok(value) = serde_json::from_str::<Value>(&value) {

@@ -128,6 +128,21 @@ pub struct Dialing {
     pub keepalive: u32,
     /// Seconds without a message after which the stream is opened anew; 0 for never.
     pub idle_limit: u32,
+    pub grant: Grant,
+}
+
+/// How tokens for a provider are fetched, by OAuth2 client credentials, unless a source's
+/// options say otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// The issuer of a source that has a client.
+    pub issuer: Option<&'static str>,
+    /// Whether a token is fetched for a resource (RFC 8707), which is the endpoint.
+    pub resource: bool,
+    /// Whether the client's id and secret go into the form, rather than into a header.
+    pub in_form: bool,
+    /// The scope without which a token is of no use.
+    pub scope: Option<&'static str>,
 }
 
 /// One item, with what its provider's module needs to read it.

@@ -70,10 +70,7 @@ impl Case {
             secret: None,
         };
         if let (Some(oauth), Some(options)) = (emulator.oauth, wish.options.as_object_mut()) {
-            options.insert(
-                "token_url".to_owned(),
-                json!(format!("http://{oauth}/oauth/token")),
-            );
+            options.insert("issuer".to_owned(), json!(format!("http://{oauth}")));
             options.insert("client_id".to_owned(), json!("ppoppo-dev-client"));
             wish.secret = Some("ppoppo-dev-secret");
         }

@@ -32,6 +32,12 @@ select tidings.add_source('x', 'ppoppo', options => '{"endpoint": "api.ppoppo.co
 select tidings.add_source('x', 'ppoppo', options => '{"overlap": -1}');
 select tidings.add_source('x', 'ppoppo', options => '{"overlap": "30"}');
 select tidings.add_source('x', 'ppoppo', options => '{"token_env": null}');
+select tidings.add_source('x', 'ppoppo', options => '{"client_id": "c", "issuer": "https://a", "token_url": "https://a/token"}');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.add_source('x', 'ppoppo', options => '{"scope": "chat.read"}');
+select tidings.add_source('x', 'ppoppo', options => '{"stream": "channels", "send_request_id": "r"}');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.add_source('x', 'ppoppo', options => '{"channel_ids": ["c"]}');
 select tidings.add_source('x', 'arpoone', options => '{"url_token": ""}');
 select tidings.add_source('x', 'arpoone', options => '{"allow_unauthenticated": "yes"}');
 select tidings.add_source('x', 'arpoone', options => '["url_token"]');

@@ -17,7 +17,8 @@ use crate::{
 
 const RESOLVE: Duration = Duration::from_secs(5);
 const CONNECT: Duration = Duration::from_secs(10);
-const TOKEN: Duration = Duration::from_secs(15);
+/// The issuer's document and two attempts at a token, each of which has its own limit.
+const TOKEN: Duration = Duration::from_secs(30);
 
 /// A connected endpoint, and a token for it.
 #[derive(Debug)]
@@ -66,14 +67,11 @@ pub(crate) fn credential(dial: &Dial, resume: &Resume) -> String {
         (None, None, None) => "nowhere".to_owned(),
     };
     match &dial.oauth {
-        Some(oauth) => {
-            let host = oauth.url.authority().map(|a| a.as_str());
-            let host = host.unwrap_or_default();
-            format!(
-                "{host} for the client {}, whose secret is {at}",
-                oauth.client_id
-            )
-        }
+        Some(oauth) => format!(
+            "{} for the client {}, whose secret is {at}",
+            oauth.server.host(),
+            oauth.client_id
+        ),
         None => at,
     }
 }

@@ -20,6 +20,8 @@ use std::{error::Error, time::Duration};
 
 use tonic::{Code, Status};
 
+use super::options::oauth::OAuth;
+
 /// The meaning of the end of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Meaning {
@@ -45,11 +47,15 @@ pub(crate) struct Asked<'a> {
     pub(crate) resumed: bool,
     /// The options of the source that the request carries.
     pub(crate) filters: &'a [&'a str],
+    /// The method that was called, without the path of the endpoint.
+    pub(crate) method: &'a str,
+    /// The provider's endpoint.
+    pub(crate) endpoint: Option<&'a str>,
 }
 
 /// The meaning of `status` for the requested stream.
 pub(crate) fn meaning(status: &Status, asked: &Asked<'_>) -> Meaning {
-    if status.source().is_some() {
+    if is_broken(status) {
         return Meaning::Cut;
     }
     let advice = match status.code() {
@@ -79,9 +85,7 @@ pub(crate) fn meaning(status: &Status, asked: &Asked<'_>) -> Meaning {
             let advice = "another client seems to follow this stream: if this persists, stop that client, or give this source an app of its own";
             return Meaning::Occupied(advice.to_owned());
         }
-        Code::Unimplemented => {
-            "check that the option endpoint has the right path, such as /ext, and whether the method has another name (tidings.set_source_schema)".to_owned()
-        }
+        Code::Unimplemented => unserved(asked),
         Code::OutOfRange if is_too_large(status) => "raise the worker's --max-body".to_owned(),
         Code::OutOfRange => match asked.filters {
             [] => "see what the provider's documentation says of this".to_owned(),
@@ -102,6 +106,27 @@ pub(crate) fn meaning(status: &Status, asked: &Asked<'_>) -> Meaning {
         advice.push_str(&cursor);
     }
     Meaning::Lasting(advice)
+}
+
+/// Whether the connection broke, so that the status is not the server's.
+pub(crate) fn is_broken(status: &Status) -> bool {
+    status.source().is_some()
+}
+
+/// What to do about a server that does not serve the method.
+fn unserved(asked: &Asked<'_>) -> String {
+    let Asked { method, source, .. } = asked;
+    let default = asked.endpoint.map(|url| format!(" (default {url})"));
+    let default = default.unwrap_or_default();
+    format!(
+        "the server does not serve {method}: correct the path of the option endpoint{default}; or, if it serves an older contract, get its schema by `tidings-worker schema {source}` and set it with tidings.set_source_schema"
+    )
+}
+
+/// What to do about the token of a client that the provider refuses.
+pub(crate) fn of_another_client(oauth: &OAuth) -> String {
+    let option = oauth.server.option();
+    format!("check that {option}, client_id, its secret and resource belong to this endpoint")
 }
 
 /// `the option a is`, `the options a and b are`
@@ -184,27 +209,27 @@ mod tests {
     use super::*;
 
     fn of(status: &Status, source: &str, resumed: bool) -> Meaning {
-        let filters = &["send_request_id"];
-        let asked = Asked {
+        meaning(status, &asked(source, resumed, &["send_request_id"]))
+    }
+
+    fn asked<'a>(source: &'a str, resumed: bool, filters: &'a [&'a str]) -> Asked<'a> {
+        Asked {
             source,
             resumed,
             filters,
-        };
-        meaning(status, &asked)
+            method: "/p.S/Follow",
+            endpoint: Some("https://h/ext"),
+        }
     }
 
     #[test]
     fn options_are_named_as_the_request_has_them() {
-        let advice = |code, filters: &[&str]| {
-            let asked = Asked {
-                source: "chat",
-                resumed: false,
-                filters,
-            };
-            match meaning(&Status::new(code, ""), &asked) {
-                Meaning::Lasting(advice) => advice,
-                other => panic!("{other:?}"),
-            }
+        let advice = |code, filters: &[&str]| match meaning(
+            &Status::new(code, ""),
+            &asked("chat", false, filters),
+        ) {
+            Meaning::Lasting(advice) => advice,
+            other => panic!("{other:?}"),
         };
         let found = advice(Code::NotFound, &[]);
         assert_eq!(found, "see whether the option endpoint is right");
@@ -217,6 +242,15 @@ mod tests {
         assert!(invalid.starts_with("see whether the option order is right, and whether the"));
         let invalid = advice(Code::InvalidArgument, &[]);
         assert!(invalid.starts_with("see whether the provider's schema"));
+        let unserved = advice(Code::Unimplemented, &[]);
+        for part in [
+            "does not serve /p.S/Follow",
+            "default https://h/ext",
+            "`tidings-worker schema chat`",
+            "tidings.set_source_schema",
+        ] {
+            assert!(unserved.contains(part), "{unserved}");
+        }
     }
 
     #[test]

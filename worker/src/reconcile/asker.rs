@@ -149,7 +149,9 @@ impl Asker {
         }
         let token = match self.tokens.get(self.secret.clone()).await {
             Ok((token, _)) => token,
-            Err(TokenError::Missing(reason)) => return Ok(Called::Lasting(reason)),
+            Err(TokenError::Missing(reason) | TokenError::Lasting(reason)) => {
+                return Ok(Called::Lasting(reason));
+            }
             Err(TokenError::Refused(reason)) => return Ok(Called::Refused(reason)),
             Err(TokenError::Passing(reason)) => return Ok(Called::Later(None, reason)),
         };
@@ -193,6 +195,8 @@ impl Asker {
             source: &self.source,
             resumed: false,
             filters: &[],
+            method: self.question.path(),
+            endpoint: self.dial.default_endpoint,
         };
         let meaning = status::meaning(status, &asked);
         match (status.code(), meaning) {

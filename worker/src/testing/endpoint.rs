@@ -19,10 +19,13 @@ pub(crate) struct Asked {
     pub(crate) number: usize,
     pub(crate) method: String,
     pub(crate) path: String,
+    pub(crate) host: String,
     pub(crate) content_type: String,
     pub(crate) authorization: Option<String>,
     pub(crate) form: HashMap<String, String>,
 }
+
+const PATH: &str = "/oauth/token";
 
 /// A status and a body.
 pub(crate) type Answer = (u16, String);
@@ -36,7 +39,7 @@ pub(crate) struct TokenEndpoint {
 impl TokenEndpoint {
     pub(crate) async fn start(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/oauth/token", listener.local_addr().unwrap());
+        let url = format!("http://{}{PATH}", listener.local_addr().unwrap());
         let endpoint = Self {
             url,
             asked: Arc::default(),
@@ -69,6 +72,11 @@ impl TokenEndpoint {
         endpoint
     }
 
+    /// The URL without its path, as the name of an issuer.
+    pub(crate) fn origin(&self) -> &str {
+        self.url.strip_suffix(PATH).unwrap()
+    }
+
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.asked.lock().unwrap().clone()
     }
@@ -85,6 +93,7 @@ async fn read(request: http::Request<Incoming>) -> Asked {
         number: 0,
         method: parts.method.to_string(),
         path: parts.uri.path().to_owned(),
+        host: header("host").unwrap_or_default(),
         content_type: header("content-type").unwrap_or_default(),
         authorization: header("authorization"),
         form: form_urlencoded::parse(&body).into_owned().collect(),

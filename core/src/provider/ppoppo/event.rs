@@ -43,7 +43,11 @@ pub(super) fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
     let object = &entry.object;
     let id = json::required("event_id", get(object, "event_id", "eventId"))?;
     let ulid = id.parse::<Ulid>().ok();
-    let said = timestamp(entry, "occurred_at", get(object, "occurred_at", "occurredAt"))?;
+    let said = timestamp(
+        entry,
+        "occurred_at",
+        get(object, "occurred_at", "occurredAt"),
+    )?;
     let occurred_at = said.or_else(|| {
         let bare = id.rsplit(|c: char| !c.is_ascii_alphanumeric()).next()?;
         Micros::from_ms(bare.parse::<Ulid>().ok()?.ms())

@@ -20,8 +20,7 @@ mod message;
 use std::borrow::Cow;
 
 use super::{
-    Dialing, Entry, Provider, Scheme,
-    Settings,
+    Dialing, Entry, Grant, Provider, Scheme, Settings,
     options::{self, Spec},
 };
 use crate::{
@@ -51,8 +50,14 @@ pub(super) static PROVIDER: Provider = Provider {
         endpoint: Some("https://chat.ppoppo.com/ext"),
         keepalive: 20,
         idle_limit: 65,
+        grant: Grant {
+            issuer: Some("https://accounts.ppoppo.com"),
+            resource: true,
+            in_form: true,
+            scope: Some("chat.read"),
+        },
     }),
-    secret: "the bearer token; if `token_url` is set, the client secret",
+    secret: "the client secret, if `client_id` is set; otherwise the bearer token",
     gives_up_after_4xx: false,
     asks_consent: true,
     calls: &[

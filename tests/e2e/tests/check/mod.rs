@@ -2,6 +2,7 @@
 //! of a server that describes itself.
 
 mod notices;
+mod refusals;
 
 use anyhow::{Context as _, Result, ensure};
 use postgres::Client;

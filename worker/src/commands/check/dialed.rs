@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use tidings_core::wire::{Decoded, Start};
+use tidings_core::wire::{Decoded, Notice, Start};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Code, Status};
 
@@ -48,10 +48,14 @@ pub(super) struct Look<'a> {
 /// The first result of the stream.
 enum Heard {
     Event(Decoded),
+    /// The cursor is older than what the provider replays.
+    Expired,
     /// The stream ended cleanly.
     Ended,
     Silence {
         accepted: bool,
+        /// Whether there was a sign of life.
+        alive: bool,
     },
     Failed(Status),
 }
@@ -67,8 +71,7 @@ impl Look<'_> {
             Ok(heard) => heard,
             Err(reason) => return vec![self.found(Word::Fail, reason).details(self.details(None))],
         };
-        let is_cut =
-            matches!(&heard, Heard::Failed(status) if meaning(status, self) == Meaning::Cut);
+        let is_cut = matches!(&heard, Heard::Failed(status) if status::is_broken(status));
         let described = if is_cut {
             None
         } else {
@@ -145,16 +148,31 @@ impl Look<'_> {
         let mut messages = match timeout_at(end, call).await {
             Ok(Ok(messages)) => messages,
             Ok(Err(status)) => return Ok(Heard::Failed(status)),
-            Err(_) => return Ok(Heard::Silence { accepted: false }),
+            Err(_) => {
+                return Ok(Heard::Silence {
+                    accepted: false,
+                    alive: false,
+                });
+            }
         };
+        let mut alive = false;
         loop {
             let message: Bytes = match timeout_at(end, messages.message()).await {
                 Ok(Ok(Some(message))) => message,
                 Ok(Ok(None)) => return Ok(Heard::Ended),
                 Ok(Err(status)) => return Ok(Heard::Failed(status)),
-                Err(_) => return Ok(Heard::Silence { accepted: true }),
+                Err(_) => {
+                    return Ok(Heard::Silence {
+                        accepted: true,
+                        alive,
+                    });
+                }
             };
+            if let Some(Notice::CursorExpired(_)) = schema.notice(&message) {
+                return Ok(Heard::Expired);
+            }
             // A message without events is a sign of life.
+            alive = true;
             if let Some(event) = schema.events(message).next() {
                 return Ok(Heard::Event(event));
             }
@@ -169,17 +187,30 @@ impl Look<'_> {
                 let text = "connected and authenticated; the server ended the stream, which is normal if there are no more events";
                 (Word::Ok, text.to_owned())
             }
-            Heard::Silence { accepted: true } => {
-                let text = format!("connected and authenticated; no event within {seconds} s");
+            Heard::Expired => {
+                let text = "connected and authenticated; the stored cursor is older than what the provider replays, so the events since then are no longer in the stream; there is nothing to do: the worker that dials next records a gap (tidings.gap) and reconciles it";
+                (Word::Warn, text.to_owned())
+            }
+            Heard::Silence {
+                accepted: true,
+                alive,
+            } => {
+                let alive = if alive { "the stream is open, " } else { "" };
+                let text =
+                    format!("connected and authenticated; {alive}no event within {seconds} s");
                 (Word::Ok, text)
             }
-            Heard::Silence { accepted: false } if answers => {
+            Heard::Silence {
+                accepted: false, ..
+            } if answers => {
                 let text = format!(
                     "connected, and not refused within {seconds} s; some servers accept a stream only with its first event"
                 );
                 (Word::Ok, text)
             }
-            Heard::Silence { accepted: false } => {
+            Heard::Silence {
+                accepted: false, ..
+            } => {
                 let text = format!(
                     "connected, but nothing is answered within {seconds} s: check the option endpoint, or wait longer with --wait"
                 );
@@ -215,9 +246,8 @@ impl Look<'_> {
         match meaning(status, self) {
             Meaning::Unauthenticated => {
                 let from = reach::credential(self.dial, self.resume);
-                let advice = if self.dial.oauth.is_some() {
-                    "check that token_url, client_id, its secret and scope belong to this endpoint"
-                        .to_owned()
+                let advice = if let Some(oauth) = &self.dial.oauth {
+                    status::of_another_client(oauth)
                 } else if self.resume.secret.is_some() {
                     let name = quoted(&self.source.name);
                     format!("set another token: `select tidings.rotate_secret('{name}', ..)`")
@@ -237,15 +267,11 @@ impl Look<'_> {
             Meaning::Lasting(advice) | Meaning::Occupied(advice) => {
                 (Word::Fail, format!("connected, but {line}; {advice}"))
             }
-            Meaning::Passing(hint) => {
-                let hint =
-                    hint.map(|hint| format!(", not before {} s from now", hint.as_secs_f64()));
-                let hint = hint.unwrap_or_default();
-                let text = format!("connected, but {line}; it may pass by itself: try again{hint}");
-                let is_busy = status.code() == Code::ResourceExhausted;
-                (if is_busy { Word::Warn } else { Word::Fail }, text)
+            Meaning::Cut if status::is_broken(status) => {
+                (Word::Fail, self.cut(status, connection.over().await))
             }
-            Meaning::Cut => (Word::Fail, self.cut(status, connection.over().await)),
+            Meaning::Cut => passing(status, None),
+            Meaning::Passing(hint) => passing(status, hint),
         }
     }
 
@@ -271,11 +297,21 @@ impl Look<'_> {
     }
 }
 
+fn passing(status: &Status, hint: Option<Duration>) -> (Word, String) {
+    let hint = hint.map(|hint| format!(", not before {} s from now", hint.as_secs_f64()));
+    let (line, hint) = (status::line(status), hint.unwrap_or_default());
+    let text = format!("connected, but {line}; it may pass by itself: try again{hint}");
+    let is_busy = status.code() == Code::ResourceExhausted;
+    (if is_busy { Word::Warn } else { Word::Fail }, text)
+}
+
 fn meaning(status: &Status, look: &Look<'_>) -> Meaning {
     let asked = Asked {
         source: &look.source.name,
         resumed: look.resume.cursor.is_some(),
         filters: look.dial.filterable,
+        method: look.spoken.schema.path(),
+        endpoint: look.dial.default_endpoint,
     };
     status::meaning(status, &asked)
 }

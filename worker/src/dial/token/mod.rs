@@ -2,7 +2,7 @@
 //!
 //! The credential is the secret in Postgres, or otherwise the content of the environment
 //! variable or the file that the source's options name. The file is read again for each
-//! connection. The credential is the token itself, or with `token_url` the secret of an
+//! connection. The credential is the token itself, or with `client_id` the secret of an
 //! OAuth2 client, whose token is kept until shortly before it expires.
 //!
 //! Tokens and secrets appear in no log and in no error. Texts from servers pass through
@@ -37,6 +37,9 @@ pub(crate) enum TokenError {
     /// The token endpoint refuses to issue a token.
     #[error("{0}")]
     Refused(String),
+    /// The token endpoint will issue no token of use until somebody changes something.
+    #[error("{0}")]
+    Lasting(String),
     /// The token endpoint cannot issue a token now.
     #[error("{0}")]
     Passing(String),
@@ -116,13 +119,14 @@ impl Tokens {
         let fetched = fetcher.fetch(&credential).await;
         let result = match &fetched {
             Ok(_) => "ok",
-            Err(OAuthError::Refused(_)) => "refused",
+            Err(OAuthError::Refused(_) | OAuthError::Lasting(_)) => "refused",
             Err(OAuthError::Passing(_)) => "failed",
         };
         counter!(metric::TOKEN_REFRESHES, "source" => self.source.clone(), "result" => result)
             .increment(1);
         let granted = fetched.map_err(|error| match error {
             OAuthError::Refused(reason) => TokenError::Refused(reason),
+            OAuthError::Lasting(reason) => TokenError::Lasting(reason),
             OAuthError::Passing(reason) => TokenError::Passing(reason),
         })?;
         self.hide(&granted.token);

@@ -194,7 +194,7 @@ impl Following<'_> {
         *found = Some(resume.clone());
         let (token, renewed) = self.tokens.get(resume.secret).await.map_err(|error| {
             let cause = match error {
-                TokenError::Missing(_) => Cause::Lasting,
+                TokenError::Missing(_) | TokenError::Lasting(_) => Cause::Lasting,
                 TokenError::Refused(_) => Cause::Unauthenticated,
                 TokenError::Passing(_) => Cause::Passing(None),
             };
@@ -248,13 +248,14 @@ impl Following<'_> {
             source: self.source(),
             resumed,
             filters: self.plan.dial.filterable,
+            method: self.plan.schema.path(),
+            endpoint: self.plan.dial.default_endpoint,
         };
         let (cause, reason) = match status::meaning(status, &asked) {
             Meaning::Unauthenticated => {
-                let advice = if self.plan.dial.oauth.is_some() {
-                    "check that token_url, client_id, its secret and scope belong to this endpoint"
-                } else {
-                    "give the source another token: tidings.rotate_secret, or what token_env or token_file names"
+                let advice = match &self.plan.dial.oauth {
+                    Some(oauth) => status::of_another_client(oauth),
+                    None => "give the source another token: tidings.rotate_secret, or what token_env or token_file names".to_owned(),
                 };
                 (Cause::Unauthenticated, format!("{line}; {advice}"))
             }
@@ -262,9 +263,12 @@ impl Following<'_> {
             Meaning::Occupied(advice) => (Cause::Occupied, format!("{line}; {advice}")),
             Meaning::Passing(hint) => (Cause::Passing(hint), line),
             Meaning::Cut => {
-                // After a status of the server the connection may go on.
-                let broke = std::error::Error::source(status).is_some();
-                let over = if broke { connection.over().await } else { None };
+                // A connection on which a call was cancelled may go on.
+                let over = if status::is_broken(status) {
+                    connection.over().await
+                } else {
+                    None
+                };
                 (Cause::Cut, self.cut(status, over))
             }
         };

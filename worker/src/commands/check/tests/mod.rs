@@ -1,5 +1,6 @@
 //! Looks at servers over real sockets.
 
+mod contract;
 mod described;
 
 use std::{io::Write, net::SocketAddr};
@@ -204,6 +205,11 @@ async fn statuses_are_told_with_what_to_do() {
             Status::unavailable("restart"),
             Word::Fail,
             ["UNAVAILABLE: restart", "it may pass by itself"],
+        ),
+        (
+            Status::cancelled("a proxy"),
+            Word::Fail,
+            ["CANCELLED: a proxy", "it may pass by itself"],
         ),
         (
             hint,

@@ -3,16 +3,18 @@
 use serde_json::{Map, Value};
 
 use super::Provider;
-use crate::time;
+use crate::{time, wire::Call};
 
-/// An option, what its value must be, what it sets, and which other option it is nothing
-/// without.
+/// An option, what its value must be, what it sets, and how it goes with others.
 #[derive(Debug)]
 pub(super) struct Spec {
     name: &'static str,
     form: Form,
     doc: &'static str,
-    needs: Option<&'static str>,
+    /// The option is nothing without one of these; empty if it stands by itself.
+    needs: &'static [&'static str],
+    /// The option that does the same in another way.
+    excludes: Option<&'static str>,
 }
 
 /// What is said of an option in the documents.
@@ -48,20 +50,24 @@ impl Spec {
             name,
             form,
             doc,
-            needs: None,
+            needs: &[],
+            excludes: None,
         }
     }
 
-    /// The option makes no sense without this other one.
-    const fn needing(self, needs: &'static str) -> Self {
+    /// The option makes no sense without one of these others.
+    const fn needing(self, needs: &'static [&'static str]) -> Self {
+        Self { needs, ..self }
+    }
+
+    /// Only one of the two options can be set.
+    const fn excluding(self, other: &'static str) -> Self {
         Self {
-            needs: Some(needs),
+            excludes: Some(other),
             ..self
         }
     }
-}
 
-impl Spec {
     const fn doc(&self) -> OptionDoc {
         OptionDoc {
             name: self.name,
@@ -84,8 +90,11 @@ const COMMON: [Spec; 2] = [
     ),
 ];
 
+/// The option that some providers have a default for.
+const ISSUER: &str = "issuer";
+
 /// Options that every source takes whose provider is dialed.
-const DIALED: [Spec; 10] = [
+const DIALED: [Spec; 12] = [
     Spec::new(
         "endpoint",
         Form::Url,
@@ -122,23 +131,36 @@ const DIALED: [Spec; 10] = [
         "The file on the worker's machine that holds the secret of a source without a secret in Postgres. It is read again when it changes.",
     ),
     Spec::new(
+        ISSUER,
+        Form::Url,
+        "The URL of the OAuth2 authorization server, from which the worker fetches tokens by client credentials, and again before they expire. Its token endpoint is read from `<issuer>/.well-known/openid-configuration`. The secret of the source is then the client secret.",
+    )
+    .needing(&["client_id"]),
+    Spec::new(
         "token_url",
         Form::Url,
-        "The endpoint from which the worker fetches tokens by OAuth2 client credentials, and again before they expire. The secret of the source is then the client secret.",
+        "The token endpoint itself, instead of `issuer`.",
     )
-    .needing("client_id"),
+    .needing(&["client_id"])
+    .excluding(ISSUER),
     Spec::new(
         "client_id",
         Form::Text,
         "The client id with which tokens are fetched.",
     )
-    .needing("token_url"),
+    .needing(&[ISSUER, "token_url"]),
+    Spec::new(
+        "resource",
+        Form::Text,
+        "The API for which tokens are fetched (RFC 8707). Servers compare it byte for byte, so that a trailing slash matters.",
+    )
+    .needing(&["client_id"]),
     Spec::new(
         "scope",
         Form::Text,
-        "The scope with which tokens are fetched.",
+        "The scope with which tokens are fetched. Without it no scope is sent.",
     )
-    .needing("token_url"),
+    .needing(&["client_id"]),
 ];
 
 /// An option of sources whose provider can be asked for events that are missing.
@@ -169,12 +191,25 @@ pub enum OptionError {
     OfAnotherStream {
         name: &'static str,
         stream: &'static str,
+        /// The stream that the option restricts, if it restricts one.
+        of: Option<&'static str>,
     },
-    #[error("option {name:?} needs option {needs:?}")]
+    #[error("option {name:?} needs option {}", either(needs))]
     Alone {
         name: &'static str,
-        needs: &'static str,
+        needs: &'static [&'static str],
     },
+    #[error("options {name:?} and {other:?} exclude each other")]
+    Both {
+        name: &'static str,
+        other: &'static str,
+    },
+}
+
+/// `"a" or "b"`
+fn either(names: &[&str]) -> String {
+    let names: Vec<String> = names.iter().map(|name| format!("{name:?}")).collect();
+    names.join(" or ")
 }
 
 impl OptionError {
@@ -184,17 +219,24 @@ impl OptionError {
             Self::NotAnObject(_) => r#"Write them as '{"name": "value"}'."#.to_owned(),
             Self::Unknown { known, .. } => format!("Its options are {known}."),
             Self::Invalid { .. } => "Correct the option's value.".to_owned(),
-            Self::OfAnotherStream { name, stream } => format!(
+            Self::OfAnotherStream {
+                name, of: Some(of), ..
+            } => format!("Leave out {name:?}, or set \"stream\" to {of:?}, which it restricts."),
+            Self::OfAnotherStream { name, stream, .. } => format!(
                 "Leave out {name:?}: the provider cannot be asked for what is missing in the stream {stream:?}."
             ),
-            Self::Alone { name, needs } => format!("Set {needs:?} as well, or leave out {name:?}."),
+            Self::Alone { name, needs } => {
+                let needs = either(needs);
+                format!("Set {needs} as well, or leave out {name:?}.")
+            }
+            Self::Both { name, other } => format!("Leave out {name:?} or {other:?}."),
         }
     }
 }
 
 impl Provider {
     /// Refuses an option that sources of this provider do not take, by name, a value of
-    /// another form than the option's, and an option without the one that it needs.
+    /// another form than the option's, and options that do not go together.
     pub fn check_options(&self, options: &Map<String, Value>) -> Result<(), OptionError> {
         for (name, value) in options {
             let Some(spec) = self.specs().find(|spec| spec.name == name) else {
@@ -206,29 +248,48 @@ impl Provider {
                 });
             };
             spec.form.check(name, value)?;
-            if let Some(needs) = spec.needs.filter(|needs| !options.contains_key(*needs)) {
-                return Err(OptionError::Alone {
-                    name: spec.name,
-                    needs,
-                });
-            }
+            self.check_company(spec, options)?;
         }
-        self.check_asked(options)
+        Ok(())
     }
 
-    /// Refuses the options of [`ASKED`] for a stream of which nothing can be asked.
-    fn check_asked(&self, options: &Map<String, Value>) -> Result<(), OptionError> {
-        let Some(spec) = ASKED.iter().find(|spec| options.contains_key(spec.name)) else {
-            return Ok(());
-        };
+    /// Refuses an option without the one that it needs, beside one that does the same, or
+    /// for a stream that it does not restrict.
+    fn check_company(&self, spec: &Spec, options: &Map<String, Value>) -> Result<(), OptionError> {
+        let name = spec.name;
+        let has = |other: &str| options.contains_key(other) || self.has_default(other);
+        if !spec.needs.is_empty() && !spec.needs.iter().any(|other| has(other)) {
+            let needs = spec.needs;
+            return Err(OptionError::Alone { name, needs });
+        }
+        let other = spec.excludes.filter(|other| options.contains_key(*other));
+        if let Some(other) = other {
+            return Err(OptionError::Both { name, other });
+        }
         let stream = options.get("stream").and_then(Value::as_str);
         match self.call_of(stream) {
-            Some(call) if call.inquiry.is_none() => Err(OptionError::OfAnotherStream {
-                name: spec.name,
-                stream: call.stream,
-            }),
-            _ => Ok(()),
+            Some(call) => self.check_stream(name, call),
+            None => Ok(()),
         }
+    }
+
+    /// Refuses an option that does nothing for the call of the stream that is followed.
+    fn check_stream(&self, name: &'static str, call: &Call) -> Result<(), OptionError> {
+        let mut restricted = self.calls.iter().filter(|c| c.filters().contains(&name));
+        let of = restricted.next().map(|call| call.stream);
+        let restricts_another = of.is_some() && !call.filters().contains(&name);
+        let is_unasked = call.inquiry.is_none() && ASKED.iter().any(|spec| spec.name == name);
+        if restricts_another || is_unasked {
+            let stream = call.stream;
+            return Err(OptionError::OfAnotherStream { name, stream, of });
+        }
+        Ok(())
+    }
+
+    /// Whether an option has a value where a source does not set it.
+    fn has_default(&self, name: &str) -> bool {
+        let issuer = self.dialing().and_then(|dialing| dialing.grant.issuer);
+        name == ISSUER && issuer.is_some()
     }
 
     /// The names of the options that its sources take.
@@ -316,108 +377,4 @@ impl Form {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::provider;
-    use serde_json::json;
-
-    fn check(provider: &str, options: Value) -> Result<(), String> {
-        let options = options.as_object().unwrap().clone();
-        provider::find(provider)
-            .unwrap()
-            .check_options(&options)
-            .map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn options_are_checked_by_name_and_form() {
-        for (provider, options) in [
-            (
-                "arpoone",
-                json!({"timezone": "Europe/Lisbon", "url_token": "t"}),
-            ),
-            ("arpoone", json!({"time_format": "%d/%m/%Y %H:%M:%S"})),
-            (
-                "ppoppo",
-                json!({"endpoint": "http://localhost:1/ext", "overlap": 5}),
-            ),
-            (
-                "ppoppo",
-                json!({"keepalive": 0, "idle_limit": 900, "ca_file": "/etc/ca.pem"}),
-            ),
-            (
-                "ppoppo",
-                json!({"stream": "channels", "channel_ids": ["c", "d"]}),
-            ),
-            ("ppoppo", json!({"reconcile": false})),
-            (
-                "ppoppo",
-                json!({"reconcile": true, "stream": "send_requests"}),
-            ),
-            (
-                "ppoppo",
-                json!({"token_url": "https://accounts.ppoppo.com/oauth/token", "client_id": "c", "scope": "messaging"}),
-            ),
-        ] {
-            assert_eq!(check(provider, options), Ok(()));
-        }
-        let error = check("pushwoosh", json!({"timezone": "UTC"})).unwrap_err();
-        assert_eq!(
-            error,
-            r#"a source of provider pushwoosh has no option "timezone""#
-        );
-        for (provider, options) in [
-            ("arpoone", json!({"timezone": "Lisbon"})),
-            ("arpoone", json!({"timezone": 1})),
-            ("arpoone", json!({"time_format": "%d/%m/%Y %Z"})),
-            ("arpoone", json!({"time_format": "HH:mm"})),
-            ("ppoppo", json!({"endpoint": "api.ppoppo.com"})),
-            ("ppoppo", json!({"endpoint": "http://"})),
-            ("ppoppo", json!({"overlap": -1})),
-            ("ppoppo", json!({"overlap": u64::MAX})),
-            ("ppoppo", json!({"keepalive": "5s"})),
-            ("ppoppo", json!({"token_env": ""})),
-            ("ppoppo", json!({"stream": "events"})),
-            ("ppoppo", json!({"reconcile": "no"})),
-            ("ppoppo", json!({"channel_ids": "c"})),
-            ("ppoppo", json!({"channel_ids": ["c", ""]})),
-            ("ppoppo", json!({"token_url": "accounts", "client_id": "c"})),
-            ("pushpushgo", json!({"allow_unauthenticated": "yes"})),
-        ] {
-            assert!(
-                check(provider, options.clone())
-                    .unwrap_err()
-                    .contains(" is not "),
-                "{options}"
-            );
-        }
-    }
-
-    #[test]
-    fn what_is_missing_can_be_asked_of_some_streams_alone() {
-        let error = check("ppoppo", json!({"reconcile": true, "stream": "channels"}));
-        assert_eq!(
-            error.unwrap_err(),
-            r#"option "reconcile" does nothing with option "stream": "channels""#
-        );
-        for provider in ["arpoone", "pushwoosh", "pushpushgo"] {
-            let error = check(provider, json!({"reconcile": true})).unwrap_err();
-            assert!(error.ends_with(r#"has no option "reconcile""#), "{error}");
-        }
-    }
-
-    #[test]
-    fn options_of_one_flow_need_each_other() {
-        for (options, needs) in [
-            (json!({"token_url": "https://a/token"}), "client_id"),
-            (json!({"client_id": "c"}), "token_url"),
-            (json!({"scope": "messaging"}), "token_url"),
-        ] {
-            let error = check("ppoppo", options).unwrap_err();
-            assert!(
-                error.ends_with(&format!(" needs option {needs:?}")),
-                "{error}"
-            );
-        }
-    }
-}
+mod tests;
