@@ -206,3 +206,20 @@ async fn a_provider_that_repeats_it_ends_the_connection() {
     assert_eq!(error, "the provider says again that the cursor has expired");
     assert_eq!(warnings(&log).len(), 1);
 }
+
+#[actix::test]
+async fn the_same_gap_on_several_connections_is_one_warning() {
+    let log = Log::default();
+    let _guard = log.listen();
+    let chat = Chat::start(None, |called| {
+        Ok(match called.number {
+            1 | 2 => first([expired("too old")], events([""; 0])),
+            _ => open([id(8)]),
+        })
+    })
+    .await;
+    let fixture = Fixture::resuming(&chat, json!({}), &id(3)).await;
+    fixture.until("events", |f| f.events() == [id(8)]).await;
+    assert_eq!(fixture.gaps().len(), 2, "each is reported");
+    assert_eq!(warnings(&log).len(), 1, "{:?}", warnings(&log));
+}
