@@ -37,7 +37,7 @@ const GREATEST_PAUSE: Duration = Duration::from_secs(5);
 /// The answer to a question that needs a connection while there is none.
 const AWAY: &str = "Postgres is not connected";
 
-/// Owns the control connection and the snapshot of the sources.
+/// Owns the control connection, the snapshot of the sources, and the gauge of their open gaps.
 ///
 /// Promises:
 /// - The snapshot follows `tidings.source`, at once by `LISTEN tidings_source`, and by a
