@@ -24,15 +24,13 @@ use tracing::{debug, info, warn};
 
 use super::{Cause, Extent, Gaps, Key, Report};
 use crate::{
-    process::{backoff::Backoff, exit::Fatal},
+    process::{backoff::Backoff, exit::Fatal, metric},
     sources::{
         loss::{NewGap, Unwritten, WriteGap},
         queries::Queries,
         source::Snapshot,
     },
 };
-
-const GAPS: &str = "tidings_worker_gaps_total";
 
 /// Time for which reports gather before they are written.
 const GATHER: Duration = Duration::from_secs(1);
@@ -207,7 +205,7 @@ impl<D: Desk> Reporter<D> {
             self.written.clear();
         }
         self.written.insert(key.clone(), (gap, *extent));
-        counter!(GAPS, "source" => source.to_owned(), "cause" => cause).increment(1);
+        counter!(metric::GAPS, "source" => source.to_owned(), "cause" => cause).increment(1);
         let detail = report.text(extent);
         warn!(
             source,
