@@ -267,14 +267,21 @@ impl Handler<Report> for Control {
 }
 
 impl Handler<WriteGap> for Control {
-    type Result = ResponseFuture<Result<Option<i64>, Unwritten>>;
+    type Result = ResponseActFuture<Self, Result<Option<i64>, Unwritten>>;
 
     fn handle(&mut self, write: WriteGap, _: &mut Self::Context) -> Self::Result {
         let queries = self.queries.clone();
-        Box::pin(async move {
+        let written = async move {
             let queries = queries.ok_or_else(|| Unwritten::Away(AWAY.to_owned()))?;
             queries.write_gap(&write.0).await
-        })
+        };
+        let written = written.into_actor(self).map(|written, _, ctx| {
+            if matches!(written, Ok(Some(_))) {
+                ctx.notify(CountGaps);
+            }
+            written
+        });
+        Box::pin(written)
     }
 }
 

@@ -153,6 +153,11 @@ fn a_webhook_that_was_refused_four_times_is_a_gap_and_one_that_was_accepted_is_n
             r#"tidings_worker_gaps_total{source="push",cause="provider_gave_up"}"#,
         )?;
         ensure!(counted == Some(1.0), "{counted:?}");
+        eventually("the gap is among the open ones", || {
+            let open = r#"tidings_worker_open_gaps{source="push"}"#;
+            let open = metrics::value(stage.worker.http, open)?;
+            Ok((open == Some(1.0)).then_some(()))
+        })?;
         let count = all(stage)?.len();
         ensure!(count == 1, "{count}");
         ensure!(accepted == 200, "{accepted}");
