@@ -18,7 +18,7 @@
 
 pub mod body;
 pub mod event;
-mod question;
+pub mod question;
 pub mod signature;
 pub mod spool;
 pub mod storable;

@@ -2,8 +2,9 @@
 //! each provider's folder of `proto/`. Tests and the emulator use it; the worker itself
 //! decodes by descriptor, from the same `.proto` files.
 //!
-//! Ppoppo's is written from the facts that the provider has published. Pushwoosh's is
-//! reconstructed from its documentation: field names are documented, field numbers are not.
+//! A schema is written from what its provider has published. If a provider has published
+//! none, the schema is reconstructed from its documentation, which has the names of the fields
+//! and not their numbers. Each `.proto` file says which of the two holds.
 
 #![allow(
     missing_debug_implementations,

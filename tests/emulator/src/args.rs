@@ -115,7 +115,7 @@ pub(crate) struct Sources {
     /// Take access tokens of /oauth/token alone (at "oauth"), as with fault token-expiry
     #[arg(long)]
     pub(crate) ppoppo_tokens: bool,
-    /// The resource that a token must be asked for; http://<where Ppoppo listens>/ext if absent
+    /// The resource that a token must be asked for (default: the URL of Ppoppo's server, with /ext)
     #[arg(long, value_name = "URL")]
     pub(crate) ppoppo_resource: Option<String>,
     /// The scope of every grant

@@ -3,9 +3,10 @@
 //!
 //! The send requests come from `tidings.requests_to_reconcile`. Their list is read before the
 //! first question, because a busy source may have new requests faster than questions may be
-//! asked. The provider is asked about one of them after the other, over a connection beside the stream's;
-//! each answer goes to ingest like any other request of the source, without the epoch of a
-//! lease. Answers have identities of their own, so that asking twice changes nothing.
+//! asked. The provider is asked about one of them after the other, over a connection beside
+//! the stream's; each answer goes to ingest like any other request of the source, without the
+//! epoch of a lease. Answers have identities of their own, so that asking twice changes
+//! nothing.
 //!
 //! Promises:
 //! - It keeps nothing besides what ingest and `close_gap` commit. Killed at any point and
