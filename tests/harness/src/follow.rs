@@ -65,9 +65,14 @@ impl Follower {
         &self.counts
     }
 
+    /// The events of all sources.
+    pub fn events(&self) -> u64 {
+        self.counts.values().sum()
+    }
+
     /// Every row, answers included.
     pub fn total(&self) -> u64 {
-        self.counts.values().sum::<u64>() + self.answers
+        self.events() + self.answers
     }
 
     /// When a source's last event was stored, in milliseconds of the Unix epoch.

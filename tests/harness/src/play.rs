@@ -95,7 +95,7 @@ pub fn run(
     let reconciliation = Reconciliation::of(&mut client, emulator.ledger())?;
     watch.follower.advance(&mut client)?;
     Ok(Played {
-        followed: watch.follower.total(),
+        followed: watch.follower.events(),
         took: watch.took(&mut client)?,
         reconciliation,
     })

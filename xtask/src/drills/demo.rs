@@ -32,6 +32,7 @@ pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
     );
     let played = played(&mut stage, options).inspect_err(|_| eprintln!("{}", stage.logs()))?;
     show(&played);
+    let gaps = gaps(&stage).inspect_err(|_| eprintln!("{}", stage.logs()));
     if options.kill_worker {
         println!("the worker was killed half-way, and started again");
     }
@@ -42,6 +43,7 @@ pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
         eprintln!("{}", stage.logs());
         return Err(error);
     }
+    gaps?;
     let stored = played.reconciliation.total().stored;
     if played.followed != stored {
         bail!(
@@ -201,6 +203,26 @@ fn show(played: &Played) {
         "a reader that followed the log meanwhile saw {} events",
         number(played.followed)
     );
+}
+
+/// Prints the gaps, and fails if the provider of a stream no longer replayed something: all
+/// that is expected is the gap before the first event, when there was no cursor.
+fn gaps(stage: &Stage) -> Result<()> {
+    let rows = stage.connect()?.query(
+        "select source, cause, closed_at is not null from tidings.gap order by id",
+        &[],
+    )?;
+    let mut others = 0;
+    for row in rows {
+        let (source, cause): (String, String) = (row.try_get(0)?, row.try_get(1)?);
+        let is_closed = if row.try_get(2)? { "closed" } else { "open" };
+        println!("a gap of {source}: {cause}, {is_closed} (docs/outages.md)");
+        others += u32::from(cause != "started_at_live_edge");
+    }
+    if others > 0 {
+        bail!("{others} gaps should not be there");
+    }
+    Ok(())
 }
 
 /// Until Enter, or Ctrl-C.

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write as _};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use tidings_harness::sources::SOURCES;
+use tidings_harness::sources::{CHANNELS, SOURCES};
 use tidings_harness::stage::DATABASE;
 use tidings_harness::table::number;
 
@@ -151,14 +151,17 @@ impl Drill {
 
 /// The sources of which something should have been stored after this moment, and was not.
 fn still(rig: &Rig, seen: &Seen, after: u64) -> Vec<&'static str> {
-    let names = SOURCES.iter().map(|source| source.name);
+    let sources = SOURCES.iter().chain([&CHANNELS]);
+    let names = sources.map(|source| source.name);
     names
         .filter(|&name| {
             let stored = seen.lasts.get(name).is_some_and(|&last| last > after);
             let sent = rig.emulator.sent().get(name).copied().unwrap_or_default();
             // A provider that seldom sends, but many events at once, may be idle.
             // (Ppoppo's events count as acknowledged when they are sent.)
-            let idle = name != "ppoppo" && sent.emitted > 0 && sent.emitted == sent.acknowledged;
+            let idle = !name.starts_with("ppoppo")
+                && sent.emitted > 0
+                && sent.emitted == sent.acknowledged;
             !stored && !idle
         })
         .collect()

@@ -40,6 +40,8 @@ pub(super) enum Kind {
     Swallow(Link),
     /// Open connections stay open and transfer nothing from now on; new ones are served.
     Lose(Link),
+    /// Ppoppo's streams are cut, and their cursors are too old when they are dialed again.
+    ExpireCursors,
     /// SIGSTOP, then SIGCONT.
     PauseWorker,
     /// The same for every process of the server.
@@ -79,6 +81,7 @@ impl Kind {
             | Self::Hold(link)
             | Self::Swallow(link)
             | Self::Lose(link) => Target::Link(link),
+            Self::ExpireCursors => Target::Link(Link::Stream),
             Self::FullDisk => Target::Disk,
         }
     }
@@ -96,6 +99,7 @@ impl Kind {
             Self::Hold(_) => "bytes held",
             Self::Swallow(_) => "bytes swallowed",
             Self::Lose(_) => "connections lost",
+            Self::ExpireCursors => "cursors expired",
             Self::PauseWorker => "worker paused",
             Self::PausePostgres => "Postgres paused",
             Self::PausePostmaster => "postmaster paused",

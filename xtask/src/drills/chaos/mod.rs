@@ -9,12 +9,14 @@
 //! - `fault`, `schedule`: what happens
 //! - `rig` with `disk` and `pause`: to what
 //! - `watch`: the reader of the log that goes through all of it
-//! - `drill`: the cycles; `verdict`: the end; `counts`: what the worker counted
+//! - `drill`: the cycles; `verdict`: the end; `counts`: what the worker counted; `gaps`: what
+//!   Ppoppo no longer replayed
 
 mod counts;
 mod disk;
 mod drill;
 mod fault;
+mod gaps;
 mod pause;
 mod rig;
 mod schedule;

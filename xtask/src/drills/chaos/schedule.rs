@@ -79,6 +79,7 @@ enum Card {
     Cut(Link),
     /// Connections that the worker has opened: the worker must notice by itself.
     Lose(Link),
+    ExpireCursors,
     Network(fn(Link) -> Kind),
     Delay,
     Pause(Kind),
@@ -96,7 +97,8 @@ const DECK: [Card; 20] = [
     Card::KillDraining,
     Card::Cut(Link::Webhooks),
     Card::Cut(Link::Pushes),
-    Card::Cut(Link::Stream),
+    // Cut, too; the emulator itself cuts a stream now and then.
+    Card::ExpireCursors,
     Card::Cut(Link::Database),
     Card::Lose(Link::Stream),
     Card::Lose(Link::Database),
@@ -174,6 +176,7 @@ impl Card {
             Self::KillDraining => (Kind::KillDraining, 1500, 2500),
             Self::Cut(link) => (Kind::Cut(link), 0, 0),
             Self::Lose(link) => (Kind::Lose(link), 0, 0),
+            Self::ExpireCursors => (Kind::ExpireCursors, 0, 0),
             Self::Network(kind) => (kind(draw.pick(&LINKS)?), 300, 2500),
             Self::Delay => {
                 let link = draw.pick(&LINKS)?;
@@ -251,7 +254,7 @@ mod tests {
                 .iter()
                 .flat_map(|cycle| cycle.kinds().map(Kind::word).collect::<Vec<_>>())
                 .collect();
-            assert_eq!(words.len(), 14, "seed {seed}: {words:?}");
+            assert_eq!(words.len(), 15, "seed {seed}: {words:?}");
             let schedule = draw(DECK.len(), seed, true);
             assert!(schedule.iter().any(Cycle::must_spool), "seed {seed}");
         }

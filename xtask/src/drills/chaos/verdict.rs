@@ -1,9 +1,11 @@
-//! The end of a drill: everything is delivered and drained, the ledger is compared with
-//! the database id by id, and the log with what its reader saw.
+//! The end of a drill: everything is delivered and drained, every gap that can be is closed,
+//! the ledger is compared with the database id by id, the state with the provider's own list
+//! of recipients, and the log with what its reader saw.
 
 use super::counts::{Counts, FAILED};
 use super::drill::{Drilled, Stall};
 use super::fault::Kind;
+use super::gaps::Gaps;
 use super::rig::Rig;
 use anyhow::{Result, bail};
 use std::collections::BTreeMap;
@@ -11,12 +13,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tidings_harness::emulator::Sent;
 use tidings_harness::ledger::{self, Demand};
+use tidings_harness::outcomes;
 use tidings_harness::reconcile::Reconciliation;
 use tidings_harness::table::number;
 
 /// Time limit after the last fault: a lost answer is waited for at most 30 s, its retry
 /// must succeed, and the spool may pause for two minutes.
 const DEADLINE: Duration = Duration::from_secs(180);
+/// Time limit after that until every gap is closed: ten send requests are asked for in a
+/// second, and a failure is followed by a pause of minutes.
+const CLOSED: Duration = Duration::from_secs(900);
 
 /// The worker's label for a request that its spool has stored.
 const STORED: &str = "stored";
@@ -29,6 +35,7 @@ const TICK: Duration = Duration::from_millis(50);
 pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
     rig.emulator.stop()?;
     settle(rig, &drilled)?;
+    wait_closed(rig)?;
     rig.drain()?;
     rig.emulator.listen()?;
     let sent = rig.emulator.sent().clone();
@@ -37,6 +44,8 @@ pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
     let reconciliation =
         Reconciliation::by(&mut client, rig.emulator.ledger(), Demand::Acknowledged)?;
     let follower = drilled.watch.finish(&mut client)?;
+    let gaps = Gaps::of(&mut client)?;
+    let compared = outcomes::check(&mut client, &rig.requests);
 
     let total = reconciliation.total();
     let emitted: u64 = sent.values().map(|source| source.emitted).sum();
@@ -65,6 +74,17 @@ pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
         ("doubled", number(total.doubled)),
         ("unknown", number(total.unknown)),
         ("followed", number(follower.total())),
+        ("gaps", gaps.to_string()),
+        (
+            "states",
+            match &compared {
+                Ok(recipients) => format!(
+                    "{} recipients as the provider has them",
+                    number(*recipients)
+                ),
+                Err(_) => "not as the provider has them".to_owned(),
+            },
+        ),
         (
             "longest stall",
             drilled.longest.as_ref().map_or_else(String::new, told),
@@ -92,7 +112,9 @@ pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
     if given_up > emitted / GIVEN_UP {
         bail!("{given_up} of {emitted} events were given up by their providers");
     }
+    gaps.check(drilled.faults.contains_key(Kind::ExpireCursors.word()))?;
     reconciliation.check()?;
+    compared?;
     follower.check(&mut client)
 }
 
@@ -127,6 +149,20 @@ fn settle(rig: &mut Rig, drilled: &Drilled) -> Result<()> {
     }
     if !rig.is_drained() {
         bail!("the spool is not empty {DEADLINE:?} after the last fault, or has damaged requests");
+    }
+    Ok(())
+}
+
+/// Waits until no gap is open that the worker can close.
+fn wait_closed(rig: &mut Rig) -> Result<()> {
+    let started = Instant::now();
+    let mut client = rig.connect()?;
+    while !Gaps::of(&mut client)?.are_closed() {
+        rig.check_running()?;
+        if started.elapsed() >= CLOSED {
+            bail!("a gap is still open {CLOSED:?} after the last event");
+        }
+        thread::sleep(TICK);
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ use self::sample::{CSV_HEADER, Sample};
 use self::verdict::{Course, RULE, quantities};
 use anyhow::{Context as _, Result, bail, ensure};
 use postgres::Client;
+use serde_json::json;
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use tidings_harness::ledger::{self, Demand};
 use tidings_harness::paths;
 use tidings_harness::reconcile::Reconciliation;
 use tidings_harness::server::Server;
+use tidings_harness::sources::Wish;
 use tidings_harness::stage::{DATABASE, Stage};
 use tidings_harness::table::{number, render};
 
@@ -102,10 +104,16 @@ fn soak(stage: &mut Stage, options: &Options) -> Result<Soaked> {
         http: stage.worker.http,
         grpc: stage.worker.grpc,
     };
+    // Its answers would be rows that the ledger does not know.
+    let asks_nothing = Wish {
+        source: "ppoppo",
+        options: json!({ "reconcile": false }),
+        secret: None,
+    };
     let mut watch = Watch {
         aging: Aging::start(&mut client)?,
         consumer: Consumer::start(stage.connect()?)?,
-        emulator: stage.add_emulator(&play)?,
+        emulator: stage.add_emulator_with(&play, |_| vec![asks_nothing])?,
         samples: Vec::new(),
         csv: Csv::create(&start)?,
         client,

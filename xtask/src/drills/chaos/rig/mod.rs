@@ -24,7 +24,7 @@ use tidings_harness::metrics;
 use tidings_harness::paths;
 use tidings_harness::proxy::{Conduct, Proxy};
 use tidings_harness::server::Server;
-use tidings_harness::sources::{self, Wish};
+use tidings_harness::sources::{self, CHANNELS, Wish};
 use tidings_harness::stage::{self, DATABASE};
 use tidings_harness::step;
 use tidings_harness::worker::{self, ANY_PORT, Worker};
@@ -38,6 +38,9 @@ const LEASE: &str = "3s";
 /// Seconds between the worker's pings: shorter than a provider might accept, so that the
 /// drill need not wait for minutes.
 const KEEPALIVE: u32 = 2;
+
+/// All providers, and both of Ppoppo's streams.
+const PLAYED: &str = "ppoppo,ppoppo-channels,pushwoosh,pushwoosh-grpc,arpoone,pushpushgo";
 
 /// Time limit until a webhook is refused because the disk is full.
 const NOTICED: Duration = Duration::from_secs(30);
@@ -55,6 +58,8 @@ pub(super) struct Rig {
     stream: Proxy,
     database: Proxy,
     spool: PathBuf,
+    /// The provider's own list of send requests, when the emulator has ended.
+    pub(super) requests: PathBuf,
     /// Requests to the spool, by their outcome.
     pub(super) spooled: Counts,
     disk: Option<SmallDisk>,
@@ -81,25 +86,28 @@ impl Rig {
         let worker = start(&cluster, &database, &spool)?;
         let webhooks = Proxy::start(worker.http)?;
         let pushes = Proxy::start(worker.grpc)?;
+        let requests = cluster.folder().join("requests.jsonl");
+        let flags = ["--requests", requests.to_str().context("not UTF-8")?];
         let play = Play {
             events: load.events,
             seed: load.seed,
             duplicates: 0.05,
             rate: load.rate,
-            only: None,
-            flags: &[],
+            only: Some(PLAYED),
+            flags: &flags,
             http: webhooks.address(),
             grpc: pushes.address(),
         };
         let emulator = Emulator::start(&play, cluster.folder())?;
         let stream = Proxy::start(emulator.ppoppo)?;
-        let keepalive = Wish {
-            source: "ppoppo",
+        let keepalive = ["ppoppo", CHANNELS.name].map(|source| Wish {
+            source,
             options: json!({ "keepalive": KEEPALIVE }),
             secret: None,
-        };
+        });
         let mut client = cluster.connect(DATABASE)?;
-        sources::add_all_with(&mut client, stream.address(), &[keepalive])?;
+        sources::add_all_with(&mut client, stream.address(), &keepalive)?;
+        sources::add_channels(&mut client, stream.address(), &keepalive)?;
         let mut rig = Self {
             paused: Vec::new(),
             emulator,
@@ -109,6 +117,7 @@ impl Rig {
             stream,
             database,
             spool,
+            requests,
             spooled: Counts::of("tidings_worker_spooled_total", "result"),
             disk,
             cluster,
@@ -176,6 +185,10 @@ impl Rig {
             Kind::KillPostgres => self.cluster.kill()?,
             Kind::Cut(link) => self.proxy(link).cut(),
             Kind::Lose(link) => self.proxy(link).lose(),
+            Kind::ExpireCursors => {
+                self.emulator.expire()?;
+                self.proxy(Link::Stream).cut();
+            }
             Kind::KillDraining => self.begin_draining()?,
             Kind::Refuse(link) => {
                 self.proxy(link).conduct(Conduct::Refuse);
@@ -203,7 +216,7 @@ impl Rig {
             }
             Kind::KillDraining => self.kill_draining()?,
             Kind::KillPostgres => self.cluster.restart()?,
-            Kind::Cut(_) | Kind::Lose(_) => {}
+            Kind::Cut(_) | Kind::Lose(_) | Kind::ExpireCursors => {}
             Kind::Swallow(link) => {
                 self.proxy(link).cut();
                 self.proxy(link).conduct(Conduct::Forward);
