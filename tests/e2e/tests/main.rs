@@ -8,6 +8,7 @@ mod declarations;
 mod documents;
 mod drain;
 mod dump;
+mod expired;
 mod failover;
 mod faults;
 mod flood;

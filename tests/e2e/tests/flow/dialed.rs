@@ -47,13 +47,11 @@ impl MessageService for Log {
         &self,
         request: Request<StreamSendRequestEventsRequest>,
     ) -> Result<Response<Self::StreamSendRequestEventsStream>, Status> {
-        let first = match request.into_inner().after_event_id {
-            Some(cursor) => {
-                1 + number(&cursor)
-                    .ok_or_else(|| Status::invalid_argument("no event of this log"))?
-            }
-            None => 0,
-        };
+        // The worker also makes cursors of its own, which are older than the first event.
+        let cursor = request.into_inner().after_event_id;
+        let first = cursor
+            .and_then(|cursor| number(&cursor))
+            .map_or(0, |last| last + 1);
         let (supply, text) = (self.supply.clone(), self.text.clone());
         let events = stream::unfold(first, move |number| {
             let (supply, text) = (supply.clone(), text.clone());

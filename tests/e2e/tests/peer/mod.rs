@@ -4,24 +4,22 @@
 //! Without a Python these tests cannot run and fail; `make test` then leaves them
 //! out, and says so.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use postgres::Client;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
-use tidings_e2e::{DEADLINE, eventually, on_stage};
+use tidings_e2e::{eventually, on_stage};
 use tidings_harness::ledger::Demand;
-use tidings_harness::process::{Process, Speaks};
-use tidings_harness::python::Python;
 use tidings_harness::reconcile::Reconciliation;
-use tidings_harness::stage::Stage;
+
+mod gaps;
+mod process;
+
+use process::{Peer, look};
 
 /// Distinct events of each provider.
 const EVENTS: usize = 10_000;
-/// So long may all of them take: the peer is slow, and its threads take turns.
-const PLAYED: Duration = Duration::from_secs(300);
 /// The authorization that the pushing peer shows.
 const AUTHORIZATION: &str = "Bearer peer-secret";
 const PUSH_SERVICE: &str = "pushwoosh.event_streaming.v1.EventStreaming";
@@ -30,26 +28,23 @@ const HEALTH_SERVICE: &str = "grpc.health.v1.Health";
 #[test]
 fn ten_thousand_events_each_way() -> Result<()> {
     on_stage(|stage| {
-        let mut peer = Peer::start(
-            stage,
-            &[
-                "--caller",
-                "ppoppo=token",
-                "--caller",
-                "one-request=token-1",
-            ],
-            true,
-        )?;
+        let callers = [
+            "--caller",
+            "ppoppo=token",
+            "--caller",
+            "one-request=token-1",
+        ];
+        let push = format!("pushwoosh={}", stage.worker.grpc);
+        let push = ["--push", &push, "--authorization", AUTHORIZATION];
+        let mut peer = Peer::start(stage, EVENTS, &[&callers[..], &push].concat())?;
         let mut client = stage.connect()?;
-        dial(&mut client, "ppoppo", peer.ppoppo, "token", None)?;
-        dial(
-            &mut client,
-            "one-request",
-            peer.ppoppo,
-            "token-1",
-            Some("request-7"),
-        )?;
-        dial(&mut client, "stranger", peer.ppoppo, "token-2", None)?;
+        let dial = |client: &mut Client, source, token, options| {
+            dial(client, source, peer.ppoppo, token, &options)
+        };
+        dial(&mut client, "ppoppo", "token", json!({}))?;
+        let filter = json!({"send_request_id": "request-7"});
+        dial(&mut client, "one-request", "token-1", filter)?;
+        dial(&mut client, "stranger", "token-2", json!({}))?;
         client.execute(
             "select tidings.add_source('pushwoosh', 'pushwoosh', $1)",
             &[&AUTHORIZATION],
@@ -67,6 +62,8 @@ fn ten_thousand_events_each_way() -> Result<()> {
                 serde_json::from_value(done[source]["kinds"].clone())?;
             let have = kinds(&mut client, source)?;
             ensure!(told == have, "{source}: {have:?}, not {told:?}");
+            // Those of the contract, by no schema but ours.
+            ensure!(told.len() == 5, "{source}: {told:?}");
         }
 
         // What was to go wrong did.
@@ -98,13 +95,10 @@ fn ten_thousand_events_each_way() -> Result<()> {
 #[test]
 fn a_worker_killed_in_mid_stream_loses_and_doubles_nothing() -> Result<()> {
     on_stage(|stage| {
-        let mut peer = Peer::start(
-            stage,
-            &["--caller", "ppoppo=token", "--hold-at", "6000"],
-            false,
-        )?;
+        let arguments = ["--caller", "ppoppo=token", "--hold-at", "6000"];
+        let mut peer = Peer::start(stage, EVENTS, &arguments)?;
         let mut client = stage.connect()?;
-        dial(&mut client, "ppoppo", peer.ppoppo, "token", None)?;
+        dial(&mut client, "ppoppo", peer.ppoppo, "token", &json!({}))?;
         peer.begin()?;
         let count = |client: &mut Client| -> Result<i64> {
             let row = client.query_one("select count(*) from tidings.event", &[])?;
@@ -115,7 +109,7 @@ fn a_worker_killed_in_mid_stream_loses_and_doubles_nothing() -> Result<()> {
         })?;
         stage.restart_worker_hard()?;
         ensure!(count(&mut client)? <= 6_000, "the stream was held");
-        ensure!(peer.said()?["held"]["at"] == 6_000);
+        peer.held("at", 6_000)?;
         peer.tell("go on")?;
         let done = peer.done()?;
         let stored = expect_all(&mut client, &peer)?;
@@ -143,7 +137,8 @@ fn health_and_reflection() -> Result<()> {
         ensure!(has(&method["fields"], "uuid"), "{seen}");
 
         // The peer's own server, which a check of a source may ask.
-        let peer = Peer::start(stage, &["--caller", "ppoppo=token", "--reflection"], false)?;
+        let arguments = ["--caller", "ppoppo=token", "--reflection"];
+        let peer = Peer::start(stage, EVENTS, &arguments)?;
         let seen = look(stage, peer.ppoppo)?;
         let method = &seen["methods"]["pcs.external.v1.MessageService"][0];
         ensure!(method["name"] == "StreamSendRequestEvents", "{seen}");
@@ -152,119 +147,56 @@ fn health_and_reflection() -> Result<()> {
     })
 }
 
-/// The peer as a child process.
-struct Peer {
-    process: Process,
-    /// Where it serves Ppoppo's stream.
-    ppoppo: SocketAddr,
-    ledger: PathBuf,
-}
-
-impl Peer {
-    fn start(stage: &Stage, arguments: &[&str], pushes: bool) -> Result<Self> {
-        let ledger = stage.cluster.folder().join("peer.jsonl");
-        let mut command = Python::prepare()?.peer();
-        command
-            .arg("play")
-            .args(["--events", &EVENTS.to_string()])
-            .arg("--ledger")
-            .arg(&ledger)
-            .args(arguments);
-        if pushes {
-            command
-                .args(["--push", &format!("pushwoosh={}", stage.worker.grpc)])
-                .args(["--authorization", AUTHORIZATION]);
-        }
-        let log = stage.cluster.folder().join("peer.log");
-        let mut process = Process::start("the peer", &mut command, &log, Speaks::Stdout)?;
-        let listening: Value = serde_json::from_str(&process.line(DEADLINE)?)?;
-        let ppoppo = listening
-            .pointer("/listening/ppoppo")
-            .and_then(Value::as_str)
-            .with_context(|| format!("the peer's first line is not where it listens: {listening}"))?
-            .parse()?;
-        Ok(Self {
-            process,
-            ppoppo,
-            ledger,
-        })
-    }
-
-    fn begin(&mut self) -> Result<()> {
-        self.tell("start")
-    }
-
-    fn tell(&mut self, line: &str) -> Result<()> {
-        self.process.tell(line)
-    }
-
-    fn said(&mut self) -> Result<Value> {
-        Ok(serde_json::from_str(&self.process.line(DEADLINE)?)?)
-    }
-
-    /// What it counted, when all was sent and all pushes are acknowledged.
-    fn done(&mut self) -> Result<Value> {
-        let said = serde_json::from_str::<Value>(&self.process.line(PLAYED)?)?;
-        ensure!(said.get("done").is_some(), "the peer said {said}");
-        Ok(said)
-    }
-
-    fn finish(mut self) -> Result<()> {
-        self.process.hang_up();
-        let status = self.process.ended(DEADLINE)?;
-        ensure!(
-            status.success(),
-            "the peer ended badly ({status})\n{}",
-            self.process.tail()
-        );
-        Ok(())
-    }
-}
-
-/// What a server says of itself to the peer.
-fn look(stage: &Stage, at: SocketAddr) -> Result<Value> {
-    let mut command = Python::prepare()?.peer();
-    command.args(["look", "--at", &at.to_string()]);
-    let log = stage.cluster.folder().join("look.log");
-    let mut process = Process::start("the peer", &mut command, &log, Speaks::Stdout)?;
-    Ok(serde_json::from_str(&process.line(DEADLINE)?)?)
-}
-
 fn has(list: &Value, name: &str) -> bool {
     list.as_array()
         .is_some_and(|list| list.iter().any(|item| item == name))
 }
 
+/// Adds a source that follows the peer, with these options besides.
 fn dial(
     client: &mut Client,
     name: &str,
     at: SocketAddr,
     token: &str,
-    filter: Option<&str>,
+    options: &Value,
 ) -> Result<()> {
-    let endpoint = format!("http://{at}/ext");
-    let options = match filter {
-        Some(id) => json!({"endpoint": endpoint, "send_request_id": id}),
-        None => json!({"endpoint": endpoint}),
-    };
     client.execute(
-        "select tidings.add_source($1, 'ppoppo', $2, $3)",
-        &[&name, &token, &options],
+        "select tidings.add_source($1, 'ppoppo', $2, jsonb_build_object('endpoint', $3::text) || $4)",
+        &[&name, &token, &format!("http://{at}/ext"), options],
     )?;
     Ok(())
+}
+
+/// Waits until so many events of the source are stored.
+fn stored(client: &mut Client, source: &str, events: i64) -> Result<()> {
+    eventually("events are stored", || {
+        let row = client.query_one(
+            "select count(*) from tidings.event e join tidings.source s on s.id = e.source_id
+             where s.name = $1 and payload->'reconciled' is null",
+            &[&source],
+        )?;
+        Ok((row.get::<_, i64>(0) >= events).then_some(()))
+    })
 }
 
 /// Waits until as much is stored as was sent, and reconciles it event by event:
 /// missing 0, doubled 0. Gives how much each source has.
 fn expect_all(client: &mut Client, peer: &Peer) -> Result<BTreeMap<String, u64>> {
-    let least = tidings_harness::ledger::least(client, &peer.ledger, Demand::Emitted)?;
-    let wanted = i64::try_from(least.values().sum::<u64>())?;
-    let stored = eventually("everything is stored", || {
-        let row = client.query_one("select count(*) from tidings.event", &[])?;
-        Ok(Some(row.get::<_, i64>(0)).filter(|stored| *stored >= wanted))
-    });
+    expect(client, peer, Demand::Emitted)
+}
+
+/// As [`expect_all`], where some events were no longer replayed.
+fn settled(client: &mut Client, peer: &Peer) -> Result<BTreeMap<String, u64>> {
+    expect(client, peer, Demand::Acknowledged)
+}
+
+fn expect(client: &mut Client, peer: &Peer, demand: Demand) -> Result<BTreeMap<String, u64>> {
+    let least = tidings_harness::ledger::least(client, &peer.ledger, demand)?;
+    let stored = least
+        .iter()
+        .try_for_each(|(source, &least)| stored(client, source, i64::try_from(least)?));
     // What is missing is the reconciliation's to say.
-    let reconciliation = Reconciliation::of(client, &peer.ledger)?;
+    let reconciliation = Reconciliation::by(client, &peer.ledger, demand)?;
     reconciliation.check()?;
     stored?;
     Ok(reconciliation
