@@ -8,6 +8,7 @@ use tidings_harness::ledger::Demand;
 use tidings_harness::outcomes;
 use tidings_harness::reconcile::Reconciliation;
 use tidings_harness::sources;
+use tidings_harness::stage::DATABASE;
 
 #[test]
 fn what_an_expired_cursor_has_cost_is_asked_for() -> Result<()> {
@@ -60,6 +61,7 @@ fn what_an_expired_cursor_has_cost_is_asked_for() -> Result<()> {
         let expected = [("ppoppo", 2, 2), ("ppoppo-channels", 2, 0)];
         let expected = expected.map(|(source, found, closed)| (source.to_owned(), found, closed));
         ensure!(rows == expected, "{rows:?}");
+        outcomes::ask_for_unknown(&mut client, &requests, &stage.cluster.url(DATABASE))?;
         emulator.finish()?;
         Reconciliation::by(&mut client, &ledger, Demand::Acknowledged)?.check()?;
         let recipients = outcomes::check(&mut client, &requests)?;

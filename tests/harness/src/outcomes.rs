@@ -5,9 +5,11 @@
 
 use anyhow::{Context as _, Result, bail};
 use postgres::Client;
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::process::Command;
 
-use crate::ledger;
+use crate::{ledger, paths, step};
 
 /// Loads the file into the temporary tables `request_outcome` (source, request_id, status)
 /// and `recipient_outcome` (source, request_id, recipient, status, message_id, error_code).
@@ -33,6 +35,33 @@ fn load(client: &mut Client, path: &Path) -> Result<()> {
              analyze recipient_outcome",
         )
         .context("the list of send requests is not as documented")
+}
+
+/// Asks, by `tidings-worker reconcile`, about the send requests of which the database knows
+/// nothing, because all of their events were lost: only who sent them knows their ids. Returns
+/// how many there were.
+pub fn ask_for_unknown(client: &mut Client, path: &Path, url: &str) -> Result<usize> {
+    load(client, path)?;
+    let unknown = client.query(
+        "select told.source, told.request_id
+         from request_outcome told
+         join tidings.source s on s.name = told.source
+         where not exists (
+           select from tidings.request r where r.source_id = s.id and r.request_id = told.request_id)",
+        &[],
+    )?;
+    let mut by_source: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in &unknown {
+        let ids = by_source.entry(row.try_get(0)?).or_default();
+        ids.push(row.try_get(1)?);
+    }
+    for (source, ids) in &by_source {
+        let named = ids.iter().flat_map(|id| ["--request", id]);
+        let mut command = Command::new(paths::program("tidings-worker")?);
+        command.args(["reconcile", source]).args(named);
+        step::output(command.env("DATABASE_URL", url))?;
+    }
+    Ok(unknown.len())
 }
 
 /// What is wrong of each message, consent and send request in the database, by the tables of

@@ -15,6 +15,7 @@ use tidings_harness::emulator::Sent;
 use tidings_harness::ledger::{self, Demand};
 use tidings_harness::outcomes;
 use tidings_harness::reconcile::Reconciliation;
+use tidings_harness::stage::DATABASE;
 use tidings_harness::table::number;
 
 /// Time limit after the last fault: a lost answer is waited for at most 30 s, its retry
@@ -36,6 +37,11 @@ pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
     rig.emulator.stop()?;
     settle(rig, &drilled)?;
     wait_closed(rig)?;
+    let unheard = outcomes::ask_for_unknown(
+        &mut rig.connect()?,
+        &rig.requests,
+        &rig.cluster.url(DATABASE),
+    )?;
     rig.drain()?;
     rig.emulator.listen()?;
     let sent = rig.emulator.sent().clone();
@@ -75,6 +81,13 @@ pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
         ("unknown", number(total.unknown)),
         ("followed", number(follower.total())),
         ("gaps", gaps.to_string()),
+        (
+            "lost whole",
+            format!(
+                "{} send requests, asked for by their ids",
+                number(u64::try_from(unheard)?)
+            ),
+        ),
         (
             "states",
             match &compared {
