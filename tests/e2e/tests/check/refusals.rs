@@ -105,7 +105,10 @@ fn an_expired_cursor_is_said_and_no_gap_is_recorded() -> Result<()> {
         let endpoint = format!("http://{}/ext", emulator.ppoppo);
         dial(&mut client, "chat", &endpoint, "ppoppo-dev-token")?;
         let cursor = "01JD0000000000000000000000";
+        // A cursor can be set only while the source is disabled.
+        client.batch_execute("select tidings.set_source_enabled('chat', false)")?;
         client.execute("select tidings.set_stream_cursor('chat', $1)", &[&cursor])?;
+        client.batch_execute("select tidings.set_source_enabled('chat', true)")?;
         emulator.expire()?;
         let count = "select count(*) from tidings.gap";
         let before: i64 = client.query_one(count, &[])?.get(0);
