@@ -214,11 +214,12 @@ fn share(text: &str) -> Result<f64, String> {
 
 const MANUAL: &str = "\
 PROTOCOL:
-  stdin   Nothing is sent before a line (any) arrives. A line \"expire\" has the next cursor
-          that each of Ppoppo's streams is shown expire. Any other line ends the run early: no new event
-          happens, and what did is brought to its end. End of file after the first
-          line ends the process once the run is done; before it, at once. SIGINT and SIGTERM
-          end it at any time. Each of these ends writes the ledger and exits with 0.
+  stdin   A line \"expire\" has the next cursor that each of Ppoppo's streams is shown
+          expire. Nothing is sent before another line (any) arrives. A further one ends the
+          run early: no new event happens, and what did is brought to its end. End of file
+          after the first line ends the process once the run is done; before it, at once.
+          SIGINT and SIGTERM end it at any time. Each of these ends writes the ledger and
+          exits with 0.
   stdout  JSON lines:
             {\"listening\":{\"ppoppo\":\"127.0.0.1:41234\"}}   before anything else
                                                          (and \"oauth\", with token-expiry)

@@ -1,6 +1,6 @@
-//! Standard input controls the run: the first line starts it, a line `expire` lets the next
-//! cursor shown to each of Ppoppo's streams expire, any other line ends the run early, and end
-//! of file ends the process.
+//! Standard input controls the run: a line `expire` lets the next cursor shown to each of
+//! Ppoppo's streams expire, the first other line starts the run, any further one ends it early,
+//! and end of file ends the process.
 
 use std::{
     io,
@@ -62,10 +62,10 @@ fn watch(start: oneshot::Sender<()>, stop: &Stop, expiries: &[Expiry], close: on
         let Ok(line) = line else {
             break;
         };
-        if let Some(start) = start.take() {
-            let _ = start.send(());
-        } else if line == "expire" {
+        if line == "expire" {
             expiries.iter().for_each(Expiry::ask);
+        } else if let Some(start) = start.take() {
+            let _ = start.send(());
         } else {
             stop.ask();
         }
