@@ -131,7 +131,10 @@ fn a_spool_that_is_set_aside_is_a_gap_of_each_source_in_it() -> Result<()> {
         let mut client = stage.connect()?;
         eventually("it is delivered", || {
             let stored = "select from tidings.event where message_id = 'spooled'";
-            Ok((client.query(stored, &[])?.len() == 1).then_some(()))
+            let is_stored = client.query(stored, &[])?.len() == 1;
+            // The other request has no event.
+            let left = metrics::gauge(stage.worker.http, "tidings_worker_spool_requests")?;
+            Ok((is_stored && left == 0.0).then_some(()))
         })?;
         // Nothing is in it any more.
         ensure!(all(stage)?.len() == 2);
