@@ -20,7 +20,8 @@ create table gap (
   to_at timestamptz,
   detail text,
   closed_at timestamptz,
-  closed_by text
+  closed_by text,
+  reported_at timestamptz not null
 );
 alter sequence gap_id_seq owned by gap.id;
 create index gap_open_idx on gap (source_id) where closed_at is null;
@@ -45,6 +46,7 @@ comment on column gap.to_at is 'Until when events may be missing: the time of to
 comment on column gap.detail is 'What happened, in words.';
 comment on column gap.closed_at is 'When the gap was closed; null while it is open.';
 comment on column gap.closed_by is 'By whom the gap was closed, or what was found.';
+comment on column gap.reported_at is 'When the gap was last reported: later than found_at if it was extended.';
 select pg_catalog.pg_extension_config_dump('tidings.gap', '');
 select pg_catalog.pg_extension_config_dump('tidings.gap_id_seq', '');
 
@@ -79,15 +81,20 @@ create function _open_gap(
 as $$
 #variable_conflict use_column
 declare
+  at constant timestamptz := clock_timestamp();
   found_gap bigint;
 begin
-  insert into tidings.gap as g (source, source_id, found_at, cause, from_cursor, to_cursor, from_at, to_at, detail)
+  insert into tidings.gap as g (source, source_id, found_at, cause, from_cursor, to_cursor, from_at, to_at, detail, reported_at)
   values (
-    _open_gap.source.name, _open_gap.source.id, clock_timestamp(), _open_gap.cause, _open_gap.from_cursor, _open_gap.to_cursor,
-    _open_gap.from_at, _open_gap.to_at, left(_open_gap.detail, 2000))
+    _open_gap.source.name, _open_gap.source.id, at, _open_gap.cause, _open_gap.from_cursor, _open_gap.to_cursor,
+    _open_gap.from_at, _open_gap.to_at, left(_open_gap.detail, 2000), at)
   on conflict (source_id)
     where closed_at is null and to_cursor is null and cause in ('cursor_expired', 'started_at_live_edge', 'moved_by_hand')
-  do update set to_at = greatest(g.to_at, excluded.to_at), detail = coalesce(excluded.detail, g.detail)
+  do update set
+    to_at = greatest(g.to_at, excluded.to_at), detail = coalesce(excluded.detail, g.detail), reported_at = excluded.reported_at,
+    -- The worker asks the provider by itself for what an expired cursor has cost, also after
+    -- a restart.
+    cause = case when excluded.cause = 'cursor_expired' then excluded.cause else g.cause end
   returning g.id into found_gap;
   return found_gap;
 end
@@ -119,12 +126,13 @@ begin
       hint = 'The causes are cursor_expired, started_at_live_edge, spool_discarded and provider_gave_up; set_stream_cursor writes moved_by_hand.';
   end if;
   if not is_of_stream then
-    insert into tidings.gap as g (source, source_id, found_at, cause, from_at, to_at, detail)
-    values (s.name, s.id, at, report_gap.cause, report_gap.from_at, coalesce(report_gap.to_at, at), left(report_gap.detail, 2000))
+    insert into tidings.gap as g (source, source_id, found_at, cause, from_at, to_at, detail, reported_at)
+    values (s.name, s.id, at, report_gap.cause, report_gap.from_at, coalesce(report_gap.to_at, at), left(report_gap.detail, 2000), at)
     on conflict (source_id, cause, split_part(left(coalesce(detail, ''), 200), ':', 1))
       where closed_at is null and cause in ('spool_discarded', 'provider_gave_up')
     do update set
-      from_at = least(g.from_at, excluded.from_at), to_at = greatest(g.to_at, excluded.to_at), detail = excluded.detail
+      from_at = least(g.from_at, excluded.from_at), to_at = greatest(g.to_at, excluded.to_at), detail = excluded.detail,
+      reported_at = excluded.reported_at
     returning g.id into found_gap;
     return found_gap;
   end if;
@@ -163,7 +171,7 @@ $$;
 comment on function report_gap(text, text, text, timestamptz, timestamptz, text, text, bigint) is
   'For the worker: reports that events may be missing, and returns the id of the gap (see tidings.gap for the causes). For a stream (cursor_expired, started_at_live_edge): the gap begins after "from_cursor", by default the stream cursor. "resume_after", if given, becomes the stream cursor in the same transaction. An open gap of the stream is extended, and its id returned, if no event has arrived since. "lease_epoch" is the epoch of the lease under which the stream was read: if it is no longer valid, nothing is changed and the result is null. The transaction commits without waiting for a standby. For requests (spool_discarded, provider_gave_up): they arrived from "from_at" to "to_at". An open gap of the same source and cause, whose detail has the same words before the first colon, is extended: its times widen, and the detail is the newest. SQLSTATE 42704 if there is no such source, 22023 for another cause or an empty cursor, 42809 if the source has no stream.';
 
-create function close_gap(gap bigint, closed_by text default null)
+create function close_gap(gap bigint, closed_by text default null, reported_at timestamptz default null)
   returns boolean
   language plpgsql volatile security definer
   set search_path = pg_catalog, tidings, pg_temp
@@ -171,7 +179,8 @@ as $$
 begin
   update tidings.gap g
   set closed_at = clock_timestamp(), closed_by = left(coalesce(close_gap.closed_by, 'closed by hand by ' || session_user), 2000)
-  where g.id = close_gap.gap and g.closed_at is null;
+  where g.id = close_gap.gap and g.closed_at is null
+    and (close_gap.reported_at is null or g.reported_at = close_gap.reported_at);
   if found then
     return true;
   end if;
@@ -184,8 +193,8 @@ begin
   return false;
 end
 $$;
-comment on function close_gap(bigint, text) is
-  'Closes a gap, and returns true; false if it was closed before. "closed_by" says what was found, by default that you closed it by hand. SQLSTATE 42704 if there is no such gap.';
+comment on function close_gap(bigint, text, timestamptz) is
+  'Closes a gap, and returns true; false if it was closed before. "closed_by" says what was found, by default that you closed it by hand. With "reported_at", as tidings.gap has it, the gap stays open, and the result is false, if it was reported again since. SQLSTATE 42704 if there is no such gap.';
 
 create function request_finals(source text, request_id text)
   returns bigint
@@ -218,30 +227,45 @@ begin
       hint = 'Pass how many send requests to return at most.';
   end if;
   return query
+    -- The messages of a request are counted only if it may be one, so that the cost does not
+    -- grow with the requests that ended long ago.
+    with due as materialized (
+      select s.request_id,
+        s.completed_at is null and s.failed_at is null
+          or coalesce(s.last_event_at >= since, false)
+          or exists (
+            select from tidings.gap g
+            where g.source_id = of_source and g.closed_at is null
+              and s.first_event_at <= coalesce(g.to_at, 'infinity') and s.last_event_at >= coalesce(g.from_at, '-infinity')) as is_due,
+        s.last_event_at
+      from tidings.request_summary s
+      where s.source_id = of_source and (after_request is null or s.request_id > after_request)
+    ),
+    candidate as materialized (
+      select d.request_id, d.is_due
+      from due d
+      where d.is_due
+        or d.last_event_at >= now() - interval '30 days'
+        or d.request_id in (select m.message_key from tidings.message m where m.source_id = of_source and not m.is_final)
+    )
     select r.request_id, r.seen_delivered + r.seen_failed, r.seen_unfinished
-    from tidings.request r
-    where r.source_id = of_source
-      and (after_request is null or r.request_id > after_request)
-      and (
-        r.completed_at is null and r.failed_at is null
-        or case when r.failed_at is null then r.seen_unfinished else r.seen_held end > 0
-        or r.delivered_difference <> 0 or r.failed_difference <> 0
-        or r.seen_delivered + r.seen_failed + r.seen_unfinished < r.delivered + r.failed + r.pending_consent
-        or r.last_event_at >= since
-        or exists (
-          select from tidings.gap g
-          where g.source_id = of_source and g.closed_at is null
-            and r.first_event_at <= coalesce(g.to_at, 'infinity') and r.last_event_at >= coalesce(g.from_at, '-infinity'))
-      )
+    from (select c.request_id, c.is_due from candidate c order by c.request_id) c
+    cross join lateral (
+      select x.* from tidings.request x where x.request_id = c.request_id and x.source_id = of_source
+    ) r
+    where c.is_due
+      or case when r.failed_at is null then r.seen_unfinished else r.seen_held end > 0
+      or r.delivered_difference <> 0 or r.failed_difference <> 0
+      or r.seen_delivered + r.seen_failed + r.seen_unfinished < r.delivered + r.failed + r.pending_consent
     order by r.request_id
     limit max_requests;
 end
 $$;
 comment on function requests_to_reconcile(text, timestamptz, text, int) is
-  'For the worker: returns the send requests of a source of which events may be missing, with the number of their recipients that have a final status, and that have none. These are the requests that have not ended, or have unfinished recipients (of a failed request only those who wait for consent, because it processes no others), or whose summary differs from what was received, or whose events overlap an open gap of the source; with "since" also those with an event since then. They come in the order of their ids, at most max_requests of them: pass the last id as "after_request" to get the next ones. SQLSTATE 42704 if there is no such source, 22023 if max_requests is negative or null.';
+  'For the worker: returns the send requests of a source of which events may be missing, with the number of their recipients that have a final status, and that have none. These are the requests that have not ended, or have unfinished recipients (of a failed request only those who wait for consent, because it processes no others), or whose summary differs from what was received and whose last event is at most 30 days old, or whose events overlap an open gap of the source; with "since" also those with an event since then. They come in the order of their ids, at most max_requests of them: pass the last id as "after_request" to get the next ones. SQLSTATE 42704 if there is no such source, 22023 if max_requests is negative or null.';
 
 revoke all on function
   _cursor_ulid(text), _raise_no_stream(source), _open_gap(source, text, text, text, timestamptz, timestamptz, text),
-  report_gap(text, text, text, timestamptz, timestamptz, text, text, bigint), close_gap(bigint, text),
+  report_gap(text, text, text, timestamptz, timestamptz, text, text, bigint), close_gap(bigint, text, timestamptz),
   request_finals(text, text), requests_to_reconcile(text, timestamptz, text, int)
 from public;

@@ -61,7 +61,7 @@ begin
     ' tidings.stream_cursor(text), tidings.stream_secret(text),'
     ' tidings.hold_streams(uuid, text, text[], interval), tidings.release_streams(uuid),'
     ' tidings.report_stream(text, text, text, int, text, timestamptz, timestamptz), tidings.maintain(),'
-    ' tidings.report_gap(text, text, text, timestamptz, timestamptz, text, text, bigint), tidings.close_gap(bigint, text),'
+    ' tidings.report_gap(text, text, text, timestamptz, timestamptz, text, text, bigint), tidings.close_gap(bigint, text, timestamptz),'
     ' tidings.requests_to_reconcile(text, timestamptz, text, int), tidings.request_finals(text, text) to %s', role);
   -- A server that logs parameters would log the headers and their secrets.
   if current_setting('server_version_num')::int >= 150000 then

@@ -168,6 +168,11 @@ begin
   update tidings.stream_lease l
   set epoch = greatest(l.epoch + 1, tidings._clock_ms()), expires_at = clock_timestamp()
   where l.source_id = s.id;
+  -- The open gap comes first, in the same order as in ingest.
+  perform from tidings.gap g
+  where g.source_id = s.id and g.closed_at is null and g.to_cursor is null
+    and g.cause in ('cursor_expired', 'started_at_live_edge', 'moved_by_hand')
+  for update;
   lock table tidings.stream in exclusive mode;
   -- The check comes after the lock, and enabling the source waits until the end of this
   -- transaction. A change by this transaction itself, or by a subtransaction, has not

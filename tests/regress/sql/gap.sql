@@ -61,6 +61,12 @@ select request_id from tidings.requests_to_reconcile('gap-chat', since => '2024-
 select request_id from tidings.requests_to_reconcile('gap-chat', since => '2024-10-20T11:00:00.000001Z');
 select tidings.request_finals('gap-chat', 'gap-q1'), tidings.request_finals('gap-chat', 'gap-q2'), tidings.request_finals('gap-chat', 'nope');
 select open_gaps from tidings.stream_status where source = 'gap-chat';
+-- A difference is a reason for 30 days.
+select inserted from tidings.ingest('gap-chat', '{"reconciled": true, "send_request_id": "gap-q4", "summary": {"status": "COMPLETED", "total_recipients": 1, "delivered": 1}}');
+select inserted from tidings.ingest('gap-chat', '{"reconciled": true, "send_request_id": "gap-q5", "summary": {"status": "COMPLETED", "total_recipients": 1, "delivered": 1}}',
+  jsonb_build_object('receipt-id', tidings.ulid_at(now() - interval '40 days')::text));
+select request_id from tidings.requests_to_reconcile('gap-chat') where request_id > 'gap-q3';
+select request_id from tidings.requests_to_reconcile('gap-chat', since => now() - interval '41 days') where request_id > 'gap-q3';
 
 -- Requests that were lost: one gap for each way in which they were.
 select tidings.report_gap('gap-sms', 'provider_gave_up', from_at => '2024-10-20T10:00:00Z', to_at => '2024-10-20T10:05:00Z', detail => '503 too_busy: 3 requests') as gap \gset
@@ -68,7 +74,12 @@ select tidings.report_gap('gap-sms', 'provider_gave_up', from_at => '2024-10-20T
 select tidings.report_gap('gap-sms', 'provider_gave_up', from_at => '2024-10-20T11:00:00Z', to_at => '2024-10-20T11:05:00Z', detail => '413 too_large: 1 request') = :gap as the_same;
 select tidings.report_gap('gap-sms', 'spool_discarded') = :gap as the_same;
 select * from gaps where source = 'gap-sms';
-select tidings.close_gap(:gap);
+-- What was reported again since is not closed by who has not seen that.
+select reported_at from tidings.gap where id = :gap \gset
+select tidings.report_gap('gap-sms', 'provider_gave_up', from_at => '2024-10-20T10:00:00Z', to_at => '2024-10-20T10:05:00Z', detail => '503 too_busy: 4 requests') = :gap as the_same;
+select tidings.close_gap(:gap, 'too early', :'reported_at');
+select reported_at from tidings.gap where id = :gap \gset
+select tidings.close_gap(:gap, reported_at => :'reported_at');
 select tidings.report_gap('gap-sms', 'provider_gave_up', from_at => '2024-10-21T10:00:00Z', to_at => '2024-10-21T10:05:00Z', detail => '503 too_busy: 1 request') > :gap as another;
 -- None of them ends with an event, and none has anything to do with a stream.
 select verdict, inserted from tidings.ingest('gap-sms', '{"MessageId": "gap-m", "Status": "DELIVERED", "ReportDateTime": "2024-10-01T11:34:56Z"}', '{"url-token": "t0ken"}');

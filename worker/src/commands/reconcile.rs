@@ -33,7 +33,6 @@ use crate::{
     process::exit::{Code, Fatal},
     reconcile::{
         Asker, Books, Gap, Known, OfSource, Records, Report, Tally, Wanted, counted, reconcile,
-        records::STARTED_AT_LIVE_EDGE,
     },
     settings::{ReconcileArgs, place},
     sources::{queries::Queries, source::Source},
@@ -240,8 +239,7 @@ fn conclude(source: &str, report: &Report) -> Code {
     if !report.closed.is_empty() {
         say(&format!("closed {}", listed(&report.closed)));
     }
-    let from_the_edge = |gap: &Gap| gap.cause == STARTED_AT_LIVE_EDGE;
-    if report.closed.iter().any(from_the_edge) {
+    if report.closed.iter().any(Gap::may_hide_requests) {
         say(
             "send requests of which no event has arrived are not known here: name them by --request",
         );
@@ -357,7 +355,7 @@ mod tests {
         let report = Report::default;
         assert_eq!(conclude("chat", &report()), Code::Clean);
         let closed = Report {
-            closed: vec![gap(1, STARTED_AT_LIVE_EDGE)],
+            closed: vec![gap(1, "started_at_live_edge")],
             ..report()
         };
         assert_eq!(conclude("chat", &closed), Code::Clean);

@@ -37,7 +37,7 @@ use std::{sync::Arc, time::SystemTime};
 use metrics::counter;
 use uuid::Uuid;
 
-use self::{asker::Answer, records::STARTED_AT_LIVE_EDGE};
+use self::asker::Answer;
 pub(crate) use self::{
     asker::Asker,
     known::Known,
@@ -283,7 +283,7 @@ impl<R: Records> Run<'_, R> {
         let by = format!("reconcile: {}", self.report.tally.line());
         for gap in std::mem::take(&mut self.report.open) {
             // Whoever reads the row should know what was not asked about.
-            let by = if gap.cause == STARTED_AT_LIVE_EDGE {
+            let by = if gap.may_hide_requests() {
                 format!(
                     "{by}; a request of which no event has arrived is asked about only if it is named by --request"
                 )

@@ -21,7 +21,7 @@ use crate::{
 };
 
 const SECRET: &str = "select tidings.stream_secret($1)";
-const GAPS: &str = "select id, cause, to_at from tidings.gap \
+const GAPS: &str = "select id, cause, reported_at from tidings.gap \
      where source = $1 and closed_at is null order by id";
 const HAS_CLOSED: &str = "select exists (select from tidings.gap \
      where source = $1 and closed_by like 'reconcile:%' \
@@ -31,16 +31,15 @@ const REQUESTS: &str = "select request_id, finals, unfinished \
      from tidings.requests_to_reconcile($1, $2, $3, $4)";
 const FINALS: &str = "select tidings.request_finals($1, $2)";
 /// A gap that was reported again since it was listed stays open, because the requests of that
-/// time were not asked about. Once an event has come, a gap is not extended any more.
-const CLOSE: &str = "select tidings.close_gap(id, $2) from tidings.gap \
-     where id = $1 and (to_cursor is not null or to_at is not distinct from $3)";
+/// time were not asked about.
+const CLOSE: &str = "select tidings.close_gap($1, $2, $3)";
 
 /// Number of requests in a page of the list.
 const PAGE: i32 = 1000;
 /// The cause of a gap in which the stream itself went on later than its cursor.
 pub(crate) const CURSOR_EXPIRED: &str = "cursor_expired";
-/// The cause of a gap before which nothing is known.
-pub(crate) const STARTED_AT_LIVE_EDGE: &str = "started_at_live_edge";
+/// The causes of the gaps of streams.
+const OF_STREAMS: [&str; 3] = [CURSOR_EXPIRED, "started_at_live_edge", "moved_by_hand"];
 
 /// Number of attempts at a statement.
 const ATTEMPTS: u32 = 6;
@@ -55,7 +54,15 @@ const ANSWER: Duration = Duration::from_secs(5);
 pub(crate) struct Gap {
     pub(crate) id: i64,
     pub(crate) cause: String,
-    to_at: Option<SystemTime>,
+    reported_at: SystemTime,
+}
+
+impl Gap {
+    /// Whether all events of a send request may lie in the gap, so that nobody here knows the
+    /// request.
+    pub(crate) fn may_hide_requests(&self) -> bool {
+        OF_STREAMS.contains(&self.cause.as_str())
+    }
 }
 
 #[cfg(test)]
@@ -64,7 +71,7 @@ impl Gap {
         Self {
             id,
             cause: cause.to_owned(),
-            to_at: None,
+            reported_at: SystemTime::UNIX_EPOCH,
         }
     }
 }
@@ -214,7 +221,7 @@ impl Records for OfSource {
             Ok(Gap {
                 id: row.try_get(0)?,
                 cause: row.try_get(1)?,
-                to_at: row.try_get(2)?,
+                reported_at: row.try_get(2)?,
             })
         })
     }
@@ -263,7 +270,7 @@ impl Records for OfSource {
         let params: [Param<'_>; 3] = [
             (&gap.id, Type::INT8),
             (&by, Type::TEXT),
-            (&gap.to_at, Type::TIMESTAMPTZ),
+            (&gap.reported_at, Type::TIMESTAMPTZ),
         ];
         let rows = self.query(CLOSE, &params).await?;
         Ok(first(&rows, |row| row.try_get(0))?.unwrap_or_default())

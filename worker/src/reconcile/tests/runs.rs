@@ -40,8 +40,8 @@ async fn each_request_is_asked_about_and_its_answer_is_stored() {
     assert_eq!(bodies.len(), 3);
     assert_eq!(bodies[0][0]["send_request_id"], "r2");
     assert_eq!(bodies[0][2]["recipient"]["ppnum"], "12345670001");
-    let by =
-        "reconcile: 4 requests asked, 3 recipients recovered, 1 request unknown to the provider";
+    let by = "reconcile: 4 requests asked, 3 recipients recovered, 1 request unknown to the provider; \
+              a request of which no event has arrived is asked about only if it is named by --request";
     assert_eq!(books.closed(), [(7, by.to_owned())]);
     assert_eq!(report.closed, [Gap::found(7, "cursor_expired")]);
 }
