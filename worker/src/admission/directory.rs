@@ -24,8 +24,17 @@ const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 pub(crate) struct Directory {
     snapshot: watch::Receiver<Snapshot>,
     control: Recipient<Refresh>,
-    /// When the last query began; the lock is held while a query runs.
-    looked: Arc<Mutex<Option<Instant>>>,
+    /// The last query; the lock is held while a query runs.
+    looked: Arc<Mutex<Option<Look>>>,
+}
+
+/// A query for a name that nobody has heard of.
+#[derive(Clone, Copy, Debug)]
+struct Look {
+    began: Instant,
+    /// Whether it came to its end. One that took too long, or whose request was dropped,
+    /// tells nothing.
+    is_answered: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -73,21 +82,26 @@ impl Directory {
         // because a provider may give its events up after that answer. One query serves
         // all requests that came before it.
         let asked = Instant::now();
-        let mut began = self.looked.lock().await;
+        let mut last = self.looked.lock().await;
         let lookup = self.peek(name);
-        if lookup == Lookup::Unknown && began.is_none_or(|began| began <= asked) {
-            if let Some(began) = *began {
-                sleep_until(began + LOOK_EVERY).await;
-            }
-            *began = Some(Instant::now());
-            let look = timeout(LOOK_TIMEOUT, self.control.send(Refresh)).await;
-            if !matches!(look, Ok(Ok(()))) {
-                return Lookup::Unread;
-            }
+        if lookup != Lookup::Unknown {
+            return lookup;
         }
+        if last.is_none_or(|look| look.began <= asked) {
+            if let Some(earlier) = *last {
+                sleep_until(earlier.began + LOOK_EVERY).await;
+            }
+            let look = last.insert(Look {
+                began: Instant::now(),
+                is_answered: false,
+            });
+            let answer = timeout(LOOK_TIMEOUT, self.control.send(Refresh)).await;
+            look.is_answered = matches!(answer, Ok(Ok(())));
+        }
+        let is_answered = last.is_some_and(|look| look.is_answered);
         match self.peek(name) {
             // The sources could not be queried.
-            Lookup::Unknown if self.database() != Database::Up => Lookup::Unread,
+            Lookup::Unknown if !is_answered || self.database() != Database::Up => Lookup::Unread,
             lookup => lookup,
         }
     }
@@ -175,6 +189,8 @@ pub(crate) mod fake {
 
 #[cfg(test)]
 mod tests {
+    use actix::prelude::*;
+
     use super::{
         fake::{directory, snapshot, source},
         *,
@@ -208,6 +224,36 @@ mod tests {
         }
         assert_eq!(*looks.lock().unwrap(), 10);
         assert!(start.elapsed() >= LOOK_EVERY * 9);
+    }
+
+    /// Answers no look.
+    struct Silent;
+
+    impl Actor for Silent {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<Refresh> for Silent {
+        type Result = ResponseFuture<()>;
+
+        fn handle(&mut self, _: Refresh, _: &mut Self::Context) -> Self::Result {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    #[actix::test]
+    async fn a_look_that_is_not_answered_tells_nobody_that_a_name_is_unknown() {
+        tokio::time::pause();
+        let (_snapshot, receiver) = watch::channel(snapshot(&[]));
+        let directory = Directory::new(receiver, Silent.start().recipient());
+        let asking = [directory.find("new"), directory.find("new")];
+        let answers = futures_util::future::join_all(asking).await;
+        assert_eq!(answers, [Lookup::Unread, Lookup::Unread]);
+        // Neither does one whose request was dropped.
+        let dropped = timeout(LOOK_TIMEOUT / 2, directory.find("new"));
+        let (dropped, after) = tokio::join!(dropped, directory.find("new"));
+        assert!(dropped.is_err());
+        assert_eq!(after, Lookup::Unread);
     }
 
     #[actix::test]
