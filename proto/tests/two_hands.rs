@@ -11,7 +11,7 @@ use prost_types::{
 
 const PACKAGE: &str = "pcs.external.v1";
 
-/// What each name of the package means on the wire.
+/// The names of the package, each with its meaning on the wire.
 type Facts = BTreeMap<String, String>;
 
 #[test]

@@ -93,12 +93,12 @@ pub enum Role {
     },
 }
 
-/// Where a stream begins whose request has no cursor.
+/// The place where a stream begins if its request has no cursor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// With the oldest event that the provider has.
+    /// The oldest event that the provider has.
     Oldest,
-    /// With the next event that happens; those before are not in the stream. Cursors are
+    /// The next event that happens; those before it are not in the stream. Cursors are
     /// ULIDs, so that the smallest ULID of a moment is the cursor of that moment.
     LiveEdge,
 }

@@ -52,7 +52,7 @@ impl TextField {
         }
     }
 
-    /// As [`TextField::new`], but the field may also be a list of texts.
+    /// The same as [`TextField::new`] for a field that may also be a list of texts.
     pub(super) fn new_or_list(field: FieldDescriptor) -> Result<Self, SchemaError> {
         if field.is_list() && field.kind() == Kind::String {
             let form = Form::Text;

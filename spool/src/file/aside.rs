@@ -41,7 +41,7 @@ pub struct Content {
 /// A file that was moved away. The folder is held until this is dropped.
 #[derive(Debug)]
 pub struct Aside {
-    /// Where the file is now.
+    /// The present path of the file.
     pub path: PathBuf,
     /// `None` if the file is so damaged that it cannot be read.
     pub content: Option<Content>,

@@ -93,7 +93,7 @@ impl SpoolFile {
         self.is_new
     }
 
-    /// Where the file lies.
+    /// The path of the file.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -90,7 +90,7 @@ pub(super) fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
     })
 }
 
-/// What the status of a recipient means.
+/// The kind of an answer with this status of a recipient.
 fn of_recipient(status: &str, error_code: Option<&str>) -> Kind {
     match word(status, "recipientdeliverystatus").as_str() {
         "delivered" => Kind::MessageDelivered,
@@ -101,7 +101,8 @@ fn of_recipient(status: &str, error_code: Option<&str>) -> Kind {
     }
 }
 
-/// What the status of a request means; it has ended unless that is [`Kind::Other`].
+/// The kind of an answer with this status of a request, which is [`Kind::Other`] until the
+/// request has ended.
 fn of_request(status: &str) -> Kind {
     match word(status, "sendrequeststatus").as_str() {
         "completed" => Kind::RequestCompleted,

@@ -98,7 +98,7 @@ fn kind(event_type: &str, error_code: Option<&str>) -> Kind {
     }
 }
 
-/// What the failure of one recipient means.
+/// The kind of an event that reports the failure of one recipient.
 pub(super) fn failed(error_code: Option<&str>) -> Kind {
     match word(error_code.unwrap_or_default(), "").as_str() {
         "consentdenied" => Kind::ConsentDenied,
