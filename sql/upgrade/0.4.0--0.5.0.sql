@@ -132,8 +132,8 @@ from public;
 
 -- Stored events of providers that ask for consent are read again: some kinds were unknown, or
 -- meant less. Their state follows from the events as in rebuild_state, and what it has from
--- events that retention removed stays. Each of these rows is a maximum or a minimum, which an
--- event that is added twice does not change.
+-- events that retention removed stays. An event that is added twice changes nothing, because
+-- these providers report no opens and clicks, which alone are counted.
 update event e set kind = n.kind
 from (
   select x.event_id, x.occurred_at, x.source_id, n.kind
