@@ -35,10 +35,10 @@ begin
   execute format(
     'grant select on tidings.source, tidings.event, tidings.event_default, tidings.stream,'
     ' tidings.message, tidings.consent, tidings.subscriber, tidings.request_summary, tidings.request,'
-    ' tidings.consumer, tidings.lag, tidings.gap, tidings.retention, tidings.source_policy, tidings.stream_status to %s', role);
+    ' tidings.consumer, tidings.lag, tidings.log_head, tidings.gap, tidings.retention, tidings.source_policy, tidings.stream_status to %s', role);
   execute format(
     'grant execute on function tidings.events_after(tidings.ulid, int, text, text[]), tidings.stream_cursor(text),'
-    ' tidings._source(text), tidings._require_log_access(), tidings._log_horizon(), tidings._clock_ms(),'
+    ' tidings._source(text), tidings._require_log_access(), tidings._log_horizon(), tidings._log_below(tidings.ulid), tidings._log_newest(), tidings.log_end(), tidings._log_page(tidings.ulid, tidings.ulid, bigint),'
     ' tidings._count(text), tidings._log_holder(), tidings._log_tail(), tidings._unacknowledged(tidings.ulid),'
     ' tidings.poll(text, int), tidings.ack(text, tidings.ulid) to %s', role);
 end

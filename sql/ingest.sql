@@ -101,7 +101,13 @@ begin
     -- never deadlock; of equal events the first is stored.
     order by 2, 8, 3, 1
     on conflict do nothing
-    returning id
+    returning id, occurred_at
+  ),
+  headed as (
+    insert into tidings.log_head (last_id, first_id, first_at, last_at, events)
+    select max(s.id), min(s.id), min(s.occurred_at), max(s.occurred_at), count(*)
+    from stored s
+    having count(*) > 0
   ),
   refusal (source_id, received_at, verdict, reason, ordinal, headers, body) as (
     select r.source_id, coalesce(r.receipt::timestamptz, started_at), r.refused,
@@ -214,9 +220,9 @@ begin
   end if;
 
   -- Each of the following must be a statement of its own, in this order: see log.sql.
-  perform tidings._log_enter();
+  perform tidings._log_lock(tidings._log_newest());
   newest := tidings._log_newest();
-  perform tidings._log_start(newest);
+  perform tidings._log_begin(newest);
   select s.receipts, s.first_id, s.last_id into receipts, first_id, last_id
   from tidings._store(sources, bodies, headers, verified, fenced, started_at) s;
 

@@ -1,6 +1,6 @@
 -- How far sources and consumers are behind, and which transaction holds readers back. The
--- view is cheap: it reads at most 10,000 events for all sources, and 10,000 for each
--- consumer, by the index on id. Its functions run with the owner's rights, so that a role
+-- view is cheap: it reads the newest 10,000 events, and for each consumer the rows of
+-- tidings.log_head behind its position. Its functions run with the owner's rights, so that a role
 -- that can read the view needs no access to the events or to other roles' sessions.
 
 create function _log_holder(
@@ -21,14 +21,14 @@ begin
     return;  -- the locks are on the primary
   end if;
   perform pg_stat_clear_snapshot();
-  clock_ms := tidings._clock_ms();  -- before the locks are read, as in _log_horizon
+  clock_ms := floor(extract(epoch from clock_timestamp()) * 1000);
   select l.ms, l.pid, coalesce(a.application_name, 'prepared transaction ' || p.gid), clock_timestamp() - coalesce(a.xact_start, p.prepared)
   into horizon_ms, pid, application_name, age
   from (
     select (k.classid::bigint & 65535) << 32 | k.objid::bigint as ms, k.pid, k.virtualtransaction
     from pg_locks k
     where k.locktype = 'advisory' and k.granted
-      and k.objsubid = 1 and k.classid::bigint >> 16 = 29801
+      and k.objsubid = 3 and k.classid::bigint >> 16 = 29801
       and k.database = (select d.oid from pg_database d where d.datname = current_database())
   ) l
   left join pg_stat_get_activity(null) a on a.pid = l.pid
@@ -50,32 +50,73 @@ comment on function _log_holder() is
 create function _log_tail() returns table (source_id int, received_at timestamptz)
   language plpgsql stable security definer rows 10
   set search_path = pg_catalog, tidings, pg_temp
+  set timezone = 'UTC'
+  set datestyle = 'ISO, YMD'
 as $$
+declare
+  h record;
+  events bigint := 0;
+  first_at timestamptz;
+  last_at timestamptz;
 begin
-  return query
+  for h in select l.first_at, l.last_at, l.events from tidings.log_head l order by l.last_id desc limit 10000 loop
+    first_at := least(first_at, h.first_at);
+    last_at := greatest(last_at, h.last_at);
+    events := events + h.events;
+    exit when events >= 10000;
+  end loop;
+  if first_at is null then
+    return;
+  end if;
+  return query execute format($sql$
     select distinct on (t.source_id) t.source_id, t.received_at
-    from (select e.id, e.source_id, e.received_at from tidings.event e order by e.id desc limit 10000) t
-    order by t.source_id, t.id desc;
+    from (
+      select e.id, e.source_id, e.received_at
+      from tidings.event e
+      where e.occurred_at between %L and %L
+      order by e.id desc
+      limit 10000
+    ) t
+    order by t.source_id, t.id desc
+    $sql$, first_at, last_at);
 end
 $$;
 comment on function _log_tail() is
   'Internal: returns when the last event of each source was received, for sources with an event among the newest 10000.';
 
-create function _unacknowledged(after ulid, out events int, out oldest_at timestamptz)
+create function _unacknowledged(after ulid, out events bigint, out oldest_at timestamptz)
   language plpgsql stable security definer
   set search_path = pg_catalog, tidings, pg_temp
+  set timezone = 'UTC'
+  set datestyle = 'ISO, YMD'
 as $$
 declare
   start_at tidings.ulid := coalesce(after, '00000000000000000000000000');
+  h record;
+  n bigint;
 begin
-  select count(*) into events
-  from (select from tidings.event e where e.id > start_at order by e.id limit 10000) x;
-  select e.received_at into oldest_at
-  from tidings.event e where e.id > start_at order by e.id limit 1;
+  select coalesce(sum(l.events), 0) into events from tidings.log_head l where l.last_id > start_at and l.first_id > start_at;
+  for h in
+    select l.last_id, l.first_id, l.first_at, l.last_at from tidings.log_head l where l.last_id > start_at order by l.last_id
+  loop
+    if h.first_id <= start_at then
+      execute format(
+        'select count(*), (array_agg(e.received_at order by e.id))[1] from tidings.event e where e.id > $1 and e.id <= $2 and e.occurred_at between %L and %L',
+        h.first_at, h.last_at)
+      into n, oldest_at using start_at, h.last_id;
+      events := events + n;
+    else
+      execute format(
+        'select e.received_at from tidings.event e where e.id between $1 and $2 and e.occurred_at between %L and %L order by e.id limit 1',
+        h.first_at, h.last_at)
+      into oldest_at using h.first_id, h.last_id;
+    end if;
+    exit when oldest_at is not null;
+  end loop;
 end
 $$;
 comment on function _unacknowledged(ulid) is
-  'Internal: counts the events after this position, up to 10000, and returns when the first of them was received.';
+  'Internal: counts the events after this position, as they were when they were stored, and returns when the first of them that is still there was received.';
 
 create view lag as
   select
@@ -85,7 +126,7 @@ create view lag as
   from (
     select
       'source' as what, s.name, t.received_at as last_received_at, m.cursor, clock_timestamp() - m.updated_at as cursor_age,
-      null::ulid as position, null::int as behind, null::interval as oldest_age,
+      null::ulid as position, null::bigint as behind, null::interval as oldest_age,
       (select count(*) from gap g where g.source_id = s.id and g.closed_at is null) as open_gaps
     from source s
     left join stream m on m.source_id = s.id
@@ -97,14 +138,14 @@ create view lag as
   ) f
   cross join _log_holder() h;
 comment on view lag is
-  'How far each source and each consumer is behind, and which transaction holds readers back. The view is cheap: it reads at most 10000 events for all sources, and 10000 for each consumer.';
+  'How far each source and each consumer is behind, and which transaction holds readers back. The view is cheap: it reads the newest 10000 events, and tidings.log_head.';
 comment on column lag.what is 'source or consumer.';
 comment on column lag.name is 'Name of the source or consumer.';
 comment on column lag.last_received_at is 'For a source: when its last event was received; null if none of the newest 10000 events of the log is from this source.';
 comment on column lag.cursor is 'For a source with a dialed stream: the stream cursor, see stream_cursor().';
 comment on column lag.cursor_age is 'For a source with a dialed stream: how long ago the stream cursor moved.';
 comment on column lag.position is 'For a consumer: the events up to this position are acknowledged; null at the start of the log.';
-comment on column lag.behind is 'For a consumer: number of events that it has not acknowledged, including those above the horizon; 10000 means that many or more.';
+comment on column lag.behind is 'For a consumer: number of events that it has not acknowledged, including those above the horizon, and those that were removed since.';
 comment on column lag.oldest_age is 'For a consumer: how long ago the first of these events was received; null if there are none.';
 comment on column lag.horizon is 'For the log: readers get the events that were stored before this time. The same in every row; null on a standby.';
 comment on column lag.horizon_age is 'How far the horizon is behind the clock.';

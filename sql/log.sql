@@ -3,56 +3,56 @@
 -- Ids are assigned before a transaction commits, so that a reader of "id > cursor" would
 -- skip the ids of a slow transaction for ever. A writer therefore announces, before it
 -- takes an id, the millisecond from which it will take ids, and a reader stops below
--- every announcement:
+-- every announcement, and at the greatest id that it saw committed:
 --
---   writer   reads the clock; takes a shared advisory lock on that millisecond, until it
---            commits; reads the clock again; its ids lie at or above both readings
---            (_log_enter, _log_start, _log_id)
---   reader   reads the clock; reads which milliseconds are locked; its horizon is the
---            least of all these; in a new snapshot, returns the events below the horizon
---            (_log_horizon, events_after)
+--   writer   1  reads the greatest committed id; takes a shared lock on the millisecond of
+--               the clock, or of that id if the clock is behind it, until it commits
+--            2  in a new snapshot, reads the greatest committed id again; its ids lie above
+--               that id, and not before the millisecond of its lock
+--            3  stores the events and a row of log_head, and commits
+--               (_log_lock, _log_begin, _log_id)
+--   reader   1  reads the greatest committed id
+--            2  reads which milliseconds are locked; its horizon is that id, or the end of the
+--               millisecond before the least of these
+--            3  in a new snapshot, returns the events up to the horizon
+--               (_log_horizon, events_after)
 --
--- A writer whose lock the reader does not see either has not locked yet, or has released
--- its lock. In the first case its second reading of the clock will be at or above the
--- reader's. In the second case its rows are visible to the new snapshot, because Postgres
--- releases the lock only after the rows became visible. If the clock steps back, ids
--- continue above the greatest committed id, and readers wait until the clock has caught
--- up. The greatest id is searched among the events; retention and erasure note it in
--- log_mark before they remove events.
+-- Suppose that a writer commits an id at or below the horizon which the reader's step 3 does
+-- not see. Either the writer's second look came after the reader's greatest id was committed:
+-- then its ids lie above the horizon. Or it came before: then the writer had its lock before
+-- the reader looked at the locks, and has not committed since, so that the reader saw the
+-- lock, and the horizon lies before the lock's millisecond. Neither is possible. No clock
+-- occurs in this argument: clocks only choose numbers. If a clock was ahead, positions run
+-- ahead of it and readers follow them; if it steps back, positions go on from the greatest.
+--
+-- The locks are advisory locks of a kind that no function of SQL can take, so that no other
+-- session can hold readers back.
 
-create table log_mark (
-  one_row boolean primary key default true check (one_row),
-  newest ulid not null
+create table log_head (
+  last_id ulid primary key,
+  first_id ulid not null,
+  first_at timestamptz,
+  last_at timestamptz,
+  events bigint not null
 );
-comment on table log_mark is 'The greatest position when events were last removed: no position at or below it is given again. The table is empty until events are removed.';
-comment on column log_mark.one_row is 'Ensures that there is at most one row.';
-comment on column log_mark.newest is 'The position.';
-select pg_catalog.pg_extension_config_dump('tidings.log_mark', '');
+comment on table log_head is
+  'The log in short: a row for each transaction that stored events. Ingest adds a row and never changes one, so that the greatest position is one step down the right edge of a small index. maintain() merges old rows. The greatest row always stays.';
+comment on column log_head.last_id is 'The greatest position of these events.';
+comment on column log_head.first_id is 'The least position of these events.';
+comment on column log_head.first_at is 'The least occurred_at of these events; null if there are none.';
+comment on column log_head.last_at is 'The greatest occurred_at of these events; null if there are none.';
+comment on column log_head.events is 'Number of the events when they were stored.';
+select pg_catalog.pg_extension_config_dump('tidings.log_head', '');
 
 create function _log_newest() returns ulid
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 begin
-  return greatest(
-    (select e.id from tidings.event e order by e.id desc limit 1),
-    (select m.newest from tidings.log_mark m));
+  return (select h.last_id from tidings.log_head h order by h.last_id desc limit 1);
 end
 $$;
 comment on function _log_newest() is 'Internal: returns the greatest committed position, also of events that have been removed; null if there is none.';
-
-create function _log_keep(removed ulid) returns void
-  language plpgsql volatile
-  set search_path = pg_catalog, tidings, pg_temp
-as $$
-begin
-  insert into tidings.log_mark as m (newest)
-  select removed where removed is not null
-  on conflict (one_row) do update set newest = greatest(m.newest, excluded.newest);
-end
-$$;
-comment on function _log_keep(ulid) is
-  'Internal: notes a position at or above the greatest one of the events that this transaction removes.';
 
 create function _require_log_access() returns void
   language plpgsql volatile
@@ -77,34 +77,45 @@ end
 $$;
 comment on function _require_log_access() is 'Internal: checks that the log can be used here. SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
 
-create function _log_horizon() returns bigint
+create function _log_below(newest ulid) returns ulid
+  language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'below_locks_wrapper';
+comment on function _log_below(ulid) is
+  'Internal: returns this position, or the last one before the least millisecond that a writer has locked. The locks are read when the function is called.';
+
+create function _log_horizon() returns ulid
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
-declare
-  clock_ms bigint := tidings._clock_ms();  -- before the locks are read, never after
 begin
-  return least(clock_ms, (
-    select min((l.classid::bigint & 65535) << 32 | l.objid::bigint)
-    from pg_locks l
-    where l.locktype = 'advisory' and l.granted
-      and l.objsubid = 1 and l.classid::bigint >> 16 = 29801  -- the tag, x7469
-      and l.database = (select d.oid from pg_database d where d.datname = current_database())
-  ));
+  -- The position comes before the locks.
+  return tidings._log_below(tidings._log_newest());
 end
 $$;
 comment on function _log_horizon() is
-  'Internal: returns the millisecond since 1970 below which the log is complete, for a snapshot that is taken after the function returns.';
+  'Internal: returns the position up to which the log is complete, for a snapshot that is taken after the function returns; null if nothing was ever stored.';
+
+create function log_end() returns ulid
+  language plpgsql volatile security definer
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  perform tidings._require_log_access();
+  return coalesce(tidings._log_horizon(), '00000000000000000000000000');
+end
+$$;
+comment on function log_end() is
+  'Returns the end of the log: the position after which a reader gets exactly the events that are not complete yet, those in flight included, which is where "from now on" begins. SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
 
 create function _clock_ms() returns bigint
   language c volatile strict parallel safe as 'MODULE_PATHNAME', 'clock_wrapper';
 comment on function _clock_ms() is 'Internal: returns the time of the server''s clock in milliseconds since 1970.';
-create function _log_enter() returns void
-  language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'enter_wrapper';
-comment on function _log_enter() is 'Internal: announces, until the end of the transaction, that it takes ids from this millisecond on.';
-create function _log_start(newest ulid) returns void
+create function _log_lock(newest ulid) returns void
+  language c volatile parallel unsafe as 'MODULE_PATHNAME', 'lock_log_wrapper';
+comment on function _log_lock(ulid) is
+  'Internal: announces, until the end of the transaction, that it takes ids from this millisecond on, or from that of this position if the clock is behind it.';
+create function _log_begin(newest ulid) returns void
   language c volatile parallel unsafe as 'MODULE_PATHNAME', 'start_wrapper';
-comment on function _log_start(ulid) is 'Internal: starts a run of ids; above this id, if the clock is behind it.';
+comment on function _log_begin(ulid) is 'Internal: starts a run of ids above this position.';
 create function _log_id() returns ulid
   language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'next_id_wrapper';
 comment on function _log_id() is 'Internal: returns the next id of the run.';

@@ -240,7 +240,6 @@ begin
   end if;
   -- Ingest waits until this is done, so that state and events are removed together.
   lock table only tidings.event in share row exclusive mode;
-  perform tidings._log_keep(tidings._log_newest());
 
   with gone as (
     delete from tidings.event e where e.recipient = erase_recipient.recipient

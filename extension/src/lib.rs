@@ -11,6 +11,7 @@
 //! # Layout
 //!
 //! - [`ulid`]: the type, its text form, and the functions over it
+//! - [`compare`]: how its values are compared, without pgrx's guard
 //! - [`signature`]: HMAC-SHA1, and a source's policy
 //! - [`normalize`]: a body becomes rows
 //! - [`older`]: what SQL of earlier versions calls
@@ -19,6 +20,7 @@
 //! - [`log`]: the lock and the ids of the log
 //! - [`error`]: SQLSTATE, message, detail and hint
 
+mod compare;
 mod error;
 mod log;
 mod normalize;

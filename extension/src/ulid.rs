@@ -173,16 +173,55 @@ pub(crate) fn clock_ms() -> u64 {
         .min(MAX_MS)
 }
 
-/// Ten random bytes from the server's strong source.
-pub(crate) fn random() -> Result<[u8; 10], ErrorReport> {
-    let mut bytes = [0u8; 10];
-    // SAFETY: the pointer and the length are those of `bytes`.
-    if unsafe { pg_sys::pg_strong_random(bytes.as_mut_ptr().cast(), bytes.len()) } {
-        Ok(bytes)
-    } else {
-        Err(error(
-            PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-            "could not generate random values",
-        ))
+/// Random bytes from the server's strong source, fetched many at a time, because fetching
+/// them costs a call into the operating system.
+struct Pool {
+    bytes: [u8; Self::SIZE],
+    /// Number of the bytes that were given out.
+    used: usize,
+    /// The process that fetched them: a child must not give out those of its parent.
+    pid: i32,
+}
+
+impl Pool {
+    const SIZE: usize = 1000;
+
+    const fn new() -> Self {
+        Self {
+            bytes: [0; Self::SIZE],
+            used: Self::SIZE,
+            pid: 0,
+        }
     }
+
+    fn take(&mut self) -> Result<[u8; 10], ErrorReport> {
+        // SAFETY: reading a global that is set when the process starts.
+        let pid = unsafe { pg_sys::MyProcPid };
+        if self.pid != pid || self.used >= Self::SIZE {
+            // SAFETY: the pointer and the length are those of `bytes`.
+            if !unsafe { pg_sys::pg_strong_random(self.bytes.as_mut_ptr().cast(), Self::SIZE) } {
+                return Err(error(
+                    PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+                    "could not generate random values",
+                ));
+            }
+            (self.pid, self.used) = (pid, 0);
+        }
+        let taken = self.bytes.iter_mut().skip(self.used);
+        let mut ten = [0; 10];
+        for (to, from) in ten.iter_mut().zip(taken) {
+            // No byte stays in memory after it was given out.
+            *to = std::mem::take(from);
+        }
+        self.used += ten.len();
+        Ok(ten)
+    }
+}
+
+/// Ten random bytes.
+pub(crate) fn random() -> Result<[u8; 10], ErrorReport> {
+    thread_local! {
+        static POOL: RefCell<Pool> = const { RefCell::new(Pool::new()) };
+    }
+    POOL.with_borrow_mut(Pool::take)
 }
