@@ -65,7 +65,7 @@ begin
     select
       r.ordinal as request, r.source_id, r.provider, r.source, r.receipt,
       coalesce(r.receipt::timestamptz, started_at) as received_at,
-      n.*, tidings._log_id() as id
+      n.*, tidings._log_next() as id
     from request r
     cross join lateral tidings._normalize(r.provider, r.source, r.options, r.body) n
     where r.refused is null
@@ -126,7 +126,7 @@ begin
   ),
   kept as (
     insert into tidings.rejected (id, received_at, source_id, verdict, reason, ordinal, headers, body, body_bytes)
-    select tidings._log_id(), f.received_at, f.source_id, f.verdict, f.reason, f.ordinal, f.headers,
+    select tidings._log_next(), f.received_at, f.source_id, f.verdict, f.reason, f.ordinal, f.headers,
       substr(f.body, 1, 1 << 20), coalesce(octet_length(f.body), 0)
     from refusal f
     where not is_replay
@@ -232,11 +232,6 @@ begin
   if first_id is not null then
     -- No other transaction has an id in between, because each takes a run of its own.
     perform tidings._add_to_state(first_id, last_id);
-    -- The check keeps the notification queue of the server from filling up, because
-    -- nothing could be committed then.
-    if tidings._notifies() and pg_notification_queue_usage() < 0.5 then
-      notify tidings;
-    end if;
   end if;
   -- "Duplicate" promises what "inserted" does. The commit of the events may be visible
   -- here without having reached the standby that commits have to reach. This transaction

@@ -29,9 +29,8 @@ static NOTIFY: GucSetting<bool> = GucSetting::<bool>::new(true);
 pub(crate) fn register_settings() {
     GucRegistry::define_bool_guc(
         c"tidings.notify",
-        c"Whether a transaction that stored events notifies the channel \"tidings\".",
-        c"Notifications only wake readers up; they never carry what the log says. \
-          Turning them off removes a lock that every notifying commit takes.",
+        c"Whether tidings.wake() notifies the channel \"tidings\".",
+        c"Notifications only wake readers up; they never carry what the log says.",
         &NOTIFY,
         GucContext::Userset,
         GucFlags::default(),
@@ -114,6 +113,12 @@ fn next_id() -> Result<Ulid, ErrorReport> {
         .map_err(exhausted)
 }
 
+/// The position right above this one.
+#[pg_extern(sql = false)]
+fn above(id: Ulid) -> Result<Ulid, ErrorReport> {
+    id.0.advance(1).map(Ulid).ok_or_else(|| exhausted(Exhausted))
+}
+
 const SHARE: pg_sys::LOCKMODE = pg_sys::ShareLock as pg_sys::LOCKMODE;
 /// The kind of the log's locks. SQL's functions can take the kinds 1 and 2 only, so that no
 /// session can hold readers back by a lock of its own.
@@ -166,6 +171,6 @@ fn exhausted(_: Exhausted) -> ErrorReport {
         PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
         "the log has no id left",
     )
-    .set_detail("The clock, or the greatest id in tidings.event, is at the end of the year 10889.")
-    .set_hint("Correct the clock, and delete the events with ids from the future.")
+    .set_detail("The clock, or the greatest id in tidings.log_head, is at the end of the year 10889.")
+    .set_hint("Correct the clock, and delete the events and the rows of tidings.log_head with ids from the future.")
 }

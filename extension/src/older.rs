@@ -43,12 +43,6 @@ fn timed(mut item: Item<'_>) -> Item<'_> {
     item
 }
 
-/// `_clock_ms` of 0.1.0 to 0.4.0, whose readers stop at the clock.
-#[pg_extern(sql = false)]
-fn clock() -> i64 {
-    i64::try_from(clock_ms()).unwrap_or(i64::MAX)
-}
-
 /// `_log_enter` of 0.1.0 to 0.4.0, whose readers know the locks that SQL's own functions take
 /// with a key of one int8.
 #[pg_extern(sql = false)]
