@@ -28,32 +28,6 @@
 -- The locks are advisory locks of a kind that no function of SQL can take, so that no other
 -- session can hold readers back.
 
-create table log_head (
-  last_id ulid primary key,
-  first_id ulid not null,
-  first_at timestamptz,
-  last_at timestamptz,
-  events bigint not null
-);
-comment on table log_head is
-  'The log in short: a row for each transaction that stored events. Ingest adds a row and never changes one, so that the greatest position is one step down the right edge of a small index. maintain() merges old rows. The greatest row always stays.';
-comment on column log_head.last_id is 'The greatest position of these events.';
-comment on column log_head.first_id is 'The least position of these events.';
-comment on column log_head.first_at is 'The least occurred_at of these events; null if there are none.';
-comment on column log_head.last_at is 'The greatest occurred_at of these events; null if there are none.';
-comment on column log_head.events is 'Number of the events when they were stored.';
-select pg_catalog.pg_extension_config_dump('tidings.log_head', '');
-
-create function _log_newest() returns ulid
-  language plpgsql volatile
-  set search_path = pg_catalog, tidings, pg_temp
-as $$
-begin
-  return (select h.last_id from tidings.log_head h order by h.last_id desc limit 1);
-end
-$$;
-comment on function _log_newest() is 'Internal: returns the greatest committed position, also of events that have been removed; null if there is none.';
-
 create function _require_log_access() returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp

@@ -74,7 +74,7 @@ begin
       when answer.verdict = 'accepted' and q.verdict <> 'item' then
         -- As for any request, the items that are not events are kept.
         insert into tidings.rejected (id, received_at, source_id, verdict, reason, ordinal, headers, body, body_bytes)
-        select tidings.gen_ulid(), r.received_at, r.source_id, 'item', n.error, n.ordinal, null,
+        select tidings._log_next(), r.received_at, r.source_id, 'item', n.error, n.ordinal, null,
           substr(n.item, 1, 1 << 20), octet_length(n.item)
         from tidings.rejected r
         cross join lateral tidings._normalize(q.provider, q.source, q.options, r.body) n

@@ -19,6 +19,55 @@ begin
 end
 $$;
 
+-- Transactions that are ingesting finish first. One that waits for this lock fails, because a
+-- function that it is about to call is gone, and is retried by the worker: its ids were
+-- announced by the rule of 0.4.0, which readers no longer follow.
+lock table only event in access exclusive mode;
+
+-- take ulid_eq from ulid.sql
+-- take ulid_ne from ulid.sql
+-- take ulid_lt from ulid.sql
+-- take ulid_le from ulid.sql
+-- take ulid_ge from ulid.sql
+-- take ulid_gt from ulid.sql
+-- take ulid_cmp from ulid.sql
+-- take ulid_hash from ulid.sql
+-- take ulid_hash_extended from ulid.sql
+-- take ulid_sortsupport from ulid.sql
+
+drop function _log_newest();
+-- include log_head.sql
+-- The runs of ids of 10000 events each, and the greatest position of removed ones.
+insert into log_head (last_id, first_id, first_at, last_at, events)
+select max(r.id), min(r.id), min(r.occurred_at), max(r.occurred_at), count(*)
+from (select e.id, e.occurred_at, (row_number() over (order by e.id) - 1) / 10000 as run from event e) r
+group by r.run;
+insert into log_head (last_id, first_id, events)
+select m.newest, m.newest, 0
+from log_mark m
+where m.newest > coalesce((select max(h.last_id) from log_head h), '00000000000000000000000000');
+drop function _log_enter();
+drop function _log_start(ulid);
+drop function _log_id();
+drop function _log_horizon();
+drop function _log_keep(ulid);
+alter extension tidings drop table log_mark;
+drop table log_mark;
+-- take _log_below from log.sql
+-- take _log_end from log.sql
+-- take _log_lock from log.sql
+-- take _log_begin from log.sql
+-- take _log_next from log.sql
+-- take _log_above from log.sql
+-- take log_end from log.sql
+-- take log_horizon from log.sql
+-- take tick from log.sql
+-- take wake from log.sql
+-- take _log_page from read.sql
+-- take _log_query from read.sql
+-- take _require_max_events from read.sql
+-- take read_log from read.sql
+
 alter table message
   add column consent_requested_at timestamptz,
   add column consent_asked_at timestamptz,
@@ -77,6 +126,7 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- take _require_log_access from log.sql
 -- take _trim_rejected from ingest.sql
 -- take events_after from read.sql
+-- take create_consumer from consumer.sql
 -- take _lock_consumer from consumer.sql
 -- take _live_session from consumer.sql
 -- take poll from consumer.sql
@@ -95,6 +145,9 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- take grant_worker from grants.sql
 -- take request from request.sql
 -- take stream_status from stream.sql
+-- take _log_holder from lag.sql
+-- take _log_tail from lag.sql
+-- take _unacknowledged from lag.sql
 -- take lag from lag.sql
 
 -- comments ulid.sql
@@ -122,6 +175,13 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- comments maintain.sql
 -- comments rejected.sql
 -- comments grants.sql
+revoke all on function
+  _log_newest(), _merge_log(),
+  _log_below(ulid), _log_end(), _log_lock(ulid), _log_begin(ulid), _log_next(), _log_above(ulid),
+  log_end(), log_horizon(), tick(), wake(),
+  _log_page(ulid, ulid, bigint), _log_query(timestamptz, timestamptz, int, text[]), _require_max_events(int),
+  read_log(ulid, int, text, text[])
+from public;
 revoke all on function
   _unmet(text, text[], text[], boolean, bytea, text), _custom_id(text, text), _summary(text, text),
   _asks_consent(text), _asked_at(text, text), _status_of(text),
