@@ -37,10 +37,9 @@ begin
     ' tidings.message, tidings.consent, tidings.subscriber, tidings.request_summary, tidings.request,'
     ' tidings.consumer, tidings.lag, tidings.log_head, tidings.gap, tidings.retention, tidings.source_policy, tidings.stream_status to %s', role);
   execute format(
-    'grant execute on function tidings.events_after(tidings.ulid, int, text, text[]), tidings.stream_cursor(text),'
+    'grant execute on function tidings.events_after(tidings.ulid, int, text, text[]),'
     ' tidings.read_log(tidings.ulid, int, text, text[]), tidings.log_end(), tidings.log_horizon(), tidings.wake(),'
-    ' tidings._source(text), tidings._require_log_access(), tidings._log_end(),'
-    ' tidings._log_page(tidings.ulid, tidings.ulid, bigint), tidings._log_query(timestamptz, timestamptz, int, text[]), tidings._require_max_events(int),'
+    ' tidings.stream_cursor(text), tidings._source(text), tidings._require_log_access(),'
     ' tidings._count(text), tidings._log_holder(), tidings._log_tail(), tidings._unacknowledged(tidings.ulid),'
     ' tidings.poll(text, int), tidings.ack(text, tidings.ulid) to %s', role);
 end

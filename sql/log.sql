@@ -67,7 +67,7 @@ create function _log_below(newest ulid) returns ulid
 comment on function _log_below(ulid) is
   'Internal: returns this position, or the last one before the least millisecond that a writer has locked. The locks are read when the function is called.';
 create function _log_end() returns ulid
-  language plpgsql volatile security definer
+  language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 begin

@@ -1,7 +1,7 @@
 -- Following the log.
 
 create function _log_page(after ulid, last ulid, max_events bigint, out upto ulid, out first_at timestamptz, out last_at timestamptz)
-  language plpgsql stable security definer
+  language plpgsql stable
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 declare
@@ -73,7 +73,7 @@ create function events_after(
   kinds text[] default null
 )
   returns setof event
-  language plpgsql volatile rows 1000
+  language plpgsql volatile security definer rows 1000
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 declare
@@ -114,7 +114,7 @@ create function read_log(
   out event event
 )
   returns setof record
-  language plpgsql volatile rows 1000
+  language plpgsql volatile security definer rows 1000
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 declare

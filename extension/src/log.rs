@@ -116,7 +116,9 @@ fn next_id() -> Result<Ulid, ErrorReport> {
 /// The position right above this one.
 #[pg_extern(sql = false)]
 fn above(id: Ulid) -> Result<Ulid, ErrorReport> {
-    id.0.advance(1).map(Ulid).ok_or_else(|| exhausted(Exhausted))
+    id.0.advance(1)
+        .map(Ulid)
+        .ok_or_else(|| exhausted(Exhausted))
 }
 
 const SHARE: pg_sys::LOCKMODE = pg_sys::ShareLock as pg_sys::LOCKMODE;

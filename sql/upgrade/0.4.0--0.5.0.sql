@@ -50,9 +50,11 @@ drop function _log_enter();
 drop function _log_start(ulid);
 drop function _log_id();
 drop function _log_horizon();
+drop function _clock_ms();  -- readers were allowed to call it
 drop function _log_keep(ulid);
 alter extension tidings drop table log_mark;
 drop table log_mark;
+-- take _clock_ms from log.sql
 -- take _log_below from log.sql
 -- take _log_end from log.sql
 -- take _log_lock from log.sql
@@ -176,7 +178,7 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- comments rejected.sql
 -- comments grants.sql
 revoke all on function
-  _log_newest(), _merge_log(),
+  _log_newest(), _merge_log(), _clock_ms(),
   _log_below(ulid), _log_end(), _log_lock(ulid), _log_begin(ulid), _log_next(), _log_above(ulid),
   log_end(), log_horizon(), tick(), wake(),
   _log_page(ulid, ulid, bigint), _log_query(timestamptz, timestamptz, int, text[]), _require_max_events(int),
