@@ -17,11 +17,13 @@
 //! - [`older`]: what SQL of earlier versions calls
 //! - [`source`]: the providers, and what is checked when a source is added
 //! - [`schema`]: what is checked when a source gets a schema of its own
-//! - [`log`]: the lock and the ids of the log
+//! - [`log`]: the announcements and the ids of the log
+//! - [`lock`]: the locks by which they are announced
 //! - [`error`]: SQLSTATE, message, detail and hint
 
 mod compare;
 mod error;
+mod lock;
 mod log;
 mod normalize;
 mod older;

@@ -7,10 +7,8 @@ use pgrx::{pg_sys::panic::ErrorReport, prelude::*};
 use tidings_core::{Item, ItemError, provider::Settings};
 
 use crate::{
-    log::lock,
     normalize::{Rows, rows},
     source::refused_option,
-    ulid::clock_ms,
 };
 
 /// `_normalize` of 0.1.0 to 0.4.0. Versions 0.1.0 and 0.2.0 pass the source's time zone
@@ -41,11 +39,4 @@ fn timed(mut item: Item<'_>) -> Item<'_> {
         ));
     }
     item
-}
-
-/// `_log_enter` of 0.1.0 to 0.4.0, whose readers know the locks that SQL's own functions take
-/// with a key of one int8.
-#[pg_extern(sql = false)]
-fn enter() {
-    lock(clock_ms(), 1);
 }

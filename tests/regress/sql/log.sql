@@ -105,7 +105,7 @@ begin;
 select inserted from tidings.ingest('sms', pg_temp.state('m6', 'PENDING'));
 select inserted from tidings.ingest('sms', pg_temp.state('m7', 'PENDING'));
 select count(*) from tidings.events_after(:'position');
-select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and granted;
+select count(*) from pg_locks where locktype = 'advisory' and objsubid = 3 and pid = pg_backend_pid() and granted;
 commit;
 select message_id from tidings.events_after(:'position');
 
