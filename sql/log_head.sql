@@ -74,4 +74,31 @@ $$;
 comment on function _merge_log() is
   'Internal: merges neighbouring rows of tidings.log_head into rows of about 10000 events, and returns by how many rows there are less.';
 
-revoke all on function _log_newest(), _merge_log() from public;
+create function rebuild_log() returns bigint
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  enough constant bigint := 10000;
+  newest tidings.ulid := tidings._log_newest();
+  rows bigint;
+begin
+  -- Ingest waits, so that the rows of its transactions are either here or come after.
+  lock table only tidings.event in share row exclusive mode;
+  delete from tidings.log_head;
+  insert into tidings.log_head (last_id, first_id, first_at, last_at, events)
+  select max(r.id), min(r.id), min(r.occurred_at), max(r.occurred_at), count(*)
+  from (select e.id, e.occurred_at, (row_number() over (order by e.id) - 1) / enough as run from tidings.event e) r
+  group by r.run;
+  get diagnostics rows = row_count;
+  -- No position is given again, even if its event is gone.
+  insert into tidings.log_head (last_id, first_id, events)
+  select newest, newest, 0
+  where newest > coalesce((select max(h.last_id) from tidings.log_head h), '00000000000000000000000000');
+  return rows;
+end
+$$;
+comment on function rebuild_log() is
+  'Rebuilds tidings.log_head from the events, and returns the number of its rows with events. This is needed only after events were added to tidings.event in another way than by ingest, for example by logical replication from a version before 0.5.0; readers would not see them otherwise. Ingest waits while it runs. In READ COMMITTED only.';
+
+revoke all on function _log_newest(), _merge_log(), rebuild_log() from public;

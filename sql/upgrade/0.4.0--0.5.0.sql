@@ -37,11 +37,8 @@ lock table only event in access exclusive mode;
 
 drop function _log_newest();
 -- include log_head.sql
--- The runs of ids of 10000 events each, and the greatest position of removed ones.
-insert into log_head (last_id, first_id, first_at, last_at, events)
-select max(r.id), min(r.id), min(r.occurred_at), max(r.occurred_at), count(*)
-from (select e.id, e.occurred_at, (row_number() over (order by e.id) - 1) / 10000 as run from event e) r
-group by r.run;
+do $$ begin perform tidings.rebuild_log(); end $$;
+-- The greatest position of removed events.
 insert into log_head (last_id, first_id, events)
 select m.newest, m.newest, 0
 from log_mark m
@@ -178,7 +175,7 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- comments rejected.sql
 -- comments grants.sql
 revoke all on function
-  _log_newest(), _merge_log(), _clock_ms(),
+  _log_newest(), _merge_log(), rebuild_log(), _clock_ms(),
   _log_below(ulid), _log_end(), _log_lock(ulid), _log_begin(ulid), _log_next(), _log_above(ulid),
   log_end(), log_horizon(), tick(), wake(),
   _log_page(ulid, ulid, bigint), _log_query(timestamptz, timestamptz, int, text[]), _require_max_events(int),

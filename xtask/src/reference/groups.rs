@@ -72,6 +72,7 @@ pub(super) const GROUPS: &[Group] = &[
             "tick",
             "wake",
             "log_head",
+            "rebuild_log",
         ],
     },
     Group {
