@@ -53,7 +53,7 @@ comment on column _outcome.status is 'consent.status.';
 -- This comes after the messages. Whoever adds one of the events that grant a consent has
 -- locked the message until the transaction ends, and this statement has a snapshot of its own.
 -- So of two concurrent batches, the one that got the message last sees both events.
-create function _add_to_consent(first_id ulid, last_id ulid, of_provider text default null) returns void
+create function _add_to_consent(facts _fact[]) returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
@@ -66,27 +66,23 @@ begin
   from (
     select
       k.recipient, k.source_id, min(k.provider) as provider,
-      (array_agg(k.outcome order by k.outcome desc))[1] as outcome,
+      tidings._greatest(k.outcome) as outcome,
       max((k.outcome).at) filter (where (k.outcome).status = 'consent.requested') as requested_at,
       max((k.outcome).at) filter (where (k.outcome).status = 'consent.granted') as granted_at,
       max((k.outcome).at) filter (where (k.outcome).status = 'consent.denied') as denied_at,
       max((k.outcome).at) filter (where (k.outcome).status = 'consent.expired') as expired_at
     from (
-      select e.recipient, e.source_id, e.provider,
-        row(coalesce(tidings._asked_at(e.provider, e.payload::text), e.occurred_at), e.kind <> 'consent.requested',
-          e.occurred_at, e.event_id, e.kind)::tidings._outcome as outcome
-      from tidings.event e
-      where e.id between first_id and last_id and e.kind like 'consent.%' and e.recipient is not null
-        and (of_provider is null or e.provider = of_provider)
+      select f.recipient, f.source_id, f.provider,
+        row(f.asked_at, f.kind <> 'consent.requested', f.occurred_at, f.event_id, f.kind)::tidings._outcome as outcome
+      from unnest(facts) f
+      where f.kind like 'consent.%' and f.recipient is not null
       union all
       select e.recipient, e.source_id, e.provider, m.outcome
       from (
-        select distinct coalesce(e.request_id, e.message_id) as message_key, e.recipient, e.source_id, e.provider
-        from tidings.event e
-        where e.id between first_id and last_id and e.kind in ('message.delivered', 'consent.requested')
-          and e.recipient is not null and coalesce(e.request_id, e.message_id) is not null
-          and (of_provider is null or e.provider = of_provider)
-          and tidings._asks_consent(e.provider)
+        select distinct coalesce(f.request_id, f.message_id) as message_key, f.recipient, f.source_id, f.provider
+        from unnest(facts) f
+        where f.kind in ('message.delivered', 'consent.requested') and f.asked_at is not null
+          and f.recipient is not null and coalesce(f.request_id, f.message_id) is not null
       ) e
       cross join lateral (
         select row(m.consent_asked_at, true, m.delivered_at, m.delivered_event_id, 'consent.granted')::tidings._outcome as outcome
@@ -119,8 +115,8 @@ begin
     expired_at = greatest(c.expired_at, excluded.expired_at);
 end
 $$;
-comment on function _add_to_consent(ulid, ulid, text) is 'Internal: adds the events of these positions to tidings.consent; those of one provider alone, if it is named.';
+comment on function _add_to_consent(_fact[]) is 'Internal: adds these facts to tidings.consent.';
 
 select pg_catalog.pg_extension_config_dump('tidings.consent', '');
 
-revoke all on function _add_to_consent(ulid, ulid, text) from public;
+revoke all on function _add_to_consent(_fact[]) from public;

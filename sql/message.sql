@@ -116,7 +116,7 @@ as $$
 $$;
 comment on function _status_of(text) is 'Internal: the delivery status that an event of this kind gives its message.';
 
-create function _add_to_message(first_id ulid, last_id ulid, of_provider text default null) returns void
+create function _add_to_message(facts _fact[]) returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
@@ -134,47 +134,31 @@ begin
     t.first_event_at, t.last_event_at, t.opens, t.first_opened_at, t.clicks, t.first_clicked_at,
     t.consent_requested_at, t.consent_asked_at, (t.delivered).at, (t.delivered).event_id
   from (
-    select g.*,
-      -- A message seldom has several events in one batch. To have the aggregates sort them would
-      -- cost each message a sort.
-      case when cardinality(g.statuses) > 1 then (select s from unnest(g.statuses) s order by s desc limit 1) else g.statuses[1] end as status,
-      case when cardinality(g.deliveries) > 1 then (select d from unnest(g.deliveries) d order by d desc limit 1) else g.deliveries[1] end as delivered
-    from (
-      select
-        e.message_key, e.recipient, e.source_id, min(e.provider) as provider,
-        max(e.message_id collate "C") as message_id, max(e.request_id collate "C") as request_id,
-        max(e.channel collate "C") as channel, max(e.campaign collate "C") as campaign,
-        array_agg(e.status) filter (where e.status is distinct from null) as statuses,  -- "is not null" would test every field
-        min((e.status).status collate "C") filter (where (e.status).is_final) as least_final,
-        max((e.status).status collate "C") filter (where (e.status).is_final) as greatest_final,
-        min(e.occurred_at) as first_event_at, max(e.occurred_at) as last_event_at,
-        count(*) filter (where e.kind = 'message.opened') as opens,
-        min(e.occurred_at) filter (where e.kind = 'message.opened') as first_opened_at,
-        count(*) filter (where e.kind = 'message.clicked') as clicks,
-        min(e.occurred_at) filter (where e.kind = 'message.clicked') as first_clicked_at,
-        max(e.occurred_at) filter (where e.kind = 'consent.requested') as consent_requested_at,
-        max(e.asked_at) as consent_asked_at,
-        array_agg(row(e.occurred_at, e.event_id, null)::tidings._latest) filter (where e.kind = 'message.delivered' and e.asked_at is not null) as deliveries
-      from (
-        select
-          coalesce(e.request_id, e.message_id) as message_key, coalesce(e.recipient, '') as recipient, e.source_id,
-          e.provider, e.message_id, e.request_id, e.channel, e.campaign, e.kind, e.occurred_at, e.event_id,
-          case when r.rank is not null then
-            row(r.rank >= 4, e.occurred_at, r.rank, e.event_id, tidings._status_of(e.kind), e.error_code, e.reason)::tidings._status
-          end as status,
-          case when e.kind = 'consent.requested' or e.kind = 'message.delivered' and tidings._asks_consent(e.provider) then
-            coalesce(tidings._asked_at(e.provider, e.payload::text), e.occurred_at)
-          end as asked_at
-        from tidings.event e
-        cross join lateral (select tidings._rank(tidings._status_of(e.kind)) as rank) r
-        where e.id between first_id and last_id
-          and (e.kind like 'message.%' and coalesce(e.request_id, e.message_id) is not null
-            or e.kind in ('consent.requested', 'consent.denied', 'consent.expired') and e.request_id is not null and e.recipient is not null)
-          and (of_provider is null or e.provider = of_provider)
-        offset 0  -- else the payloads would be sorted, too
-      ) e
-      group by e.message_key, e.recipient, e.source_id
-    ) g
+    select
+      coalesce(f.request_id, f.message_id) as message_key, coalesce(f.recipient, '') as recipient, f.source_id,
+      min(f.provider) as provider,
+      max(f.message_id collate "C") as message_id, max(f.request_id collate "C") as request_id,
+      max(f.channel collate "C") as channel, max(f.campaign collate "C") as campaign,
+      tidings._greatest(
+        case when r.rank is not null then
+          row(r.rank >= 4, f.occurred_at, r.rank, f.event_id, r.status, f.error_code, f.reason)::tidings._status
+        end) as status,
+      min(r.status collate "C") filter (where r.rank >= 4) as least_final,
+      max(r.status collate "C") filter (where r.rank >= 4) as greatest_final,
+      min(f.occurred_at) as first_event_at, max(f.occurred_at) as last_event_at,
+      count(*) filter (where f.kind = 'message.opened') as opens,
+      min(f.occurred_at) filter (where f.kind = 'message.opened') as first_opened_at,
+      count(*) filter (where f.kind = 'message.clicked') as clicks,
+      min(f.occurred_at) filter (where f.kind = 'message.clicked') as first_clicked_at,
+      max(f.occurred_at) filter (where f.kind = 'consent.requested') as consent_requested_at,
+      max(f.asked_at) filter (where f.kind in ('consent.requested', 'message.delivered')) as consent_asked_at,
+      tidings._greatest(row(f.occurred_at, f.event_id, null)::tidings._latest)
+        filter (where f.kind = 'message.delivered' and f.asked_at is not null) as delivered
+    from unnest(facts) f
+    cross join lateral (select tidings._status_of(f.kind) as status, tidings._rank(tidings._status_of(f.kind)) as rank) r
+    where f.kind like 'message.%' and coalesce(f.request_id, f.message_id) is not null
+      or f.kind in ('consent.requested', 'consent.denied', 'consent.expired') and f.request_id is not null and f.recipient is not null
+    group by 1, 2, 3
     offset 0  -- else the two would be computed once for each of their fields
   ) t
   order by t.message_key, t.recipient, t.source_id
@@ -214,8 +198,8 @@ begin
     end;
 end
 $$;
-comment on function _add_to_message(ulid, ulid, text) is 'Internal: adds the events of these positions to tidings.message; those of one provider alone, if it is named.';
+comment on function _add_to_message(_fact[]) is 'Internal: adds these facts to tidings.message.';
 
 select pg_catalog.pg_extension_config_dump('tidings.message', '');
 
-revoke all on function _rank(text), _status_of(text), _add_to_message(ulid, ulid, text) from public;
+revoke all on function _rank(text), _status_of(text), _add_to_message(_fact[]) from public;
