@@ -30,8 +30,9 @@ create table message (
   delivered_at timestamptz,
   delivered_event_id ulid,
   primary key (message_key, recipient, source_id)
-);
-create index message_message_id_idx on message (message_id) where message_id is not null;
+) with (fillfactor = 80);  -- room for the next status on the same page
+-- Most providers name no send request, so that the key says the message id already.
+create index message_message_id_idx on message (message_id) where message_id <> message_key;
 create index message_recipient_idx on message (recipient) where recipient <> '';
 create index message_unfinished_idx on message (first_event_at) where not is_final;
 comment on table message is
