@@ -50,10 +50,11 @@ comment on column _outcome.at is 'consent.status_at.';
 comment on column _outcome.event_id is 'consent.status_event_id.';
 comment on column _outcome.status is 'consent.status.';
 
--- This comes after the messages. Whoever adds one of the events that grant a consent has
--- locked the message until the transaction ends, and this statement has a snapshot of its own.
--- So of two concurrent batches, the one that got the message last sees both events.
-create function _add_to_consent(facts _fact[]) returns void
+-- This comes after the messages, whose rows say which of them grant a consent. Whoever adds one
+-- of the events that do so has locked the message until the transaction ends, and the row that
+-- it gets back is the newest. So of two concurrent batches, the one that got the message last
+-- sees both events.
+create function _add_to_consent(facts _fact[], grants _grant[]) returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
@@ -77,20 +78,9 @@ begin
       from unnest(facts) f
       where f.kind like 'consent.%' and f.recipient is not null
       union all
-      select e.recipient, e.source_id, e.provider, m.outcome
-      from (
-        select distinct coalesce(f.request_id, f.message_id) as message_key, f.recipient, f.source_id, f.provider
-        from unnest(facts) f
-        where f.kind in ('message.delivered', 'consent.requested') and f.asked_at is not null
-          and f.recipient is not null and coalesce(f.request_id, f.message_id) is not null
-      ) e
-      cross join lateral (
-        select row(m.consent_asked_at, true, m.delivered_at, m.delivered_event_id, 'consent.granted')::tidings._outcome as outcome
-        from tidings.message m
-        where m.message_key = e.message_key and m.recipient = e.recipient and m.source_id = e.source_id
-          and m.consent_requested_at is not null and m.delivered_at is not null
-        offset 0  -- a batch looks each of its messages up, rather than read all messages
-      ) m
+      select g.recipient, g.source_id, g.provider,
+        row(g.asked_at, true, g.at, g.event_id, 'consent.granted')::tidings._outcome
+      from unnest(grants) g
     ) k
     group by k.recipient, k.source_id
   ) t
@@ -115,8 +105,8 @@ begin
     expired_at = greatest(c.expired_at, excluded.expired_at);
 end
 $$;
-comment on function _add_to_consent(_fact[]) is 'Internal: adds these facts to tidings.consent.';
+comment on function _add_to_consent(_fact[], _grant[]) is 'Internal: adds these facts to tidings.consent, and what messages grant.';
 
 select pg_catalog.pg_extension_config_dump('tidings.consent', '');
 
-revoke all on function _add_to_consent(_fact[]) from public;
+revoke all on function _add_to_consent(_fact[], _grant[]) from public;

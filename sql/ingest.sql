@@ -61,6 +61,9 @@ comment on column _reached.at is 'The time of the item.';
 
 create type _batch as (
   receipts receipt[],
+  first_ids ulid[],
+  items bigint,
+  ids ulid[],
   events bigint,
   first_id ulid,
   last_id ulid,
@@ -76,7 +79,10 @@ create type _batch as (
   reached _reached[]
 );
 comment on type _batch is 'Internal: what was stored of a batch, and what is left to do for it.';
-comment on column _batch.receipts is 'The answer to each request.';
+comment on column _batch.receipts is 'The answer to each request. Until duplicates are counted, each item counts as inserted.';
+comment on column _batch.first_ids is 'For each request, the position that was given to its first item; null if it has none.';
+comment on column _batch.items is 'Number of events that were to be stored.';
+comment on column _batch.ids is 'The positions of those that were stored.';
 comment on column _batch.events is 'Number of events that were stored.';
 comment on column _batch.first_id is 'Their least position.';
 comment on column _batch.last_id is 'Their greatest position.';
@@ -160,27 +166,25 @@ begin
   ),
   outcome as (
     select
-      i.request,
-      count(s.id)::int as inserted,
-      (count(*) filter (where i.error is null and (i.occurred_at is not null or i.event_id is null)) - count(s.id))::int as duplicate,
+      i.request, min(i.id) as first_id,
+      count(*) filter (where i.error is null and (i.occurred_at is not null or i.event_id is null)) as items,
       (count(*) filter (where i.error is not null and i.ordinal is not null))::int as rejected,
       bool_or(i.ordinal is null) as malformed,
       (array_agg(coalesce('item ' || i.ordinal || ': ', '') || i.error order by i.ordinal)
         filter (where i.error is not null))[1:3] as reasons
     from item i
-    left join stored s on s.id = i.id
     group by i.request
   )
   select
-    a.receipts, t.events, t.first_id, t.last_id, t.first_at, t.last_at, t.facts, t.of_consent, t.of_subscribers, t.of_requests,
+    a.receipts, a.first_ids, a.items, t.ids, t.events, t.first_id, t.last_id, t.first_at, t.last_at, t.facts, t.of_consent, t.of_subscribers, t.of_requests,
     l.undated, l.undated_of, coalesce(a.refusals, '{}') || coalesce(l.refusals, '{}'),
     l.reached
   into batch
   from (
     select
-      count(*) as events, min(s.id) as first_id, max(s.id) as last_id, min(s.occurred_at) as first_at, max(s.occurred_at) as last_at,
+      array_agg(s.id) as ids, count(*) as events, min(s.id) as first_id, max(s.id) as last_id, min(s.occurred_at) as first_at, max(s.occurred_at) as last_at,
       array_agg(s.fact) filter (where s.fact is distinct from null) as facts,
-      bool_or((s.fact).asked_at is not null) as of_consent, bool_or(s.kind like 'subscriber.%') as of_subscribers,
+      bool_or(s.kind like 'consent.%') as of_consent, bool_or(s.kind like 'subscriber.%') as of_subscribers,
       bool_or((s.fact).request_id is not null) as of_requests
     from stored s
   ) t
@@ -188,7 +192,7 @@ begin
     select
       array_agg((
         coalesce(r.refused, case when o.malformed then 'malformed' else 'accepted' end),
-        coalesce(o.inserted, 0), coalesce(o.duplicate, 0), coalesce(o.rejected, 0),
+        coalesce(o.items::int, 0), 0, coalesce(o.rejected, 0),
         case r.refused
           when 'unknown_source' then format('no source is named %s', coalesce('"' || r.source || '"', 'null'))
           when 'disabled' then format('source "%s" is disabled', r.source)
@@ -199,6 +203,8 @@ begin
         end,
         r.ordinal
       )::tidings.receipt order by r.ordinal) as receipts,
+      array_agg(o.first_id order by r.ordinal) as first_ids,
+      sum(o.items) as items,
       array_agg((
         r.ordinal, r.source_id, coalesce(r.receipt::timestamptz, started_at), r.refused,
         case r.refused when 'unauthorized' then r.unmet else 'the body is null' end, null, null
@@ -224,6 +230,33 @@ end
 $$;
 comment on function _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz) is
   'Internal: stores the ordinary events of a batch in one statement, at the positions of the run that this transaction has started. Requests in "fenced" are refused.';
+
+create function _count_duplicates(batch _batch) returns receipt[]
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  return (
+    with asked as materialized (
+      select r.*, f.first_id, count(f.first_id) over (order by r.ordinal) as n
+      from unnest(batch.receipts) r
+      join unnest(batch.first_ids) with ordinality f (first_id, ordinal) using (ordinal)
+    ),
+    -- Positions are given in the order of the requests, so each lies between two first ones.
+    stored as (
+      select width_bucket(i.id, array_remove(batch.first_ids, null)) as n, count(*)::int as inserted
+      from unnest(batch.ids) i (id)
+      group by 1
+    )
+    select array_agg((
+      a.verdict, coalesce(s.inserted, 0), a.inserted - coalesce(s.inserted, 0), a.rejected, a.detail, a.ordinal
+    )::tidings.receipt order by a.ordinal)
+    from asked a
+    left join stored s on s.n = a.n and a.first_id is not null);
+end
+$$;
+comment on function _count_duplicates(_batch) is
+  'Internal: returns the answers, with the items that were not stored counted as duplicates.';
 
 create function _store_undated(batch _batch) returns _batch
   language plpgsql volatile
@@ -274,10 +307,10 @@ begin
       from unnest(batch.receipts) r
       left join outcome o on o.request = r.ordinal
     ),
-    batch.events + count(*), least(batch.first_id, min(s.id)), greatest(batch.last_id, max(s.id)),
+    null, null, null, batch.events + count(*), least(batch.first_id, min(s.id)), greatest(batch.last_id, max(s.id)),
     least(batch.first_at, min(s.occurred_at)), greatest(batch.last_at, max(s.occurred_at)),
     coalesce(batch.facts, '{}') || coalesce(array_agg(s.fact) filter (where s.fact is distinct from null), '{}'),
-    batch.of_consent is true or coalesce(bool_or((s.fact).asked_at is not null), false),
+    batch.of_consent is true or coalesce(bool_or(s.kind like 'consent.%'), false),
     batch.of_subscribers is true or coalesce(bool_or(s.kind like 'subscriber.%'), false),
     batch.of_requests is true or coalesce(bool_or((s.fact).request_id is not null), false),
     null, null, batch.refusals, batch.reached
@@ -375,6 +408,9 @@ begin
   batch := tidings._store(sources, bodies, headers, verified, fenced, started_at);
 
   -- What is rare has a statement of its own, which ordinary batches need not even start.
+  if batch.events < batch.items then
+    batch.receipts := tidings._count_duplicates(batch);
+  end if;
   if batch.undated is not null then
     batch := tidings._store_undated(batch);
   end if;

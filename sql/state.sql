@@ -86,11 +86,13 @@ create function _add_to_state(facts _fact[], of_consent boolean, of_subscribers 
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
+declare
+  grants tidings._grant[];
 begin
   -- Each function sorts its keys, so that concurrent batches about the same messages never deadlock.
-  perform tidings._add_to_message(facts);
-  if of_consent then
-    perform tidings._add_to_consent(facts);
+  grants := tidings._add_to_message(facts);
+  if of_consent or grants is not null then
+    perform tidings._add_to_consent(facts, grants);
   end if;
   if of_subscribers then
     perform tidings._add_to_subscriber(facts);

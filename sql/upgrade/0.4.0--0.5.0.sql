@@ -125,6 +125,14 @@ create type _fact as (
   summary text
 );
 -- take _fact from state.sql
+create type _grant as (
+  recipient text,
+  source_id int,
+  provider text,
+  asked_at timestamptz,
+  at timestamptz,
+  event_id ulid
+);
 -- take _add_to_message from message.sql
 -- take _add_to_consent from consent.sql
 -- take _add_to_subscriber from subscriber.sql
@@ -150,6 +158,9 @@ create type _reached as (
 );
 create type _batch as (
   receipts receipt[],
+  first_ids ulid[],
+  items bigint,
+  ids ulid[],
   events bigint,
   first_id ulid,
   last_id ulid,
@@ -165,6 +176,7 @@ create type _batch as (
   reached _reached[]
 );
 -- take _store from ingest.sql
+-- take _count_duplicates from ingest.sql
 -- take _store_undated from ingest.sql
 -- take _keep_refusals from ingest.sql
 -- take _move_cursors from ingest.sql
@@ -262,10 +274,10 @@ revoke all on function
   _unmet(text, text[], text[], boolean, bytea, text), _custom_id(text, text), _summary(text, text),
   _asks_consent(text), _asked_at(text, text), _status_of(text),
   _greater(anyelement, anyelement), _greatest(anyelement), _fact(event),
-  _add_to_message(_fact[]), _add_to_consent(_fact[]), _add_to_subscriber(_fact[]), _add_to_request_summary(_fact[]),
+  _add_to_message(_fact[]), _add_to_consent(_fact[], _grant[]), _add_to_subscriber(_fact[]), _add_to_request_summary(_fact[]),
   _add_to_state(_fact[], boolean, boolean, boolean), _add_stored_to_state(text),
   _require_batch(text[], bytea[], jsonb[]), _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz),
-  _store_undated(_batch), _keep_refusals(_refusal[], text[], bytea[], jsonb[]), _move_cursors(_reached[], timestamptz)
+  _count_duplicates(_batch), _store_undated(_batch), _keep_refusals(_refusal[], text[], bytea[], jsonb[]), _move_cursors(_reached[], timestamptz)
 from public;
 
 -- Stored events of providers that ask for consent are read again: some kinds were unknown, or
