@@ -322,26 +322,37 @@ $$;
 comment on function _store_undated(_batch) is
   'Internal: stores the events of a batch that have an identity and no time, at the times at which they first arrived.';
 
-create function _keep_refusals(refusals _refusal[], sources text[], bodies bytea[], headers jsonb[]) returns void
+create function _keep_refusals(refusals _refusal[], bodies bytea[], headers jsonb[]) returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
+declare
+  kept bigint;
+  bytes bigint;
 begin
-  insert into tidings.rejected (id, received_at, source_id, verdict, reason, ordinal, headers, body, body_bytes)
-  select tidings._log_next(), f.received_at, f.source_id, f.verdict, f.reason, f.ordinal, x.headers,
-    substr(x.body, 1, 1 << 20), coalesce(octet_length(x.body), 0)
-  from unnest(refusals) f
-  left join unnest(bodies, headers) with ordinality r (body, headers, ordinal) on r.ordinal = f.request and f.verdict <> 'item'
-  cross join lateral (
-    select
-      case f.verdict when 'item' then f.item else r.body end as body,
-      case f.verdict when 'unauthorized' then r.headers when 'malformed' then tidings._without_secrets(r.headers) end as headers
-  ) x
-  order by f.verdict = 'item', f.request, f.ordinal;
-  perform tidings._trim_rejected(sources);
+  with kept as (
+    insert into tidings.rejected as k (id, received_at, source_id, verdict, reason, ordinal, headers, body, body_bytes)
+    select tidings._log_next(), f.received_at, f.source_id, f.verdict, f.reason, f.ordinal, x.headers,
+      substr(x.body, 1, 1 << 20), coalesce(octet_length(x.body), 0)
+    from unnest(refusals) f
+    left join unnest(bodies, headers) with ordinality r (body, headers, ordinal) on r.ordinal = f.request and f.verdict <> 'item'
+    cross join lateral (
+      select
+        case f.verdict when 'item' then f.item else r.body end as body,
+        case f.verdict when 'unauthorized' then r.headers when 'malformed' then tidings._without_secrets(r.headers) end as headers
+    ) x
+    order by f.verdict = 'item', f.request, f.ordinal
+    returning octet_length(k.body) + coalesce(pg_column_size(k.headers), 0) as bytes
+  )
+  select count(*), sum(k.bytes) into kept, bytes from kept k;
+  -- To look whether the bound is exceeded costs more than to keep a few rows, which are
+  -- therefore looked at together, every tenth time.
+  if kept >= 10 or bytes > 100000 or random() < 0.1 then
+    perform tidings._trim_rejected(array(select f.source_id from unnest(refusals) f), array(select f.verdict from unnest(refusals) f));
+  end if;
 end
 $$;
-comment on function _keep_refusals(_refusal[], text[], bytea[], jsonb[]) is 'Internal: keeps requests and items of a batch in tidings.rejected, within its bound.';
+comment on function _keep_refusals(_refusal[], bytea[], jsonb[]) is 'Internal: keeps requests and items of a batch in tidings.rejected, within its bound.';
 
 create function _move_cursors(reached _reached[], started_at timestamptz) returns void
   language plpgsql volatile
@@ -425,7 +436,7 @@ begin
     values (batch.last_id, batch.first_id, batch.first_at, batch.last_at, batch.events);
   end if;
   if cardinality(batch.refusals) > 0 and not is_replay then
-    perform tidings._keep_refusals(batch.refusals, sources, bodies, headers);
+    perform tidings._keep_refusals(batch.refusals, bodies, headers);
   end if;
   -- "Duplicate" promises what "inserted" does. The commit of the events may be visible
   -- here without having reached the standby that commits have to reach. This transaction
@@ -467,7 +478,7 @@ $$;
 comment on function ingest(text, bytea, jsonb) is
   'Ingests one request as a provider sent it: verifies and normalizes the request, and stores each event once. See ingest_batch for many requests at a time, and for the headers.';
 
-create function _trim_rejected(sources text[]) returns void
+create function _trim_rejected(source_ids int[], verdicts text[]) returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
@@ -477,18 +488,22 @@ begin
   delete from tidings.rejected r
   using (
     select l.id
-    from tidings.rejected l
-    join (
-      select k.id, row_number() over newest_first as n, sum(octet_length(k.body) + coalesce(pg_column_size(k.headers), 0)) over newest_first as bytes
-      from tidings.rejected k
-      where k.source_id in (select s.id from tidings.source s where s.name = any (sources))
-      window newest_first as (partition by k.source_id, k.verdict order by k.id desc rows unbounded preceding)
-    ) x on x.id = l.id
-    where x.n > 1000 or (x.n > 1 and x.bytes > 16 << 20)
+    from (select distinct u.source_id, u.verdict from unnest(source_ids, verdicts) u (source_id, verdict)) t
+    cross join lateral (
+      select x.id
+      from (
+        select k.id, row_number() over newest_first as n, sum(octet_length(k.body) + coalesce(pg_column_size(k.headers), 0)) over newest_first as bytes
+        from tidings.rejected k
+        where k.source_id = t.source_id and k.verdict = t.verdict
+        window newest_first as (order by k.id desc rows unbounded preceding)
+      ) x
+      where x.n > 1000 or (x.n > 1 and x.bytes > 16 << 20)
+    ) x
+    join tidings.rejected l on l.id = x.id
     for update of l skip locked
   ) x
   where r.id = x.id;
 end
 $$;
-comment on function _trim_rejected(text[]) is 'Internal: keeps tidings.rejected within its bound.';
+comment on function _trim_rejected(int[], text[]) is 'Internal: keeps tidings.rejected within its bound, for these verdicts of these sources.';
 

@@ -212,6 +212,7 @@ alter table message set (fillfactor = 80);
 -- take set_stream_cursor from stream.sql
 -- take rebuild_state from state.sql
 -- take _require_log_access from log.sql
+drop function _trim_rejected(text[]);
 -- take _trim_rejected from ingest.sql
 -- take events_after from read.sql
 -- take create_consumer from consumer.sql
@@ -276,8 +277,8 @@ revoke all on function
   _greater(anyelement, anyelement), _greatest(anyelement), _fact(event),
   _add_to_message(_fact[]), _add_to_consent(_fact[], _grant[]), _add_to_subscriber(_fact[]), _add_to_request_summary(_fact[]),
   _add_to_state(_fact[], boolean, boolean, boolean), _add_stored_to_state(text),
-  _require_batch(text[], bytea[], jsonb[]), _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz),
-  _count_duplicates(_batch), _store_undated(_batch), _keep_refusals(_refusal[], text[], bytea[], jsonb[]), _move_cursors(_reached[], timestamptz)
+  _trim_rejected(int[], text[]), _require_batch(text[], bytea[], jsonb[]), _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz),
+  _count_duplicates(_batch), _store_undated(_batch), _keep_refusals(_refusal[], bytea[], jsonb[]), _move_cursors(_reached[], timestamptz)
 from public;
 
 -- Stored events of providers that ask for consent are read again: some kinds were unknown, or
