@@ -40,6 +40,7 @@ begin
     'grant execute on function tidings.events_after(tidings.ulid, int, text, text[]),'
     ' tidings.read_log(tidings.ulid, int, text, text[]), tidings.log_end(), tidings.log_horizon(), tidings.wake(),'
     ' tidings.stream_cursor(text), tidings._source(text), tidings._require_log_access(),'
+    ' tidings.find_messages(text), tidings.message_events(tidings.message), tidings.request_events(text), tidings.recipient_events(text), tidings._lookup(text, text),'
     ' tidings._count(text), tidings._log_holder(), tidings._log_tail(), tidings._unacknowledged(tidings.ulid),'
     ' tidings.poll(text, int), tidings.ack(text, tidings.ulid) to %s', role);
 end

@@ -14,6 +14,7 @@
 //! - [`compare`]: how its values are compared, without pgrx's guard
 //! - [`signature`]: HMAC-SHA1, and a source's policy
 //! - [`normalize`]: a body becomes rows
+//! - [`record`]: the greater of two records
 //! - [`older`]: what SQL of earlier versions calls
 //! - [`source`]: the providers, and what is checked when a source is added
 //! - [`schema`]: what is checked when a source gets a schema of its own
@@ -27,6 +28,7 @@ mod lock;
 mod log;
 mod normalize;
 mod older;
+mod record;
 mod schema;
 mod signature;
 mod source;

@@ -99,14 +99,100 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- take _asks_consent from normalize.sql
 -- take _asked_at from normalize.sql
 -- take _status_of from message.sql
+
+-- State is folded from what ingest has inserted, rather than from positions.
+drop function _add_to_state(ulid, ulid);
+-- take _greater from state.sql
+create aggregate _greatest(anyelement) (sfunc = _greater, stype = anyelement, combinefunc = _greater, parallel = safe);
+create type _fact as (
+  kind text,
+  source_id int,
+  provider text,
+  request_id text,
+  message_id text,
+  recipient text,
+  channel text,
+  campaign text,
+  occurred_at timestamptz,
+  event_id ulid,
+  error_code text,
+  reason text,
+  asked_at timestamptz,
+  custom_id text,
+  summary text
+);
+-- take _fact from state.sql
+create type _grant as (
+  recipient text,
+  source_id int,
+  provider text,
+  asked_at timestamptz,
+  at timestamptz,
+  event_id ulid
+);
 -- take _add_to_message from message.sql
 -- take _add_to_consent from consent.sql
 -- take _add_to_subscriber from subscriber.sql
 -- take _add_to_request_summary from request.sql
 -- take _add_to_state from state.sql
+-- take _add_stored_to_state from state.sql
+-- take _policy from source.sql
 -- take _require_batch from ingest.sql
+create type _refusal as (
+  request int,
+  source_id int,
+  received_at timestamptz,
+  verdict text,
+  reason text,
+  ordinal int,
+  item bytea
+);
+create type _reached as (
+  id ulid,
+  source_id int,
+  cursor text,
+  at timestamptz
+);
+create type _batch as (
+  receipts receipt[],
+  first_ids ulid[],
+  items bigint,
+  ids ulid[],
+  events bigint,
+  first_id ulid,
+  last_id ulid,
+  first_at timestamptz,
+  last_at timestamptz,
+  facts _fact[],
+  of_consent boolean,
+  of_subscribers boolean,
+  of_requests boolean,
+  undated event[],
+  undated_of int[],
+  refusals _refusal[],
+  reached _reached[]
+);
 -- take _store from ingest.sql
+-- take _count_duplicates from ingest.sql
+-- take _store_undated from ingest.sql
+-- take _keep_refusals from ingest.sql
+-- take _move_cursors from ingest.sql
 -- take _ingest from ingest.sql
+
+-- New partitions have fewer indexes; those that exist keep theirs. The default partition
+-- contains few events, as a rule. The index on messages reads the table once and is nearly
+-- empty.
+-- take _lookup from event.sql
+drop index event_default_message_id_idx, event_default_recipient_idx, event_default_request_id_idx;
+create index event_default__lookup_idx on event_default (_lookup(coalesce(request_id, message_id), recipient))
+  where coalesce(request_id, message_id) is not null;
+create index event_default_recipient_idx on event_default (recipient)
+  where recipient is not null and (kind not like 'message.%' or coalesce(request_id, message_id) is null);
+drop index message_message_id_idx;
+create index message_message_id_idx on message (message_id) where message_id <> message_key;
+alter table message set (fillfactor = 80);
+-- include lookup.sql
+
 -- take erase_recipient from rejected.sql
 
 -- Functions whose messages or comments are worded anew.
@@ -123,6 +209,7 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- take set_stream_cursor from stream.sql
 -- take rebuild_state from state.sql
 -- take _require_log_access from log.sql
+drop function _trim_rejected(text[]);
 -- take _trim_rejected from ingest.sql
 -- take events_after from read.sql
 -- take create_consumer from consumer.sql
@@ -184,9 +271,11 @@ from public;
 revoke all on function
   _unmet(text, text[], text[], boolean, bytea, text), _custom_id(text, text), _summary(text, text),
   _asks_consent(text), _asked_at(text, text), _status_of(text),
-  _add_to_message(ulid, ulid, text), _add_to_consent(ulid, ulid, text), _add_to_subscriber(ulid, ulid),
-  _add_to_request_summary(ulid, ulid, text),
-  _require_batch(text[], bytea[], jsonb[]), _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz)
+  _greater(anyelement, anyelement), _greatest(anyelement), _fact(event),
+  _add_to_message(_fact[]), _add_to_consent(_fact[], _grant[]), _add_to_subscriber(_fact[]), _add_to_request_summary(_fact[]),
+  _add_to_state(_fact[], boolean, boolean, boolean), _add_stored_to_state(text),
+  _trim_rejected(int[], text[]), _require_batch(text[], bytea[], jsonb[]), _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz),
+  _count_duplicates(_batch), _store_undated(_batch), _keep_refusals(_refusal[], bytea[], jsonb[]), _move_cursors(_reached[], timestamptz)
 from public;
 
 -- Stored events of providers that ask for consent are read again: some kinds were unknown, or
@@ -209,9 +298,7 @@ declare
   of_provider text;
 begin
   for of_provider in select p.name from tidings.providers() p where tidings._asks_consent(p.name) loop
-    perform tidings._add_to_message('00000000000000000000000000', '7ZZZZZZZZZZZZZZZZZZZZZZZZZ', of_provider);
-    perform tidings._add_to_consent('00000000000000000000000000', '7ZZZZZZZZZZZZZZZZZZZZZZZZZ', of_provider);
-    perform tidings._add_to_request_summary('00000000000000000000000000', '7ZZZZZZZZZZZZZZZZZZZZZZZZZ', of_provider);
+    perform tidings._add_stored_to_state(of_provider);
   end loop;
 end
 $$;
