@@ -18,11 +18,13 @@
 //! - [`source`]: the providers, and what is checked when a source is added
 //! - [`schema`]: what is checked when a source gets a schema of its own
 //! - [`log`]: the lock and the ids of the log
+//! - [`memory`]: what is asked for before it is allocated
 //! - [`error`]: SQLSTATE, message, detail and hint
 
 mod compare;
 mod error;
 mod log;
+mod memory;
 mod normalize;
 mod older;
 mod schema;

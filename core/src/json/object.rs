@@ -25,11 +25,13 @@ impl<'a, 't> Object<'a, 't> {
 
     /// The same, with what the value holds.
     pub fn value(self, name: &str) -> Option<Value<'a, 't>> {
-        let named = self
-            .members()
-            .filter(|(field, _)| is_named(*field, name, str::eq));
-        let values = named.map(|(_, value)| value);
-        values.filter(|value| !is_null(*value)).last()
+        let mut last = None;
+        for (field, value) in self.members() {
+            if is_named(field, name, str::eq) && !is_null(value) {
+                last = Some(value);
+            }
+        }
+        last
     }
 
     /// The same, whatever the case of the field's name; a field in the exact case takes
@@ -93,8 +95,9 @@ impl<'a, 't> Object<'a, 't> {
     }
 }
 
+#[inline]
 fn is_null(value: Value<'_, '_>) -> bool {
-    value.text() == "null"
+    value.length() == 4 && value.text() == "null"
 }
 
 /// The members of an object, in the order of its text: the name and the value of each.
@@ -104,18 +107,19 @@ pub(super) struct Members<'a, 't>(Parts<'a, 't>);
 impl<'a, 't> Iterator for Members<'a, 't> {
     type Item = (Value<'a, 't>, Value<'a, 't>);
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         Some((self.0.next()?, self.0.next()?))
     }
 }
 
-/// Whether a field has this name, by a comparison of texts.
+/// Whether a field has this name, by a comparison of texts of the same length.
+#[inline]
 fn is_named(field: Value<'_, '_>, name: &str, same: impl Fn(&str, &str) -> bool) -> bool {
-    let written = inside(field.text());
     if field.is_escaped() {
-        return same(&decoded(written), name);
+        return same(&decoded(inside(field.text())), name);
     }
-    same(written, name)
+    field.length() == name.len() + 2 && same(inside(field.text()), name)
 }
 
 /// A value as text: a string without its quotes, anything else as it is written. An
@@ -150,6 +154,7 @@ fn unquote(literal: &str) -> Option<Cow<'_, str>> {
 }
 
 /// A string without its quotes.
+#[inline]
 pub(super) fn inside(literal: &str) -> &str {
     let inside = literal.get(1..literal.len().saturating_sub(1));
     inside.unwrap_or_default()

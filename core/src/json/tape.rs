@@ -219,11 +219,13 @@ pub struct Value<'a, 't> {
 }
 
 impl<'a, 't> Value<'a, 't> {
+    #[inline]
     fn node(self) -> Option<&'t Node> {
         self.nodes.get(self.at)
     }
 
     /// The value as it is written.
+    #[inline]
     pub fn text(self) -> &'a str {
         let place = self
             .node()
@@ -234,11 +236,20 @@ impl<'a, 't> Value<'a, 't> {
     }
 
     /// The fields, if the value is an object.
+    #[inline]
     pub fn object(self) -> Option<Object<'a, 't>> {
         self.text().starts_with('{').then_some(Object::of(self))
     }
 
+    /// Number of bytes that it takes in the text.
+    #[inline]
+    pub(super) fn length(self) -> usize {
+        let node = self.node();
+        node.map_or(0, |node| node.end.saturating_sub(node.start) as usize)
+    }
+
     /// Whether it is a string with escapes.
+    #[inline]
     pub(super) fn is_escaped(self) -> bool {
         self.node().is_some_and(|node| node.next & ESCAPED != 0)
     }
@@ -249,6 +260,7 @@ impl<'a, 't> Value<'a, 't> {
     }
 
     /// The byte of the text at which it starts.
+    #[inline]
     pub(super) fn start(self) -> usize {
         self.node().map_or(0, |node| node.start as usize)
     }
@@ -259,11 +271,13 @@ impl<'a, 't> Value<'a, 't> {
     }
 
     /// The value of this number.
+    #[inline]
     pub(super) fn numbered(self, at: usize) -> Self {
         Self { at, ..self }
     }
 
     /// The values that an array holds; of an object its names and their values by turns.
+    #[inline]
     pub(super) fn parts(self) -> Parts<'a, 't> {
         let end = self
             .node()
@@ -283,6 +297,7 @@ pub(super) struct Parts<'a, 't> {
 impl<'a, 't> Iterator for Parts<'a, 't> {
     type Item = Value<'a, 't>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         let part = self.next;
         if part.at >= self.end {
