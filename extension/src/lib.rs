@@ -20,12 +20,14 @@
 //! - [`schema`]: what is checked when a source gets a schema of its own
 //! - [`log`]: the announcements and the ids of the log
 //! - [`lock`]: the locks by which they are announced
+//! - [`memory`]: what is asked for before it is allocated
 //! - [`error`]: SQLSTATE, message, detail and hint
 
 mod compare;
 mod error;
 mod lock;
 mod log;
+mod memory;
 mod normalize;
 mod older;
 mod record;
