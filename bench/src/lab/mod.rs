@@ -3,13 +3,14 @@
 
 pub(crate) mod contender;
 pub(crate) mod copy;
+pub(crate) mod prefill;
 pub(crate) mod tables;
 
 use crate::measure::meter::Watched;
 use crate::progress::Progress;
 use anyhow::{Context as _, Result};
 use postgres::Client;
-use std::cell::Cell;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 use tidings_harness::cluster::{Cluster, Durability};
 use tidings_harness::server::Server;
@@ -84,7 +85,7 @@ impl Lab {
         let settings: Vec<_> = SETTINGS.iter().chain(more).copied().collect();
         let bed = Bed {
             cluster: Cluster::start_set(&self.server, Durability::Durable, &settings)?,
-            made: Cell::new(0),
+            made: AtomicU32::new(0),
         };
         bed.cluster.create_database(TEMPLATE)?;
         let mut client = bed.connect(TEMPLATE)?;
@@ -104,14 +105,14 @@ impl Lab {
 #[derive(Debug)]
 pub(crate) struct Bed {
     pub(crate) cluster: Cluster,
-    made: Cell<u32>,
+    made: AtomicU32,
 }
 
 impl Bed {
     /// A copy of the template. Its pages are on the disk, so that nobody writes them for it
     /// while another one is measured.
     pub(crate) fn database(&self) -> Result<String> {
-        let name = format!("bench_{}", self.made.replace(self.made.get() + 1));
+        let name = format!("bench_{}", self.made.fetch_add(1, Ordering::Relaxed));
         self.connect("postgres")?
             .batch_execute(&format!("create database {name} template {TEMPLATE}"))
             .with_context(|| format!("cannot create the database {name}"))?;

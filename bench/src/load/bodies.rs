@@ -17,6 +17,9 @@ pub(crate) const ITEMS: u64 = 1000;
 /// A status that becomes `other`, and thereby has no state.
 pub(crate) const STATELESS: &str = "BUFFERED";
 
+/// The id of a message, and who gets it.
+pub(crate) type Message = (String, u64);
+
 /// Draws bodies.
 #[derive(Debug)]
 pub(crate) struct Bodies {
@@ -25,6 +28,14 @@ pub(crate) struct Bodies {
 }
 
 impl Bodies {
+    /// Ids of messages that are numbers: 36 characters, as a UUID has.
+    pub(crate) const FIRST_NUMBER: u64 = 100_000_000_000_000_000;
+    pub(crate) const NUMBERS: u64 = 900_000_000_000_000_000;
+    pub(crate) const SUFFIX: &str = "-0000-4000-8000-00";
+    /// Everybody to whom messages are sent.
+    pub(crate) const FIRST_RECIPIENT: u64 = 351_900_000_000;
+    pub(crate) const RECIPIENTS: u64 = 10_000_000;
+
     pub(crate) fn new(seed: u64) -> Self {
         Self {
             random: ChaCha8Rng::seed_from_u64(seed),
@@ -44,34 +55,66 @@ impl Bodies {
     }
 
     fn recipient(&mut self) -> u64 {
-        351_900_000_000 + self.random.random_range(0..10_000_000)
+        Self::FIRST_RECIPIENT + self.random.random_range(0..Self::RECIPIENTS)
     }
 
     /// An array of so many SMS states of this status, each of another message.
     pub(crate) fn sms(&mut self, items: u64, status: &str) -> Vec<u8> {
-        let messages: Vec<_> = (0..items).map(|_| (self.id(), self.recipient())).collect();
+        let messages: Vec<_> = (0..items)
+            .map(|_| (self.id().to_string(), self.recipient()))
+            .collect();
         self.sms_of(&messages, status)
     }
 
+    /// As [`Bodies::sms`], with numbers as ids of the messages.
+    pub(crate) fn numbered(&mut self, items: u64, status: &str) -> Vec<u8> {
+        let messages = self.messages(items);
+        self.sms_of(&messages, status)
+    }
+
+    /// Messages whose ids are numbers, and who gets them.
+    pub(crate) fn messages(&mut self, count: u64) -> Vec<Message> {
+        (0..count)
+            .map(|_| {
+                let number = Self::FIRST_NUMBER + self.random.random_range(0..Self::NUMBERS);
+                (format!("{number}{}", Self::SUFFIX), self.recipient())
+            })
+            .collect()
+    }
+
     /// An array with the SMS state of each of these messages.
-    pub(crate) fn sms_of(&mut self, messages: &[(Uuid, u64)], status: &str) -> Vec<u8> {
+    pub(crate) fn sms_of(&mut self, messages: &[Message], status: &str) -> Vec<u8> {
         let mut body = String::from("[");
-        for (at, (message, recipient)) in messages.iter().enumerate() {
+        for (at, message) in messages.iter().enumerate() {
             let comma = if at > 0 { "," } else { "" };
             let time = self.time();
-            // Writing to a String cannot fail.
-            let _ = write!(
-                body,
-                r#"{comma}{{"Msisdn":"{recipient}","Status":"{status}","MessageId":"{message}","OrganizationId":"0c4e2c1a-52b4-4b0f-8d53-6d1f7f0b7b1a","ReportDescription":"As the operator reported it","ReportDateTime":"{time}","TotalSegments":1}}"#
-            );
+            body += comma;
+            body += &sms_item(message, status, &time);
         }
         body.push(']');
         body.into_bytes()
     }
 
-    /// Some messages and who gets them.
-    pub(crate) fn messages(&mut self, count: u64) -> Vec<(Uuid, u64)> {
-        (0..count).map(|_| (self.id(), self.recipient())).collect()
+    /// An array in which messages are pending, and others are delivered.
+    pub(crate) fn sms_pairs(&mut self, pending: &[Message], delivered: &[Message]) -> Vec<u8> {
+        let mut body = self.sms_of(pending, "PENDING");
+        // The two arrays become one.
+        body.pop();
+        body.push(b',');
+        body.extend(self.sms_of(delivered, "DELIVERED").split_off(1));
+        body
+    }
+
+    /// An array with an SMS state at each of these times, each of another message.
+    pub(crate) fn sms_at(&mut self, times: &[Timestamp], status: &str) -> Vec<u8> {
+        let items: Vec<String> = times
+            .iter()
+            .map(|at| {
+                let message = (self.id().to_string(), self.recipient());
+                sms_item(&message, status, &format!("{at:.3}"))
+            })
+            .collect();
+        format!("[{}]", items.join(",")).into_bytes()
     }
 
     /// An array of so many SMS states without their time.
@@ -104,6 +147,12 @@ impl Bodies {
     }
 }
 
+fn sms_item((message, recipient): &Message, status: &str, time: &str) -> String {
+    format!(
+        r#"{{"Msisdn":"{recipient}","Status":"{status}","MessageId":"{message}","OrganizationId":"0c4e2c1a-52b4-4b0f-8d53-6d1f7f0b7b1a","ReportDescription":"As the operator reported it","ReportDateTime":"{time}","TotalSegments":1}}"#
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -116,6 +165,23 @@ mod tests {
         assert_eq!(items.len(), 3);
         assert_ne!(items[0]["MessageId"], items[1]["MessageId"]);
         assert_eq!(items[2]["Status"], "DELIVERED");
+    }
+
+    #[test]
+    fn two_arrays_become_one() {
+        let mut bodies = Bodies::new(1);
+        let (new, old) = (bodies.messages(2), bodies.messages(3));
+        let body = bodies.sms_pairs(&new, &old);
+        let items: Vec<Value> = serde_json::from_slice(&body).unwrap();
+        let statuses: Vec<_> = items
+            .iter()
+            .filter_map(|item| item["Status"].as_str())
+            .collect();
+        assert_eq!(
+            statuses,
+            ["PENDING", "PENDING", "DELIVERED", "DELIVERED", "DELIVERED"]
+        );
+        assert_eq!(items[0]["MessageId"].as_str().map(str::len), Some(36));
     }
 
     #[test]

@@ -175,7 +175,7 @@ impl Contest for Ingest {
 }
 
 /// Ingests a body of Arpoone's in a transaction of its own; all of its items are new.
-pub(super) fn ingest(client: &mut Client, body: &[u8]) -> Result<()> {
+pub(crate) fn ingest(client: &mut Client, body: &[u8]) -> Result<()> {
     let headers: Value = json!({ "url-token": URL_TOKEN });
     let statement = "select verdict, inserted, duplicate, rejected, detail
                      from tidings.ingest_batch(array['sms'], array[$1::bytea], array[$2::jsonb])";

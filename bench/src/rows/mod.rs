@@ -1,7 +1,16 @@
 //! The rows, a file for each group of them.
 
+mod commits;
 mod functions;
-mod ingest;
+mod growth;
+pub(crate) mod ingest;
+mod lag;
+mod memory;
+mod reading;
+mod settings;
+mod sizes;
+mod transports;
+mod undated;
 mod webhooks;
 
 use crate::contest::Row;
@@ -10,7 +19,20 @@ use postgres::Client;
 
 /// All rows, in the order of the page.
 pub(crate) fn all() -> Vec<Row> {
-    let groups: [&[Row]; 3] = [webhooks::ROWS, ingest::ROWS, functions::ROWS];
+    let groups = [
+        webhooks::ROWS,
+        ingest::ROWS,
+        transports::ROWS,
+        growth::ROWS,
+        sizes::ROWS,
+        reading::ROWS,
+        lag::ROWS,
+        commits::ROWS,
+        undated::ROWS,
+        functions::ROWS,
+        memory::ROWS,
+        settings::ROWS,
+    ];
     groups.concat()
 }
 
