@@ -10,9 +10,6 @@ use tidings_harness::paths;
 use tidings_harness::process::{Process, Speaks};
 use tidings_harness::step::Missing;
 
-/// Connections to Postgres of each receiver.
-pub(crate) const CONNECTIONS: usize = 32;
-
 /// A receiver that listens.
 #[derive(Debug)]
 pub(crate) struct Receiver {
@@ -22,17 +19,23 @@ pub(crate) struct Receiver {
 
 impl Receiver {
     /// actix-web and tokio-postgres.
-    pub(crate) fn rust(bed: &Bed, database: &str, table: &str) -> Result<Self> {
+    pub(crate) fn rust(bed: &Bed, database: &str, table: &str, connections: u32) -> Result<Self> {
         Self::start(
             bed,
             database,
             table,
+            connections,
             &mut Command::new(paths::program("tidings-bench-receiver")?),
         )
     }
 
     /// Express and pg, as `xtask/setup.sh bench` has installed them.
-    pub(crate) fn express(bed: &Bed, database: &str, table: &str) -> Result<Self> {
+    pub(crate) fn express(
+        bed: &Bed,
+        database: &str,
+        table: &str,
+        connections: u32,
+    ) -> Result<Self> {
         let folder = paths::target().join("bench/express");
         if !folder.join("node_modules/express").is_dir() {
             let reason = "Express is not installed: run `xtask/setup.sh bench`";
@@ -46,15 +49,21 @@ impl Receiver {
         )?;
         let mut command = Command::new("node");
         command.arg(program).env("NODE_ENV", "production");
-        Self::start(bed, database, table, &mut command)
+        Self::start(bed, database, table, connections, &mut command)
     }
 
-    fn start(bed: &Bed, database: &str, table: &str, command: &mut Command) -> Result<Self> {
+    fn start(
+        bed: &Bed,
+        database: &str,
+        table: &str,
+        connections: u32,
+        command: &mut Command,
+    ) -> Result<Self> {
         command
             .env("DATABASE_URL", bed.cluster.url(database))
             .env("TABLE", table)
             .env("PROJECT", PROJECT)
-            .env("CONNECTIONS", CONNECTIONS.to_string());
+            .env("CONNECTIONS", connections.to_string());
         let log = bed.cluster.folder().join("receiver.log");
         let mut process = Process::start("a receiver", command, &log, Speaks::Stdout)?;
         let line = process.line(DEADLINE)?;

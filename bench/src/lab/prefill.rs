@@ -102,12 +102,12 @@ fn fill_table(client: &mut Client, table: &str, rows: u64, per_message: u64) -> 
          {};
          insert into {table} ({listed}) select {} from old, generate_series(1::bigint, {rows}) i;
          {};
-         commit;
-         vacuum (freeze, analyze) {table}",
+         commit",
         drops.join("; "),
         expressions.join(", "),
         creates.join("; "),
     ))?;
+    client.batch_execute(&format!("vacuum (analyze) {table}"))?;
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! What settings of the server change.
 
-use super::sizes::{filled, steady};
+use super::sizes::{Turn, WARM_UP, filled, steady};
 use crate::contest::{Bound, Contest, Row, ratio};
 use crate::figures::Figures;
 use crate::lab::Bed;
@@ -96,13 +96,14 @@ impl Contest for Settings {
             return Err(error.into());
         }
         client.batch_execute("select pg_reload_conf()")?;
-        let figures = steady(
-            &self.bed,
-            &self.database,
-            self.seed,
-            self.window,
-            contender != NO_CHECKPOINT,
-        );
+        let checkpoint = contender != NO_CHECKPOINT;
+        let turn = Turn {
+            // Without a checkpoint the pages were touched before.
+            warm_up: if checkpoint { WARM_UP } else { self.window },
+            window: self.window,
+            checkpoint,
+        };
+        let figures = steady(&self.bed, &self.database, self.seed, turn);
         client.batch_execute(&format!("alter system reset {setting}"))?;
         client.batch_execute("select pg_reload_conf()")?;
         self.bed.checkpoint()?;

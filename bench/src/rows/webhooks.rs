@@ -15,6 +15,7 @@ use tidings_harness::worker::Worker;
 
 const TIDINGS: &str = "Tidings";
 const RUST: &str = "actix-web + tokio-postgres, same indexes";
+const FEW: &str = "the same over 10 connections";
 const BARE: &str = "actix-web + tokio-postgres, no index";
 const EXPRESS: &str = "Express + pg, same indexes";
 
@@ -22,9 +23,9 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "webhooks",
         title: "Signed webhooks over 64 connections",
-        about: "PushPushGo's webhooks: an event of about 240 bytes in each, signed with HMAC-SHA1. Each connection sends the next one as soon as it has its answer. The receivers check the signature and insert one row a request, within a transaction of its own, over 32 connections to Postgres; they keep no state, no log and no refused request.",
+        about: "PushPushGo's webhooks: an event of about 240 bytes in each, signed with HMAC-SHA1. Each connection sends the next one as soon as it has its answer. The receivers check the signature and insert one row a request, within a transaction of its own, over 32 connections to Postgres (10 is a usual default of pools); they keep no state, no log and no refused request.",
         unit: "webhook",
-        contenders: &[TIDINGS, RUST, BARE, EXPRESS],
+        contenders: &[TIDINGS, RUST, FEW, BARE, EXPRESS],
         marks: &[
             ratio(
                 "rate against the Rust receiver with the same indexes",
@@ -32,6 +33,13 @@ pub(super) const ROWS: &[Row] = &[
                 TIDINGS,
                 RUST,
                 Bound::AtLeast(1.5),
+            ),
+            ratio(
+                "rate against the Rust receiver over 10 connections",
+                "rate",
+                TIDINGS,
+                FEW,
+                Bound::Stated,
             ),
             ratio(
                 "rate against the Rust receiver without indexes",
@@ -85,6 +93,11 @@ pub(super) const ROWS: &[Row] = &[
 const CONNECTIONS: usize = 64;
 /// More than anyone answers in a second.
 const GREATEST_RATE: u64 = 40_000;
+
+/// Connections to Postgres of a receiver.
+const MANY: u32 = 32;
+
+type Start = fn(&Bed, &str, &str, u32) -> Result<Receiver>;
 
 struct Webhooks {
     bed: Bed,
@@ -153,8 +166,8 @@ impl Webhooks {
 impl Contest for Webhooks {
     fn play(&mut self, contender: &str) -> Result<Figures> {
         let database = self.bed.database()?;
-        let receiver = |start: fn(&Bed, &str, &str) -> Result<Receiver>, table: &str| {
-            let receiver = start(&self.bed, &database, table)?;
+        let receiver = |start: Start, table: &str, connections: u32| {
+            let receiver = start(&self.bed, &database, table, connections)?;
             self.measure(receiver.http, receiver.id(), &database, table)
         };
         let figures = match contender {
@@ -162,9 +175,10 @@ impl Contest for Webhooks {
                 let worker: Worker = self.bed.worker(&database, &[])?;
                 self.measure(worker.http, worker.id(), &database, "tidings.event")?
             }
-            RUST => receiver(Receiver::rust, "contender.event")?,
-            BARE => receiver(Receiver::rust, "contender.bare_event")?,
-            EXPRESS => receiver(Receiver::express, "contender.event")?,
+            RUST => receiver(Receiver::rust, "contender.event", MANY)?,
+            FEW => receiver(Receiver::rust, "contender.event", 10)?,
+            BARE => receiver(Receiver::rust, "contender.bare_event", MANY)?,
+            EXPRESS => receiver(Receiver::express, "contender.event", MANY)?,
             other => bail!("there is no contender {other}"),
         };
         self.bed.drop_database(&database)?;
