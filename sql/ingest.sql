@@ -391,14 +391,11 @@ declare
   is_replay constant boolean := verified is not null;
   fenced int[];
 begin
-  -- Each of the two is called only to raise its error, because a call costs a statement.
   if cardinality(sources) is null or cardinality(sources) is distinct from cardinality(bodies)
      or cardinality(sources) is distinct from cardinality(headers) then
-    perform tidings._require_batch(sources, bodies, headers);
+    perform tidings._require_batch(sources, bodies, headers);  -- a call costs a statement
   end if;
-  if current_setting('transaction_isolation') <> 'read committed' or pg_is_in_recovery() then
-    perform tidings._require_log_access();
-  end if;
+  perform tidings._require_log_access();
 
   -- Readers wait for a transaction that has taken ids, so an idle transaction must not
   -- hold them back for long.

@@ -92,6 +92,15 @@ set timezone to 'UTC';
 set datestyle to 'ISO, YMD';
 explain (costs off) select from tidings.event where occurred_at >= '2026-11-18' and occurred_at < '2026-11-19';
 
+-- Ingest opens the partition that it writes to, and no other: the first time, when its plans
+-- are kept, for a duplicate, and for an event without a time.
+begin;
+select pg_temp.deliver('lock', '2026-11-25 12:00Z') from generate_series(1, 7);
+select count(*) as partitions from pg_locks l join pg_inherits i on i.inhrelid = l.relation and i.inhparent = 'tidings.event'::regclass where l.pid = pg_backend_pid();
+select inserted, duplicate from tidings.ingest('sms', '[{"MessageId": "lock", "Status": "DELIVERED"}]');
+select count(*) <= 2 as few from pg_locks l join pg_inherits i on i.inhrelid = l.relation and i.inhparent = 'tidings.event'::regclass where l.pid = pg_backend_pid();
+rollback;
+
 -- An older range gets its partition from 10000 events on.
 insert into tidings.event (id, event_id, source_id, provider, kind, provider_kind, message_id, occurred_at, received_at, payload)
 select tidings.gen_ulid(), tidings.gen_ulid(), 0, 'arpoone', 'other', 'x', repeat('bulk', 5), '2025-06-02 00:00Z'::timestamptz + n * interval '1 second', now(), '{}'
