@@ -24,11 +24,16 @@ SECONDS ?=
 TARGET ?=
 CORPUS ?=
 
+# What `make bench` measures.
+ONLY ?=
+ROUNDS ?= 3
+LONG ?=
+
 release := $(or $(CARGO_TARGET_DIR),target)/release
 xtask := "$(release)/xtask"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup for-worker for-install for-run for-test demo test install worker lint soak outage chaos fuzz sqlsmith clean
+.PHONY: help setup for-worker for-install for-run for-test for-bench demo test install worker lint soak outage chaos fuzz sqlsmith bench clean
 
 help: ## this list
 	@echo 'make <target> [VARIABLE=value ...]'
@@ -56,6 +61,10 @@ help: ## this list
 	@echo 'SECONDS      how long each target, or sqlsmith, runs ($(or $(SECONDS),600))'
 	@echo 'TARGET       one of fuzz/fuzz_targets (default: all)'
 	@echo 'CORPUS       1 = write what matters of the corpus to core/testdata/corpus'
+	@echo 'For bench:'
+	@echo 'ONLY         these rows alone, separated by commas ($(release)/tidings-bench --list)'
+	@echo 'ROUNDS       how often each contender has its turn ($(ROUNDS))'
+	@echo 'LONG         1 = ten minutes for each steady state'
 
 setup: ## install what is missing for any of these
 	@xtask/setup.sh test
@@ -80,6 +89,13 @@ for-run:
 # alone need change the features of others, which would be compiled once more.
 for-test: setup
 	cargo build --release --workspace --exclude tidings --all-targets
+
+# The programs are built as for-run builds them, and the benchmark apart from them, because its
+# dependencies would change their features.
+for-bench:
+	@xtask/setup.sh bench
+	cargo build --release
+	cargo build --release -p tidings-bench
 
 demo: for-run ## the four providers, emulated, into a private Postgres; then the proof
 	@$(xtask) demo --events $(EVENTS) --seed $(SEED) --duplicates $(DUPLICATES) --rate $(RATE) \
@@ -115,6 +131,10 @@ fuzz: for-worker ## parsers fed with what nobody should send; fails at a finding
 sqlsmith: for-run ## SQL at random against the extension; fails where a backend does
 	@$(xtask) install
 	@$(xtask) sqlsmith --seconds $(or $(SECONDS),600)
+
+bench: for-bench ## Tidings beside its peers and its limits, into BENCHMARKS.md; 30 minutes
+	@$(xtask) install
+	@"$(release)/tidings-bench" --rounds $(ROUNDS) $(if $(ONLY),--only $(ONLY)) $(if $(LONG),--long)
 
 clean: ## remove what was built
 	cargo clean

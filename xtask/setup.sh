@@ -2,7 +2,7 @@
 # Installs what a purpose needs and this machine lacks, and nothing else: with everything
 # there it changes nothing and says nothing.
 #
-#   xtask/setup.sh [--dry-run] worker|install|run|test
+#   xtask/setup.sh [--dry-run] worker|install|run|test|bench
 #
 # Each purpose needs what those before it need, and more:
 #   worker   builds the programs: a C compiler
@@ -10,6 +10,8 @@
 #   run      runs private clusters, as the demo does: the server's programs
 #   test     runs all tests and lints: the server's test drivers, a pooler, a clock that
 #            can be set, plpgsql_check
+#   bench    what run needs, and the peers beside which Tidings is measured: Node with
+#            Express and pg, and PgQ; not what test needs
 #
 # PG_CONFIG names a Postgres of your own; then none is installed.
 set -eu
@@ -27,8 +29,9 @@ worker) purposes=" worker " ;;
 install) purposes=" worker install " ;;
 run) purposes=" worker install run " ;;
 test) purposes=" worker install run test " ;;
+bench) purposes=" worker install run bench " ;;
 *)
-  echo "setup: say for what: worker, install, run or test" >&2
+  echo "setup: say for what: worker, install, run, test or bench" >&2
   exit 64
   ;;
 esac
@@ -76,6 +79,12 @@ if wants test; then
 
   # A test runs the README's commands.
   have curl || need curl
+fi
+
+if wants bench; then
+  # Node's own packages bring npm along; Debian's do not.
+  have node || need nodejs
+  have npm || need npm
 fi
 
 # bindgen reads the server's headers with libclang, which brings its own stddef.h.
@@ -172,7 +181,7 @@ if [ -n "$packages$server_lacks" ]; then
   fi
 fi
 
-# Installs a package without which checks are skipped. To miss it is therefore no reason to
+# Installs a package without which something is skipped. To miss it is therefore no reason to
 # ask anybody for a password, nor to stop.
 complete() { # the package, and what is skipped without it
   have apt-get || return 0
@@ -203,6 +212,43 @@ if wants test && [ -z "${PG_CONFIG-}" ]; then
       complete "postgresql-${share##*/}-plpgsql-check" "the check of PL/pgSQL"
     ;;
   esac
+fi
+
+# ---------------------------------------------------------------- peers
+
+# PgQ is an extension of the server, and only a Postgres of Debian's packages is completed. Its
+# package brings a daemon along, which is not needed: a benchmark makes its ticks itself.
+if wants bench && [ -z "${PG_CONFIG-}" ]; then
+  share=$(pg_config --sharedir 2>/dev/null || true)
+  case "$share" in
+  /usr/share/postgresql/*)
+    if ! any_file "$share/extension/pgq.control"; then
+      no_service=/usr/sbin/policy-rc.d
+      root=
+      [ "$(id -u)" = 0 ] || root=sudo
+      if [ -z "$dry_run" ] && [ ! -e "$no_service" ]; then
+        made="${made-} $no_service"
+        trap '[ -z "$made" ] || $root rm -f $made' EXIT
+        trap 'exit 1' HUP INT TERM
+        $root sh -c "printf '#!/bin/sh\nexit 101\n' > $no_service && chmod +x $no_service" || true
+      fi
+      complete "postgresql-${share##*/}-pgq3" "the comparison with PgQ"
+      ! have systemctl || run $root systemctl disable --quiet pgqd || say "pgqd starts at boot: disable it"
+    fi
+    ;;
+  esac
+fi
+
+# Express and pg, in the versions of the lock file, beside what cargo builds.
+if wants bench; then
+  from=bench/contenders/express
+  into=${CARGO_TARGET_DIR:-target}/bench/express
+  if ! { [ -d "$into/node_modules/express" ] &&
+    cmp -s "$from/package-lock.json" "$into/package-lock.json"; }; then
+    run mkdir -p "$into"
+    run cp "$from/package.json" "$from/package-lock.json" "$into"
+    run npm --prefix "$into" --silent ci --omit=dev --ignore-scripts --no-audit --no-fund || stop "npm could not install Express"
+  fi
 fi
 
 # ---------------------------------------------------------------- Rust

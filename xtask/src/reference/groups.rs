@@ -64,7 +64,16 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         title: "Reading the log",
         purpose: "Follow the events in their order, from any position.",
-        objects: &["events_after", "log_mark"],
+        objects: &[
+            "events_after",
+            "read_log",
+            "log_end",
+            "log_horizon",
+            "tick",
+            "wake",
+            "log_head",
+            "rebuild_log",
+        ],
     },
     Group {
         title: "Consumers",

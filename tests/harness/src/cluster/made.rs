@@ -97,7 +97,7 @@ pub(super) fn initdb(server: &Server, folder: &Path, owner: Owner) -> Result<()>
     step::output(&mut command).map(drop)
 }
 
-pub(super) fn settings(folder: &Path, durability: Durability) -> String {
+pub(super) fn settings(folder: &Path, durability: Durability, more: &[(&str, &str)]) -> String {
     let on = match durability {
         Durability::Durable => "on",
         Durability::Fast => "off",
@@ -110,7 +110,7 @@ pub(super) fn settings(folder: &Path, durability: Durability) -> String {
     let mut text = String::from("\n# Set by the harness\n");
     for (name, value) in [
         ("listen_addresses", HOST.to_string().as_str()),
-        ("unix_socket_directories", &folder.to_string_lossy()),
+        ("unix_socket_directories", folder.to_string_lossy().as_ref()),
         ("fsync", on),
         ("full_page_writes", on),
         ("shared_buffers", shared_buffers),
@@ -120,7 +120,10 @@ pub(super) fn settings(folder: &Path, durability: Durability) -> String {
         ("log_timezone", "UTC"),
         ("log_line_prefix", "%m [%p] %a "),
         ("logging_collector", "off"),
-    ] {
+    ]
+    .iter()
+    .chain(more)
+    {
         let _ = writeln!(text, "{name} = '{}'", value.replace('\'', "''"));
     }
     text

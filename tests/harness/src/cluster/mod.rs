@@ -68,6 +68,24 @@ impl Cluster {
         durability: Durability,
         environment: impl FnOnce(&Path) -> Vec<(&'static str, OsString)>,
     ) -> Result<Self> {
+        Self::create(server, durability, &[], environment)
+    }
+
+    /// As [`Cluster::start`], with more settings, which override the harness's own.
+    pub fn start_set(
+        server: &Server,
+        durability: Durability,
+        more: &[(&str, &str)],
+    ) -> Result<Self> {
+        Self::create(server, durability, more, |_| Vec::new())
+    }
+
+    fn create(
+        server: &Server,
+        durability: Durability,
+        more: &[(&str, &str)],
+        environment: impl FnOnce(&Path) -> Vec<(&'static str, OsString)>,
+    ) -> Result<Self> {
         let folder = folder()?;
         let leash = Leash::new("QUIT", Some(folder.path()))?;
         let owner = Owner::find(folder.path())?;
@@ -75,7 +93,7 @@ impl Cluster {
         fs::OpenOptions::new()
             .append(true)
             .open(data(folder.path()).join("postgresql.conf"))?
-            .write_all(settings(folder.path(), durability).as_bytes())
+            .write_all(settings(folder.path(), durability, more).as_bytes())
             .context("cannot write postgresql.conf")?;
         let environment = environment(folder.path());
         Self::launch(server, folder, owner, environment, leash)

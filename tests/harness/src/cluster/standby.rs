@@ -34,7 +34,7 @@ impl Cluster {
         OpenOptions::new()
             .append(true)
             .open(data(folder.path()).join("postgresql.conf"))?
-            .write_all(settings(folder.path(), Durability::Fast).as_bytes())
+            .write_all(settings(folder.path(), Durability::Fast, &[]).as_bytes())
             .context("cannot write postgresql.conf")?;
         Self::launch(&self.server, folder, owner, Vec::new(), leash)
     }

@@ -1,0 +1,6 @@
+//! What was measured, as JSON in target/bench and as BENCHMARKS.md.
+
+pub(crate) mod machine;
+pub(crate) mod notes;
+pub(crate) mod page;
+pub(crate) mod results;

@@ -1,0 +1,211 @@
+//! Ingest into tables that have millions of rows already.
+
+use super::ingest::ingest;
+use crate::contest::{Bound, Contest, Row, ratio, value};
+use crate::figures::Figures;
+use crate::lab::prefill::{self, QUICK};
+use crate::lab::{Bed, Lab, Size};
+use crate::load::bodies::Bodies;
+use crate::measure::meter::Meter;
+use anyhow::{Context as _, Result, ensure};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::{Duration, Instant};
+
+const SMALL: &str = "at 100,000 events";
+const M1: &str = "at 1 million events";
+const M10: &str = "at 10 million events";
+const M30: &str = "at 30 million events";
+
+/// The first rows, which are also those of the contender at 100,000.
+const FEW: u64 = 100_000;
+
+const ABOUT: &str = "Arpoone's arrays of 1000 SMS states, by one session; a body is a transaction. Half of its items are about new messages, half are the second event of a message of the body before. The old rows are written by INSERT .. SELECT: two events a message, all in the current week's partition, ids of messages and recipients spread evenly, so that new ones touch the indexes everywhere. A checkpoint begins with the first turn and runs beside it, so that every page that is touched is a whole image in the WAL again: the turns together, of 10 s each after a second that does not count, are the time that follows a checkpoint, in which ingest is slowest. With the default `checkpoint_timeout` that is a tenth of the time. At 100,000 events each turn has a fresh copy and a checkpoint of its own, for 3 s. `LONG=1` measures ten minutes with the default settings instead.";
+
+macro_rules! row {
+    ($name:literal, $title:literal, $at:ident, $events:expr, $bound:expr) => {
+        Row {
+            name: $name,
+            title: $title,
+            about: ABOUT,
+            unit: "event",
+            contenders: &[SMALL, $at],
+            marks: &[
+                ratio(
+                    "rate against that at 100,000",
+                    "rate",
+                    $at,
+                    SMALL,
+                    Bound::AtLeast($bound),
+                ),
+                value("WAL of an event", "wal", $at, Bound::Stated),
+            ],
+            set: |lab| Sizes::set(lab, $events),
+        }
+    };
+}
+
+pub(super) const ROWS: &[Row] = &[
+    row!("size-1m", "Ingest at 1 million events", M1, 1_000_000, 0.85),
+    row!(
+        "size-10m",
+        "Ingest at 10 million events",
+        M10,
+        10_000_000,
+        0.7
+    ),
+    row!(
+        "size-30m",
+        "Ingest at 30 million events",
+        M30,
+        30_000_000,
+        0.6
+    ),
+];
+
+struct Sizes {
+    small: Bed,
+    /// The database that is copied for each turn.
+    few: String,
+    large: Bed,
+    many: String,
+    window: Duration,
+    long: bool,
+    /// Whether the next turn of the large one begins with a checkpoint.
+    checkpoint: bool,
+    seed: u64,
+}
+
+impl Sizes {
+    fn set(lab: &Lab, events: u64) -> Result<Box<dyn Contest>> {
+        let few = lab.pick(1_000, FEW);
+        let (small, few) = filled(lab, few)?;
+        let (large, many) = filled(lab, lab.pick(10_000, events))?;
+        Ok(Box::new(Self {
+            small,
+            few,
+            large,
+            many,
+            window: lab.window(),
+            long: lab.size == Size::Long,
+            checkpoint: true,
+            seed: 100,
+        }))
+    }
+}
+
+/// A durable cluster with a database that has so many events.
+pub(super) fn filled(lab: &Lab, events: u64) -> Result<(Bed, String)> {
+    // The windows have their own checkpoints.
+    let pause = [("checkpoint_timeout", "1h")];
+    let more: &[_] = if lab.size == Size::Long { &[] } else { &pause };
+    let mut bed = lab.bed(&[&QUICK, more].concat())?;
+    prefill::require_disk(&bed, events)?;
+    let database = bed.database()?;
+    lab.progress.say(&format!("writing {events} old events"));
+    let began = Instant::now();
+    prefill::fill(&mut bed, &database, events)?;
+    let seconds = began.elapsed().as_secs();
+    lab.progress
+        .print(&format!("{events} old events were written in {seconds} s"));
+    Ok((bed, database))
+}
+
+impl Contest for Sizes {
+    fn play(&mut self, contender: &str) -> Result<Figures> {
+        self.seed += 1;
+        if contender != SMALL {
+            let first = std::mem::replace(&mut self.checkpoint, false);
+            let turn = Turn {
+                warm_up: WARM_UP,
+                window: if self.long { LONG } else { self.window * 2 },
+                checkpoint: first && !self.long,
+            };
+            return steady(&self.large, &self.many, self.seed, turn);
+        }
+        let copy = format!("copy_{}", self.seed);
+        self.small
+            .connect("postgres")?
+            .batch_execute(&format!("create database {copy} template {}", self.few))?;
+        let turn = Turn {
+            warm_up: WARM_UP,
+            window: self.window * 3 / 5,
+            checkpoint: true,
+        };
+        let figures = steady(&self.small, &copy, self.seed, turn)?;
+        self.small.drop_database(&copy)?;
+        Ok(figures)
+    }
+}
+
+/// How long is ingested.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Turn {
+    /// Does not count.
+    pub(super) warm_up: Duration,
+    pub(super) window: Duration,
+    /// Whether a checkpoint begins with the window, and runs beside it.
+    pub(super) checkpoint: bool,
+}
+
+pub(super) const WARM_UP: Duration = Duration::from_secs(1);
+const LONG: Duration = Duration::from_secs(600);
+
+/// Ingests for so long.
+pub(super) fn steady(bed: &Bed, database: &str, seed: u64, turn: Turn) -> Result<Figures> {
+    let mut client = bed.connect(database)?;
+    let mut watch = bed.connect(database)?;
+    let bodies = bodies(seed);
+    let mut send = |until: Duration| -> Result<u64> {
+        let began = Instant::now();
+        let mut events = 0;
+        while began.elapsed() < until {
+            let body = bodies.recv().context("there are no more bodies")?;
+            ingest(&mut client, &body)?;
+            events += BODY;
+        }
+        Ok(events)
+    };
+    let count = "select count(*) from tidings.event where id > $1::text::tidings.ulid";
+    let mark = "select coalesce(max(id)::text, '00000000000000000000000000') from tidings.event";
+    send(turn.warm_up.min(turn.window))?;
+    let mark: String = watch.query_one(mark, &[])?.try_get(0)?;
+    let figures = std::thread::scope(|scope| {
+        let meter = Meter::start(bed.watched(None), &mut watch)?;
+        let beside = turn.checkpoint.then(|| scope.spawn(|| bed.checkpoint()));
+        let events = send(turn.window)?;
+        let took = meter.elapsed();
+        if let Some(beside) = beside {
+            ensure!(matches!(beside.join(), Ok(Ok(()))), "the checkpoint failed");
+        }
+        let figures = meter.stop_after(took, events, &mut watch)?;
+        let stored: i64 = watch.query_one(count, &[&mark])?.try_get(0)?;
+        ensure!(
+            u64::try_from(stored)? == events,
+            "{stored} of {events} events are stored"
+        );
+        Ok(figures)
+    })?;
+    Ok(figures.only(&["rate", "pg_us", "wal"]))
+}
+
+/// Items of a body: the first half are new messages, the others the second event of the new
+/// ones of the body before.
+const BODY: u64 = 1000;
+
+/// Draws bodies on a thread of their own, a few ahead, until nobody takes them.
+fn bodies(seed: u64) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = sync_channel(8);
+    std::thread::spawn(move || {
+        let mut bodies = Bodies::new(seed);
+        let mut before = bodies.messages(BODY / 2);
+        loop {
+            let new = bodies.messages(BODY / 2);
+            let body = bodies.sms_pairs(&new, &before);
+            before = new;
+            if sender.send(body).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
