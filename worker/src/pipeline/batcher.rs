@@ -10,7 +10,7 @@ use tokio::{sync::oneshot, time::Instant};
 
 use super::{
     courier::{Courier, Reply},
-    lanes::{Lanes, Next},
+    lanes::{LARGE, Lanes, Next},
     queue::{BatchLimits, Queue, Submission},
     request::{Outcome, Refusal, Request},
     store::Commit,
@@ -21,9 +21,9 @@ use crate::process::exit::Vital;
 ///
 /// Promises:
 /// - A request never waits for a batch to fill. If no commit is in flight, the request is
-///   sent at once; otherwise the next batch gathers until a commit ends, or until all
-///   commits in flight have taken long and a lane is idle. The batches therefore grow with
-///   the load, and only with it.
+///   sent at once; otherwise the next batch gathers until a commit ends. If a lane is idle
+///   it gathers no longer than until it is large, or until all commits in flight have taken
+///   long. The batches therefore grow with the load, and only with it.
 /// - A lane commits one batch at a time, so that the number of lanes bounds the commits
 ///   in flight.
 /// - A submission is answered as a whole, after the commit that contains it.
@@ -49,8 +49,8 @@ struct Waiting(Arc<Mutex<State>>);
 #[derive(Debug)]
 struct State {
     queue: Queue,
-    /// Whether the next submission is to be told of.
-    is_open: bool,
+    /// The batcher is to be told when so many bytes wait; never if `None`.
+    tell_at: Option<usize>,
 }
 
 impl Waiting {
@@ -71,7 +71,7 @@ impl Batcher {
     ) -> Pipeline {
         let waiting = Waiting(Arc::new(Mutex::new(State {
             queue: Queue::new(limits),
-            is_open: true,
+            tell_at: Some(0),
         })));
         let batcher = Self {
             waiting: waiting.clone(),
@@ -90,15 +90,19 @@ impl Batcher {
     fn dispatch(&mut self, ctx: &mut Context<Self>) {
         loop {
             let now = Instant::now();
-            let next = self.lanes.next(now);
-            let batch = {
+            let (next, batch) = {
                 let mut waiting = self.waiting.lock();
+                let next = self.lanes.next(now, waiting.queue.bytes());
                 let batch = match next {
                     Next::Now => waiting.queue.next_batch(),
                     Next::At(_) | Next::Later => None,
                 };
-                waiting.is_open = next == Next::Now && batch.is_none();
-                batch
+                waiting.tell_at = match next {
+                    Next::Now => Some(0),
+                    Next::At(_) => Some(LARGE),
+                    Next::Later => None,
+                };
+                (next, batch)
             };
             if let Next::At(then) = next {
                 self.look_again(then.saturating_duration_since(now), ctx);
@@ -202,12 +206,13 @@ impl Pipeline {
         if !self.batcher.connected() {
             return;
         }
-        let is_open = {
+        let is_due = {
             let mut waiting = self.waiting.lock();
             waiting.queue.push(submission);
-            std::mem::take(&mut waiting.is_open)
+            let bytes = waiting.queue.bytes();
+            waiting.tell_at.take_if(|least| bytes >= *least).is_some()
         };
-        if is_open {
+        if is_due {
             // There is one such message at a time, so that the mailbox is never full. If
             // the batcher has ended meanwhile, the process ends.
             let _ = self.batcher.try_send(Look);
@@ -356,9 +361,33 @@ mod tests {
     fn a_commit_that_takes_long_is_not_waited_for_if_a_lane_is_idle() {
         run(|| async {
             let fixture = fixture(2, ms(100));
-            let answered = answered(&fixture, &[ms(0), ms(5), ms(19), ms(30), ms(110)]).await;
-            assert_eq!(answered, [ms(100), ms(120), ms(120), ms(200), ms(220)]);
+            let answered = answered(&fixture, &[ms(0), ms(1), ms(3), ms(30), ms(150)]).await;
+            assert_eq!(answered, [ms(100), ms(105), ms(105), ms(200), ms(250)]);
             assert_eq!(*fixture.sizes.lock().unwrap(), [1, 2, 1, 1]);
+        });
+    }
+
+    #[test]
+    fn no_commit_is_waited_for_if_much_waits_and_a_lane_is_idle() {
+        run(|| async {
+            let fixture = fixture(2, COMMIT);
+            let large = || {
+                let body = "x".repeat(LARGE / 2);
+                fixture.pipeline.submit(vec![fake::request("s", &body)])
+            };
+            let one = || fixture.pipeline.submit(vec![fake::request("s", "body")]);
+            let started = Instant::now();
+            let later = async {
+                actix::clock::sleep(ms(1)).await;
+                join3(large(), large(), async {
+                    actix::clock::sleep(ms(1)).await;
+                    one().await
+                })
+                .await;
+            };
+            join(one(), later).await;
+            assert_eq!(*fixture.sizes.lock().unwrap(), [1, 2, 1]);
+            assert_eq!(started.elapsed(), COMMIT * 2);
         });
     }
 
@@ -366,7 +395,7 @@ mod tests {
     fn the_batcher_is_told_of_one_submission_for_each_batch() {
         run(|| async {
             let fixture = fixture(1, COMMIT);
-            let is_open = || fixture.pipeline.waiting.lock().is_open;
+            let is_open = || fixture.pipeline.waiting.lock().tell_at == Some(0);
             assert!(is_open());
             let submit = || fixture.pipeline.submit(vec![fake::request("s", "body")]);
             let look = async {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Time for which every commit must have been in flight before a further lane is taken.
-/// Two lanes that take turns would halve the batches, and each batch costs the server a
-/// transaction; so a second lane is for commits that take long, as those of large batches
-/// do, or those that wait for a lock or a disk.
-const BUSY: Duration = Duration::from_millis(20);
+/// Bytes that are worth a further lane. Two lanes that take turns halve the batches, and
+/// each batch costs the server a transaction, which counts unless the batch is large.
+pub(super) const LARGE: usize = 16 << 10;
+/// Time for which every commit must have been in flight before less is worth a further
+/// lane: they may be waiting for a lock or a disk.
+const BUSY: Duration = Duration::from_millis(5);
 
 /// The lanes, of which some are idle.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub(super) struct Lanes<L> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Now,
-    /// Then, unless a commit ends before.
+    /// Then, unless a commit ends before, or what waits has become large.
     At(Instant),
     /// When a commit ends.
     Later,
@@ -38,12 +39,13 @@ impl<L> Lanes<L> {
         }
     }
 
-    pub(super) fn next(&self, now: Instant) -> Next {
+    /// When the next batch may be committed, if these bytes wait.
+    pub(super) fn next(&self, now: Instant, waiting: usize) -> Next {
         if self.idle.is_empty() {
             return Next::Later;
         }
         match self.begun.iter().max() {
-            Some(newest) if *newest + BUSY > now => Next::At(*newest + BUSY),
+            Some(newest) if waiting < LARGE && *newest + BUSY > now => Next::At(*newest + BUSY),
             _ => Next::Now,
         }
     }
@@ -73,16 +75,27 @@ mod tests {
         let start = Instant::now();
         let at = |n: u32| start + BUSY * n / 2;
         let mut lanes = Lanes::new(vec!["third", "second", "first"]);
-        assert_eq!(lanes.next(at(0)), Next::Now);
+        assert_eq!(lanes.next(at(0), 0), Next::Now);
         assert_eq!(lanes.take(at(0)), Some("first"));
-        assert_eq!(lanes.next(at(0)), Next::At(at(2)));
-        assert_eq!(lanes.next(at(1)), Next::At(at(2)));
-        assert_eq!(lanes.next(at(2)), Next::Now);
+        assert_eq!(lanes.next(at(0), 0), Next::At(at(2)));
+        assert_eq!(lanes.next(at(1), 0), Next::At(at(2)));
+        assert_eq!(lanes.next(at(2), 0), Next::Now);
         assert_eq!(lanes.take(at(2)), Some("second"));
-        assert_eq!(lanes.next(at(3)), Next::At(at(4)));
+        assert_eq!(lanes.next(at(3), 0), Next::At(at(4)));
         assert_eq!(lanes.take(at(4)), Some("third"));
-        assert_eq!(lanes.next(at(9)), Next::Later);
+        assert_eq!(lanes.next(at(9), 0), Next::Later);
         assert_eq!(lanes.take(at(9)), None);
+    }
+
+    #[test]
+    fn a_further_lane_is_taken_at_once_for_much() {
+        let now = Instant::now();
+        let mut lanes = Lanes::new(vec!["second", "first"]);
+        lanes.take(now);
+        assert_eq!(lanes.next(now, LARGE - 1), Next::At(now + BUSY));
+        assert_eq!(lanes.next(now, LARGE), Next::Now);
+        lanes.take(now);
+        assert_eq!(lanes.next(now, LARGE), Next::Later);
     }
 
     #[test]
@@ -92,7 +105,7 @@ mod tests {
         assert_eq!(lanes.take(start), Some("first"));
         let mut now = start + BUSY;
         for _ in 0..3 {
-            assert_eq!(lanes.next(now), Next::Now);
+            assert_eq!(lanes.next(now, 0), Next::Now);
             assert_eq!(lanes.take(now), Some("second"));
             let begun = now;
             now += BUSY / 4;
@@ -100,6 +113,6 @@ mod tests {
         }
         lanes.put_back("first", start);
         assert_eq!(lanes.take(now), Some("first"), "the one that was used last");
-        assert_eq!(lanes.next(now), Next::At(now + BUSY));
+        assert_eq!(lanes.next(now, 0), Next::At(now + BUSY));
     }
 }

@@ -83,6 +83,11 @@ impl Queue {
         }
     }
 
+    /// Bytes of all that waits.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Drops submissions whose callers no longer wait. They are in no particular order,
     /// because some callers wait for a shorter time.
     fn sweep(&mut self) {

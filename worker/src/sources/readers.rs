@@ -194,7 +194,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_ticks_does_so_a_second_after_the_last_event_and_each_second() {
         let Done { woken, ticked } = done(&[IDLE / 2], &[], true).await;
-        assert_apart(&[woken, ticked].concat(), &[IDLE, IDLE, IDLE]);
+        let apart = TAKES + PAUSE + IDLE;
+        assert_apart(&[woken, ticked].concat(), &[apart; 3]);
     }
 
     #[tokio::test(start_paused = true)]

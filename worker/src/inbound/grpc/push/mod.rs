@@ -2,15 +2,14 @@
 //!
 //! - A reply is `Success` after the commit that contains its event; anything else is the
 //!   reason why the sender should retry the event.
-//! - Each event is a body of its own with its own receipt id. Events are submitted in
-//!   chunks, so that the pipeline handles one message for each chunk rather than for each
-//!   event.
+//! - Events are submitted in chunks, those that have a key as one array: see [`bodies`].
 //! - The data of a stream that is in flight is bounded: its bytes hold a part of the
 //!   budget from their arrival until their events are answered. Beyond that nothing is
 //!   read, and HTTP/2 slows the sender down.
 //! - A stream speaks its source's schema, as it was when the stream was opened: the
 //!   source's own, or the one that its provider's call has by default.
 
+mod bodies;
 mod chunk;
 mod sender;
 
