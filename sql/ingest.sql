@@ -107,20 +107,21 @@ as $$
 declare
   batch tidings._batch;
 begin
+  -- A body is taken out of its array where it is read, rather than be copied from row to row.
   with request as materialized (
     select
-      r.ordinal::int, r.source, r.body, s.source_id, s.provider, s.options::text as options,
+      r.ordinal::int, r.source, s.source_id, s.provider, s.options::text as options,
       tidings._receipt(r.headers ->> 'receipt-id') as receipt,
       case
         when s.source_id is null then 'unknown_source'
         when not s.enabled then 'disabled'
         when r.ordinal = any (fenced) then 'fenced'
-        when r.verified then case when r.body is null then 'malformed' end
+        when r.verified then case when bodies[r.ordinal] is null then 'malformed' end
         when u.unmet is not null then 'unauthorized'
-        when r.body is null then 'malformed'
+        when bodies[r.ordinal] is null then 'malformed'
       end as refused,
       u.unmet
-    from unnest(sources, bodies, headers, verified) with ordinality r (source, body, headers, verified, ordinal)
+    from unnest(sources, headers, verified) with ordinality r (source, headers, verified, ordinal)
     left join (
       -- Each source is looked up once, by its key.
       select p.*
@@ -128,7 +129,7 @@ begin
       cross join lateral (select p.* from tidings._policy p where p.name = n.name offset 0) p
     ) s on s.name = r.source
     left join lateral (
-      select tidings._unmet(s.provider, s.secrets, s.url_tokens, s.allow_unauthenticated, r.body, r.headers::text) as unmet
+      select tidings._unmet(s.provider, s.secrets, s.url_tokens, s.allow_unauthenticated, bodies[r.ordinal], r.headers::text) as unmet
       where s.enabled and r.verified is not true and (r.ordinal = any (fenced)) is not true
       offset 0  -- else the request would be verified once for each mention of the column
     ) u on true
@@ -140,7 +141,7 @@ begin
       coalesce(r.receipt::timestamptz, started_at) as received_at,
       n.*, tidings._log_next() as id
     from request r
-    cross join lateral tidings._normalize(r.provider, r.source, r.options, r.body) n
+    cross join lateral tidings._normalize(r.provider, r.source, r.options, bodies[r.ordinal]) n
     where r.refused is null
   ),
   stored as (
