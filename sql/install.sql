@@ -27,6 +27,7 @@
 -- include lookup.sql
 -- include log_head.sql
 -- include log.sql
+-- include store.sql
 -- include ingest.sql
 
 -- who reads it

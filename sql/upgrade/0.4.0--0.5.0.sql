@@ -172,9 +172,9 @@ create type _batch as (
   refusals _refusal[],
   reached _reached[]
 );
--- take _store from ingest.sql
--- take _count_duplicates from ingest.sql
--- take _store_undated from ingest.sql
+-- take _store from store.sql
+-- take _count_duplicates from store.sql
+-- take _store_undated from store.sql
 -- take _keep_refusals from ingest.sql
 -- take _move_cursors from ingest.sql
 -- take _ingest from ingest.sql
@@ -252,6 +252,7 @@ drop function _trim_rejected(text[]);
 -- comments subscriber.sql
 -- comments request.sql
 -- comments log.sql
+-- comments store.sql
 -- comments ingest.sql
 -- comments read.sql
 -- comments consumer.sql

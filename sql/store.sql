@@ -1,0 +1,304 @@
+-- From bytes to rows: verify, normalize and store a whole batch in one statement.
+
+-- What is left to do for a batch after its events were inserted.
+create type _refusal as (
+  request int,
+  source_id int,
+  received_at timestamptz,
+  verdict text,
+  reason text,
+  ordinal int,
+  item bytea
+);
+comment on type _refusal is 'Internal: a request or an item that was refused, and is to be kept in tidings.rejected.';
+comment on column _refusal.request is 'Number of the request in the batch.';
+comment on column _refusal.source_id is 'rejected.source_id.';
+comment on column _refusal.received_at is 'rejected.received_at.';
+comment on column _refusal.verdict is 'rejected.verdict.';
+comment on column _refusal.reason is 'rejected.reason.';
+comment on column _refusal.ordinal is 'rejected.ordinal.';
+comment on column _refusal.item is 'The item; null for a whole request.';
+
+create type _reached as (
+  id ulid,
+  source_id int,
+  cursor text,
+  at timestamptz
+);
+comment on type _reached is 'Internal: the cursor of a stream after an item.';
+comment on column _reached.id is 'The position that was given to the item.';
+comment on column _reached.source_id is 'The source.';
+comment on column _reached.cursor is 'The stream cursor.';
+comment on column _reached.at is 'The time of the item.';
+
+create type _batch as (
+  receipts receipt[],
+  first_ids ulid[],
+  items bigint,
+  ids ulid[],
+  events bigint,
+  first_id ulid,
+  last_id ulid,
+  first_at timestamptz,
+  last_at timestamptz,
+  facts _fact[],
+  of_consent boolean,
+  of_subscribers boolean,
+  of_requests boolean,
+  undated event[],
+  undated_of int[],
+  refusals _refusal[],
+  reached _reached[]
+);
+comment on type _batch is 'Internal: what was stored of a batch, and what is left to do for it.';
+comment on column _batch.receipts is 'The answer to each request. Until duplicates are counted, each item counts as inserted.';
+comment on column _batch.first_ids is 'For each request, the position that was given to its first item; null if it has none.';
+comment on column _batch.items is 'Number of events that were to be stored.';
+comment on column _batch.ids is 'The positions of those that were stored.';
+comment on column _batch.events is 'Number of events that were stored.';
+comment on column _batch.first_id is 'Their least position.';
+comment on column _batch.last_id is 'Their greatest position.';
+comment on column _batch.first_at is 'Their least time.';
+comment on column _batch.last_at is 'Their greatest time.';
+comment on column _batch.facts is 'What state takes from them.';
+comment on column _batch.of_consent is 'Whether some of the facts are about consent.';
+comment on column _batch.of_subscribers is 'Whether some of the facts are about subscribers.';
+comment on column _batch.of_requests is 'Whether some of the facts are about send requests.';
+comment on column _batch.undated is 'Events that have an identity and no time, and are not stored yet. Their occurred_at is the time of this arrival.';
+comment on column _batch.undated_of is 'For each of these, the number of its request in the batch.';
+comment on column _batch.refusals is 'What was refused, and is to be kept.';
+comment on column _batch.reached is 'The stream cursors after the items, for streams.';
+
+create function _store(
+  sources text[], bodies bytea[], headers jsonb[], verified boolean[], fenced int[], started_at timestamptz
+)
+  returns _batch
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  batch tidings._batch;
+begin
+  -- A body is taken out of its array where it is read, rather than be copied from row to row.
+  with request as materialized (
+    select
+      r.ordinal::int, r.source, s.source_id, s.provider, s.options::text as options,
+      tidings._receipt(r.headers ->> 'receipt-id') as receipt,
+      case
+        when s.source_id is null then 'unknown_source'
+        when not s.enabled then 'disabled'
+        when r.ordinal = any (fenced) then 'fenced'
+        when r.verified then case when bodies[r.ordinal] is null then 'malformed' end
+        when u.unmet is not null then 'unauthorized'
+        when bodies[r.ordinal] is null then 'malformed'
+      end as refused,
+      u.unmet
+    from unnest(sources, headers, verified) with ordinality r (source, headers, verified, ordinal)
+    left join (
+      -- Each source is looked up once, by its key.
+      select p.*
+      from (select distinct n.name from unnest(sources) n (name)) n
+      cross join lateral (select p.* from tidings._policy p where p.name = n.name offset 0) p
+    ) s on s.name = r.source
+    left join lateral (
+      select tidings._unmet(s.provider, s.secrets, s.url_tokens, s.allow_unauthenticated, bodies[r.ordinal], r.headers::text) as unmet
+      where s.enabled and r.verified is not true and (r.ordinal = any (fenced)) is not true
+      offset 0  -- else the request would be verified once for each mention of the column
+    ) u on true
+    order by r.ordinal  -- positions are given in the order of the requests
+  ),
+  item as materialized (
+    select
+      r.ordinal as request, r.source_id, r.provider, r.source, r.receipt,
+      coalesce(r.receipt::timestamptz, started_at) as received_at,
+      n.*, tidings._log_next() as id
+    from request r
+    cross join lateral tidings._normalize(r.provider, r.source, r.options, bodies[r.ordinal]) n
+    where r.refused is null
+  ),
+  stored as (
+    insert into tidings.event as e (
+      id, event_id, source_id, provider, kind, provider_kind, channel, occurred_at, received_at,
+      request_id, message_id, recipient, campaign, error_code, reason, payload
+    )
+    select
+      i.id,
+      -- An item without an identity is identified by its receipt id; without that, each
+      -- delivery is an event.
+      coalesce(i.event_id, tidings._receipt_event_id(i.provider, i.source, i.receipt, i.received_at, i.ordinal, i.payload::text), i.id) as event_id,
+      i.source_id, i.provider, i.kind, i.provider_kind, i.channel,
+      coalesce(i.occurred_at, i.received_at) as occurred_at,
+      i.received_at, i.request_id, i.message_id, i.recipient, i.campaign, i.error_code, i.reason, i.payload
+    from item i
+    where i.error is null and (i.occurred_at is not null or i.event_id is null)
+    -- The rows are ordered by the key, so that concurrent batches with the same events
+    -- never deadlock; of equal events the first is stored.
+    order by 2, 8, 3, 1
+    on conflict do nothing
+    returning e.id, e.occurred_at, e.kind, tidings._fact(e) as fact
+  ),
+  outcome as (
+    select
+      i.request, min(i.id) as first_id,
+      count(*) filter (where i.error is null and (i.occurred_at is not null or i.event_id is null)) as items,
+      (count(*) filter (where i.error is not null and i.ordinal is not null))::int as rejected,
+      bool_or(i.ordinal is null) as malformed,
+      (array_agg(coalesce('item ' || i.ordinal || ': ', '') || i.error order by i.ordinal)
+        filter (where i.error is not null))[1:3] as reasons
+    from item i
+    group by i.request
+  )
+  select
+    a.receipts, a.first_ids, a.items, t.ids, t.events, t.first_id, t.last_id, t.first_at, t.last_at, t.facts, t.of_consent, t.of_subscribers, t.of_requests,
+    l.undated, l.undated_of, coalesce(a.refusals, '{}') || coalesce(l.refusals, '{}'),
+    l.reached
+  into batch
+  from (
+    select
+      array_agg(s.id) as ids, count(*) as events, min(s.id) as first_id, max(s.id) as last_id, min(s.occurred_at) as first_at, max(s.occurred_at) as last_at,
+      array_agg(s.fact) filter (where s.fact is distinct from null) as facts,
+      bool_or(s.kind like 'consent.%') as of_consent, bool_or(s.kind like 'subscriber.%') as of_subscribers,
+      bool_or((s.fact).request_id is not null) as of_requests
+    from stored s
+  ) t
+  cross join (
+    select
+      array_agg((
+        coalesce(r.refused, case when r.malformed then 'malformed' else 'accepted' end),
+        coalesce(r.items::int, 0), 0, coalesce(r.rejected, 0),
+        case r.refused
+          when 'unknown_source' then format('no source is named %s', coalesce('"' || r.source || '"', 'null'))
+          when 'disabled' then format('source "%s" is disabled', r.source)
+          when 'fenced' then format('the lease under which the stream of source "%s" was read is no longer valid', r.source)
+          when 'unauthorized' then 'the request does not carry what the source demands'
+          when 'malformed' then 'the body is null'
+          else array_to_string(r.reasons, '; ') || case when r.rejected > 3 then '; ..' else '' end
+        end,
+        r.ordinal
+      )::tidings.receipt) as receipts,
+      array_agg(r.first_id) as first_ids,
+      sum(r.items) as items,
+      array_agg((
+        r.ordinal, r.source_id, coalesce(r.receipt::timestamptz, started_at), r.refused,
+        case r.refused when 'unauthorized' then r.unmet else 'the body is null' end, null, null
+      )::tidings._refusal) filter (where r.refused in ('unauthorized', 'malformed')) as refusals
+    from (
+      select r.*, o.*
+      from request r
+      left join outcome o on o.request = r.ordinal
+      order by r.ordinal  -- once, rather than for each of the arrays
+    ) r
+  ) a
+  cross join (
+    select
+      array_agg((
+        i.id, i.event_id, i.source_id, i.provider, i.kind, i.provider_kind, i.channel, i.received_at, i.received_at,
+        i.request_id, i.message_id, i.recipient, i.campaign, i.error_code, i.reason, i.payload
+      )::tidings.event) filter (where i.error is null and i.occurred_at is null and i.event_id is not null) as undated,
+      array_agg(i.request) filter (where i.error is null and i.occurred_at is null and i.event_id is not null) as undated_of,
+      array_agg((
+        i.request, i.source_id, i.received_at, case when i.ordinal is null then 'malformed' else 'item' end, i.error, i.ordinal, i.item
+      )::tidings._refusal) filter (where i.error is not null) as refusals,
+      array_agg((i.id, i.source_id, i.cursor, coalesce(i.occurred_at, i.received_at))::tidings._reached) filter (where i.cursor is not null) as reached
+    from item i
+  ) l;
+  return batch;
+end
+$$;
+comment on function _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz) is
+  'Internal: stores the ordinary events of a batch in one statement, at the positions of the run that this transaction has started. Requests in "fenced" are refused.';
+
+create function _count_duplicates(batch _batch) returns receipt[]
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  return (
+    with asked as materialized (
+      select r.*, f.first_id, count(f.first_id) over (order by r.ordinal) as n
+      from unnest(batch.receipts) r
+      join unnest(batch.first_ids) with ordinality f (first_id, ordinal) using (ordinal)
+    ),
+    -- Positions are given in the order of the requests, so each lies between two first ones.
+    stored as (
+      select width_bucket(i.id, array_remove(batch.first_ids, null)) as n, count(*)::int as inserted
+      from unnest(batch.ids) i (id)
+      group by 1
+    )
+    select array_agg((
+      a.verdict, coalesce(s.inserted, 0), a.inserted - coalesce(s.inserted, 0), a.rejected, a.detail, a.ordinal
+    )::tidings.receipt order by a.ordinal)
+    from asked a
+    left join stored s on s.n = a.n and a.first_id is not null);
+end
+$$;
+comment on function _count_duplicates(_batch) is
+  'Internal: returns the answers, with the items that were not stored counted as duplicates.';
+
+create function _store_undated(batch _batch) returns _batch
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  late tidings._batch;
+begin
+  with item as materialized (
+    select u.*
+    from unnest(batch.undated, batch.undated_of) u (
+      id, event_id, source_id, provider, kind, provider_kind, channel, occurred_at, received_at,
+      request_id, message_id, recipient, campaign, error_code, reason, payload, request)
+  ),
+  dated as (
+    insert into tidings.undated as u (event_id, source_id, occurred_at)
+    select i.event_id, i.source_id, min(i.received_at)
+    from item i
+    group by i.event_id, i.source_id
+    order by i.event_id, i.source_id
+    -- "do nothing" would return no row if there is one already.
+    on conflict (event_id, source_id) do update set occurred_at = u.occurred_at
+    returning u.event_id, u.source_id, u.occurred_at
+  ),
+  stored as (
+    insert into tidings.event as e (
+      id, event_id, source_id, provider, kind, provider_kind, channel, occurred_at, received_at,
+      request_id, message_id, recipient, campaign, error_code, reason, payload
+    )
+    select
+      i.id, i.event_id, i.source_id, i.provider, i.kind, i.provider_kind, i.channel, d.occurred_at, i.received_at,
+      i.request_id, i.message_id, i.recipient, i.campaign, i.error_code, i.reason, i.payload
+    from item i
+    join dated d on d.event_id = i.event_id and d.source_id = i.source_id
+    order by 2, 8, 3, 1
+    on conflict do nothing
+    returning e.id, e.occurred_at, e.kind, tidings._fact(e) as fact
+  ),
+  outcome as (
+    select i.request, count(s.id)::int as inserted, (count(*) - count(s.id))::int as duplicate
+    from item i
+    left join stored s on s.id = i.id
+    group by i.request
+  )
+  select
+    (
+      select array_agg((r.verdict, r.inserted + coalesce(o.inserted, 0), r.duplicate + coalesce(o.duplicate, 0), r.rejected, r.detail, r.ordinal)::tidings.receipt order by r.ordinal)
+      from unnest(batch.receipts) r
+      left join outcome o on o.request = r.ordinal
+    ),
+    null, null, null, batch.events + count(*), least(batch.first_id, min(s.id)), greatest(batch.last_id, max(s.id)),
+    least(batch.first_at, min(s.occurred_at)), greatest(batch.last_at, max(s.occurred_at)),
+    coalesce(batch.facts, '{}') || coalesce(array_agg(s.fact) filter (where s.fact is distinct from null), '{}'),
+    batch.of_consent is true or coalesce(bool_or(s.kind like 'consent.%'), false),
+    batch.of_subscribers is true or coalesce(bool_or(s.kind like 'subscriber.%'), false),
+    batch.of_requests is true or coalesce(bool_or((s.fact).request_id is not null), false),
+    null, null, batch.refusals, batch.reached
+  into late
+  from stored s;
+  return late;
+end
+$$;
+comment on function _store_undated(_batch) is
+  'Internal: stores the events of a batch that have an identity and no time, at the times at which they first arrived.';
+
+revoke all on function
+  _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz), _count_duplicates(_batch), _store_undated(_batch)
+from public;
