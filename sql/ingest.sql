@@ -372,8 +372,10 @@ create function _ingest(sources text[], bodies bytea[], headers jsonb[], verifie
   -- Else the planner would plan the statements of this function, and of those that it calls, anew
   -- for each batch, because the number of elements of an array is known then.
   set plan_cache_mode = force_generic_plan
-  -- Plans are kept, and a table that is small when its plan is made may grow.
+  -- Plans are kept, and a table that is small when its plan is made may grow. A scan that cannot
+  -- be avoided, as in a trigger of the user's, is not worth compiling for its nominal cost.
   set enable_seqscan = off
+  set jit = off
 as $$
 declare
   idle interval := current_setting('idle_in_transaction_session_timeout');

@@ -3,6 +3,7 @@
 create function _log_page(after ulid, last ulid, max_events bigint, out upto ulid, out first_at timestamptz, out last_at timestamptz)
   language plpgsql stable
   set search_path = pg_catalog, tidings, pg_temp
+  set enable_seqscan = off  -- the plan is kept, and may have been made when the table was small
 as $$
 declare
   most constant int := 1000;
