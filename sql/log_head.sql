@@ -25,6 +25,7 @@ select pg_catalog.pg_extension_config_dump('tidings.log_head', '');
 create function _log_newest() returns ulid
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
+  set enable_seqscan = off  -- the plan is kept, and may have been made when the table was small
 as $$
 begin
   return (select h.last_id from tidings.log_head h order by h.last_id desc limit 1);

@@ -2,7 +2,7 @@
 
 use pgrx::{Array, pg_sys::panic::ErrorReport, prelude::*};
 use tidings_core::{
-    json::{Tape, room_for_item},
+    json::{room_for_item, string_in},
     policy, signature,
 };
 
@@ -65,9 +65,7 @@ fn unmet(
             .collect(),
         allow_unauthenticated: allow_unauthenticated.unwrap_or(false),
     };
-    let tape = Tape::of(headers, || {}).ok();
-    let fields = tape.as_ref().and_then(|tape| tape.value(headers).object());
-    let header = |name: &str| fields.and_then(|fields| fields.string(name));
+    let header = |name: &str| string_in(headers, name);
     let verified = policy::verify(
         provider(provider_name.unwrap_or_default())?,
         &demands,

@@ -20,6 +20,9 @@ use tidings_harness::step;
 /// The end-to-end tests that need the Python peer, as libtest names them.
 const PEER_TESTS: &str = "peer::";
 
+/// Rows that need no more than the extension, and use all of its catalog that rows use.
+const SMOKE_ROWS: &str = "ingest,size-1m";
+
 /// Settings of the drill in the tests: short, but with every kind of fault.
 const DRILL: chaos::Options = chaos::Options {
     cycles: 20,
@@ -66,6 +69,21 @@ pub(crate) fn run(server: &Server) -> Result<()> {
     steps.run("docs/reference.md", &["install the extension"], || {
         reference::check(server)
     });
+    // Nothing is asserted about a figure. A row fails if its contenders cannot do their work,
+    // such as when the columns of a table have changed.
+    steps.run(
+        "rows of the benchmark",
+        &["build", "install the extension"],
+        || {
+            let results = paths::target().join("bench/smoke.json");
+            step::run(
+                Command::new(paths::program("tidings-bench")?)
+                    .args(["--smoke", "--only", SMOKE_ROWS, "--results"])
+                    .arg(results)
+                    .env("PG_CONFIG", server.pg_config()),
+            )
+        },
+    );
     const PYTHON: &str = "Python for the gRPC peer of another stack";
     steps.run(PYTHON, &[], || Python::prepare().map(drop));
     let python = steps.passed(PYTHON);

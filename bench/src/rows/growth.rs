@@ -220,9 +220,7 @@ impl Contest for Growth {
             times.push(commit(&mut client)?);
         }
         let spent = meter.stop(self.commits.try_into()?, &mut watch)?;
-        for quantity in ["pg_us", "wal"] {
-            figures.set(quantity, spent.get(quantity).unwrap_or_default());
-        }
+        figures.set("pg_us", spent.get("pg_us").unwrap_or_default());
         figures.set("commit", times.percentile(0.5));
 
         client.batch_execute("begin")?;

@@ -4,9 +4,8 @@ use std::ops::Range;
 
 use super::{
     Tape, describe,
-    object::{decoded, inside},
     scan::{self, Flaw, Nesting},
-    string,
+    shallow::Members,
 };
 use crate::event::{ItemError, Malformed, Pause};
 
@@ -278,39 +277,20 @@ fn wrapped(body: &[u8], at: usize, wrapper: &Wrapper, pause: Pause) -> Option<Ra
     // What may be empty: the only value, or the one that is named "events".
     let (mut first, mut events) = (None, None);
     let mut count = 0usize;
-    let mut at = scan::blanks(body, at + 1);
-    if body.get(at) == Some(&b'}') {
-        return None;
-    }
-    loop {
-        let name = scan::name_token(body, at).ok()?;
-        if name.special {
-            string::check_escapes(body, name).ok()?;
-        }
-        let start = scan::colon(body, name.end).ok()?;
-        let end = scan::value(body, start, &mut Nesting::default(), pause).ok()?;
-        let value = body.get(start..end)?;
-        let name = decoded(inside(
-            str::from_utf8(body.get(name.start..name.end)?).ok()?,
-        ));
-        if value != b"null" {
-            if wrapper.unless.contains(&name.as_ref()) {
+    let mut members = Members::new(body, at, pause);
+    while let Some(member) = members.next().ok()? {
+        if member.value != b"null" {
+            if wrapper.unless.contains(&member.name.as_ref()) {
                 return None;
             }
-            if name == "events" {
-                events = Some((start, value));
+            if member.name == "events" {
+                events = Some((member.start, member.value));
             }
         }
         count += 1;
-        first = first.or(Some((start, value)));
-        if begins(value, b'{') && filled.replace(start).is_some() {
+        first = first.or(Some((member.start, member.value)));
+        if begins(member.value, b'{') && filled.replace(member.start).is_some() {
             return None;
-        }
-        at = scan::blanks(body, end);
-        match body.get(at)? {
-            b',' => at = scan::blanks(body, at + 1),
-            b'}' => break,
-            _ => return None,
         }
     }
     let empty = || {
@@ -318,7 +298,7 @@ fn wrapped(body: &[u8], at: usize, wrapper: &Wrapper, pause: Pause) -> Option<Ra
         let (start, value) = only.or(events)?;
         begins(value, b']').then_some(start)
     };
-    Some(filled.or_else(empty)?..at + 1)
+    Some(filled.or_else(empty)?..members.end())
 }
 
 /// Whether a value is an array that begins so.
@@ -388,6 +368,12 @@ mod tests {
             ("\u{feff}{}", vec!["{}"]),
             ("[]", vec![]),
             ("[1,null]", vec!["1", "null"]),
+            (r#"{"events":[{"a":1}]}{}"#, vec![r#"{"a":1}"#, "{}"]),
+            (
+                r#"{} {"events":[{"a":1}],}"#,
+                vec!["{}", r#"{"events":[{"a":1}],}"#],
+            ),
+            (r#"{"e":[],"events":[],"a":1}7"#, vec!["7"]),
         ] {
             assert_eq!(cut(body), Ok(expected), "{body}");
         }
@@ -399,7 +385,16 @@ mod tests {
         assert_eq!(cut(" \n"), Err(Malformed::Empty));
         assert_eq!(cut("7"), Err(Malformed::NotItems("a number")));
         assert_eq!(cut("\"x\""), Err(Malformed::NotItems("a string")));
-        for broken in ["{", "[{}", "x {}", "{'a':1}\n{}", "nul"] {
+        for broken in [
+            "{",
+            "[{}",
+            "x {}",
+            "{'a':1}\n{}",
+            "nul",
+            "7x",
+            r#"{"events":[{}],}"#,
+            r#"{"events":[{}]"#,
+        ] {
             assert!(
                 matches!(cut(broken), Err(Malformed::NotJson(_))),
                 "{broken}"

@@ -5,6 +5,7 @@
 //!
 //! - [`body`]: a body cut into its items, one after the other
 //! - [`scan`]: the grammar, in one pass
+//! - [`shallow`]: the members of an object, without a look at their values
 //! - [`tape`]: an item that was read once, and whether Postgres can store it
 //! - [`object`]: the fields of an item
 //! - [`canonical`]: the form of a value from which identities are derived
@@ -23,6 +24,7 @@ mod memory;
 mod numeric;
 mod object;
 mod scan;
+mod shallow;
 mod string;
 mod tape;
 
@@ -32,6 +34,7 @@ pub use self::{
     jsonb::{Writer, varlena_header},
     memory::{room_for_body, room_for_item},
     object::{Object, required, text},
+    shallow::string_in,
     tape::{Tape, Value, storable},
 };
 pub(crate) use body::Cursor;

@@ -3,8 +3,17 @@
 use super::scan::{Flaw, Token};
 
 /// Whether the escapes of a string, whose grammar was read before, are characters that a
-/// text of Postgres can hold: no U+0000, and no half of a surrogate pair.
+/// text of Postgres can hold: no half of a surrogate pair, and no U+0000.
 pub(super) fn check_escapes(text: &[u8], token: Token) -> Result<(), Flaw> {
+    if has_nul(text, token)? {
+        return Err(Flaw::new("it contains U+0000", token.end - 1));
+    }
+    Ok(())
+}
+
+/// Whether the escapes of a string are characters and U+0000 is one of them; an error if
+/// they are not all characters.
+pub(super) fn has_nul(text: &[u8], token: Token) -> Result<bool, Flaw> {
     let mut at = token.start;
     let mut has_nul = false;
     while at < token.end {
@@ -40,10 +49,7 @@ pub(super) fn check_escapes(text: &[u8], token: Token) -> Result<(), Flaw> {
             }
         }
     }
-    if has_nul {
-        return Err(Flaw::new("it contains U+0000", token.end - 1));
-    }
-    Ok(())
+    Ok(has_nul)
 }
 
 /// The four hexadecimal digits from `at` on.

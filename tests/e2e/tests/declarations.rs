@@ -77,12 +77,15 @@ fn every_declaration_fits_the_library() -> Result<()> {
 
 /// The comparisons, which are plain C functions of which pgrx notes nothing.
 fn plain(symbol: &str) -> Option<Function> {
-    let (arguments, returns): (&[&str], &str) = match symbol.strip_prefix("ulid_")? {
-        "eq" | "ne" | "lt" | "le" | "ge" | "gt" => (&["ulid", "ulid"], "boolean"),
-        "cmp" => (&["ulid", "ulid"], "integer"),
-        "hash" => (&["ulid"], "integer"),
-        "hash_extended" => (&["ulid", "bigint"], "bigint"),
-        "sortsupport" => (&["internal"], "void"),
+    let (arguments, returns): (&[&str], &str) = match symbol {
+        "ulid_eq" | "ulid_ne" | "ulid_lt" | "ulid_le" | "ulid_ge" | "ulid_gt" => {
+            (&["ulid", "ulid"], "boolean")
+        }
+        "ulid_cmp" => (&["ulid", "ulid"], "integer"),
+        "ulid_hash" => (&["ulid"], "integer"),
+        "ulid_hash_extended" => (&["ulid", "bigint"], "bigint"),
+        "ulid_sortsupport" => (&["internal"], "void"),
+        "record_greater" => (&["anyelement", "anyelement"], "anyelement"),
         _ => return None,
     };
     Some(Function {

@@ -47,7 +47,16 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         title: "Events",
         purpose: "Query the events, and see what was refused.",
-        objects: &["event", "rejected", "replay_rejected", "undated"],
+        objects: &[
+            "event",
+            "find_messages",
+            "message_events",
+            "recipient_events",
+            "request_events",
+            "rejected",
+            "replay_rejected",
+            "undated",
+        ],
     },
     Group {
         title: "State",
