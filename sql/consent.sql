@@ -50,10 +50,11 @@ comment on column _outcome.at is 'consent.status_at.';
 comment on column _outcome.event_id is 'consent.status_event_id.';
 comment on column _outcome.status is 'consent.status.';
 
--- This comes after the messages. Whoever adds one of the events that grant a consent has
--- locked the message until the transaction ends, and this statement has a snapshot of its own.
--- So of two concurrent batches, the one that got the message last sees both events.
-create function _add_to_consent(first_id ulid, last_id ulid, of_provider text default null) returns void
+-- This comes after the messages, whose rows say which of them grant a consent. Whoever adds one
+-- of the events that do so has locked the message until the transaction ends, and the row that
+-- it gets back is the newest. So of two concurrent batches, the one that got the message last
+-- sees both events.
+create function _add_to_consent(facts _fact[], grants _grant[]) returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
@@ -66,35 +67,20 @@ begin
   from (
     select
       k.recipient, k.source_id, min(k.provider) as provider,
-      (array_agg(k.outcome order by k.outcome desc))[1] as outcome,
+      tidings._greatest(k.outcome) as outcome,
       max((k.outcome).at) filter (where (k.outcome).status = 'consent.requested') as requested_at,
       max((k.outcome).at) filter (where (k.outcome).status = 'consent.granted') as granted_at,
       max((k.outcome).at) filter (where (k.outcome).status = 'consent.denied') as denied_at,
       max((k.outcome).at) filter (where (k.outcome).status = 'consent.expired') as expired_at
     from (
-      select e.recipient, e.source_id, e.provider,
-        row(coalesce(tidings._asked_at(e.provider, e.payload::text), e.occurred_at), e.kind <> 'consent.requested',
-          e.occurred_at, e.event_id, e.kind)::tidings._outcome as outcome
-      from tidings.event e
-      where e.id between first_id and last_id and e.kind like 'consent.%' and e.recipient is not null
-        and (of_provider is null or e.provider = of_provider)
+      select f.recipient, f.source_id, f.provider,
+        row(f.asked_at, f.kind <> 'consent.requested', f.occurred_at, f.event_id, f.kind)::tidings._outcome as outcome
+      from unnest(facts) f
+      where f.kind like 'consent.%' and f.recipient is not null
       union all
-      select e.recipient, e.source_id, e.provider, m.outcome
-      from (
-        select distinct coalesce(e.request_id, e.message_id) as message_key, e.recipient, e.source_id, e.provider
-        from tidings.event e
-        where e.id between first_id and last_id and e.kind in ('message.delivered', 'consent.requested')
-          and e.recipient is not null and coalesce(e.request_id, e.message_id) is not null
-          and (of_provider is null or e.provider = of_provider)
-          and tidings._asks_consent(e.provider)
-      ) e
-      cross join lateral (
-        select row(m.consent_asked_at, true, m.delivered_at, m.delivered_event_id, 'consent.granted')::tidings._outcome as outcome
-        from tidings.message m
-        where m.message_key = e.message_key and m.recipient = e.recipient and m.source_id = e.source_id
-          and m.consent_requested_at is not null and m.delivered_at is not null
-        offset 0  -- a batch looks each of its messages up, rather than read all messages
-      ) m
+      select g.recipient, g.source_id, g.provider,
+        row(g.asked_at, true, g.at, g.event_id, 'consent.granted')::tidings._outcome
+      from unnest(grants) g
     ) k
     group by k.recipient, k.source_id
   ) t
@@ -119,8 +105,8 @@ begin
     expired_at = greatest(c.expired_at, excluded.expired_at);
 end
 $$;
-comment on function _add_to_consent(ulid, ulid, text) is 'Internal: adds the events of these positions to tidings.consent; those of one provider alone, if it is named.';
+comment on function _add_to_consent(_fact[], _grant[]) is 'Internal: adds these facts to tidings.consent, and what messages grant.';
 
 select pg_catalog.pg_extension_config_dump('tidings.consent', '');
 
-revoke all on function _add_to_consent(ulid, ulid, text) from public;
+revoke all on function _add_to_consent(_fact[], _grant[]) from public;

@@ -62,7 +62,7 @@ begin
 end
 $$;
 comment on function create_consumer(text, ulid) is
-  'Creates a consumer that gets the events after this position, or all events from the start of the log if the position is null. Pass tidings.gen_ulid() to get the events that are stored from now on. SQLSTATE 22023 if the name does not have 1 to 63 characters, 42710 if it is taken.';
+  'Creates a consumer that gets the events after this position, or all events from the start of the log if the position is null. Pass tidings.log_end() to get the events that are stored from now on, those in flight included. SQLSTATE 22023 if the name does not have 1 to 63 characters, 42710 if it is taken.';
 
 create function _lock_consumer(name text) returns consumer
   language plpgsql volatile

@@ -47,9 +47,25 @@ comment on table event_default is 'The events whose time falls into no other par
 -- its conflicts as duplicates.
 alter table event_default add primary key (event_id, occurred_at, source_id);
 create index event_default_id_idx on event_default (id);
-create index event_default_message_id_idx on event_default (message_id) where message_id is not null;
-create index event_default_recipient_idx on event_default (recipient) where recipient is not null;
-create index event_default_request_id_idx on event_default (request_id) where request_id is not null;
+
+-- Users look events up by message, send request and recipient. An index on each of these texts
+-- would cost more than all else together: their values arrive in no order, so that every event
+-- would touch a page of each. One number of 8 bytes stands for all three, the hash of the
+-- message in its upper half and that of the recipient in its lower half; lookup.sql has the
+-- functions that use it. tidings.message tells which messages a recipient has. What is not
+-- about a message is looked up by its recipient.
+--
+-- The function has no search_path of its own, so that it is inlined.
+create function _lookup(message_key text, recipient text) returns bigint
+  language sql immutable parallel safe
+as $$
+  select (hashtext(message_key)::bigint << 32) | (hashtext(coalesce(recipient, ''))::bigint & 4294967295)
+$$;
+comment on function _lookup(text, text) is 'Internal: the number under which the events of a message to a recipient are found; those of one message have the same upper half.';
+create index event_default__lookup_idx on event_default (_lookup(coalesce(request_id, message_id), recipient))
+  where coalesce(request_id, message_id) is not null;
+create index event_default_recipient_idx on event_default (recipient)
+  where recipient is not null and (kind not like 'message.%' or coalesce(request_id, message_id) is null);
 
 create table rejected (
   id ulid primary key,
@@ -64,7 +80,7 @@ create table rejected (
 );
 create index rejected_source_idx on rejected (source_id, verdict, id);
 comment on table rejected is
-  'Refused requests and rejected items, with the reason. They are kept within a bound for each source and verdict: the newest 1000 rows, and of those the newest 16 MB.';
+  'Refused requests and rejected items, with the reason. They are kept within a bound for each source and verdict: the newest 1000 rows or a few more, and of those the newest 16 MB.';
 comment on column rejected.id is 'Id of the row; ids are in the order of rejection.';
 comment on column rejected.received_at is 'When the request arrived.';
 comment on column rejected.source_id is 'tidings.source.id.';

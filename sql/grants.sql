@@ -37,8 +37,10 @@ begin
     ' tidings.message, tidings.consent, tidings.subscriber, tidings.request_summary, tidings.request,'
     ' tidings.consumer, tidings.lag, tidings.log_head, tidings.gap, tidings.retention, tidings.source_policy, tidings.stream_status to %s', role);
   execute format(
-    'grant execute on function tidings.events_after(tidings.ulid, int, text, text[]), tidings.stream_cursor(text),'
-    ' tidings._source(text), tidings._require_log_access(), tidings._log_horizon(), tidings._log_below(tidings.ulid), tidings._log_newest(), tidings.log_end(), tidings._log_page(tidings.ulid, tidings.ulid, bigint),'
+    'grant execute on function tidings.events_after(tidings.ulid, int, text, text[]),'
+    ' tidings.read_log(tidings.ulid, int, text, text[]), tidings.log_end(), tidings.log_horizon(), tidings.wake(),'
+    ' tidings.stream_cursor(text), tidings._source(text), tidings._require_log_access(),'
+    ' tidings.find_messages(text), tidings.message_events(tidings.message), tidings.request_events(text), tidings.recipient_events(text), tidings._lookup(text, text),'
     ' tidings._count(text), tidings._log_holder(), tidings._log_tail(), tidings._unacknowledged(tidings.ulid),'
     ' tidings.poll(text, int), tidings.ack(text, tidings.ulid) to %s', role);
 end
@@ -62,7 +64,8 @@ begin
     ' tidings.hold_streams(uuid, text, text[], interval), tidings.release_streams(uuid),'
     ' tidings.report_stream(text, text, text, int, text, timestamptz, timestamptz), tidings.maintain(),'
     ' tidings.report_gap(text, text, text, timestamptz, timestamptz, text, text, bigint), tidings.close_gap(bigint, text, timestamptz),'
-    ' tidings.requests_to_reconcile(text, timestamptz, text, int), tidings.request_finals(text, text) to %s', role);
+    ' tidings.requests_to_reconcile(text, timestamptz, text, int), tidings.request_finals(text, text),'
+    ' tidings.wake(), tidings.tick(), tidings.log_horizon() to %s', role);
   -- A server that logs parameters would log the headers and their secrets.
   if current_setting('server_version_num')::int >= 150000 then
     if not has_parameter_privilege(role, 'log_parameter_max_length', 'set') then

@@ -24,6 +24,8 @@
 -- include consent.sql
 -- include subscriber.sql
 -- include request.sql
+-- include lookup.sql
+-- include log_head.sql
 -- include log.sql
 -- include ingest.sql
 

@@ -1,6 +1,6 @@
 -- How far sources and consumers are behind, and which transaction holds readers back. The
--- view is cheap: it reads the newest 10,000 events, and for each consumer the rows of
--- tidings.log_head behind its position. Its functions run with the owner's rights, so that a role
+-- view is cheap: it reads the newest 10,000 events, and for each consumer tidings.log_head
+-- and at most 20,000 events. Its functions run with the owner's rights, so that a role
 -- that can read the view needs no access to the events or to other roles' sessions.
 
 create function _log_holder(
@@ -50,7 +50,7 @@ comment on function _log_holder() is
 create function _log_tail() returns table (source_id int, received_at timestamptz)
   language plpgsql stable security definer rows 10
   set search_path = pg_catalog, tidings, pg_temp
-  set timezone = 'UTC'
+  set timezone = 'UTC'  -- times are written as text
   set datestyle = 'ISO, YMD'
 as $$
 declare
@@ -73,7 +73,7 @@ begin
     from (
       select e.id, e.source_id, e.received_at
       from tidings.event e
-      where e.occurred_at between %L and %L
+      where e.occurred_at between timestamptz %L and timestamptz %L
       order by e.id desc
       limit 10000
     ) t
@@ -84,39 +84,34 @@ $$;
 comment on function _log_tail() is
   'Internal: returns when the last event of each source was received, for sources with an event among the newest 10000.';
 
-create function _unacknowledged(after ulid, out events bigint, out oldest_at timestamptz)
+create function _unacknowledged(after ulid, out events int, out oldest_at timestamptz)
   language plpgsql stable security definer
   set search_path = pg_catalog, tidings, pg_temp
-  set timezone = 'UTC'
+  set timezone = 'UTC'  -- times are written as text
   set datestyle = 'ISO, YMD'
 as $$
 declare
-  start_at tidings.ulid := coalesce(after, '00000000000000000000000000');
+  position tidings.ulid := coalesce(after, '00000000000000000000000000');
   h record;
   n bigint;
 begin
-  select coalesce(sum(l.events), 0) into events from tidings.log_head l where l.last_id > start_at and l.first_id > start_at;
+  -- Events that were removed since are not counted where they come first.
   for h in
-    select l.last_id, l.first_id, l.first_at, l.last_at from tidings.log_head l where l.last_id > start_at order by l.last_id
+    select l.last_id, l.first_at, l.last_at from tidings.log_head l where l.last_id > position and l.events > 0 order by l.last_id
   loop
-    if h.first_id <= start_at then
-      execute format(
-        'select count(*), (array_agg(e.received_at order by e.id))[1] from tidings.event e where e.id > $1 and e.id <= $2 and e.occurred_at between %L and %L',
-        h.first_at, h.last_at)
-      into n, oldest_at using start_at, h.last_id;
-      events := events + n;
-    else
-      execute format(
-        'select e.received_at from tidings.event e where e.id between $1 and $2 and e.occurred_at between %L and %L order by e.id limit 1',
-        h.first_at, h.last_at)
-      into oldest_at using h.first_id, h.last_id;
-    end if;
-    exit when oldest_at is not null;
+    execute format(
+      'select count(*), (array_agg(e.received_at order by e.id))[1] from tidings.event e'
+      ' where e.id > $1 and e.id <= $2 and e.occurred_at between timestamptz %L and timestamptz %L', h.first_at, h.last_at)
+    into n, oldest_at using position, h.last_id;
+    exit when n > 0;
   end loop;
+  events := least(2147483647, coalesce(n, 0) + case when n > 0 then
+    coalesce((select sum(l.events) from tidings.log_head l where l.last_id > h.last_id), 0)
+  else 0 end);
 end
 $$;
 comment on function _unacknowledged(ulid) is
-  'Internal: counts the events after this position, as they were when they were stored, and returns when the first of them that is still there was received.';
+  'Internal: counts the events after this position, and returns when the first of them was received. Events that were removed since are counted, unless they come before all that are left.';
 
 create view lag as
   select
@@ -126,7 +121,7 @@ create view lag as
   from (
     select
       'source' as what, s.name, t.received_at as last_received_at, m.cursor, clock_timestamp() - m.updated_at as cursor_age,
-      null::ulid as position, null::bigint as behind, null::interval as oldest_age,
+      null::ulid as position, null::int as behind, null::interval as oldest_age,
       (select count(*) from gap g where g.source_id = s.id and g.closed_at is null) as open_gaps
     from source s
     left join stream m on m.source_id = s.id
@@ -138,14 +133,14 @@ create view lag as
   ) f
   cross join _log_holder() h;
 comment on view lag is
-  'How far each source and each consumer is behind, and which transaction holds readers back. The view is cheap: it reads the newest 10000 events, and tidings.log_head.';
+  'How far each source and each consumer is behind, and which transaction holds readers back. The view is cheap: it reads the newest 10000 events, and for each consumer tidings.log_head and at most 20000 events.';
 comment on column lag.what is 'source or consumer.';
 comment on column lag.name is 'Name of the source or consumer.';
 comment on column lag.last_received_at is 'For a source: when its last event was received; null if none of the newest 10000 events of the log is from this source.';
 comment on column lag.cursor is 'For a source with a dialed stream: the stream cursor, see stream_cursor().';
 comment on column lag.cursor_age is 'For a source with a dialed stream: how long ago the stream cursor moved.';
 comment on column lag.position is 'For a consumer: the events up to this position are acknowledged; null at the start of the log.';
-comment on column lag.behind is 'For a consumer: number of events that it has not acknowledged, including those above the horizon, and those that were removed since.';
+comment on column lag.behind is 'For a consumer: number of events that it has not acknowledged, including those above the horizon; 2147483647 means that many or more. Where tidings.erase_recipient removed some of them, they are counted until the consumer comes near.';
 comment on column lag.oldest_age is 'For a consumer: how long ago the first of these events was received; null if there are none.';
 comment on column lag.horizon is 'For the log: readers get the events that were stored before this time. The same in every row; null on a standby.';
 comment on column lag.horizon_age is 'How far the horizon is behind the clock.';

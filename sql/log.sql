@@ -10,49 +10,23 @@
 --            2  in a new snapshot, reads the greatest committed id again; its ids lie above
 --               that id, and not before the millisecond of its lock
 --            3  stores the events and a row of log_head, and commits
---               (_log_lock, _log_begin, _log_id)
+--               (_log_lock, _log_begin, _log_next)
 --   reader   1  reads the greatest committed id
---            2  reads which milliseconds are locked; its horizon is that id, or the end of the
+--            2  reads which milliseconds are locked; the log ends at that id, or with the
 --               millisecond before the least of these
---            3  in a new snapshot, returns the events up to the horizon
---               (_log_horizon, events_after)
+--            3  in a new snapshot, returns the events up to that end
+--               (_log_end, events_after)
 --
--- Suppose that a writer commits an id at or below the horizon which the reader's step 3 does
--- not see. Either the writer's second look came after the reader's greatest id was committed:
--- then its ids lie above the horizon. Or it came before: then the writer had its lock before
+-- Suppose that a writer commits an id at or below this end which the reader's step 3 does not
+-- see. Either the writer's second look came after the reader's greatest id was committed:
+-- then its ids lie above the end. Or it came before: then the writer had its lock before
 -- the reader looked at the locks, and has not committed since, so that the reader saw the
--- lock, and the horizon lies before the lock's millisecond. Neither is possible. No clock
+-- lock, and the end lies before the lock's millisecond. Neither is possible. No clock
 -- occurs in this argument: clocks only choose numbers. If a clock was ahead, positions run
 -- ahead of it and readers follow them; if it steps back, positions go on from the greatest.
 --
 -- The locks are advisory locks of a kind that no function of SQL can take, so that no other
 -- session can hold readers back.
-
-create table log_head (
-  last_id ulid primary key,
-  first_id ulid not null,
-  first_at timestamptz,
-  last_at timestamptz,
-  events bigint not null
-);
-comment on table log_head is
-  'The log in short: a row for each transaction that stored events. Ingest adds a row and never changes one, so that the greatest position is one step down the right edge of a small index. maintain() merges old rows. The greatest row always stays.';
-comment on column log_head.last_id is 'The greatest position of these events.';
-comment on column log_head.first_id is 'The least position of these events.';
-comment on column log_head.first_at is 'The least occurred_at of these events; null if there are none.';
-comment on column log_head.last_at is 'The greatest occurred_at of these events; null if there are none.';
-comment on column log_head.events is 'Number of the events when they were stored.';
-select pg_catalog.pg_extension_config_dump('tidings.log_head', '');
-
-create function _log_newest() returns ulid
-  language plpgsql volatile
-  set search_path = pg_catalog, tidings, pg_temp
-as $$
-begin
-  return (select h.last_id from tidings.log_head h order by h.last_id desc limit 1);
-end
-$$;
-comment on function _log_newest() is 'Internal: returns the greatest committed position, also of events that have been removed; null if there is none.';
 
 create function _require_log_access() returns void
   language plpgsql volatile
@@ -73,16 +47,26 @@ begin
       detail = 'The locks that show which events are complete exist only on the primary.',
       hint = 'Connect to the primary.';
   end if;
+  if exists (
+    select from pg_subscription_rel s
+    where s.srrelid in ('tidings.event'::regclass, 'tidings.log_head'::regclass)
+      or exists (select from pg_inherits i where i.inhparent = 'tidings.event'::regclass and i.inhrelid = s.srrelid)
+  ) then
+    raise exception using
+      errcode = 'object_not_in_prerequisite_state',
+      message = 'the log cannot be used where a subscription fills it',
+      detail = 'The events of the publisher arrive without the locks that show which of them are complete.',
+      hint = 'Connect to the publisher. After DROP SUBSCRIPTION this database has a log of its own.';
+  end if;
 end
 $$;
-comment on function _require_log_access() is 'Internal: checks that the log can be used here. SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
+comment on function _require_log_access() is 'Internal: checks that the log can be used here. SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 55000 if a subscription fills the events.';
 
 create function _log_below(newest ulid) returns ulid
   language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'below_locks_wrapper';
 comment on function _log_below(ulid) is
   'Internal: returns this position, or the last one before the least millisecond that a writer has locked. The locks are read when the function is called.';
-
-create function _log_horizon() returns ulid
+create function _log_end() returns ulid
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
@@ -91,7 +75,7 @@ begin
   return tidings._log_below(tidings._log_newest());
 end
 $$;
-comment on function _log_horizon() is
+comment on function _log_end() is
   'Internal: returns the position up to which the log is complete, for a snapshot that is taken after the function returns; null if nothing was ever stored.';
 
 create function log_end() returns ulid
@@ -100,11 +84,55 @@ create function log_end() returns ulid
 as $$
 begin
   perform tidings._require_log_access();
-  return coalesce(tidings._log_horizon(), '00000000000000000000000000');
+  return coalesce(tidings._log_end(), '00000000000000000000000000');
 end
 $$;
 comment on function log_end() is
-  'Returns the end of the log: the position after which a reader gets exactly the events that are not complete yet, those in flight included, which is where "from now on" begins. SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
+  'Returns the end of the log: the position up to which the log is complete. A reader that starts there gets the events that are not complete yet, those in flight included, and no others: this is "from now on". SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 55000 if a subscription fills the events.';
+
+create function log_horizon() returns ulid
+  language plpgsql volatile security definer
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  return tidings._log_above(tidings.log_end());
+end
+$$;
+comment on function log_horizon() is
+  'Returns the horizon: the position below which the log is complete, so that no event will be added below it. The horizon itself is the position of no event. To follow several databases as one log, read the horizon of each, then the events of each below the least horizon, and merge these by id. The horizon of an idle database stands still; tick() raises it. SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 55000 if a subscription fills the events.';
+
+create function tick() returns ulid
+  language plpgsql volatile security definer
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  at tidings.ulid;
+begin
+  perform tidings._require_log_access();
+  perform tidings._log_lock(tidings._log_newest());
+  perform tidings._log_begin(tidings._log_newest());
+  at := tidings._log_next();
+  insert into tidings.log_head (last_id, first_id, events) values (at, at, 0);
+  return at;
+end
+$$;
+comment on function tick() is
+  'Raises the horizon of an idle log to the present: takes a position as a transaction with events would, stores no event there, and returns the position. Who merges several databases by log_horizon() calls it regularly where nothing is stored; nobody else needs it. SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 55000 if a subscription fills the events.';
+
+create function wake() returns void
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  -- The check keeps the notification queue of the server from filling up, because nothing
+  -- could be committed then.
+  if tidings._notifies() and pg_notification_queue_usage() < 0.5 then
+    notify tidings;
+  end if;
+end
+$$;
+comment on function wake() is
+  'Notifies the channel "tidings", so that readers that listen there look for new events. Call it after the commit that stored them, in a transaction of its own: all transactions that notify commit one after another. The worker does so. A notification that is missed loses nothing. Nothing happens if the setting tidings.notify is off, or while the notification queue of the server is half full. SQLSTATE 55000 on a standby.';
 
 create function _clock_ms() returns bigint
   language c volatile strict parallel safe as 'MODULE_PATHNAME', 'clock_wrapper';
@@ -116,9 +144,12 @@ comment on function _log_lock(ulid) is
 create function _log_begin(newest ulid) returns void
   language c volatile parallel unsafe as 'MODULE_PATHNAME', 'start_wrapper';
 comment on function _log_begin(ulid) is 'Internal: starts a run of ids above this position.';
-create function _log_id() returns ulid
+create function _log_next() returns ulid
   language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'next_id_wrapper';
-comment on function _log_id() is 'Internal: returns the next id of the run.';
+comment on function _log_next() is 'Internal: returns the next id of the run.';
+create function _log_above(id ulid) returns ulid
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'above_wrapper';
+comment on function _log_above(ulid) is 'Internal: returns the position right above this one.';
 create function _notifies() returns boolean
   language c stable strict parallel safe as 'MODULE_PATHNAME', 'notifies_wrapper';
 comment on function _notifies() is 'Internal: whether the setting tidings.notify is on.';

@@ -71,48 +71,6 @@ end
 $$;
 comment on function _trim_rejected_before(timestamptz) is 'Internal: deletes the rows of tidings.rejected whose requests arrived before this time.';
 
-create function _merge_log() returns bigint
-  language plpgsql volatile
-  set search_path = pg_catalog, tidings, pg_temp
-as $$
-declare
-  enough constant bigint := 10000;
-  newest tidings.ulid := tidings._log_newest();
-  merged bigint;
-begin
-  -- Readers see the rows of a merge or the row that replaces them, with the same sum and
-  -- bounds. Only neighbours are merged, so that rows never overlap. The newest row stays as
-  -- it is, because writers continue above it.
-  with island as (
-    select h.last_id, h.events, count(*) filter (where h.events >= enough) over (order by h.last_id) as island
-    from tidings.log_head h
-    where h.last_id < newest
-  ),
-  small as materialized (
-    select i.last_id, i.island, sum(i.events) over (partition by i.island order by i.last_id) / enough as run
-    from island i
-    where i.events < enough
-  ),
-  gone as (
-    delete from tidings.log_head h using small s
-    where h.last_id = s.last_id
-      and (s.island, s.run) in (select x.island, x.run from small x group by x.island, x.run having count(*) > 1)
-    returning h.*, s.island, s.run
-  ),
-  row_of_run as (
-    insert into tidings.log_head (last_id, first_id, first_at, last_at, events)
-    select max(g.last_id), min(g.first_id), min(g.first_at), max(g.last_at), sum(g.events)
-    from gone g
-    group by g.island, g.run
-    returning 1
-  )
-  select (select count(*) from gone) - (select count(*) from row_of_run) into merged;
-  return merged;
-end
-$$;
-comment on function _merge_log() is
-  'Internal: merges neighbouring rows of tidings.log_head into rows of about 10000 events, and returns by how many rows there are less.';
-
 -- The order matters: before the lock is taken, nothing that ingest might wait for is
 -- locked, and while the lock is held, nothing is done that could be done before.
 create function _maintain(at timestamptz) returns setof maintained
@@ -226,5 +184,5 @@ comment on function maintain() is
   'Maintains the tables by the settings in tidings.retention, and returns a row for each action. It creates the partition of the current time and those ahead, and moves their events there from the default partition. It moves past events from the default partition into partitions of their own if there are enough of them: any number in the last "partitions_ahead" ranges, 10000 in an older range; after a million rows it leaves the rest to the next call. It drops partitions that have wholly expired, deletes expired events from the default partition, and trims tidings.rejected. It removes no event that a consumer has not acknowledged; see the rows "kept". On an error nothing is changed. The worker calls it regularly, and any scheduler can. If another call is running, it returns a row "busy". While partitions are created or dropped, ingest and readers wait, one to two seconds for each million rows that are moved. SQLSTATE 55P03 if other transactions lock tidings.event too long, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 55000 if tidings.retention has no row.';
 
 revoke all on function
-  _unread(regclass), _delete_expired(timestamptz), _trim_rejected_before(timestamptz), _merge_log(), _maintain(timestamptz), maintain()
+  _unread(regclass), _delete_expired(timestamptz), _trim_rejected_before(timestamptz), _maintain(timestamptz), maintain()
 from public;

@@ -30,8 +30,9 @@ create table message (
   delivered_at timestamptz,
   delivered_event_id ulid,
   primary key (message_key, recipient, source_id)
-);
-create index message_message_id_idx on message (message_id) where message_id is not null;
+) with (fillfactor = 80);  -- room for the next status on the same page
+-- Most providers name no send request, so that the key says the message id already.
+create index message_message_id_idx on message (message_id) where message_id <> message_key;
 create index message_recipient_idx on message (recipient) where recipient <> '';
 create index message_unfinished_idx on message (first_event_at) where not is_final;
 comment on table message is
@@ -116,106 +117,116 @@ as $$
 $$;
 comment on function _status_of(text) is 'Internal: the delivery status that an event of this kind gives its message.';
 
-create function _add_to_message(first_id ulid, last_id ulid, of_provider text default null) returns void
+create type _grant as (
+  recipient text,
+  source_id int,
+  provider text,
+  asked_at timestamptz,
+  at timestamptz,
+  event_id ulid
+);
+comment on type _grant is 'Internal: a message that was held until the recipient consents, and has been delivered.';
+comment on column _grant.recipient is 'message.recipient.';
+comment on column _grant.source_id is 'message.source_id.';
+comment on column _grant.provider is 'message.provider.';
+comment on column _grant.asked_at is 'message.consent_asked_at.';
+comment on column _grant.at is 'message.delivered_at.';
+comment on column _grant.event_id is 'message.delivered_event_id.';
+
+create function _add_to_message(facts _fact[]) returns _grant[]
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
+declare
+  grants tidings._grant[];
 begin
-  insert into tidings.message as m (
-    message_key, recipient, source_id, provider, message_id, request_id, channel, campaign,
-    is_final, status_at, status_rank, status_event_id, status, error_code, reason, least_final, greatest_final,
-    first_event_at, last_event_at, opens, first_opened_at, clicks, first_clicked_at,
-    consent_requested_at, consent_asked_at, delivered_at, delivered_event_id
-  )
-  select
-    t.message_key, t.recipient, t.source_id, t.provider, t.message_id, t.request_id, t.channel, t.campaign,
-    coalesce((t.status).is_final, false), (t.status).at, (t.status).rank, (t.status).event_id,
-    (t.status).status, (t.status).error_code, (t.status).reason, t.least_final, t.greatest_final,
-    t.first_event_at, t.last_event_at, t.opens, t.first_opened_at, t.clicks, t.first_clicked_at,
-    t.consent_requested_at, t.consent_asked_at, (t.delivered).at, (t.delivered).event_id
-  from (
-    select g.*,
-      -- A message seldom has several events in one batch. To have the aggregates sort them would
-      -- cost each message a sort.
-      case when cardinality(g.statuses) > 1 then (select s from unnest(g.statuses) s order by s desc limit 1) else g.statuses[1] end as status,
-      case when cardinality(g.deliveries) > 1 then (select d from unnest(g.deliveries) d order by d desc limit 1) else g.deliveries[1] end as delivered
+  with merged as (
+    insert into tidings.message as m (
+      message_key, recipient, source_id, provider, message_id, request_id, channel, campaign,
+      is_final, status_at, status_rank, status_event_id, status, error_code, reason, least_final, greatest_final,
+      first_event_at, last_event_at, opens, first_opened_at, clicks, first_clicked_at,
+      consent_requested_at, consent_asked_at, delivered_at, delivered_event_id
+    )
+    select
+      t.message_key, t.recipient, t.source_id, t.provider, t.message_id, t.request_id, t.channel, t.campaign,
+      coalesce((t.status).is_final, false), (t.status).at, (t.status).rank, (t.status).event_id,
+      (t.status).status, (t.status).error_code, (t.status).reason, t.least_final, t.greatest_final,
+      t.first_event_at, t.last_event_at, t.opens, t.first_opened_at, t.clicks, t.first_clicked_at,
+      t.consent_requested_at, t.consent_asked_at, (t.delivered).at, (t.delivered).event_id
     from (
       select
-        e.message_key, e.recipient, e.source_id, min(e.provider) as provider,
-        max(e.message_id collate "C") as message_id, max(e.request_id collate "C") as request_id,
-        max(e.channel collate "C") as channel, max(e.campaign collate "C") as campaign,
-        array_agg(e.status) filter (where e.status is distinct from null) as statuses,  -- "is not null" would test every field
-        min((e.status).status collate "C") filter (where (e.status).is_final) as least_final,
-        max((e.status).status collate "C") filter (where (e.status).is_final) as greatest_final,
-        min(e.occurred_at) as first_event_at, max(e.occurred_at) as last_event_at,
-        count(*) filter (where e.kind = 'message.opened') as opens,
-        min(e.occurred_at) filter (where e.kind = 'message.opened') as first_opened_at,
-        count(*) filter (where e.kind = 'message.clicked') as clicks,
-        min(e.occurred_at) filter (where e.kind = 'message.clicked') as first_clicked_at,
-        max(e.occurred_at) filter (where e.kind = 'consent.requested') as consent_requested_at,
-        max(e.asked_at) as consent_asked_at,
-        array_agg(row(e.occurred_at, e.event_id, null)::tidings._latest) filter (where e.kind = 'message.delivered' and e.asked_at is not null) as deliveries
-      from (
-        select
-          coalesce(e.request_id, e.message_id) as message_key, coalesce(e.recipient, '') as recipient, e.source_id,
-          e.provider, e.message_id, e.request_id, e.channel, e.campaign, e.kind, e.occurred_at, e.event_id,
+        coalesce(f.request_id, f.message_id) as message_key, coalesce(f.recipient, '') as recipient, f.source_id,
+        min(f.provider) as provider,
+        max(f.message_id collate "C") as message_id, max(f.request_id collate "C") as request_id,
+        max(f.channel collate "C") as channel, max(f.campaign collate "C") as campaign,
+        tidings._greatest(
           case when r.rank is not null then
-            row(r.rank >= 4, e.occurred_at, r.rank, e.event_id, tidings._status_of(e.kind), e.error_code, e.reason)::tidings._status
-          end as status,
-          case when e.kind = 'consent.requested' or e.kind = 'message.delivered' and tidings._asks_consent(e.provider) then
-            coalesce(tidings._asked_at(e.provider, e.payload::text), e.occurred_at)
-          end as asked_at
-        from tidings.event e
-        cross join lateral (select tidings._rank(tidings._status_of(e.kind)) as rank) r
-        where e.id between first_id and last_id
-          and (e.kind like 'message.%' and coalesce(e.request_id, e.message_id) is not null
-            or e.kind in ('consent.requested', 'consent.denied', 'consent.expired') and e.request_id is not null and e.recipient is not null)
-          and (of_provider is null or e.provider = of_provider)
-        offset 0  -- else the payloads would be sorted, too
-      ) e
-      group by e.message_key, e.recipient, e.source_id
-    ) g
-    offset 0  -- else the two would be computed once for each of their fields
-  ) t
-  order by t.message_key, t.recipient, t.source_id
-  on conflict (message_key, recipient, source_id) do update set
-    (is_final, status_at, status_rank, status_event_id, status, error_code, reason) = (
-      select coalesce((b.status).is_final, false), (b.status).at, (b.status).rank, (b.status).event_id,
-        (b.status).status, (b.status).error_code, (b.status).reason
-      from (select greatest(
-        case when m.status is not null then
-          row(m.is_final, m.status_at, m.status_rank, m.status_event_id, m.status, m.error_code, m.reason)::tidings._status
-        end,
-        case when excluded.status is not null then
-          row(excluded.is_final, excluded.status_at, excluded.status_rank, excluded.status_event_id,
-            excluded.status, excluded.error_code, excluded.reason)::tidings._status
-        end
-      ) as status) b
-    ),
-    message_id = greatest(m.message_id collate "C", excluded.message_id collate "C"),
-    request_id = greatest(m.request_id collate "C", excluded.request_id collate "C"),
-    channel = greatest(m.channel collate "C", excluded.channel collate "C"),
-    campaign = greatest(m.campaign collate "C", excluded.campaign collate "C"),
-    least_final = least(m.least_final collate "C", excluded.least_final collate "C"),
-    greatest_final = greatest(m.greatest_final collate "C", excluded.greatest_final collate "C"),
-    first_event_at = least(m.first_event_at, excluded.first_event_at),
-    last_event_at = greatest(m.last_event_at, excluded.last_event_at),
-    opens = m.opens + excluded.opens,
-    first_opened_at = least(m.first_opened_at, excluded.first_opened_at),
-    clicks = m.clicks + excluded.clicks,
-    first_clicked_at = least(m.first_clicked_at, excluded.first_clicked_at),
-    consent_requested_at = greatest(m.consent_requested_at, excluded.consent_requested_at),
-    consent_asked_at = greatest(m.consent_asked_at, excluded.consent_asked_at),
-    delivered_at = greatest(m.delivered_at, excluded.delivered_at),
-    delivered_event_id = case
-      when m.delivered_at > excluded.delivered_at or excluded.delivered_at is null then m.delivered_event_id
-      when m.delivered_at = excluded.delivered_at then greatest(m.delivered_event_id, excluded.delivered_event_id)
-      else excluded.delivered_event_id
-    end;
+            row(r.rank >= 4, f.occurred_at, r.rank, f.event_id, r.status, f.error_code, f.reason)::tidings._status
+          end) as status,
+        min(r.status collate "C") filter (where r.rank >= 4) as least_final,
+        max(r.status collate "C") filter (where r.rank >= 4) as greatest_final,
+        min(f.occurred_at) as first_event_at, max(f.occurred_at) as last_event_at,
+        count(*) filter (where f.kind = 'message.opened') as opens,
+        min(f.occurred_at) filter (where f.kind = 'message.opened') as first_opened_at,
+        count(*) filter (where f.kind = 'message.clicked') as clicks,
+        min(f.occurred_at) filter (where f.kind = 'message.clicked') as first_clicked_at,
+        max(f.occurred_at) filter (where f.kind = 'consent.requested') as consent_requested_at,
+        max(f.asked_at) filter (where f.kind in ('consent.requested', 'message.delivered')) as consent_asked_at,
+        tidings._greatest(row(f.occurred_at, f.event_id, null)::tidings._latest)
+          filter (where f.kind = 'message.delivered' and f.asked_at is not null) as delivered
+      from unnest(facts) f
+      cross join lateral (select tidings._status_of(f.kind) as status, tidings._rank(tidings._status_of(f.kind)) as rank) r
+      where f.kind like 'message.%' and coalesce(f.request_id, f.message_id) is not null
+        or f.kind in ('consent.requested', 'consent.denied', 'consent.expired') and f.request_id is not null and f.recipient is not null
+      group by 1, 2, 3
+      offset 0  -- else the two would be computed once for each of their fields
+    ) t
+    order by t.message_key, t.recipient, t.source_id
+    on conflict (message_key, recipient, source_id) do update set
+      (is_final, status_at, status_rank, status_event_id, status, error_code, reason) = (
+        select coalesce((b.status).is_final, false), (b.status).at, (b.status).rank, (b.status).event_id,
+          (b.status).status, (b.status).error_code, (b.status).reason
+        from (select greatest(
+          case when m.status is not null then
+            row(m.is_final, m.status_at, m.status_rank, m.status_event_id, m.status, m.error_code, m.reason)::tidings._status
+          end,
+          case when excluded.status is not null then
+            row(excluded.is_final, excluded.status_at, excluded.status_rank, excluded.status_event_id,
+              excluded.status, excluded.error_code, excluded.reason)::tidings._status
+          end
+        ) as status) b
+      ),
+      message_id = greatest(m.message_id collate "C", excluded.message_id collate "C"),
+      request_id = greatest(m.request_id collate "C", excluded.request_id collate "C"),
+      channel = greatest(m.channel collate "C", excluded.channel collate "C"),
+      campaign = greatest(m.campaign collate "C", excluded.campaign collate "C"),
+      least_final = least(m.least_final collate "C", excluded.least_final collate "C"),
+      greatest_final = greatest(m.greatest_final collate "C", excluded.greatest_final collate "C"),
+      first_event_at = least(m.first_event_at, excluded.first_event_at),
+      last_event_at = greatest(m.last_event_at, excluded.last_event_at),
+      opens = m.opens + excluded.opens,
+      first_opened_at = least(m.first_opened_at, excluded.first_opened_at),
+      clicks = m.clicks + excluded.clicks,
+      first_clicked_at = least(m.first_clicked_at, excluded.first_clicked_at),
+      consent_requested_at = greatest(m.consent_requested_at, excluded.consent_requested_at),
+      consent_asked_at = greatest(m.consent_asked_at, excluded.consent_asked_at),
+      delivered_at = greatest(m.delivered_at, excluded.delivered_at),
+      delivered_event_id = case
+        when m.delivered_at > excluded.delivered_at or excluded.delivered_at is null then m.delivered_event_id
+        when m.delivered_at = excluded.delivered_at then greatest(m.delivered_event_id, excluded.delivered_event_id)
+        else excluded.delivered_event_id
+      end
+    returning m.recipient, m.source_id, m.provider, m.consent_requested_at, m.consent_asked_at, m.delivered_at, m.delivered_event_id
+  )
+  select array_agg((m.recipient, m.source_id, m.provider, m.consent_asked_at, m.delivered_at, m.delivered_event_id)::tidings._grant)
+  into grants
+  from merged m
+  where m.consent_requested_at is not null and m.delivered_at is not null and m.recipient <> '';
+  return grants;
 end
 $$;
-comment on function _add_to_message(ulid, ulid, text) is 'Internal: adds the events of these positions to tidings.message; those of one provider alone, if it is named.';
+comment on function _add_to_message(_fact[]) is 'Internal: adds these facts to tidings.message, and returns those of the messages that grant a consent.';
 
 select pg_catalog.pg_extension_config_dump('tidings.message', '');
 
-revoke all on function _rank(text), _status_of(text), _add_to_message(ulid, ulid, text) from public;
+revoke all on function _rank(text), _status_of(text), _add_to_message(_fact[]) from public;

@@ -1,6 +1,6 @@
 -- Following the log.
 
-create function _log_page(after ulid, horizon ulid, max_events bigint, out upto ulid, out first_at timestamptz, out last_at timestamptz)
+create function _log_page(after ulid, last ulid, max_events bigint, out upto ulid, out first_at timestamptz, out last_at timestamptz)
   language plpgsql stable
   set search_path = pg_catalog, tidings, pg_temp
 as $$
@@ -16,20 +16,55 @@ begin
     where l.last_id > after
     order by l.last_id
   loop
-    exit when h.first_id > coalesce(upto, horizon);
+    exit when h.first_id > last;
     first_at := least(first_at, h.first_at);
     last_at := greatest(last_at, h.last_at);
     events := events + h.events;
     n := n + 1;
-    if upto is null and (events >= max_events or n >= most or h.last_id >= horizon) then
-      upto := least(h.last_id, horizon);
+    if events >= max_events or n >= most then
+      upto := least(h.last_id, last);
+      return;
     end if;
   end loop;
-  upto := coalesce(upto, horizon);
+  upto := last;
 end
 $$;
 comment on function _log_page(ulid, ulid, bigint) is
-  'Internal: returns bounds for the next events after this position, at least max_events if there are as many below the horizon: the position up to which the bounds hold, and the least and the greatest occurred_at; these are null if there are no events.';
+  'Internal: returns bounds of the next events after this position, at least max_events of them if there are as many up to the position "last": the position up to which the bounds hold, and the least and the greatest occurred_at; these are null if there are no events.';
+
+create function _log_query(first_at timestamptz, last_at timestamptz, of_source int, kinds text[]) returns text
+  language plpgsql immutable
+  set search_path = pg_catalog, tidings, pg_temp
+  set timezone = 'UTC'  -- times are written as text
+  set datestyle = 'ISO, YMD'
+as $$
+begin
+  -- The times are part of the text, so that the planner leaves out the partitions in which
+  -- there are none of these events: they are neither opened nor locked.
+  return format(
+    'from tidings.event e where e.id > $1 and e.id <= $2 and e.occurred_at between timestamptz %L and timestamptz %L%s%s order by e.id limit $3',
+    first_at, last_at,
+    case when of_source is not null then ' and e.source_id = $4' end,
+    case when kinds is not null then ' and e.kind = any ($5)' end);
+end
+$$;
+comment on function _log_query(timestamptz, timestamptz, int, text[]) is
+  'Internal: the query of a page of the log, without what it selects. Its parameters are the position before the page, its last position, the number of events, the source and the kinds.';
+
+create function _require_max_events(max_events int) returns void
+  language plpgsql immutable
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  if max_events is null or max_events < 0 then
+    raise exception using
+      errcode = 'invalid_parameter_value',
+      message = 'max_events is negative or null',
+      hint = 'Pass how many events to return at most.';
+  end if;
+end
+$$;
+comment on function _require_max_events(int) is 'Internal: checks a number of events. SQLSTATE 22023 if the number is negative or null.';
 
 create function events_after(
   after ulid default null,
@@ -38,44 +73,27 @@ create function events_after(
   kinds text[] default null
 )
   returns setof event
-  language plpgsql volatile rows 1000
+  language plpgsql volatile security definer rows 1000
   set search_path = pg_catalog, tidings, pg_temp
-  set timezone = 'UTC'  -- times are written as text, and read again
-  set datestyle = 'ISO, YMD'
 as $$
 declare
   of_source int := case when source is not null then (tidings._source(source)).id end;
   reached tidings.ulid := coalesce(after, '00000000000000000000000000');
-  horizon tidings.ulid;
+  last tidings.ulid;
   page record;
   missing int := max_events;
   n int;
 begin
-  if max_events is null or max_events < 0 then
-    raise exception using
-      errcode = 'invalid_parameter_value',
-      message = 'max_events is negative or null',
-      hint = 'Pass how many events to return at most.';
-  end if;
+  perform tidings._require_max_events(max_events);
   perform tidings._require_log_access();
 
   -- The events have to be read in a snapshot that is taken after the locks were read, so
   -- this is a statement of its own: see log.sql.
-  horizon := tidings._log_horizon();
-  while missing > 0 and reached < horizon loop
-    page := tidings._log_page(reached, horizon, missing);
+  last := tidings._log_end();
+  while missing > 0 and reached < last loop
+    page := tidings._log_page(reached, last, missing);
     if page.first_at is not null then
-      -- The times are part of the text, so that the planner leaves out the partitions in
-      -- which there are none of these events: they are neither opened nor locked.
-      return query execute format($sql$
-        select e.*
-        from tidings.event e
-        where e.id > $1 and e.id <= $2 and e.occurred_at between %L and %L%s%s
-        order by e.id
-        limit $3
-        $sql$, page.first_at, page.last_at,
-        case when of_source is not null then ' and e.source_id = $4' end,
-        case when kinds is not null then ' and e.kind = any ($5)' end)
+      return query execute 'select e.* ' || tidings._log_query(page.first_at, page.last_at, of_source, kinds)
       using reached, page.upto, missing, of_source, kinds;
       get diagnostics n = row_count;
       missing := missing - n;
@@ -85,4 +103,55 @@ begin
 end
 $$;
 comment on function events_after(ulid, int, text, text[]) is
-  'Returns the events after this position, or from the start of the log if the position is null; oldest first, and at most max_events of them. Pass the id of the last event to get the next ones: every committed event is returned once, whatever the order in which concurrent transactions commit. "source" and "kinds" restrict the result to one source and to some kinds. SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 42704 if there is no such source.';
+  'Returns the events after this position, or from the start of the log if the position is null; oldest first, and at most max_events of them. Pass the id of the last event to get the next ones: every committed event is returned once, whatever the order in which concurrent transactions commit. "source" and "kinds" restrict the result to one source and to some kinds; see read_log for a cursor that also moves past other events. SQLSTATE 22023 if max_events is negative or null, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 42704 if there is no such source, 55000 if a subscription fills the events.';
+
+create function read_log(
+  after ulid default null,
+  max_events int default 1000,
+  source text default null,
+  kinds text[] default null,
+  out reached ulid,
+  out event event
+)
+  returns setof record
+  language plpgsql volatile security definer rows 1000
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  most constant bigint := 100000;
+  of_source int := case when source is not null then (tidings._source(source)).id end;
+  position tidings.ulid := coalesce(after, '00000000000000000000000000');
+  last tidings.ulid;
+  page record;
+  missing int := max_events;
+  n int;
+begin
+  perform tidings._require_max_events(max_events);
+  perform tidings._require_log_access();
+
+  -- A statement of its own, as in events_after.
+  last := tidings._log_end();
+  if max_events = 0 or last is null or position >= last then
+    return;
+  end if;
+  page := tidings._log_page(position, last, most);
+  if page.first_at is not null then
+    return query execute 'select e.id, e ' || tidings._log_query(page.first_at, page.last_at, of_source, kinds)
+    using position, page.upto, missing, of_source, kinds;
+    get diagnostics n = row_count;
+    missing := missing - n;
+  end if;
+  if missing > 0 then
+    reached := page.upto;
+    event := null;
+    return next;
+  end if;
+end
+$$;
+comment on function read_log(ulid, int, text, text[]) is
+  'Returns the events after this position as events_after does, each with the position that is reached with it, and looks at no more than about 100000 events. If these contain fewer than max_events that match, a last row has no event (null), and the position up to which everything was looked at. The last row is therefore always where to go on, also if no event matched, and no row means that there is nothing new. SQLSTATE as events_after.';
+
+revoke all on function
+  _log_page(ulid, ulid, bigint), _log_query(timestamptz, timestamptz, int, text[]), _require_max_events(int),
+  events_after(ulid, int, text, text[]), read_log(ulid, int, text, text[])
+from public;

@@ -74,13 +74,13 @@ begin
       when answer.verdict = 'accepted' and q.verdict <> 'item' then
         -- As for any request, the items that are not events are kept.
         insert into tidings.rejected (id, received_at, source_id, verdict, reason, ordinal, headers, body, body_bytes)
-        select tidings.gen_ulid(), r.received_at, r.source_id, 'item', n.error, n.ordinal, null,
+        select tidings._log_next(), r.received_at, r.source_id, 'item', n.error, n.ordinal, null,
           substr(n.item, 1, 1 << 20), octet_length(n.item)
         from tidings.rejected r
         cross join lateral tidings._normalize(q.provider, q.source, q.options, r.body) n
         where r.id = q.head and n.error is not null;
         delete from tidings.rejected r where r.id = q.head;
-        perform tidings._trim_rejected(array[q.source]);
+        perform tidings._trim_rejected(array[(tidings._source(q.source)).id], '{item}');
       when answer.verdict = 'accepted' then
         update tidings.rejected r
         set reason = (
@@ -228,6 +228,7 @@ create function erase_recipient(recipient text) returns setof erased
 as $$
 declare
   erased_events bigint;
+  lookups bigint[];
   request_ids text[];
   source_ids int[];
   n bigint;
@@ -241,9 +242,25 @@ begin
   -- Ingest waits until this is done, so that state and events are removed together.
   lock table only tidings.event in share row exclusive mode;
 
-  with gone as (
-    delete from tidings.event e where e.recipient = erase_recipient.recipient
+  -- Events about messages are found by the messages, as recipient_events finds them.
+  lookups := array(
+    select tidings._lookup(m.message_key, m.recipient) from tidings.message m where m.recipient = erase_recipient.recipient);
+  with of_messages as (
+    delete from tidings.event e
+    where e.recipient = erase_recipient.recipient and e.kind like 'message.%' and coalesce(e.request_id, e.message_id) is not null
+      and tidings._lookup(coalesce(e.request_id, e.message_id), e.recipient) = any (lookups)
     returning e.request_id, e.source_id
+  ),
+  others as (
+    delete from tidings.event e
+    where e.recipient = erase_recipient.recipient and e.recipient is not null
+      and (e.kind not like 'message.%' or coalesce(e.request_id, e.message_id) is null)
+    returning e.request_id, e.source_id
+  ),
+  gone as (
+    select * from of_messages
+    union all
+    select * from others
   )
   select coalesce(sum(g.n), 0), array_agg(g.request_id), array_agg(g.source_id)
   into erased_events, request_ids, source_ids
@@ -270,20 +287,23 @@ begin
     select e.request_id, e.source_id, min(e.occurred_at) as first_event_at, max(e.occurred_at) as last_event_at,
       (array_agg(c.ended order by c.ended desc) filter (where e.kind = 'request.completed'))[1] as completed,
       (array_agg(c.ended order by c.ended desc) filter (where e.kind = 'request.failed'))[1] as failed
-    from tidings.event e
+    from unnest(request_ids, source_ids) k (request_id, source_id)
+    join lateral (
+      select e.* from tidings.request_events(k.request_id) e
+      offset 0  -- each request is looked up, rather than all events read
+    ) e on e.source_id = k.source_id
     cross join lateral (
       select case when e.kind in ('request.completed', 'request.failed') then
         row(e.occurred_at, e.event_id, tidings._summary(e.provider, e.payload::text)::text)::tidings._latest
       end as ended
     ) c
-    join unnest(request_ids, source_ids) k (request_id, source_id) on k.request_id = e.request_id and k.source_id = e.source_id
     group by e.request_id, e.source_id
   ) x
   where r.request_id = x.request_id and r.source_id = x.source_id;
   delete from tidings.request_summary r
   using unnest(request_ids, source_ids) k (request_id, source_id)
   where r.request_id = k.request_id and r.source_id = k.source_id
-    and not exists (select from tidings.event e where e.request_id = k.request_id and e.source_id = k.source_id);
+    and not exists (select from tidings.request_events(k.request_id) e where e.source_id = k.source_id);
   get diagnostics n = row_count;
   return next ('tidings.request_summary', n)::tidings.erased;
 

@@ -25,7 +25,7 @@ comment on column request_summary.summary is 'The summary that the provider sent
 comment on column request_summary.failed_at is 'When the provider reported that the request stopped before every recipient was processed.';
 comment on column request_summary.failed_event_id is 'tidings.event.event_id of the event that reported it.';
 
-create function _add_to_request_summary(first_id ulid, last_id ulid, of_provider text default null) returns void
+create function _add_to_request_summary(facts _fact[]) returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
@@ -38,21 +38,14 @@ begin
     (t.completed).at, (t.completed).event_id, (t.failed).at, (t.failed).event_id, (greatest(t.completed, t.failed)).value::jsonb
   from (
     select
-      e.request_id, e.source_id, min(e.provider) as provider,
-      min(e.occurred_at) as first_event_at, max(e.occurred_at) as last_event_at,
-      (array_agg(e.ended order by e.ended desc) filter (where e.kind = 'request.completed'))[1] as completed,
-      (array_agg(e.ended order by e.ended desc) filter (where e.kind = 'request.failed'))[1] as failed
-    from (
-      select e.request_id, e.source_id, e.provider, e.kind, e.occurred_at,
-        case when e.kind in ('request.completed', 'request.failed') then
-          row(e.occurred_at, e.event_id, tidings._summary(e.provider, e.payload::text)::text)::tidings._latest
-        end as ended
-      from tidings.event e
-      where e.id between first_id and last_id and e.request_id is not null
-        and (of_provider is null or e.provider = of_provider)
-      offset 0  -- else the payloads would be sorted, too
-    ) e
-    group by e.request_id, e.source_id
+      f.request_id, f.source_id, min(f.provider) as provider,
+      min(f.occurred_at) as first_event_at, max(f.occurred_at) as last_event_at,
+      tidings._greatest(row(f.occurred_at, f.event_id, f.summary)::tidings._latest) filter (where f.kind = 'request.completed') as completed,
+      tidings._greatest(row(f.occurred_at, f.event_id, f.summary)::tidings._latest) filter (where f.kind = 'request.failed') as failed
+    from unnest(facts) f
+    where f.request_id is not null
+    group by f.request_id, f.source_id
+    offset 0  -- else the two would be computed once for each of their fields
   ) t
   order by t.request_id, t.source_id
   on conflict (request_id, source_id) do update set
@@ -82,7 +75,7 @@ begin
     last_event_at = greatest(r.last_event_at, excluded.last_event_at);
 end
 $$;
-comment on function _add_to_request_summary(ulid, ulid, text) is 'Internal: adds the events of these positions to tidings.request_summary; those of one provider alone, if it is named.';
+comment on function _add_to_request_summary(_fact[]) is 'Internal: adds these facts to tidings.request_summary.';
 
 create function _count(value text) returns bigint
   language sql immutable strict parallel safe
@@ -157,4 +150,4 @@ comment on column request.seen_held is 'Number of its messages that wait for the
 
 select pg_catalog.pg_extension_config_dump('tidings.request_summary', '');
 
-revoke all on function _count(text), _add_to_request_summary(ulid, ulid, text) from public;
+revoke all on function _count(text), _add_to_request_summary(_fact[]) from public;

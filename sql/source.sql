@@ -262,19 +262,26 @@ comment on function verify(text, bytea, jsonb) is
 
 create view _policy as
   select
-    s.id as source_id,
-    array_agg(x.value) filter (where x.kind = 'secret') as secrets,
-    array_agg(x.value) filter (where x.kind = 'url_token') as url_tokens,
-    coalesce((s.options ->> 'allow_unauthenticated')::boolean, false) as allow_unauthenticated
+    s.id as source_id, x.secrets, x.url_tokens,
+    coalesce((s.options ->> 'allow_unauthenticated')::boolean, false) as allow_unauthenticated,
+    s.name, s.provider, s.options, s.enabled
   from source s
-  left join source_secret x
-    on x.source_id = s.id and (x.expires_at is null or x.expires_at > statement_timestamp())
-  group by s.id;
+  cross join lateral (
+    select
+      array_agg(x.value) filter (where x.kind = 'secret') as secrets,
+      array_agg(x.value) filter (where x.kind = 'url_token') as url_tokens
+    from source_secret x
+    where x.source_id = s.id and (x.expires_at is null or x.expires_at > statement_timestamp())
+  ) x;
 comment on view _policy is 'Internal: what each source demands now.';
 comment on column _policy.source_id is 'The source.';
 comment on column _policy.secrets is 'The accepted secrets of its provider''s scheme; null if it has none.';
 comment on column _policy.url_tokens is 'The accepted URL tokens, one of which is demanded in addition; null if none is demanded.';
 comment on column _policy.allow_unauthenticated is 'Whether the source accepts every request if it has neither a secret nor a token.';
+comment on column _policy.name is 'source.name.';
+comment on column _policy.provider is 'source.provider.';
+comment on column _policy.options is 'source.options.';
+comment on column _policy.enabled is 'source.enabled.';
 
 create function stream_cursor(source text)
   returns text

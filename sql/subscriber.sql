@@ -28,7 +28,7 @@ comment on column subscriber.custom_id_event_id is 'tidings.event.event_id of th
 comment on column subscriber.first_event_at is 'The time of its first event.';
 comment on column subscriber.last_event_at is 'The time of its last event.';
 
-create function _add_to_subscriber(first_id ulid, last_id ulid) returns void
+create function _add_to_subscriber(facts _fact[]) returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
@@ -41,18 +41,16 @@ begin
     (t.custom_id).at, (t.custom_id).event_id, (t.custom_id).value, t.first_event_at, t.last_event_at
   from (
     select
-      e.recipient, e.source_id, min(e.provider) as provider,
-      (array_agg(e.status order by e.status desc) filter (where e.kind in ('subscriber.subscribed', 'subscriber.unsubscribed')))[1] as status,
-      (array_agg(e.custom_id order by e.custom_id desc) filter (where (e.custom_id).value is not null))[1] as custom_id,
-      min(e.occurred_at) as first_event_at, max(e.occurred_at) as last_event_at
-    from (
-      select e.recipient, e.source_id, e.provider, e.kind, e.occurred_at,
-        row(e.occurred_at, e.event_id, e.kind)::tidings._latest as status,
-        row(e.occurred_at, e.event_id, tidings._custom_id(e.provider, e.payload::text))::tidings._latest as custom_id
-      from tidings.event e
-      where e.id between first_id and last_id and e.kind like 'subscriber.%' and e.recipient is not null
-    ) e
-    group by e.recipient, e.source_id
+      f.recipient, f.source_id, min(f.provider) as provider,
+      tidings._greatest(row(f.occurred_at, f.event_id, f.kind)::tidings._latest)
+        filter (where f.kind in ('subscriber.subscribed', 'subscriber.unsubscribed')) as status,
+      tidings._greatest(row(f.occurred_at, f.event_id, f.custom_id)::tidings._latest)
+        filter (where f.custom_id is not null) as custom_id,
+      min(f.occurred_at) as first_event_at, max(f.occurred_at) as last_event_at
+    from unnest(facts) f
+    where f.kind like 'subscriber.%' and f.recipient is not null
+    group by f.recipient, f.source_id
+    offset 0  -- else the two would be computed once for each of their fields
   ) t
   order by t.recipient, t.source_id
   on conflict (recipient, source_id) do update set
@@ -78,8 +76,8 @@ begin
     last_event_at = greatest(b.last_event_at, excluded.last_event_at);
 end
 $$;
-comment on function _add_to_subscriber(ulid, ulid) is 'Internal: adds the events of these positions to tidings.subscriber.';
+comment on function _add_to_subscriber(_fact[]) is 'Internal: adds these facts to tidings.subscriber.';
 
 select pg_catalog.pg_extension_config_dump('tidings.subscriber', '');
 
-revoke all on function _add_to_subscriber(ulid, ulid) from public;
+revoke all on function _add_to_subscriber(_fact[]) from public;

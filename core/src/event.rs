@@ -4,6 +4,10 @@ use std::borrow::Cow;
 
 use crate::{json::Object, kind::Kind, time::Micros, ulid::Ulid};
 
+/// What is called at reasonable distances while a body is read, so that who asked for it
+/// can end that by unwinding.
+pub type Pause = fn();
+
 /// The content of one item of a request, in our vocabulary.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Event<'a> {
@@ -68,7 +72,7 @@ pub struct Facts<'a> {
 
 impl Facts<'_> {
     /// The facts of a provider that says none of them.
-    pub(crate) fn none<'a>(_: &Object<'a>) -> Facts<'a> {
+    pub(crate) fn none<'a>(_: Object<'a, '_>) -> Facts<'a> {
         Facts::default()
     }
 }

@@ -29,7 +29,7 @@ pub mod time;
 pub mod ulid;
 pub mod wire;
 
-pub use event::{Event, Facts, Item, ItemError, Malformed};
+pub use event::{Event, Facts, Item, ItemError, Malformed, Pause};
 pub use kind::Kind;
-pub use provider::{Provider, Settings};
+pub use provider::{Items, Provider, Settings};
 pub use ulid::Ulid;

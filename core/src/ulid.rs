@@ -83,7 +83,7 @@ impl Ulid {
 
     /// The ULID that is `steps` greater, across milliseconds if necessary; `None` beyond
     /// [`Ulid::MAX`].
-    pub(crate) const fn advance(self, steps: u128) -> Option<Self> {
+    pub const fn advance(self, steps: u128) -> Option<Self> {
         match self.0.checked_add(steps) {
             Some(sum) => Some(Self(sum)),
             None => None,

@@ -14,17 +14,23 @@
 //! - [`compare`]: how its values are compared, without pgrx's guard
 //! - [`signature`]: HMAC-SHA1, and a source's policy
 //! - [`normalize`]: a body becomes rows
+//! - [`record`]: the greater of two records
 //! - [`older`]: what SQL of earlier versions calls
 //! - [`source`]: the providers, and what is checked when a source is added
 //! - [`schema`]: what is checked when a source gets a schema of its own
-//! - [`log`]: the lock and the ids of the log
+//! - [`log`]: the announcements and the ids of the log
+//! - [`lock`]: the locks by which they are announced
+//! - [`memory`]: what is asked for before it is allocated
 //! - [`error`]: SQLSTATE, message, detail and hint
 
 mod compare;
 mod error;
+mod lock;
 mod log;
+mod memory;
 mod normalize;
 mod older;
+mod record;
 mod schema;
 mod signature;
 mod source;

@@ -1,20 +1,17 @@
-//! The lock and the ids of the log: the writer's part of the rule that no reader ever
+//! The announcements and the ids of the log: the writer's part of the rule that no reader ever
 //! skips an event (`sql/log.sql` has the reader's part, and says why the rule holds).
 
 use std::cell::{Cell, RefCell};
 
 use pgrx::{
-    GucContext, GucFlags, GucRegistry, GucSetting, PgSqlErrorCode,
-    pg_sys::{self, panic::ErrorReport},
+    GucContext, GucFlags, GucRegistry, GucSetting, PgSqlErrorCode, pg_sys::panic::ErrorReport,
     prelude::*,
 };
-use tidings_core::{
-    log::{Sequence, TAG},
-    ulid::Exhausted,
-};
+use tidings_core::{log::Sequence, ulid::Exhausted};
 
 use crate::{
     error::error,
+    lock::{announce, announce_to_older, has_announced, least_announced},
     ulid::{Ulid, clock_ms, random},
 };
 
@@ -29,9 +26,8 @@ static NOTIFY: GucSetting<bool> = GucSetting::<bool>::new(true);
 pub(crate) fn register_settings() {
     GucRegistry::define_bool_guc(
         c"tidings.notify",
-        c"Whether a transaction that stored events notifies the channel \"tidings\".",
-        c"Notifications only wake readers up; they never carry what the log says. \
-          Turning them off removes a lock that every notifying commit takes.",
+        c"Whether tidings.wake() notifies the channel \"tidings\".",
+        c"Notifications only wake readers up; they never carry what the log says.",
         &NOTIFY,
         GucContext::Userset,
         GucFlags::default(),
@@ -43,56 +39,39 @@ fn notifies() -> bool {
     NOTIFY.get()
 }
 
-/// Announces, by a lock that lasts until the end of the transaction, that ids from this
-/// millisecond on may be taken: that of the clock, or of `newest`, the greatest committed
-/// id, if the clock is behind it.
-///
-/// One lock serves a whole transaction: if it is still held, no other is taken. The lock
-/// manager is asked, because the lock is lost if a subtransaction that took it was rolled
-/// back.
+/// Announces, until the end of the transaction, that ids from this millisecond on may be
+/// taken: that of the clock, or of `newest`, the greatest committed id, if the clock is behind
+/// it. One announcement serves a whole transaction.
 #[pg_extern(sql = false)]
 fn lock_log(newest: Option<Ulid>) {
-    lock(
-        clock_ms().max(newest.map_or(0, |newest| newest.0.ms())),
-        KIND,
-    );
-}
-
-/// Locks this millisecond, unless the transaction holds the lock of an earlier one.
-pub(crate) fn lock(ms: u64, kind: u16) {
     let announced = ANNOUNCED.get();
-    if announced != 0 && holds(&tag(announced, kind)) {
-        return;
+    if announced == 0 || !has_announced(announced) {
+        let ms = clock_ms().max(newest.map_or(0, |newest| newest.0.ms()));
+        announce(ms);
+        ANNOUNCED.set(ms);
     }
-    // SAFETY: the tag lives as long as the call, which may raise an ERROR. The lock belongs
-    // to the transaction.
-    unsafe { pg_sys::LockAcquire(&tag(ms, kind), SHARE, false, false) };
-    ANNOUNCED.set(ms);
 }
 
-/// The last id before the least millisecond that a writer has locked, or `newest` if that is
-/// less.
+/// `_log_enter` of 0.1.0 to 0.4.0.
+#[pg_extern(sql = false)]
+fn enter() {
+    let ms = clock_ms();
+    if announce_to_older(ms, ANNOUNCED.get()) {
+        ANNOUNCED.set(ms);
+    }
+}
+
+/// The last id before the least millisecond that a writer has announced, or `newest` if that
+/// is less.
 #[pg_extern(sql = false)]
 fn below_locks(newest: Ulid) -> Ulid {
-    let least = least_lock().and_then(|ms| ms.checked_sub(1));
-    let last = least.and_then(|ms| tidings_core::Ulid::new(ms, [0xff; 10]));
-    Ulid(last.map_or(newest.0, |last| last.min(newest.0)))
-}
-
-/// The least millisecond that a transaction of this database has locked.
-fn least_lock() -> Option<u64> {
-    // SAFETY: the function returns a copy of the lock table in the current memory context,
-    // whose array has the stated number of elements.
-    let locks = unsafe {
-        let data = &*pg_sys::GetLockStatusData();
-        let elements = usize::try_from(data.nelements).unwrap_or_default();
-        if elements == 0 {
-            return None;
-        }
-        std::slice::from_raw_parts(data.locks, elements)
+    let last_before = |ms: u64| {
+        let before = ms.checked_sub(1);
+        let last = before.and_then(|ms| tidings_core::Ulid::new(ms, [0xff; 10]));
+        last.unwrap_or(tidings_core::Ulid::MIN)
     };
-    let granted = locks.iter().filter(|lock| lock.holdMask != 0);
-    granted.filter_map(|lock| milliseconds(&lock.locktag)).min()
+    let last = least_announced().map_or(newest.0, last_before);
+    Ulid(last.min(newest.0))
 }
 
 /// Starts a run of ids above `newest`, the greatest id that is committed, which has to be
@@ -114,51 +93,12 @@ fn next_id() -> Result<Ulid, ErrorReport> {
         .map_err(exhausted)
 }
 
-const SHARE: pg_sys::LOCKMODE = pg_sys::ShareLock as pg_sys::LOCKMODE;
-/// The kind of the log's locks. SQL's functions can take the kinds 1 and 2 only, so that no
-/// session can hold readers back by a lock of its own.
-const KIND: u16 = 3;
-
-/// The lock of this millisecond, of one of the kinds of advisory locks.
-fn tag(ms: u64, kind: u16) -> pg_sys::LOCKTAG {
-    let key = TAG << 48 | ms;
-    pg_sys::LOCKTAG {
-        locktag_field1: database(),
-        locktag_field2: (key >> 32) as u32,
-        locktag_field3: (key & 0xffff_ffff) as u32,
-        locktag_field4: kind,
-        locktag_type: pg_sys::LockTagType::LOCKTAG_ADVISORY as u8,
-        locktag_lockmethodid: pg_sys::USER_LOCKMETHOD as u8,
-    }
-}
-
-/// The millisecond of a lock of the log.
-fn milliseconds(tag: &pg_sys::LOCKTAG) -> Option<u64> {
-    let key = u64::from(tag.locktag_field2) << 32 | u64::from(tag.locktag_field3);
-    let is_ours = tag.locktag_type == pg_sys::LockTagType::LOCKTAG_ADVISORY as u8
-        && tag.locktag_field4 == KIND
-        && tag.locktag_field1 == database()
-        && key >> 48 == TAG;
-    is_ours.then_some(key & ((1 << 48) - 1))
-}
-
-fn database() -> u32 {
-    // SAFETY: reading a global that is set before any function is called.
-    unsafe { pg_sys::MyDatabaseId }.to_u32()
-}
-
-/// Whether this transaction holds this lock.
-fn holds(tag: &pg_sys::LOCKTAG) -> bool {
-    // SAFETY: the tag lives as long as the call, which only looks into local memory.
-    #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
-    unsafe {
-        pg_sys::LockHeldByMe(tag, SHARE)
-    }
-    // SAFETY: as above; a stronger lock would not be ours.
-    #[cfg(any(feature = "pg17", feature = "pg18"))]
-    unsafe {
-        pg_sys::LockHeldByMe(tag, SHARE, false)
-    }
+/// The position right above this one.
+#[pg_extern(sql = false)]
+fn above(id: Ulid) -> Result<Ulid, ErrorReport> {
+    id.0.advance(1)
+        .map(Ulid)
+        .ok_or_else(|| exhausted(Exhausted))
 }
 
 fn exhausted(_: Exhausted) -> ErrorReport {
@@ -166,6 +106,6 @@ fn exhausted(_: Exhausted) -> ErrorReport {
         PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
         "the log has no id left",
     )
-    .set_detail("The clock, or the greatest id in tidings.event, is at the end of the year 10889.")
-    .set_hint("Correct the clock, and delete the events with ids from the future.")
+    .set_detail("The clock, or the greatest id in tidings.log_head, is at the end of the year 10889.")
+    .set_hint("Correct the clock, and delete the events and the rows of tidings.log_head with ids from the future.")
 }

@@ -4,26 +4,22 @@
 //! A function here is called by the symbol that a script in `sql/frozen` names.
 
 use pgrx::{pg_sys::panic::ErrorReport, prelude::*};
-use tidings_core::{Item, ItemError, provider::Settings};
+use tidings_core::{Item, ItemError};
 
 use crate::{
-    log::lock,
-    normalize::{Rows, rows},
-    source::refused_option,
-    ulid::clock_ms,
+    normalize::{Rows, rows, settings},
 };
 
 /// `_normalize` of 0.1.0 to 0.4.0. Versions 0.1.0 and 0.2.0 pass the source's time zone
 /// alone in place of its options, which are a JSON object, and cannot store an event
 /// without a time.
 #[pg_extern(sql = false)]
-fn normalize_for_source(
-    provider_name: &str,
-    source: &str,
-    options: &str,
-    body: &[u8],
-) -> Result<Rows, ErrorReport> {
-    let settings = |options| Settings::from_options(options).map_err(|it| refused_option(&it));
+fn normalize_for_source<'a>(
+    provider_name: &'a str,
+    source: &'a str,
+    options: &'a str,
+    body: &'a [u8],
+) -> Result<Rows<'a>, ErrorReport> {
     if options.starts_with('{') {
         return rows(provider_name, source, &settings(options)?, body, |item| {
             item
@@ -41,17 +37,4 @@ fn timed(mut item: Item<'_>) -> Item<'_> {
         ));
     }
     item
-}
-
-/// `_clock_ms` of 0.1.0 to 0.4.0, whose readers stop at the clock.
-#[pg_extern(sql = false)]
-fn clock() -> i64 {
-    i64::try_from(clock_ms()).unwrap_or(i64::MAX)
-}
-
-/// `_log_enter` of 0.1.0 to 0.4.0, whose readers know the locks that SQL's own functions take
-/// with a key of one int8.
-#[pg_extern(sql = false)]
-fn enter() {
-    lock(clock_ms(), 1);
 }

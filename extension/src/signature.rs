@@ -1,9 +1,12 @@
 //! HMAC-SHA1 in SQL, and the check of a request against the policy of its source.
 
 use pgrx::{Array, pg_sys::panic::ErrorReport, prelude::*};
-use tidings_core::{json::Object, policy, signature};
+use tidings_core::{
+    json::{room_for_item, string_in},
+    policy, signature,
+};
 
-use crate::source::provider;
+use crate::{memory::require, source::provider};
 
 #[pg_extern(sql = false)]
 fn hmac_sha1(body: &[u8], key: &[u8]) -> Vec<u8> {
@@ -48,6 +51,9 @@ fn unmet(
     body: Option<&[u8]>,
     headers: Option<&str>,
 ) -> Result<Option<String>, ErrorReport> {
+    let headers = headers.unwrap_or_default();
+    let given = secrets.as_ref().map_or(0, Array::len) + url_tokens.as_ref().map_or(0, Array::len);
+    require(room_for_item(headers.len() + given * size_of::<&str>()))?;
     let demands = policy::Demands {
         secrets: secrets
             .iter()
@@ -59,8 +65,7 @@ fn unmet(
             .collect(),
         allow_unauthenticated: allow_unauthenticated.unwrap_or(false),
     };
-    let headers = headers.and_then(|headers| Object::parse(headers).ok());
-    let header = |name: &str| headers.as_ref().and_then(|headers| headers.string(name));
+    let header = |name: &str| string_in(headers, name);
     let verified = policy::verify(
         provider(provider_name.unwrap_or_default())?,
         &demands,

@@ -6,7 +6,10 @@ use tidings_core::{
     provider::{self, OptionError},
 };
 
-use crate::error::invalid;
+use crate::{
+    error::invalid,
+    memory::{OPTIONS_ROOM, require},
+};
 
 /// The provider of this name, or an error that names those that are supported.
 pub(crate) fn provider(name: &str) -> Result<&'static Provider, ErrorReport> {
@@ -23,6 +26,7 @@ pub(crate) fn provider(name: &str) -> Result<&'static Provider, ErrorReport> {
 #[pg_extern(sql = false)]
 fn check_options(provider_name: &str, options: &str) -> Result<(), ErrorReport> {
     let provider = provider(provider_name)?;
+    require(OPTIONS_ROOM.saturating_mul(options.len()))?;
     let options = serde_json::from_str(options)
         .map_err(|reason| refused_option(&OptionError::NotAnObject(reason.to_string())))?;
     provider

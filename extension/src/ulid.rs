@@ -144,6 +144,11 @@ fn gen_ulid() -> Result<Ulid, ErrorReport> {
 }
 
 #[pg_extern(sql = false)]
+fn clock() -> i64 {
+    i64::try_from(clock_ms()).unwrap_or(i64::MAX)
+}
+
+#[pg_extern(sql = false)]
 fn ulid_smaller(a: Ulid, b: Ulid) -> Ulid {
     a.min(b)
 }

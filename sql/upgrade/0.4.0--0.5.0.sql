@@ -19,6 +19,54 @@ begin
 end
 $$;
 
+-- Transactions that are ingesting finish first. One that waits for this lock fails, because a
+-- function that it is about to call is gone, and is retried by the worker: its ids were
+-- announced by the rule of 0.4.0, which readers no longer follow.
+lock table only event in access exclusive mode;
+
+-- take ulid_eq from ulid.sql
+-- take ulid_ne from ulid.sql
+-- take ulid_lt from ulid.sql
+-- take ulid_le from ulid.sql
+-- take ulid_ge from ulid.sql
+-- take ulid_gt from ulid.sql
+-- take ulid_cmp from ulid.sql
+-- take ulid_hash from ulid.sql
+-- take ulid_hash_extended from ulid.sql
+-- take ulid_sortsupport from ulid.sql
+
+drop function _log_newest();
+-- include log_head.sql
+do $$ begin perform tidings.rebuild_log(); end $$;
+-- The greatest position of removed events.
+insert into log_head (last_id, first_id, events)
+select m.newest, m.newest, 0
+from log_mark m
+where m.newest > coalesce((select max(h.last_id) from log_head h), '00000000000000000000000000');
+drop function _log_enter();
+drop function _log_start(ulid);
+drop function _log_id();
+drop function _log_horizon();
+drop function _clock_ms();  -- readers were allowed to call it
+drop function _log_keep(ulid);
+alter extension tidings drop table log_mark;
+drop table log_mark;
+-- take _clock_ms from log.sql
+-- take _log_below from log.sql
+-- take _log_end from log.sql
+-- take _log_lock from log.sql
+-- take _log_begin from log.sql
+-- take _log_next from log.sql
+-- take _log_above from log.sql
+-- take log_end from log.sql
+-- take log_horizon from log.sql
+-- take tick from log.sql
+-- take wake from log.sql
+-- take _log_page from read.sql
+-- take _log_query from read.sql
+-- take _require_max_events from read.sql
+-- take read_log from read.sql
+
 alter table message
   add column consent_requested_at timestamptz,
   add column consent_asked_at timestamptz,
@@ -51,14 +99,100 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- take _asks_consent from normalize.sql
 -- take _asked_at from normalize.sql
 -- take _status_of from message.sql
+
+-- State is folded from what ingest has inserted, rather than from positions.
+drop function _add_to_state(ulid, ulid);
+-- take _greater from state.sql
+create aggregate _greatest(anyelement) (sfunc = _greater, stype = anyelement, combinefunc = _greater, parallel = safe);
+create type _fact as (
+  kind text,
+  source_id int,
+  provider text,
+  request_id text,
+  message_id text,
+  recipient text,
+  channel text,
+  campaign text,
+  occurred_at timestamptz,
+  event_id ulid,
+  error_code text,
+  reason text,
+  asked_at timestamptz,
+  custom_id text,
+  summary text
+);
+-- take _fact from state.sql
+create type _grant as (
+  recipient text,
+  source_id int,
+  provider text,
+  asked_at timestamptz,
+  at timestamptz,
+  event_id ulid
+);
 -- take _add_to_message from message.sql
 -- take _add_to_consent from consent.sql
 -- take _add_to_subscriber from subscriber.sql
 -- take _add_to_request_summary from request.sql
 -- take _add_to_state from state.sql
+-- take _add_stored_to_state from state.sql
+-- take _policy from source.sql
 -- take _require_batch from ingest.sql
+create type _refusal as (
+  request int,
+  source_id int,
+  received_at timestamptz,
+  verdict text,
+  reason text,
+  ordinal int,
+  item bytea
+);
+create type _reached as (
+  id ulid,
+  source_id int,
+  cursor text,
+  at timestamptz
+);
+create type _batch as (
+  receipts receipt[],
+  first_ids ulid[],
+  items bigint,
+  ids ulid[],
+  events bigint,
+  first_id ulid,
+  last_id ulid,
+  first_at timestamptz,
+  last_at timestamptz,
+  facts _fact[],
+  of_consent boolean,
+  of_subscribers boolean,
+  of_requests boolean,
+  undated event[],
+  undated_of int[],
+  refusals _refusal[],
+  reached _reached[]
+);
 -- take _store from ingest.sql
+-- take _count_duplicates from ingest.sql
+-- take _store_undated from ingest.sql
+-- take _keep_refusals from ingest.sql
+-- take _move_cursors from ingest.sql
 -- take _ingest from ingest.sql
+
+-- New partitions have fewer indexes; those that exist keep theirs. The default partition
+-- contains few events, as a rule. The index on messages reads the table once and is nearly
+-- empty.
+-- take _lookup from event.sql
+drop index event_default_message_id_idx, event_default_recipient_idx, event_default_request_id_idx;
+create index event_default__lookup_idx on event_default (_lookup(coalesce(request_id, message_id), recipient))
+  where coalesce(request_id, message_id) is not null;
+create index event_default_recipient_idx on event_default (recipient)
+  where recipient is not null and (kind not like 'message.%' or coalesce(request_id, message_id) is null);
+drop index message_message_id_idx;
+create index message_message_id_idx on message (message_id) where message_id <> message_key;
+alter table message set (fillfactor = 80);
+-- include lookup.sql
+
 -- take erase_recipient from rejected.sql
 
 -- Functions whose messages or comments are worded anew.
@@ -75,8 +209,10 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- take set_stream_cursor from stream.sql
 -- take rebuild_state from state.sql
 -- take _require_log_access from log.sql
+drop function _trim_rejected(text[]);
 -- take _trim_rejected from ingest.sql
 -- take events_after from read.sql
+-- take create_consumer from consumer.sql
 -- take _lock_consumer from consumer.sql
 -- take _live_session from consumer.sql
 -- take poll from consumer.sql
@@ -95,6 +231,9 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- take grant_worker from grants.sql
 -- take request from request.sql
 -- take stream_status from stream.sql
+-- take _log_holder from lag.sql
+-- take _log_tail from lag.sql
+-- take _unacknowledged from lag.sql
 -- take lag from lag.sql
 
 -- comments ulid.sql
@@ -123,11 +262,20 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- comments rejected.sql
 -- comments grants.sql
 revoke all on function
+  _log_newest(), _merge_log(), rebuild_log(), _clock_ms(),
+  _log_below(ulid), _log_end(), _log_lock(ulid), _log_begin(ulid), _log_next(), _log_above(ulid),
+  log_end(), log_horizon(), tick(), wake(),
+  _log_page(ulid, ulid, bigint), _log_query(timestamptz, timestamptz, int, text[]), _require_max_events(int),
+  read_log(ulid, int, text, text[])
+from public;
+revoke all on function
   _unmet(text, text[], text[], boolean, bytea, text), _custom_id(text, text), _summary(text, text),
   _asks_consent(text), _asked_at(text, text), _status_of(text),
-  _add_to_message(ulid, ulid, text), _add_to_consent(ulid, ulid, text), _add_to_subscriber(ulid, ulid),
-  _add_to_request_summary(ulid, ulid, text),
-  _require_batch(text[], bytea[], jsonb[]), _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz)
+  _greater(anyelement, anyelement), _greatest(anyelement), _fact(event),
+  _add_to_message(_fact[]), _add_to_consent(_fact[], _grant[]), _add_to_subscriber(_fact[]), _add_to_request_summary(_fact[]),
+  _add_to_state(_fact[], boolean, boolean, boolean), _add_stored_to_state(text),
+  _trim_rejected(int[], text[]), _require_batch(text[], bytea[], jsonb[]), _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz),
+  _count_duplicates(_batch), _store_undated(_batch), _keep_refusals(_refusal[], bytea[], jsonb[]), _move_cursors(_reached[], timestamptz)
 from public;
 
 -- Stored events of providers that ask for consent are read again: some kinds were unknown, or
@@ -150,9 +298,7 @@ declare
   of_provider text;
 begin
   for of_provider in select p.name from tidings.providers() p where tidings._asks_consent(p.name) loop
-    perform tidings._add_to_message('00000000000000000000000000', '7ZZZZZZZZZZZZZZZZZZZZZZZZZ', of_provider);
-    perform tidings._add_to_consent('00000000000000000000000000', '7ZZZZZZZZZZZZZZZZZZZZZZZZZ', of_provider);
-    perform tidings._add_to_request_summary('00000000000000000000000000', '7ZZZZZZZZZZZZZZZZZZZZZZZZZ', of_provider);
+    perform tidings._add_stored_to_state(of_provider);
   end loop;
 end
 $$;

@@ -1,12 +1,13 @@
 //! A body cut into its items.
 
-use std::fmt;
+use std::ops::Range;
 
-use serde::de::{Deserializer, SeqAccess, Visitor};
-use serde_json::value::RawValue;
-
-use super::{Object, describe};
-use crate::event::Malformed;
+use super::{
+    Tape, describe,
+    scan::{self, Flaw, Nesting},
+    shallow::Members,
+};
+use crate::event::{ItemError, Malformed, Pause};
 
 /// Limit on a body, in bytes. Postgres accepts up to a gigabyte as bytea, but no `jsonb`
 /// string above 256 MB.
@@ -25,117 +26,306 @@ pub struct Wrapper {
     pub unless: &'static [&'static str],
 }
 
-/// Cuts a body into its items: one object, an array, or several of them one after
-/// another (newline-delimited or concatenated). An object that wraps an array counts
-/// as that array.
+/// The items of a body: one object, an array, or several of them one after another
+/// (newline-delimited or concatenated). An object that wraps an array counts as that array.
 ///
 /// An error after the first value does not affect the values before it: a scalar counts
 /// as an item, and so does the rest of a body from the first text that is not JSON.
-pub fn items<'a>(body: &'a [u8], wrapper: Option<&Wrapper>) -> Result<Vec<&'a str>, Malformed> {
-    if body.len() > MAX_BODY {
-        return Err(Malformed::TooLarge(body.len()));
-    }
-    let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    let mut items = Vec::new();
-    // Where the last value ended, if there was one.
-    let mut end = None;
-    let mut values = serde_json::Deserializer::from_slice(body).into_iter::<&RawValue>();
-    while let Some(value) = values.next() {
-        let value = match value {
-            Ok(value) => value.get(),
-            Err(error) => {
-                let rest = end.and_then(|end| rest(body.get(end..)?));
-                items.push(rest.ok_or_else(|| Malformed::NotJson(error.to_string()))?);
-                break;
+///
+/// The body is read twice, so that no list of its items is kept: once before the first item,
+/// to see whether it is JSON, and once as the items are asked for.
+#[derive(Debug)]
+pub(crate) struct Cursor<'a> {
+    /// The body, up to the end of its last value.
+    text: &'a str,
+    /// What follows and is not JSON.
+    rest: Option<&'a str>,
+    place: Place,
+    count: usize,
+    longest: usize,
+    pause: Pause,
+}
+
+impl<'a> Cursor<'a> {
+    pub(crate) fn new(
+        body: &'a [u8],
+        wrapper: Option<&'static Wrapper>,
+        pause: Pause,
+    ) -> Result<Self, Malformed> {
+        if body.len() > MAX_BODY {
+            return Err(Malformed::TooLarge(body.len()));
+        }
+        let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
+        let mut place = Place::new(wrapper);
+        let mut nesting = Nesting::default();
+        let mut longest = 0;
+        let flaw = loop {
+            let read = |at| scan::value(body, at, &mut nesting, pause);
+            match place.next(body, pause, read) {
+                Ok(Some(item)) => {
+                    let first = body.get(item.start..item.end).unwrap_or_default();
+                    if place.values == 1
+                        && place.found == 1
+                        && place.is_outside()
+                        && !first.starts_with(b"{")
+                    {
+                        let value = str::from_utf8(first).unwrap_or_default();
+                        return Err(Malformed::NotItems(describe(value)));
+                    }
+                    longest = longest.max(item.len());
+                }
+                Ok(None) => break None,
+                Err(flaw) => break Some(flaw),
             }
         };
-        match value.as_bytes().first() {
-            Some(b'[') => elements(value, &mut items)?,
-            Some(b'{') => match wrapped(value, wrapper) {
-                Some(array) => elements(array, &mut items)?,
-                None => items.push(value),
-            },
-            _ if end.is_none() => return Err(Malformed::NotItems(describe(value))),
-            _ => items.push(value),
+        let text = match (str::from_utf8(body), flaw) {
+            (Ok(text), None) => text,
+            (Ok(text), Some(_)) if place.values > 0 => text,
+            (Ok(_), Some(flaw)) => return Err(Malformed::NotJson(flaw.describe(body))),
+            (Err(error), flaw) => {
+                let invalid = Flaw::new("invalid unicode code point", error.valid_up_to());
+                let flaw = flaw.filter(|flaw| flaw.at() <= invalid.at());
+                let reason = flaw.unwrap_or(invalid).describe(body);
+                return Err(Malformed::NotJson(reason));
+            }
+        };
+        if place.values == 0 {
+            return Err(Malformed::Empty);
         }
-        if items.len() > MAX_ITEMS {
+        let (text, rest) = text.split_at_checked(place.end).unwrap_or((text, ""));
+        let rest = flaw.map(|_| rest.trim_matches([' ', '\t', '\r', '\n']));
+        let count = place.whole + usize::from(rest.is_some());
+        if count > MAX_ITEMS {
             return Err(Malformed::TooMany);
         }
-        end = Some(values.byte_offset());
+        Ok(Self {
+            text,
+            rest,
+            place: Place::new(wrapper),
+            count,
+            longest: longest.max(rest.map_or(0, str::len)),
+            pause,
+        })
     }
-    match end {
-        None => Err(Malformed::Empty),
-        Some(_) if items.len() > MAX_ITEMS => Err(Malformed::TooMany),
-        Some(_) => Ok(items),
+
+    /// The number of items.
+    pub(crate) fn count(&self) -> usize {
+        self.count
     }
-}
 
-/// Text that is not JSON, as one item.
-fn rest(bytes: &[u8]) -> Option<&str> {
-    let text = str::from_utf8(bytes).ok()?;
-    Some(text.trim_matches([' ', '\t', '\r', '\n']))
-}
+    /// The length of the longest item, in bytes.
+    pub(crate) fn longest(&self) -> usize {
+        self.longest
+    }
 
-/// Adds the elements of an array, up to one more than the limit.
-fn elements<'a>(array: &'a str, items: &mut Vec<&'a str>) -> Result<(), Malformed> {
-    struct Elements<'i, 'a>(&'i mut Vec<&'a str>);
-    impl<'a> Visitor<'a> for Elements<'_, 'a> {
-        type Value = ();
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an array")
+    /// The whole text in which the items are.
+    pub(crate) fn text(&self) -> &'a str {
+        self.text
+    }
+
+    /// The next item, and whether it could be read onto the tape.
+    pub(crate) fn next(&mut self, tape: &mut Tape) -> Option<(&'a str, Result<(), ItemError>)> {
+        let (text, pause) = (self.text, self.pause);
+        let mut read = Ok(());
+        let item = self.place.next(text.as_bytes(), pause, |at| {
+            let end = tape.read(text, at, pause);
+            end.or_else(|flaw| {
+                read = Err((flaw, at));
+                scan::value(text.as_bytes(), at, &mut Nesting::default(), pause)
+            })
+        });
+        // The body was read before, so that nothing is wrong with it now.
+        if let Ok(Some(item)) = item {
+            let item = text.get(item).unwrap_or_default();
+            let reason = |(flaw, start): (Flaw, usize)| {
+                ItemError::NotStorable(flaw.after(start).describe(item.as_bytes()))
+            };
+            return Some((item, read.map_err(reason)));
         }
-        fn visit_seq<A: SeqAccess<'a>>(self, mut seq: A) -> Result<(), A::Error> {
-            while self.0.len() <= MAX_ITEMS
-                && let Some(element) = seq.next_element::<&RawValue>()?
-            {
-                self.0.push(element.get());
+        let rest = self.rest.take()?;
+        Some((rest, tape.read_all(rest, pause)))
+    }
+}
+
+/// A place in a body, and how the body goes on from there.
+#[derive(Debug)]
+struct Place {
+    wrapper: Option<&'static Wrapper>,
+    at: usize,
+    inside: Inside,
+    /// Where the body goes on after the array.
+    resume: Option<usize>,
+    /// The number of the items so far.
+    found: usize,
+    /// The number of the whole values of the body so far, the end of the last of them, and
+    /// the number of items up to there.
+    values: usize,
+    end: usize,
+    whole: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Inside {
+    /// Between the values of a body.
+    Nothing,
+    /// At the beginning of an array.
+    NewArray,
+    /// After an element of an array.
+    Array,
+}
+
+impl Place {
+    const fn new(wrapper: Option<&'static Wrapper>) -> Self {
+        Self {
+            wrapper,
+            at: 0,
+            inside: Inside::Nothing,
+            resume: None,
+            found: 0,
+            values: 0,
+            end: 0,
+            whole: 0,
+        }
+    }
+
+    fn is_outside(&self) -> bool {
+        self.inside == Inside::Nothing
+    }
+
+    /// A whole value of the body ends here.
+    fn end_value(&mut self, at: usize) {
+        (self.at, self.end) = (at, at);
+        (self.values, self.whole) = (self.values + 1, self.found);
+        self.inside = Inside::Nothing;
+    }
+
+    /// The next item. `read` reads a value, and returns its end.
+    fn next(
+        &mut self,
+        body: &[u8],
+        pause: Pause,
+        mut read: impl FnMut(usize) -> Result<usize, Flaw>,
+    ) -> Result<Option<Range<usize>>, Flaw> {
+        loop {
+            self.at = scan::blanks(body, self.at);
+            match (self.inside, body.get(self.at)) {
+                (Inside::Nothing, None) => return Ok(None),
+                (Inside::Nothing, Some(b'[')) => {
+                    self.at += 1;
+                    self.inside = Inside::NewArray;
+                }
+                (Inside::Nothing, Some(first)) => {
+                    let wrapped = match (first, self.wrapper) {
+                        (b'{', Some(wrapper)) => wrapped(body, self.at, wrapper, pause),
+                        _ => None,
+                    };
+                    if let Some(array) = wrapped {
+                        (self.at, self.resume) = (array.start + 1, Some(array.end));
+                        self.inside = Inside::NewArray;
+                        continue;
+                    }
+                    let start = self.at;
+                    self.at = read(start)?;
+                    if !matches!(first, b'{' | b'"') {
+                        ends(body, self.at)?;
+                    }
+                    self.found += 1;
+                    self.end_value(self.at);
+                    return Ok(Some(start..self.at));
+                }
+                (Inside::NewArray | Inside::Array, Some(b']')) => {
+                    let end = self.resume.take().unwrap_or(self.at + 1);
+                    self.end_value(end);
+                }
+                (Inside::NewArray | Inside::Array, None) => {
+                    return Err(Flaw::new("EOF while parsing a list", self.at));
+                }
+                (Inside::Array, Some(byte)) if *byte != b',' => {
+                    return Err(Flaw::new("expected `,` or `]`", self.at));
+                }
+                (inside, Some(_)) => {
+                    if inside == Inside::Array {
+                        self.at = scan::blanks(body, self.at + 1);
+                    }
+                    let start = self.at;
+                    self.at = read(start)?;
+                    self.inside = Inside::Array;
+                    self.found += 1;
+                    return Ok(Some(start..self.at));
+                }
             }
+        }
+    }
+}
+
+/// A number or a word has no end of its own: something must follow that is not part of it.
+fn ends(body: &[u8], at: usize) -> Result<(), Flaw> {
+    match body.get(at) {
+        None
+        | Some(b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'[' | b']' | b'{' | b'}' | b',' | b':') => {
             Ok(())
         }
+        Some(_) => Err(Flaw::new("trailing characters", at)),
     }
-    serde_json::Deserializer::from_str(array)
-        .deserialize_seq(Elements(items))
-        .or_else(|error| match items.len() {
-            // The array was cut off: the deserializer misses its end.
-            count if count > MAX_ITEMS => Ok(()),
-            _ => Err(Malformed::NotJson(error.to_string())),
-        })
 }
 
-/// The array of a wrapper. If two arrays could be meant there is none, so that no item is
-/// dropped silently. An empty array counts if it is the only array.
-fn wrapped<'a>(object: &'a str, wrapper: Option<&Wrapper>) -> Option<&'a str> {
-    let unless = wrapper?.unless;
-    let object = Object::parse(object).ok()?;
-    if unless.iter().any(|field| object.get(field).is_some()) {
-        return None;
-    }
-    let starts = |array: &str, first| {
-        let inner = array.strip_prefix('[').map(str::trim_start);
-        inner.is_some_and(|inner| inner.starts_with(first))
-    };
-    let mut arrays = object.values().filter(|value| starts(value, '{'));
-    match (arrays.next(), arrays.next()) {
-        (Some(array), None) => Some(array),
-        (Some(_), Some(_)) => None,
-        (None, _) => {
-            let mut all = object.values();
-            let only = all.next().filter(|_| all.next().is_none());
-            let empty = only.or_else(|| object.get("events"));
-            empty.filter(|value| starts(value, ']'))
+/// The place of a wrapper's array, from its first byte to the end of the wrapper that starts
+/// at `at`. If two arrays could be meant there is none, so that no item is dropped silently.
+/// An empty array counts if it is the only array.
+fn wrapped(body: &[u8], at: usize, wrapper: &Wrapper, pause: Pause) -> Option<Range<usize>> {
+    let mut filled = None;
+    // What may be empty: the only value, or the one that is named "events".
+    let (mut first, mut events) = (None, None);
+    let mut count = 0usize;
+    let mut members = Members::new(body, at, pause);
+    while let Some(member) = members.next().ok()? {
+        if member.value != b"null" {
+            if wrapper.unless.contains(&member.name.as_ref()) {
+                return None;
+            }
+            if member.name == "events" {
+                events = Some((member.start, member.value));
+            }
+        }
+        count += 1;
+        first = first.or(Some((member.start, member.value)));
+        if begins(member.value, b'{') && filled.replace(member.start).is_some() {
+            return None;
         }
     }
+    let empty = || {
+        let only = first.filter(|_| count == 1);
+        let (start, value) = only.or(events)?;
+        begins(value, b']').then_some(start)
+    };
+    Some(filled.or_else(empty)?..members.end())
+}
+
+/// Whether a value is an array that begins so.
+fn begins(value: &[u8], first: u8) -> bool {
+    value.first() == Some(&b'[') && value.get(scan::blanks(value, 1)) == Some(&first)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    static WRAPPER: Wrapper = Wrapper {
+        unless: &["event_name", "live_activity_id"],
+    };
+
+    fn items(body: &[u8]) -> Result<Vec<&str>, Malformed> {
+        let mut cursor = Cursor::new(body, Some(&WRAPPER), || {})?;
+        let mut tape = Tape::default();
+        let items: Vec<_> = std::iter::from_fn(|| cursor.next(&mut tape)).collect();
+        assert_eq!(items.len(), cursor.count());
+        let longest = items.iter().map(|(item, _)| item.len()).max();
+        assert!(cursor.longest() >= longest.unwrap_or(0));
+        Ok(items.into_iter().map(|(item, _)| item).collect())
+    }
+
     fn cut(body: &str) -> Result<Vec<&str>, Malformed> {
-        let wrapper = Wrapper {
-            unless: &["event_name", "live_activity_id"],
-        };
-        items(body.as_bytes(), Some(&wrapper))
+        items(body.as_bytes())
     }
 
     #[test]
@@ -178,6 +368,12 @@ mod tests {
             ("\u{feff}{}", vec!["{}"]),
             ("[]", vec![]),
             ("[1,null]", vec!["1", "null"]),
+            (r#"{"events":[{"a":1}]}{}"#, vec![r#"{"a":1}"#, "{}"]),
+            (
+                r#"{} {"events":[{"a":1}],}"#,
+                vec!["{}", r#"{"events":[{"a":1}],}"#],
+            ),
+            (r#"{"e":[],"events":[],"a":1}7"#, vec!["7"]),
         ] {
             assert_eq!(cut(body), Ok(expected), "{body}");
         }
@@ -189,20 +385,29 @@ mod tests {
         assert_eq!(cut(" \n"), Err(Malformed::Empty));
         assert_eq!(cut("7"), Err(Malformed::NotItems("a number")));
         assert_eq!(cut("\"x\""), Err(Malformed::NotItems("a string")));
-        for broken in ["{", "[{}", "x {}", "{'a':1}\n{}", "nul"] {
+        for broken in [
+            "{",
+            "[{}",
+            "x {}",
+            "{'a':1}\n{}",
+            "nul",
+            "7x",
+            r#"{"events":[{}],}"#,
+            r#"{"events":[{}]"#,
+        ] {
             assert!(
                 matches!(cut(broken), Err(Malformed::NotJson(_))),
                 "{broken}"
             );
         }
         for broken in [&b"{\"a\":\"\xff\"}"[..], b"{}\n{\"a\":\"\xff\"}"] {
-            assert!(matches!(items(broken, None), Err(Malformed::NotJson(_))));
+            assert!(matches!(items(broken), Err(Malformed::NotJson(_))));
         }
         let many = format!("[{}0]", "0,".repeat(MAX_ITEMS));
         assert_eq!(cut(&many), Err(Malformed::TooMany));
         let broken = format!("[{}0] x", "0,".repeat(MAX_ITEMS - 1));
         assert_eq!(cut(&broken), Err(Malformed::TooMany));
         let long = vec![b' '; MAX_BODY + 1];
-        assert_eq!(items(&long, None), Err(Malformed::TooLarge(MAX_BODY + 1)));
+        assert_eq!(items(&long), Err(Malformed::TooLarge(MAX_BODY + 1)));
     }
 }

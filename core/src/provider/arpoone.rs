@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     event::{Event, Facts, ItemError},
-    json::{self, Object},
+    json::{self, Value},
     kind::Kind,
     time::{self, Micros},
 };
@@ -73,9 +73,13 @@ fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
 /// The fields of an item, whatever the case of their names.
 struct Fields<'e, 'a, 's>(&'e Entry<'a, 's>);
 
-impl<'a> Fields<'_, 'a, '_> {
+impl<'a, 's> Fields<'_, 'a, 's> {
     fn get(&self, name: &str) -> Option<&'a str> {
-        self.0.object.get_any_case(name)
+        self.value(name).map(Value::text)
+    }
+
+    fn value(&self, name: &str) -> Option<Value<'a, 's>> {
+        self.0.object.value_any_case(name)
     }
 
     fn text(&self, name: &str) -> Option<Cow<'a, str>> {
@@ -91,6 +95,28 @@ impl<'a> Fields<'_, 'a, '_> {
         said.map(|text| self.0.time_as(name, &text, true))
             .transpose()
     }
+}
+
+const SMS_KINDS: &[(&str, Kind)] = &[
+    ("DELIVERED", Kind::MessageDelivered),
+    ("NOT_DELIVERED", Kind::MessageFailed),
+    ("PENDING", Kind::MessagePending),
+];
+
+const EMAIL_KINDS: &[(&str, Kind)] = &[
+    ("bounced", Kind::MessageBounced),
+    ("clicked", Kind::MessageClicked),
+    ("opened", Kind::MessageOpened),
+    ("spam", Kind::MessageComplained),
+    ("unsubscribed", Kind::MessageUnsubscribed),
+    // Arpoone itself refused the message before it was sent.
+    ("blocked", Kind::MessageRejected),
+];
+
+/// The kind of this word, in any case.
+fn kind(word: &str, kinds: &[(&str, Kind)]) -> Kind {
+    let known = kinds.iter().find(|(known, _)| known.eq_ignore_ascii_case(word));
+    known.map_or(Kind::Other, |(_, kind)| *kind)
 }
 
 fn sms_state<'a>(item: &Fields<'_, 'a, '_>) -> Result<Event<'a>, ItemError> {
@@ -110,12 +136,7 @@ fn sms_state<'a>(item: &Fields<'_, 'a, '_>) -> Result<Event<'a>, ItemError> {
             reason.as_deref().map(str::as_bytes),
         ],
     );
-    let kind = match provider_kind.to_ascii_uppercase().as_str() {
-        "DELIVERED" => Kind::MessageDelivered,
-        "NOT_DELIVERED" => Kind::MessageFailed,
-        "PENDING" => Kind::MessagePending,
-        _ => Kind::Other,
-    };
+    let kind = kind(&provider_kind, SMS_KINDS);
     Ok(Event {
         event_id,
         kind,
@@ -136,7 +157,8 @@ fn email_event<'a>(item: &Fields<'_, 'a, '_>) -> Result<Event<'a>, ItemError> {
     let message_id = item.required("MessageId")?;
     let recipient = item.text("Email");
     let occurred_at = item.time("Time")?;
-    let details = item.get("EventDetails").and_then(json::canonical);
+    let details = item.value("EventDetails");
+    let canonical = details.and_then(json::canonical);
     let micros = occurred_at.map(|at| at.get().to_be_bytes());
     let event_id = item.0.derive(
         occurred_at,
@@ -146,19 +168,10 @@ fn email_event<'a>(item: &Fields<'_, 'a, '_>) -> Result<Event<'a>, ItemError> {
             Some(provider_kind.as_bytes()),
             recipient.as_deref().map(str::as_bytes),
             micros.as_ref().map(<[u8; 8]>::as_slice),
-            details.as_deref().map(str::as_bytes),
+            canonical.as_deref().map(str::as_bytes),
         ],
     );
-    let kind = match provider_kind.to_ascii_lowercase().as_str() {
-        "bounced" => Kind::MessageBounced,
-        "clicked" => Kind::MessageClicked,
-        "opened" => Kind::MessageOpened,
-        "spam" => Kind::MessageComplained,
-        "unsubscribed" => Kind::MessageUnsubscribed,
-        // Arpoone itself refused the message before it was sent.
-        "blocked" => Kind::MessageRejected,
-        _ => Kind::Other,
-    };
+    let kind = kind(&provider_kind, EMAIL_KINDS);
     Ok(Event {
         event_id,
         kind,
@@ -169,20 +182,20 @@ fn email_event<'a>(item: &Fields<'_, 'a, '_>) -> Result<Event<'a>, ItemError> {
         recipient,
         campaign: None,
         error_code: None,
-        reason: item.get("EventDetails").and_then(reason),
+        reason: details.and_then(reason),
         provider_kind,
     })
 }
 
 /// The texts in the details of an e-mail event, which the documentation shows as an
 /// object without describing its content.
-fn reason(details: &str) -> Option<Cow<'_, str>> {
-    match Object::parse(details) {
-        Ok(object) => ["Reason", "Description", "Error", "Message"]
+fn reason<'a>(details: Value<'a, '_>) -> Option<Cow<'a, str>> {
+    match details.object() {
+        Some(object) => ["Reason", "Description", "Error", "Message"]
             .into_iter()
             .find_map(|name| object.get_any_case(name).and_then(json::text)),
-        Err(_) if details.starts_with('"') => json::text(details),
-        Err(_) => None,
+        None if details.text().starts_with('"') => json::text(details.text()),
+        None => None,
     }
 }
 

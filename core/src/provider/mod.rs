@@ -7,21 +7,23 @@
 
 #[cfg(test)]
 mod example;
+mod items;
 mod options;
 mod settings;
 
-use std::{collections::HashMap, time::Duration};
+use std::time::Duration;
 
 use serde_json::Value;
 
 pub use self::{
+    items::Items,
     options::{OptionDoc, OptionError},
     settings::Settings,
 };
 use crate::{
-    event::{Event, Facts, Item, ItemError, Malformed},
+    event::{Event, Facts, Item, ItemError, Malformed, Pause},
     identity,
-    json::{self, Object, Wrapper},
+    json::{self, Object, Tape, Wrapper},
     time::{self, Micros},
     ulid::Ulid,
     wire::Call,
@@ -85,7 +87,7 @@ pub struct Provider {
     /// The event of one item.
     read: for<'a> fn(&Entry<'a, '_>) -> Result<Event<'a>, ItemError>,
     /// Further facts about one item.
-    facts: for<'a> fn(&Object<'a>) -> Facts<'a>,
+    facts: for<'a> fn(Object<'a, '_>) -> Facts<'a>,
 }
 
 /// How a request proves that the provider sent it.
@@ -148,13 +150,14 @@ pub struct Grant {
 /// One item, with what its provider's module needs to read it.
 #[derive(Debug)]
 struct Entry<'a, 's> {
-    object: Object<'a>,
+    object: Object<'a, 's>,
     text: &'a str,
     /// Number of equal items before this one in its request.
     repeat: u32,
     source: &'s str,
     settings: &'s Settings,
     provider: &'static str,
+    pause: Pause,
 }
 
 impl Entry<'_, '_> {
@@ -237,49 +240,27 @@ impl Provider {
         settings: &Settings,
         body: &'a [u8],
     ) -> Result<Vec<Item<'a>>, Malformed> {
-        let texts = json::items(body, self.wrapper.as_ref())?;
-        let mut seen: HashMap<&str, u32> = HashMap::new();
-        let items = (1..).zip(texts).map(|(ordinal, text)| {
-            let repeat = if self.counts_repeats {
-                let count = seen.entry(text).or_default();
-                *count += 1;
-                *count - 1
-            } else {
-                0
-            };
-            let storable = json::storable(text);
-            let object = storable.clone().and_then(|()| Object::parse(text));
-            let cursor = object
-                .as_ref()
-                .ok()
-                .and_then(|object| (self.facts)(object).cursor);
-            let event = object.and_then(|object| {
-                let provider = self.name;
-                (self.read)(&Entry {
-                    object,
-                    text,
-                    repeat,
-                    source,
-                    settings,
-                    provider,
-                })?
-                .check_keys()
-            });
-            Item {
-                ordinal,
-                text,
-                storable: storable.is_ok(),
-                cursor,
-                event,
-            }
-        });
-        Ok(items.collect())
+        let items = self.items(source, settings, body, || {});
+        items.map(Iterator::collect)
+    }
+
+    /// The same, each item when it is asked for, and with pauses meanwhile.
+    pub fn items<'a, 's>(
+        &'static self,
+        source: &'s str,
+        settings: &Settings,
+        body: &'a [u8],
+        pause: Pause,
+    ) -> Result<Items<'a, 's>, Malformed> {
+        Items::new(self, source, settings, body, pause)
     }
 
     /// Further facts about an item; none if the item is not an object. They depend only
     /// on the text, so that a stored item gives the same facts as when it arrived.
     pub fn facts<'a>(&self, item: &'a str) -> Facts<'a> {
-        Object::parse(item).map_or_else(|_| Facts::default(), |object| (self.facts)(&object))
+        let tape = Tape::of(item, || {}).ok();
+        let object = tape.as_ref().and_then(|tape| tape.value(item).object());
+        object.map_or_else(Facts::default, self.facts)
     }
 }
 

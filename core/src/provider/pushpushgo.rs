@@ -42,7 +42,7 @@ pub(super) static PROVIDER: Provider = Provider {
 };
 
 fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
-    let object = &entry.object;
+    let object = entry.object;
     let provider_kind = object.required_text("kind")?;
     let message_id = object.text("messageId");
     let recipient = object.text("subscriberId").or_else(|| object.text("ppgId"));
@@ -81,7 +81,7 @@ fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
     })
 }
 
-fn facts<'a>(object: &Object<'a>) -> Facts<'a> {
+fn facts<'a>(object: Object<'a, '_>) -> Facts<'a> {
     Facts {
         custom_id: object.text("customId"),
         ..Facts::default()

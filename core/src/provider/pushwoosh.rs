@@ -24,7 +24,7 @@ use std::{borrow::Cow, time::Duration};
 use super::{Entry, Provider, Scheme};
 use crate::{
     event::{Event, Facts, ItemError},
-    json::{self, Object, Wrapper},
+    json::{self, Object, Tape, Wrapper},
     kind::Kind,
     wire::{Call, Role},
 };
@@ -70,34 +70,47 @@ pub(super) static PROVIDER: Provider = Provider {
 };
 
 fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
-    match nested(&entry.object) {
-        Some(Cow::Borrowed(event)) => fields(entry, &Object::parse(event)?),
-        Some(Cow::Owned(event)) => fields(entry, &Object::parse(&event)?).map(owned),
-        None => fields(entry, &entry.object),
+    match nested(entry) {
+        Some(Nested::Object(event)) => fields(entry, event),
+        Some(Nested::Text(text, tape)) => {
+            let event = tape.value(&text).object();
+            event.map_or_else(|| fields(entry, entry.object), |event| fields(entry, event).map(owned))
+        }
+        None => fields(entry, entry.object),
     }
+}
+
+/// An event in a field of an item: an object, or the text of one.
+enum Nested<'a, 's> {
+    Object(Object<'a, 's>),
+    Text(Cow<'a, str>, Tape),
 }
 
 /// The event that stands in a field of the item; none where the item is the event, or
 /// where two could be meant.
-fn nested<'a>(item: &Object<'a>) -> Option<Cow<'a, str>> {
-    let is_event = |object: &Object<'_>| {
+fn nested<'a, 's>(entry: &Entry<'a, 's>) -> Option<Nested<'a, 's>> {
+    let is_event = |object: Object<'_, '_>| {
         let has = |field| object.get(field).is_some();
         has("event_name") || has("live_activity_id")
     };
-    if is_event(item) {
+    if is_event(entry.object) {
         return None;
     }
-    let mut events = item.values().filter_map(json::text).filter(|text| {
-        text.trim_start().starts_with('{')
-            && Object::parse(text).is_ok_and(|object| is_event(&object))
-            // What stands in a string was not looked at yet.
-            && json::storable(text).is_ok()
+    let mut events = entry.object.values().filter_map(|value| {
+        if let Some(object) = value.object() {
+            return is_event(object).then_some(Nested::Object(object));
+        }
+        let text = json::text(value.text()).filter(|text| text.trim_start().starts_with('{'))?;
+        let tape = Tape::of(&text, entry.pause).ok()?;
+        tape.check_numbers().ok()?;
+        let is_one = tape.value(&text).object().is_some_and(is_event);
+        is_one.then_some(Nested::Text(text, tape))
     });
     events.next().filter(|_| events.next().is_none())
 }
 
 /// The event whose fields are those of `object`: the item's, or those of one in it.
-fn fields<'o>(entry: &Entry<'_, '_>, object: &Object<'o>) -> Result<Event<'o>, ItemError> {
+fn fields<'o>(entry: &Entry<'_, '_>, object: Object<'o, '_>) -> Result<Event<'o>, ItemError> {
     let provider_kind = match object.get("event_name") {
         None if object.get("live_activity_id").is_some() => Cow::Borrowed("Live activity"),
         name => json::required("event_name", name)?,
@@ -155,37 +168,45 @@ fn owned(event: Event<'_>) -> Event<'static> {
     }
 }
 
+/// The words of an event name that say something.
+const KINDS: &[(&[&str], Kind)] = &[
+    (&["accepted"], Kind::MessageAccepted),
+    (&["sent"], Kind::MessageSent),
+    (&["pending", "queued", "deferred"], Kind::MessagePending),
+    (&["delivered"], Kind::MessageDelivered),
+    (
+        &["undelivered", "undeliverable", "failed", "error"],
+        Kind::MessageFailed,
+    ),
+    (&["rejected", "dropped"], Kind::MessageRejected),
+    (&["expired"], Kind::MessageExpired),
+    (&["opened", "open", "read", "seen"], Kind::MessageOpened),
+    (&["clicked", "click"], Kind::MessageClicked),
+    (&["bounced", "bounce"], Kind::MessageBounced),
+    (
+        &["complained", "complaint", "spam"],
+        Kind::MessageComplained,
+    ),
+    (
+        &["unsubscribed", "unsubscribe"],
+        Kind::MessageUnsubscribed,
+    ),
+];
+
 /// Reads an event name such as "Email Soft Bounced" by its words, the last one that
 /// says something first.
 fn kind(name: &str) -> Kind {
-    let words: Vec<String> = name
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .map(str::to_lowercase)
-        .collect();
-    let says = |what: &[&str]| words.iter().any(|word| what.contains(&word.as_str()));
-    let negated = says(&["not", "never", "non"]);
-    let known = words.iter().rev().find_map(|word| {
-        Some(match word.as_str() {
-            "accepted" => Kind::MessageAccepted,
-            "sent" => Kind::MessageSent,
-            "pending" | "queued" | "deferred" => Kind::MessagePending,
-            "delivered" => Kind::MessageDelivered,
-            "undelivered" | "undeliverable" | "failed" | "error" => Kind::MessageFailed,
-            "rejected" | "dropped" => Kind::MessageRejected,
-            "expired" => Kind::MessageExpired,
-            "opened" | "open" | "read" | "seen" => Kind::MessageOpened,
-            "clicked" | "click" => Kind::MessageClicked,
-            "bounced" | "bounce" => Kind::MessageBounced,
-            "complained" | "complaint" | "spam" => Kind::MessageComplained,
-            "unsubscribed" | "unsubscribe" => Kind::MessageUnsubscribed,
-            _ => return None,
-        })
-    });
+    let (mut negated, mut soft, mut known) = (false, false, None);
+    for word in name.split(|c: char| !c.is_alphanumeric()) {
+        let is = |what: &[&str]| what.iter().any(|what| what.eq_ignore_ascii_case(word));
+        negated |= is(&["not", "never", "non"]);
+        soft |= is(&["soft"]);
+        known = KINDS.iter().find(|(words, _)| is(words)).map(|(_, kind)| *kind).or(known);
+    }
     match known {
         Some(Kind::MessageDelivered | Kind::MessageSent) if negated => Kind::MessageFailed,
         Some(_) if negated => Kind::Other,
-        Some(Kind::MessageBounced) if says(&["soft"]) => Kind::MessagePending,
+        Some(Kind::MessageBounced) if soft => Kind::MessagePending,
         Some(kind) => kind,
         None => Kind::Other,
     }
@@ -194,10 +215,27 @@ fn kind(name: &str) -> Kind {
 /// The channel of a platform. The page's list has device platforms, which are all
 /// push, beside channels of their own; which device it was stays in the payload.
 fn channel(platform: Cow<'_, str>) -> Cow<'_, str> {
-    let lower = platform.to_lowercase();
-    match lower.as_str() {
-        "ios" | "android" | "macos" | "windows" | "amazon" | "safari" | "chrome" | "firefox"
-        | "internet explorer" | "baidu" | "huawei" | "xiaomi" => Cow::Borrowed("push"),
-        _ => Cow::Owned(lower),
+    if PUSH.iter().any(|push| push.eq_ignore_ascii_case(&platform)) {
+        return Cow::Borrowed("push");
     }
+    if platform.chars().all(|c| c.is_ascii() && !c.is_ascii_uppercase()) {
+        return platform;
+    }
+    Cow::Owned(platform.to_lowercase())
 }
+
+/// The platforms that are devices.
+const PUSH: [&str; 12] = [
+    "ios",
+    "android",
+    "macos",
+    "windows",
+    "amazon",
+    "safari",
+    "chrome",
+    "firefox",
+    "internet explorer",
+    "baidu",
+    "huawei",
+    "xiaomi",
+];

@@ -43,22 +43,26 @@ impl Micros {
 
     /// A number as [`Micros::from_epoch`] reads it, or a text as [`Micros::from_text`] does.
     pub fn from_any(text: &str, zone: &TimeZone) -> Option<Self> {
-        Self::from_epoch(text).or_else(|| Self::from_text(text, zone))
+        // A digit and a hyphen after it are part of no number.
+        let is_date = matches!(text.as_bytes().get(3..5), Some([b'0'..=b'9', b'-']));
+        let number = if is_date {
+            None
+        } else {
+            Self::from_epoch(text)
+        };
+        number.or_else(|| Self::from_text(text, zone))
     }
 }
 
 /// Whether this text means that a time was never set: the year 1 of .NET and Go, in some
 /// order of day and month, or as a number.
 pub fn is_never(text: &str) -> bool {
-    const YEAR_1: [&str; 5] = [
-        "0001-01-01",
-        "01/01/0001",
-        "1/1/0001",
-        "01.01.0001",
-        // Seconds, and the beginning of milliseconds.
-        "-62135596800",
-    ];
-    YEAR_1.iter().any(|year| text.contains(year))
+    // The year of a text, and the beginning of seconds and milliseconds.
+    const YEAR: &str = "0001";
+    const SECONDS: &str = "-62135596800";
+    const DATES: [&str; 4] = ["0001-01-01", "01/01/0001", "1/1/0001", "01.01.0001"];
+    let has = |what: &&str| text.contains(what);
+    has(&YEAR) && DATES.iter().any(has) || text.contains('-') && has(&SECONDS)
 }
 
 /// A time zone by its IANA name; `None` if there is no such zone.

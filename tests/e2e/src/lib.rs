@@ -27,6 +27,15 @@ pub fn on_cluster(test: impl FnOnce(&Cluster) -> Result<()>) -> Result<()> {
     test(&cluster).inspect_err(|_| eprintln!("--- the server's log\n{}", cluster.log()))
 }
 
+/// As [`on_cluster`], restarted with this setting.
+pub fn on_cluster_with(setting: &str, test: impl FnOnce(&Cluster) -> Result<()>) -> Result<()> {
+    let mut cluster = stage::cluster(&server()?, Durability::Fast)?;
+    cluster.connect(stage::DATABASE)?.batch_execute(setting)?;
+    cluster.kill()?;
+    cluster.restart()?;
+    test(&cluster).inspect_err(|_| eprintln!("--- the server's log\n{}", cluster.log()))
+}
+
 /// Runs a test on a database with a worker.
 pub fn on_stage(test: impl FnOnce(&mut Stage) -> Result<()>) -> Result<()> {
     on_stage_with(&[], test)

@@ -33,6 +33,7 @@ mod secrets;
 mod sources;
 mod spool;
 mod state;
+mod subscription;
 mod tls;
 mod upgrade;
 mod version;

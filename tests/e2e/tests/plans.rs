@@ -29,13 +29,14 @@ const BATCH: &str = "
     from (select date_trunc('week', now(), 'UTC') - interval '56 days' as start) s";
 
 /// Each must be answered by indexes, in every partition.
-const BY_KEY: [&str; 9] = [
-    "select * from tidings.event where message_id = 'm77777'",
-    "select * from tidings.event where recipient = '35177777'",
-    "select * from tidings.event where request_id = 'r777'",
+const BY_KEY: [&str; 10] = [
+    "select * from tidings.find_messages('m77777')",
+    "select e.* from tidings.find_messages('m77777') m, tidings.message_events(m) e",
+    "select * from tidings.recipient_events('35177777')",
+    "select * from tidings.request_events('r777')",
     "select * from tidings.event where event_id = '01JQ4T23H220KM7X0B3V1109DQ'",
     "select * from tidings.event where id > '01JQ4T23H220KM7X0B3V1109DQ' and id < '7ZZZZZZZZZZZZZZZZZZZZZZZZZ' order by id limit 1000",
-    "select * from tidings.message where message_id = 'm77777'",
+    "select * from tidings.message where message_key = 'm77777'",
     "select * from tidings.message where recipient = '35177777'",
     "select * from tidings.message where not is_final and first_event_at < now() - interval '1 hour'",
     "select * from tidings.request where request_id = 'r777'",

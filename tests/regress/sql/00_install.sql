@@ -75,7 +75,7 @@ order by p.oid::regprocedure::text collate "C";
 -- own, the second one newer than the locks that the first one saw.
 select p.oid::regprocedure as reads_the_log, p.provolatile
 from pg_proc p
-where p.pronamespace = 'tidings'::regnamespace and p.proname in ('events_after', '_log_horizon', '_require_log_access', 'ingest', 'ingest_batch')
+where p.pronamespace = 'tidings'::regnamespace and p.proname in ('events_after', '_log_end', 'log_end', 'log_horizon', 'tick', 'read_log', '_require_log_access', 'ingest', 'ingest_batch')
 order by p.oid::regprocedure::text collate "C";
 
 -- What a dump carries: all that is data.

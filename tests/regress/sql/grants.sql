@@ -45,7 +45,7 @@ select tidings.stream_secret('chat');
 select tidings.stream_cursor('chat');
 select tidings.add_source('x', 'arpoone');
 select tidings.grant_worker('regress_tidings_nobody');
-select tidings._log_enter();
+select tidings._log_lock(null);
 create table tidings.mine ();
 reset role;
 
@@ -86,8 +86,8 @@ select tidings.rotate_secret('sms', 'x');
 select tidings.set_source_enabled('sms', false);
 select tidings.drop_source('sms');
 select tidings.grant_reader('regress_tidings_worker');
-select tidings._trim_rejected('{sms}');
-select tidings._log_id();
+select tidings._trim_rejected('{1}', '{item}');
+select tidings._log_next();
 reset role;
 
 -- A reader queries events and sources, and follows the log. It sees no secret, and

@@ -126,28 +126,28 @@ select inserted from tidings.ingest('sms', '[]', '{"url-token": "t"}');
 show idle_in_transaction_session_timeout;
 commit;
 
--- One notification wakes readers up for each transaction that stored something, unless
--- tidings.notify is off.
+-- Ingest notifies nobody, because all transactions that notify commit one after another.
+-- tidings.wake() does, unless tidings.notify is off.
 create function pg_temp.new_state(message_id text) returns bytea language sql as $$
   select convert_to(format('[{"MessageId": "%s", "Status": "PENDING", "ReportDateTime": "2024-10-01T11:40:00Z"}]', message_id), 'UTF8')
 $$;
 \o results/notified.txt
 listen tidings;
-begin;
 select tidings.ingest('sms', pg_temp.new_state('m8'), '{"url-token": "t"}');
-select tidings.ingest('sms', pg_temp.new_state('m9'), '{"url-token": "t"}');
-commit;
-select tidings.ingest('sms', pg_temp.new_state('m9'), '{"url-token": "t"}');
+\o
+\! grep -c 'Asynchronous notification "tidings"' results/notified.txt
+\o results/notified.txt
+select tidings.wake();
 set tidings.notify to off;
-select tidings.ingest('sms', pg_temp.new_state('m10'), '{"url-token": "t"}');
+select tidings.wake();
 reset tidings.notify;
--- Nor does one where the queue of notifications is half full: a full one would let nobody
--- commit who notifies.
+-- Nor is anybody notified where the queue of notifications is half full: a full one would let
+-- nobody commit who notifies.
 begin;
 alter function pg_catalog.pg_notification_queue_usage() rename to regress_queue_usage;
 create function pg_catalog.pg_notification_queue_usage() returns float8 language sql as 'select 0.5::float8';
 discard plans;
-select tidings.ingest('sms', pg_temp.new_state('m11'), '{"url-token": "t"}');
+select tidings.wake();
 drop function pg_catalog.pg_notification_queue_usage();
 alter function pg_catalog.regress_queue_usage() rename to pg_notification_queue_usage;
 commit;

@@ -30,8 +30,6 @@ from tidings.lag where name = 'chat';
 -- The oldest is the first in the log.
 select what, name, behind, now() - extract(epoch from oldest_age) * interval '1 second' between '2024-10-25 13:01:12+00' and '2024-10-25 13:03:12+00' as since_its_receipt
 from tidings.lag where name = 'app';
-do $$ declare this tidings.ulid := tidings.ulid_at(clock_timestamp()); begin
-  while tidings.ulid_at(clock_timestamp()) <= this loop end loop; end $$;
 -- A poll changes nothing, an ack does.
 select count(*), max(id) as last from tidings.poll('app', 2) \gset
 select behind from tidings.lag where name = 'app';
@@ -47,7 +45,7 @@ do $$ declare this tidings.ulid := tidings.ulid_at(clock_timestamp()); begin
   while tidings.ulid_at(clock_timestamp()) <= this loop end loop; end $$;
 select distinct holder_pid = pg_backend_pid() as me, holder_application,
   holder_age between '1 ms' and '1 minute' as age, horizon_age between '1 ms' and holder_age + interval '1 ms' as behind,
-  horizon = to_timestamp(0) + tidings._log_horizon() * interval '1 ms' as same
+  horizon = tidings.log_horizon()::timestamptz as same
 from tidings.lag;
 rollback;
 select distinct holder_pid, holder_application, holder_age from tidings.lag;
@@ -61,17 +59,22 @@ select pg_advisory_xact_lock(1), pg_advisory_xact_lock(29801, 1), pg_advisory_xa
 select distinct horizon_age, holder_pid from tidings.lag;
 rollback;
 
--- Bounded, with many more events than it looks at: it counts to 10000 and knows of the
--- sources in the newest 10000, by the index.
+-- Exact and bounded, with many more events than it looks at: it knows of the sources in the
+-- newest 10000.
 begin;
 insert into tidings.event (id, event_id, source_id, provider, kind, provider_kind, occurred_at, received_at, payload)
 select i.id, i.id, 0, 'test', 'other', 'many', now(), now(), '{}'
 from generate_series(1, 9998) n, lateral (select tidings.gen_ulid() as id where n > 0) i;
+insert into tidings.log_head select max(id), min(id), now(), now(), count(*) from tidings.event where provider_kind = 'many';
 select behind from tidings.lag where name = 'app';
 select name, last_received_at is not null as known from tidings.lag where name in ('chat', 'sms', 'quiet') order by 1;
 insert into tidings.event (id, event_id, source_id, provider, kind, provider_kind, occurred_at, received_at, payload)
 select i.id, i.id, 0, 'test', 'other', 'many', now(), now(), '{}'
 from generate_series(1, 40000) n, lateral (select tidings.gen_ulid() as id where n > 0) i;
+insert into tidings.log_head
+select max(x.id), min(x.id), now(), now(), count(*)
+from (select id, row_number() over (order by id) / 9000 as run from tidings.event where id > (select max(last_id) from tidings.log_head)) x
+group by x.run;
 analyze tidings.event;
 create view pg_temp.read as
   select sum(pg_stat_get_xact_numscans(p.inhrelid)) as sequential_scans,
@@ -81,7 +84,7 @@ create view pg_temp.read as
 create temp table before as select * from read;
 select what, name, last_received_at, behind from tidings.lag where name in ('chat', 'sms', 'quiet', 'app', 'all of it') order by 1, 2;
 select r.sequential_scans - b.sequential_scans as sequential_scans,
-  r.index_entries - b.index_entries < 10010 * (1 + (select count(*) from tidings.consumer)) as bounded
+  r.index_entries - b.index_entries < 20010 * (1 + (select count(*) from tidings.consumer)) as bounded
 from read r, before b;
 rollback;
 

@@ -10,20 +10,11 @@ select coalesce(max(id)::text, '00000000000000000000000000') as start from tidin
 create function pg_temp.state(message_id text, status text) returns bytea language sql as $$
   select convert_to(format('{"MessageId": "%s", "Status": "%s", "ReportDateTime": "2024-10-01T11:34:56Z"}', message_id, status), 'UTF8')
 $$;
--- A reader stops short of the current millisecond: this returns in the next one.
-create procedure pg_temp.next_millisecond() language plpgsql as $$
-declare
-  this tidings.ulid := tidings.ulid_at(clock_timestamp());
-begin
-  while tidings.ulid_at(clock_timestamp()) <= this loop end loop;
-end $$;
-
 select inserted from tidings.ingest('sms', pg_temp.state('m1', 'PENDING'));
 select inserted from tidings.ingest('push', '{"kind": "subscriber:update", "ppgId": "p1"}');
 select inserted from tidings.ingest('sms', '[{"MessageId": "m2", "Status": "PENDING", "ReportDateTime": "2030-07-01T00:00:00Z"},
   {"MessageId": "m2", "Status": "DELIVERED", "ReportDateTime": "2020-07-01T00:00:00Z"}]');
 select inserted from tidings.ingest('push', '{"kind": "transaction:message:clicked", "messageId": "m3", "ts": "2024-10-01T11:34:56Z"}');
-call pg_temp.next_millisecond();
 
 -- In the order in which they were stored, whatever their own times; from the start where
 -- no position is given.
@@ -70,7 +61,6 @@ begin
     end if;
   end loop;
 end $$;
-call pg_temp.next_millisecond();
 create temp table followed (page int, message_id text);
 do $$
 declare
@@ -92,7 +82,6 @@ select count(*), count(distinct message_id), max(page) as pages from followed wh
 select max(id) as position from tidings.event \gset
 begin;
 select inserted from tidings.ingest('sms', pg_temp.state('m4', 'PENDING'));
-call pg_temp.next_millisecond();
 select count(*) from tidings.event where id > :'position';
 select count(*) from tidings.events_after(:'position');
 commit;
@@ -105,7 +94,6 @@ savepoint s;
 select inserted from tidings.ingest('sms', pg_temp.state('m5', 'PENDING'));
 rollback to savepoint s;
 select inserted from tidings.ingest('sms', pg_temp.state('m5', 'DELIVERED'));
-call pg_temp.next_millisecond();
 select count(*) from tidings.event where id > :'position';
 select count(*) from tidings.events_after(:'position');
 commit;
@@ -115,23 +103,91 @@ select message_id, kind from tidings.events_after(:'position');
 select max(id) as position from tidings.event \gset
 begin;
 select inserted from tidings.ingest('sms', pg_temp.state('m6', 'PENDING'));
-call pg_temp.next_millisecond();
 select inserted from tidings.ingest('sms', pg_temp.state('m7', 'PENDING'));
-call pg_temp.next_millisecond();
 select count(*) from tidings.events_after(:'position');
-select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid() and granted;
+select count(*) from pg_locks where locktype = 'advisory' and objsubid = 3 and pid = pg_backend_pid() and granted;
 commit;
 select message_id from tidings.events_after(:'position');
 
--- Where the greatest id lies ahead of the clock, ids go on above it, so that none falls
--- behind a cursor; readers wait until the clock has caught up.
+-- Where the greatest position lies ahead of the clock, positions go on above it, and readers
+-- follow them at once. An event that was removed counts as well.
 begin;
-insert into tidings.event (id, event_id, source_id, provider, kind, provider_kind, occurred_at, received_at, payload)
-select tidings.ulid_at(now() + interval '1 hour'), tidings.ulid_at(now()), s.id, s.provider, 'other', 'ahead', now(), now(), '{}'
-from tidings.source s where s.name = 'sms';
+insert into tidings.log_head (last_id, first_id, events)
+select at, at, 0 from (select tidings.ulid_at(now() + interval '1 day') as at) x;
 select inserted from tidings.ingest('sms', pg_temp.state('m8', 'PENDING'));
-select bool_and(e.id > tidings.ulid_at(now() + interval '1 hour')) as above
+select e.id > tidings.ulid_at(now() + interval '1 day') as above
 from tidings.event e join tidings.source s on s.id = e.source_id and s.name = 'sms' where message_id = 'm8';
+rollback;
+
+-- The end of the log is where "from now on" begins, and the horizon lies right above it.
+select tidings.log_end() = max(id) as is_last, tidings.log_horizon() > max(id) as is_above from tidings.event;
+select tidings.log_end() as log_end, tidings.log_horizon() as horizon \gset
+select count(*) from tidings.events_after(:'log_end');
+select inserted from tidings.ingest('sms', pg_temp.state('m9', 'PENDING'));
+select message_id, id > :'horizon' as above from tidings.events_after(:'log_end');
+-- What is in flight comes after the end.
+begin;
+select inserted from tidings.ingest('sms', pg_temp.state('m10', 'PENDING'));
+select tidings.log_end() < id as is_before, tidings.log_horizon() <= id as is_not_above from tidings.event where message_id = 'm10';
+rollback;
+
+-- A tick raises the horizon, and stores no event.
+select tidings.log_end() as log_end \gset
+select tidings.tick() as tick \gset
+select :'tick' > :'log_end' as later, tidings.log_end() = :'tick' as is_end, events, first_at, last_at
+from tidings.log_head where last_id = :'tick';
+select count(*) from tidings.events_after(:'log_end');
+begin;
+select tidings.tick() as own \gset
+-- Nobody passes a tick that is not committed.
+select tidings.log_end() < :'own' as is_before;
+rollback;
+
+-- A cursor that moves on past what does not match.
+select id as m7 from tidings.event where message_id = 'm7' \gset
+select (event).message_id, reached = (event).id as by_event, reached = :'tick' as at_end from tidings.read_log(:'m7', kinds => '{message.pending}');
+select reached = :'tick' as at_end, event is null as no_event from tidings.read_log(:'m7', source => 'push');
+select count(*), bool_and(reached = (event).id) as by_event from tidings.read_log(:'start', 2, 'sms');
+select count(*) from tidings.read_log(:'tick');
+select count(*) from tidings.read_log(:'start', 0);
+select tidings.read_log(max_events => -1);
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.read_log(source => 'nope');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+-- In steps of whatever size it gives what events_after gives.
+create temp table steps (message_id text);
+do $$
+declare
+  at tidings.ulid;
+  r record;
+  seen bigint;
+begin
+  for step in 1..1000 loop
+    seen := 0;
+    for r in select * from tidings.read_log(at, 7, 'sms', '{message.pending}') loop
+      at := r.reached;
+      seen := seen + 1;
+      insert into steps select (r.event).message_id where (r.event).id is not null;
+    end loop;
+    exit when seen = 0;
+  end loop;
+end $$;
+select count(*) = (select count(*) from tidings.events_after(null, 1000000, 'sms', '{message.pending}')) as all_of_them,
+  count(*) > 600 as many, count(distinct message_id) = count(*) as each_once
+from steps where message_id is not null;
+
+-- Where a subscription fills the events, there are no locks to read.
+begin;
+set local allow_system_table_mods to on;
+insert into pg_subscription_rel (srsubid, srrelid, srsubstate) values (0, 'tidings.event'::regclass, 'r');
+select tidings.events_after();
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+rollback;
+begin;
+set local allow_system_table_mods to on;
+insert into pg_subscription_rel (srsubid, srrelid, srsubstate) values (0, 'tidings.event_default'::regclass, 'r');
+select tidings.ingest('sms', pg_temp.state('m9', 'PENDING'));
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
 rollback;
 
 -- The snapshot of a stricter transaction is older than the locks: it is refused.

@@ -39,7 +39,7 @@ struct Look {
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Lookup {
-    Known(Source),
+    Known(Arc<Source>),
     Unknown,
     /// The sources have not been read yet; `/readyz` gives the reason.
     Unread,
@@ -166,7 +166,9 @@ pub(crate) mod fake {
     }
 
     pub(crate) fn snapshot(sources: &[Source]) -> Snapshot {
-        let by_name = sources.iter().map(|s| (s.name.clone(), s.clone()));
+        let by_name = sources
+            .iter()
+            .map(|s| (s.name.clone(), Arc::new(s.clone())));
         Snapshot {
             database: Database::Up,
             sources: Some(Arc::new(HashMap::from_iter(by_name))),
@@ -200,7 +202,7 @@ mod tests {
     async fn a_known_name_needs_no_look() {
         let known = source("sms", "arpoone");
         let (directory, looks) = directory(snapshot(std::slice::from_ref(&known)), snapshot(&[]));
-        assert_eq!(directory.find("sms").await, Lookup::Known(known));
+        assert_eq!(directory.find("sms").await, Lookup::Known(known.into()));
         assert_eq!(*looks.lock().unwrap(), 0);
     }
 
@@ -209,8 +211,8 @@ mod tests {
         let new = source("new", "arpoone");
         let (directory, looks) = directory(snapshot(&[]), snapshot(std::slice::from_ref(&new)));
         let (first, second) = tokio::join!(directory.find("new"), directory.find("new"));
-        assert_eq!(first, Lookup::Known(new.clone()));
-        assert_eq!(second, Lookup::Known(new));
+        assert_eq!(first, Lookup::Known(new.clone().into()));
+        assert_eq!(second, Lookup::Known(new.into()));
         assert_eq!(*looks.lock().unwrap(), 1);
     }
 

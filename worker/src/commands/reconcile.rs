@@ -28,6 +28,7 @@ use crate::{
         lane::Lane,
         queue::BatchLimits,
         store::Store,
+        stored::Stored,
     },
     postgres::{ConnectError, Connector},
     process::exit::{Code, Fatal},
@@ -35,7 +36,7 @@ use crate::{
         Asker, Books, Gap, Known, OfSource, Records, Report, Tally, Wanted, counted, reconcile,
     },
     settings::{ReconcileArgs, place},
-    sources::{queries::Queries, source::Source},
+    sources::{queries::Queries, readers::wake_during, source::Source},
 };
 
 /// How long the answer to one request may wait for its commit.
@@ -83,7 +84,8 @@ async fn run(settings: &ReconcileArgs, database: Config) -> Result<Code, Failed>
         (code, format!("{place}: {error}"))
     })?;
     let unavailable = |reason: String| (Code::Unavailable, format!("{place}: {reason}"));
-    let sources = Queries::new(session).sources(None).await;
+    let queries = Queries::new(session);
+    let sources = queries.sources(None).await;
     let source = find(sources.map_err(unavailable)?, &settings.source)?;
     let connector = Arc::new(connector);
     let books = Arc::new(Books::new(connector.clone()));
@@ -118,7 +120,8 @@ async fn run(settings: &ReconcileArgs, database: Config) -> Result<Code, Failed>
     let total = records.count(settings.since).await.map_err(unavailable)?;
     let progress = RefCell::new(Progress::new(total + wanted.named.len() as u64));
     let mut asker = Asker::new(name.clone(), dial, question);
-    let pipeline = pipeline(connector);
+    let stored = Stored::default();
+    let pipeline = pipeline(connector, stored.clone());
     let mut known = Known::default();
     let mut heard = |tally: &Tally| progress.borrow_mut().heard(*tally);
     let asking = reconcile(
@@ -132,10 +135,13 @@ async fn run(settings: &ReconcileArgs, database: Config) -> Result<Code, Failed>
     );
     let interrupted = interrupted()
         .map_err(|error| (Code::System, format!("signals cannot be handled: {error}")))?;
-    let report = tokio::select! {
-        report = asking => Some(report),
-        () = interrupted => None,
+    let asking = async {
+        tokio::select! {
+            report = asking => Some(report),
+            () = interrupted => None,
+        }
     };
+    let report = wake_during(stored, &queries, asking).await;
     let tally = progress.into_inner().end();
     Ok(match report {
         Some(report) => conclude(name, &report),
@@ -159,13 +165,13 @@ fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-fn pipeline(connector: Arc<Connector>) -> Pipeline {
+fn pipeline(connector: Arc<Connector>, stored: Stored) -> Pipeline {
     let (fatal, _) = Fatal::channel();
     let lane = Lane::new(connector, fatal.clone());
-    let lane = Store::new(lane, fatal.vital("the connection")).start();
+    let lane = Store::new(lane, stored, fatal.vital("the connection")).start();
     let lanes = vec![lane.recipient()];
-    let batcher = Batcher::spawn(BATCH, lanes, 1, fatal.vital("the batcher"));
-    Pipeline::new(batcher, PATIENCE)
+    let vital = fatal.vital("the batcher");
+    Batcher::spawn(BATCH, lanes, PATIENCE, vital, &Arbiter::current())
 }
 
 fn find(sources: Vec<Source>, name: &str) -> Result<Source, Failed> {

@@ -1,23 +1,29 @@
 //! The batcher: natural batching between the receivers of requests and the lanes.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use actix::prelude::*;
 use tokio::{sync::oneshot, time::Instant};
 
 use super::{
+    courier::{Courier, Reply},
+    lanes::{LARGE, Lanes, Next},
     queue::{BatchLimits, Queue, Submission},
     request::{Outcome, Refusal, Request},
     store::Commit,
 };
 use crate::process::exit::Vital;
 
-/// Owns the queue of submissions that wait for a commit, and knows which lanes are idle.
+/// Hands batches of the submissions that wait for a commit to the lanes.
 ///
 /// Promises:
-/// - A request never waits for a batch to fill. If a lane is idle, the request is sent at
-///   once; if every lane is committing, the next batch gathers until a lane is idle
-///   again. The batches therefore grow with the load, and only with it.
+/// - A request never waits for a batch to fill. If no commit is in flight, the request is
+///   sent at once; otherwise the next batch gathers until a commit ends. If a lane is idle
+///   it gathers no longer than until it is large, or until all commits in flight have taken
+///   long. The batches therefore grow with the load, and only with it.
 /// - A lane commits one batch at a time, so that the number of lanes bounds the commits
 ///   in flight.
 /// - A submission is answered as a whole, after the commit that contains it.
@@ -27,36 +33,83 @@ use crate::process::exit::Vital;
 /// gives back what it took, and the queue forgets its submission.
 #[derive(Debug)]
 pub(crate) struct Batcher {
-    queue: Queue,
-    idle: Vec<Recipient<Commit>>,
+    waiting: Waiting,
+    lanes: Lanes<Recipient<Commit>>,
+    /// Whether it will look at the queue at a later time by itself.
+    is_timed: bool,
     _vital: Vital,
 }
 
+/// The submissions that wait for a commit. Those who submit put them here themselves, and
+/// send the batcher a message only if it has a lane for them: one for each batch rather than
+/// for each submission.
+#[derive(Clone, Debug)]
+struct Waiting(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    queue: Queue,
+    /// The batcher is to be told when so many bytes wait; never if `None`.
+    tell_at: Option<usize>,
+}
+
+impl Waiting {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Batcher {
-    /// Starts the batcher. `mailbox` is the capacity of its mailbox, in submissions. The
-    /// capacity is set when the context is created, because an actor that sets it when it
-    /// has started is too late for the first submissions.
+    /// Starts the batcher in this thread, and returns a handle to it. `patience` is how long a request
+    /// waits for its commit before it is refused.
     pub(crate) fn spawn(
         limits: BatchLimits,
         lanes: Vec<Recipient<Commit>>,
-        mailbox: usize,
+        patience: Duration,
         vital: Vital,
-    ) -> Addr<Self> {
-        Self::create(|ctx| {
-            ctx.set_mailbox_capacity(mailbox);
-            Self {
-                queue: Queue::new(limits),
-                idle: lanes,
-                _vital: vital,
-            }
-        })
+        thread: &ArbiterHandle,
+    ) -> Pipeline {
+        let waiting = Waiting(Arc::new(Mutex::new(State {
+            queue: Queue::new(limits),
+            tell_at: Some(0),
+        })));
+        let batcher = Self {
+            waiting: waiting.clone(),
+            lanes: Lanes::new(lanes),
+            is_timed: false,
+            _vital: vital,
+        };
+        Pipeline {
+            batcher: Self::start_in_arbiter(thread, |_| batcher),
+            waiting,
+            patience,
+            courier: None,
+        }
     }
 
     fn dispatch(&mut self, ctx: &mut Context<Self>) {
-        while let Some(lane) = self.idle.pop() {
-            let Some(batch) = self.queue.next_batch() else {
-                self.idle.push(lane);
-                return;
+        loop {
+            let now = Instant::now();
+            let (next, batch) = {
+                let mut waiting = self.waiting.lock();
+                let next = self.lanes.next(now, waiting.queue.bytes());
+                let batch = match next {
+                    Next::Now => waiting.queue.next_batch(),
+                    Next::At(_) | Next::Later => None,
+                };
+                waiting.tell_at = match next {
+                    Next::Now => Some(0),
+                    Next::At(_) => Some(LARGE),
+                    Next::Later => None,
+                };
+                (next, batch)
+            };
+            if let Next::At(then) = next {
+                self.look_again(then.saturating_duration_since(now), ctx);
+            }
+            let Some(batch) = batch else { return };
+            let Some(lane) = self.lanes.take(now) else {
+                return batch.callers.refuse(&Refusal::Stopping);
             };
             let callers = batch.callers;
             let commit = lane.send(Commit {
@@ -67,7 +120,7 @@ impl Batcher {
                 match outcomes {
                     Ok(outcomes) => {
                         callers.answer(outcomes);
-                        actor.idle.push(lane);
+                        actor.lanes.put_back(lane, now);
                         actor.dispatch(ctx);
                     }
                     // The lane panicked, which ends the process (see `Vital`).
@@ -77,23 +130,31 @@ impl Batcher {
             ctx.spawn(commit);
         }
     }
+
+    /// Looks at the queue after this time, if it is not going to look before.
+    fn look_again(&mut self, after: Duration, ctx: &mut Context<Self>) {
+        if !std::mem::replace(&mut self.is_timed, true) {
+            ctx.run_later(after, |actor, ctx| {
+                actor.is_timed = false;
+                actor.dispatch(ctx);
+            });
+        }
+    }
 }
 
 impl Actor for Batcher {
     type Context = Context<Self>;
 }
 
-/// Requests to be committed together. The answer is sent over the submission's own
-/// channel, so that the batcher notices when the caller stops waiting.
+/// There is a submission, and a lane for it.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub(crate) struct Submit(Submission);
+struct Look;
 
-impl Handler<Submit> for Batcher {
+impl Handler<Look> for Batcher {
     type Result = ();
 
-    fn handle(&mut self, Submit(submission): Submit, ctx: &mut Self::Context) {
-        self.queue.push(submission);
+    fn handle(&mut self, _: Look, ctx: &mut Self::Context) {
         self.dispatch(ctx);
     }
 }
@@ -102,13 +163,18 @@ impl Handler<Submit> for Batcher {
 #[derive(Clone, Debug)]
 pub(crate) struct Pipeline {
     batcher: Addr<Batcher>,
+    waiting: Waiting,
     patience: Duration,
+    courier: Option<Courier>,
 }
 
 impl Pipeline {
-    /// `patience` is how long a request waits for its commit before it is refused.
-    pub(crate) fn new(batcher: Addr<Batcher>, patience: Duration) -> Self {
-        Self { batcher, patience }
+    /// The handle for requests of this thread, if it has a runtime of its own.
+    pub(crate) fn for_this_thread(&self) -> Self {
+        Self {
+            courier: Some(Courier::start()),
+            ..self.clone()
+        }
     }
 
     pub(crate) fn patience(&self) -> Duration {
@@ -120,22 +186,37 @@ impl Pipeline {
     pub(crate) async fn submit(&self, requests: Vec<Request>) -> Vec<Outcome> {
         let count = requests.len();
         let deadline = Instant::now() + self.patience;
-        let (reply, outcomes) = oneshot::channel();
-        let submission = Submission {
+        let (to, outcomes) = oneshot::channel();
+        let by = self.courier.clone();
+        self.push(Submission {
             requests,
             deadline,
-            reply,
-        };
-        let refusal = match self.batcher.try_send(Submit(submission)) {
-            Ok(()) => match tokio::time::timeout_at(deadline, outcomes).await {
-                Ok(Ok(outcomes)) => return outcomes,
-                Ok(Err(_)) => Refusal::Stopping,
-                Err(_) => Refusal::Late,
-            },
-            Err(SendError::Full(_)) => Refusal::Busy,
-            Err(SendError::Closed(_)) => Refusal::Stopping,
+            reply: Reply { to, by },
+        });
+        let refusal = match tokio::time::timeout_at(deadline, outcomes).await {
+            Ok(Ok(outcomes)) => return outcomes,
+            Ok(Err(_)) => Refusal::Stopping,
+            Err(_) => Refusal::Late,
         };
         vec![Err(refusal); count]
+    }
+
+    /// Puts a submission into the queue, unless the batcher has ended.
+    fn push(&self, submission: Submission) {
+        if !self.batcher.connected() {
+            return;
+        }
+        let is_due = {
+            let mut waiting = self.waiting.lock();
+            waiting.queue.push(submission);
+            let bytes = waiting.queue.bytes();
+            waiting.tell_at.take_if(|least| bytes >= *least).is_some()
+        };
+        if is_due {
+            // There is one such message at a time, so that the mailbox is never full. If
+            // the batcher has ended meanwhile, the process ends.
+            let _ = self.batcher.try_send(Look);
+        }
     }
 }
 
@@ -143,7 +224,7 @@ impl Pipeline {
 mod tests {
     use std::sync::{Arc, Mutex};
 
-    use futures_util::future::{join_all, join3};
+    use futures_util::future::{join, join_all, join3};
     use tokio::time::timeout;
 
     use super::*;
@@ -214,9 +295,15 @@ mod tests {
             requests: 100,
             bytes: 1_000_000,
         };
-        let batcher = Batcher::spawn(limits, lanes.collect(), 1_000, fatal.vital("the batcher"));
+        let vital = fatal.vital("the batcher");
         Fixture {
-            pipeline: Pipeline::new(batcher, PATIENCE),
+            pipeline: Batcher::spawn(
+                limits,
+                lanes.collect(),
+                PATIENCE,
+                vital,
+                &Arbiter::current(),
+            ),
             sizes,
             exits,
         }
@@ -229,13 +316,94 @@ mod tests {
     }
 
     #[test]
-    fn the_next_batch_gathers_while_every_lane_commits() {
+    fn the_next_batch_gathers_while_a_lane_commits() {
         run(|| async {
             let fixture = fixture(2, COMMIT);
             let submit = |_| fixture.pipeline.submit(vec![fake::request("s", "body")]);
+            let started = Instant::now();
             let outcomes = join_all((0..52).map(submit)).await;
             assert!(outcomes.iter().all(|outcomes| accepted(outcomes)));
-            assert_eq!(*fixture.sizes.lock().unwrap(), [1, 1, 50]);
+            assert_eq!(*fixture.sizes.lock().unwrap(), [52]);
+            assert_eq!(started.elapsed(), COMMIT);
+        });
+    }
+
+    /// Submits a request after each of these times, and returns when each was answered.
+    async fn answered(fixture: &Fixture, at: &[Duration]) -> Vec<Duration> {
+        let started = Instant::now();
+        let submit = |at: &Duration| {
+            let submitted = started + *at;
+            async move {
+                tokio::time::sleep_until(submitted).await;
+                let request = fake::request("s", "body");
+                assert!(accepted(&fixture.pipeline.submit(vec![request]).await));
+                started.elapsed()
+            }
+        };
+        join_all(at.iter().map(submit)).await
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_commit_that_ends_soon_is_waited_for_although_a_lane_is_idle() {
+        run(|| async {
+            let fixture = fixture(2, COMMIT);
+            let answered = answered(&fixture, &[ms(0), ms(1), ms(9), ms(11)]).await;
+            assert_eq!(answered, [ms(10), ms(20), ms(20), ms(30)]);
+            assert_eq!(*fixture.sizes.lock().unwrap(), [1, 2, 1]);
+        });
+    }
+
+    #[test]
+    fn a_commit_that_takes_long_is_not_waited_for_if_a_lane_is_idle() {
+        run(|| async {
+            let fixture = fixture(2, ms(100));
+            let answered = answered(&fixture, &[ms(0), ms(1), ms(3), ms(30), ms(150)]).await;
+            assert_eq!(answered, [ms(100), ms(105), ms(105), ms(200), ms(250)]);
+            assert_eq!(*fixture.sizes.lock().unwrap(), [1, 2, 1, 1]);
+        });
+    }
+
+    #[test]
+    fn no_commit_is_waited_for_if_much_waits_and_a_lane_is_idle() {
+        run(|| async {
+            let fixture = fixture(2, COMMIT);
+            let large = || {
+                let body = "x".repeat(LARGE / 2);
+                fixture.pipeline.submit(vec![fake::request("s", &body)])
+            };
+            let one = || fixture.pipeline.submit(vec![fake::request("s", "body")]);
+            let started = Instant::now();
+            let later = async {
+                actix::clock::sleep(ms(1)).await;
+                join3(large(), large(), async {
+                    actix::clock::sleep(ms(1)).await;
+                    one().await
+                })
+                .await;
+            };
+            join(one(), later).await;
+            assert_eq!(*fixture.sizes.lock().unwrap(), [1, 2, 1]);
+            assert_eq!(started.elapsed(), COMMIT * 2);
+        });
+    }
+
+    #[test]
+    fn the_batcher_is_told_of_one_submission_for_each_batch() {
+        run(|| async {
+            let fixture = fixture(1, COMMIT);
+            let is_open = || fixture.pipeline.waiting.lock().tell_at == Some(0);
+            assert!(is_open());
+            let submit = || fixture.pipeline.submit(vec![fake::request("s", "body")]);
+            let look = async {
+                tokio::task::yield_now().await;
+                assert!(!is_open());
+            };
+            join3(submit(), submit(), look).await;
+            assert!(is_open(), "for the next one");
         });
     }
 
@@ -245,11 +413,15 @@ mod tests {
             let fixture = fixture(1, PATIENCE * 3);
             let one = || fixture.pipeline.submit(vec![fake::request("s", "body")]);
             let started = Instant::now();
-            let (first, second, third) = join3(one(), one(), one()).await;
+            let later = async {
+                actix::clock::sleep(COMMIT).await;
+                join(one(), one()).await
+            };
+            let (first, (second, third)) = join(one(), later).await;
             for outcomes in [first, second, third] {
                 assert!(matches!(outcomes[..], [Err(Refusal::Late)]));
             }
-            assert_eq!(started.elapsed(), PATIENCE);
+            assert_eq!(started.elapsed(), PATIENCE + COMMIT);
             actix::clock::sleep(PATIENCE * 10).await;
             assert_eq!(*fixture.sizes.lock().unwrap(), [1]);
         });

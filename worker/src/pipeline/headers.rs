@@ -5,7 +5,7 @@
 //! - Only the worker sets `receipt-id`, `url-token` and `lease-epoch`: a client's own are
 //!   dropped.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 
 use uuid::Uuid;
 
@@ -18,14 +18,17 @@ const LEASE_EPOCH: &str = "lease-epoch";
 const OURS: [&str; 3] = [RECEIPT_ID, URL_TOKEN, LEASE_EPOCH];
 
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Headers(BTreeMap<String, String>);
+pub(crate) struct Headers<'a>(BTreeMap<Cow<'a, str>, Cow<'a, str>>);
 
-impl Headers {
-    pub(crate) fn fold<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
-        let mut folded = BTreeMap::<String, String>::new();
+impl<'a> Headers<'a> {
+    pub(crate) fn fold(pairs: impl IntoIterator<Item = (&'a str, &'a [u8])>) -> Self {
+        let mut folded = BTreeMap::<Cow<'_, str>, Cow<'_, str>>::new();
         for (name, value) in pairs {
-            let name = name.to_ascii_lowercase();
-            if OURS.contains(&name.as_str()) {
+            let name = match name.bytes().any(|byte| byte.is_ascii_uppercase()) {
+                true => Cow::Owned(name.to_ascii_lowercase()),
+                false => Cow::Borrowed(name),
+            };
+            if OURS.contains(&name.as_ref()) {
                 continue;
             }
             let Ok(value) = std::str::from_utf8(value) else {
@@ -34,38 +37,58 @@ impl Headers {
             folded
                 .entry(name)
                 .and_modify(|held| {
+                    let held = held.to_mut();
                     held.push_str(", ");
                     held.push_str(value);
                 })
-                .or_insert_with(|| value.to_owned());
+                .or_insert(Cow::Borrowed(value));
         }
         Self(folded)
     }
 
-    pub(crate) fn set_url_token(&mut self, token: String) {
-        self.0.insert(URL_TOKEN.to_owned(), token);
+    pub(crate) fn set_url_token(&mut self, token: &'a str) {
+        self.0.insert(URL_TOKEN.into(), token.into());
     }
 
     pub(crate) fn set_lease_epoch(&mut self, epoch: i64) {
-        self.0.insert(LEASE_EPOCH.to_owned(), epoch.to_string());
+        self.0.insert(LEASE_EPOCH.into(), epoch.to_string().into());
     }
 
     /// The headers as a JSON object, without a receipt id.
     pub(crate) fn to_json(&self) -> String {
-        serde_json::Value::from_iter(self.0.iter().map(|(k, v)| (k.as_str(), v.as_str())))
-            .to_string()
+        // A map of texts can always be written.
+        serde_json::to_string(&self.0).unwrap_or_else(|_| "{}".to_owned())
+    }
+
+    /// The headers of one request alone.
+    pub(crate) fn with_receipt(&self, id: Uuid) -> HeaderText {
+        let mut text = receipt(id);
+        text.push_str(&self.rest());
+        text.into()
     }
 
     /// The headers that are the same for every request of one connection, serialized
     /// once.
     pub(crate) fn template(&self) -> Template {
-        let object = self.to_json();
-        let rest = match object.strip_prefix('{') {
-            Some(members) if !self.0.is_empty() => format!(",{members}"),
-            _ => "}".to_owned(),
-        };
-        Template { rest: rest.into() }
+        Template {
+            rest: self.rest().into(),
+        }
     }
+
+    /// The text after the receipt id.
+    fn rest(&self) -> String {
+        if self.0.is_empty() {
+            return "}".to_owned();
+        }
+        let mut members = self.to_json();
+        members.replace_range(..1, ",");
+        members
+    }
+}
+
+/// The beginning of the object.
+fn receipt(id: Uuid) -> String {
+    format!(r#"{{"{RECEIPT_ID}":"{id}""#)
 }
 
 /// Headers that lack only the receipt id.
@@ -78,7 +101,7 @@ pub(crate) struct Template {
 impl Template {
     pub(crate) fn with_receipt(&self, id: Uuid) -> HeaderText {
         HeaderText {
-            own: format!(r#"{{"{RECEIPT_ID}":"{id}""#),
+            own: receipt(id),
             shared: self.rest.clone(),
         }
     }
@@ -127,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    fn json(headers: &Headers) -> Value {
+    fn json(headers: &Headers<'_>) -> Value {
         serde_json::from_str(&headers.to_json()).unwrap()
     }
 
@@ -158,7 +181,7 @@ mod tests {
             ("Lease-Epoch", b"forged"),
         ]);
         assert_eq!(json(&headers), json!({}));
-        headers.set_url_token("secret".to_owned());
+        headers.set_url_token("secret");
         let id = Uuid::now_v7();
         let text = headers.template().with_receipt(id).to_string();
         assert_eq!(
@@ -194,5 +217,20 @@ mod tests {
             serde_json::from_str::<Value>(&text).unwrap(),
             json!({"receipt-id": Uuid::nil().to_string()})
         );
+    }
+
+    #[test]
+    fn the_headers_of_one_request_are_those_of_a_template() {
+        let pairs = [("accept", b"*/*".as_slice()), ("x-quote", br#"say "hi""#)];
+        for pairs in [&pairs[..], &pairs[..0]] {
+            let headers = Headers::fold(pairs.iter().copied());
+            let id = Uuid::max();
+            let texts = [
+                headers.with_receipt(id),
+                headers.template().with_receipt(id),
+            ];
+            let [own, shared] = texts.map(|text| text.to_string());
+            assert_eq!(own, shared);
+        }
     }
 }

@@ -116,7 +116,7 @@ async fn ingest_batch(session: &Session, requests: &[Request]) -> Result<Vec<Rec
         (&bodies, Type::BYTEA_ARRAY),
         (&headers, Type::JSONB_ARRAY),
     ];
-    let rows = session.query(INGEST, &params).await?;
+    let rows = session.query_often(INGEST, &params).await?;
     rows.iter().map(receipt).collect()
 }
 

@@ -2,9 +2,12 @@
 //! the commit that holds it.
 
 pub(crate) mod batcher;
+pub(crate) mod courier;
 pub(crate) mod headers;
 pub(crate) mod lane;
+mod lanes;
 mod outcomes;
 pub(crate) mod queue;
 pub(crate) mod request;
 pub(crate) mod store;
+pub(crate) mod stored;

@@ -9,17 +9,20 @@
 
 use std::collections::VecDeque;
 
-use tokio::{sync::oneshot, time::Instant};
+use tokio::time::Instant;
 
-use super::request::{Outcome, Refusal, Request};
+use super::{
+    courier::{Mail, Reply},
+    request::{Outcome, Refusal, Request},
+};
 
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) requests: Vec<Request>,
     /// When the caller stops waiting for the outcome.
     pub(crate) deadline: Instant,
-    /// Channel for one outcome for each request, in the same order.
-    pub(crate) reply: oneshot::Sender<Vec<Outcome>>,
+    /// Takes one outcome for each request, in the same order.
+    pub(crate) reply: Reply,
 }
 
 impl Submission {
@@ -58,7 +61,7 @@ pub(crate) struct Batch {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Callers(Vec<(usize, oneshot::Sender<Vec<Outcome>>)>);
+pub(crate) struct Callers(Vec<(usize, Reply)>);
 
 impl Queue {
     pub(crate) fn new(limits: BatchLimits) -> Self {
@@ -80,12 +83,17 @@ impl Queue {
         }
     }
 
+    /// Bytes of all that waits.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Drops submissions whose callers no longer wait. They are in no particular order,
     /// because some callers wait for a shorter time.
     fn sweep(&mut self) {
         self.unswept = 0;
         self.waiting.retain(|waiting| {
-            let gone = waiting.reply.is_closed();
+            let gone = waiting.reply.to.is_closed();
             if gone {
                 self.bytes -= waiting.bytes();
             }
@@ -100,7 +108,7 @@ impl Queue {
         let mut callers = Callers::default();
         let mut deadline = None;
         while let Some(next) = self.waiting.front() {
-            let (size, gone) = (next.bytes(), next.reply.is_closed());
+            let (size, gone) = (next.bytes(), next.reply.to.is_closed());
             let fits = requests.len() + next.requests.len() <= self.limits.requests
                 && bytes + size <= self.limits.bytes;
             if !gone && !fits && !callers.0.is_empty() {
@@ -127,24 +135,29 @@ impl Queue {
 }
 
 impl Callers {
-    /// Sends every caller its own outcomes. A caller that no longer waits misses nothing,
-    /// because it never acknowledged its requests and their sender retries.
+    /// Sends every caller its own outcomes.
     pub(crate) fn answer(self, outcomes: Vec<Outcome>) {
         let mut outcomes = outcomes.into_iter();
+        let mut mail = Mail::default();
         for (count, reply) in self.0 {
-            let _ = reply.send(outcomes.by_ref().take(count).collect());
+            mail.add(reply, outcomes.by_ref().take(count).collect());
         }
+        mail.send();
     }
 
     pub(crate) fn refuse(self, refusal: &Refusal) {
+        let mut mail = Mail::default();
         for (count, reply) in self.0 {
-            let _ = reply.send(vec![Err(refusal.clone()); count]);
+            mail.add(reply, vec![Err(refusal.clone()); count]);
         }
+        mail.send();
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::oneshot;
+
     use super::*;
     use crate::pipeline::request::{Verdict, fake};
 
@@ -158,11 +171,11 @@ mod tests {
     }
 
     fn push(queue: &mut Queue, bodies: &[&str]) -> Replies {
-        let (reply, replies) = oneshot::channel();
+        let (to, replies) = oneshot::channel();
         queue.push(Submission {
             requests: bodies.iter().map(|body| fake::request("s", body)).collect(),
             deadline: Instant::now(),
-            reply,
+            reply: Reply { to, by: None },
         });
         replies
     }

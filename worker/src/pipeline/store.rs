@@ -11,6 +11,7 @@ use super::{
     lane::Ingest,
     outcomes,
     request::{Outcome, Receipt, Refusal, Request},
+    stored::Stored,
 };
 use crate::{
     postgres::failure::{Failure, Next},
@@ -32,17 +33,20 @@ const COOL_DOWN: Duration = Duration::from_millis(250);
 ///   repeated.
 /// - A request that Postgres declines does not fail the others: the batch is halved until
 ///   that request is alone.
+/// - It tells of each commit that stored events, without waiting for anybody.
 #[derive(Debug)]
 pub(crate) struct Store<I> {
     /// `None` while a batch is being committed.
     ingest: Option<I>,
+    stored: Stored,
     _vital: Vital,
 }
 
 impl<I: Ingest> Store<I> {
-    pub(crate) fn new(ingest: I, vital: Vital) -> Self {
+    pub(crate) fn new(ingest: I, stored: Stored, vital: Vital) -> Self {
         Self {
             ingest: Some(ingest),
+            stored,
             _vital: vital,
         }
     }
@@ -68,12 +72,13 @@ impl<I: Ingest> Handler<Commit> for Store<I> {
 
     fn handle(&mut self, commit: Commit, _: &mut Self::Context) -> Self::Result {
         let ingest = self.ingest.take();
+        let stored = self.stored.clone();
         let work = async move {
             let Some(mut ingest) = ingest else {
                 let refused = Err(Refusal::Stopping);
                 return (None, vec![refused; commit.requests.len()]);
             };
-            let outcomes = settle(&mut ingest, &commit.requests, commit.deadline).await;
+            let outcomes = settle(&mut ingest, &stored, &commit.requests, commit.deadline).await;
             tell_declined(&commit.requests, &outcomes);
             outcomes::count(&commit.requests, &outcomes);
             (Some(ingest), outcomes)
@@ -89,6 +94,7 @@ impl<I: Ingest> Handler<Commit> for Store<I> {
 /// Gets an outcome for every request, retrying and halving the batch as necessary.
 async fn settle<I: Ingest>(
     ingest: &mut I,
+    stored: &Stored,
     requests: &[Request],
     deadline: Instant,
 ) -> Vec<Outcome> {
@@ -99,6 +105,9 @@ async fn settle<I: Ingest>(
     while let Some(part) = parts.pop() {
         let failure = match attempt(ingest, part).await {
             Ok(receipts) => {
+                if receipts.iter().any(|receipt| receipt.inserted > 0) {
+                    stored.tell();
+                }
                 outcomes.extend(receipts.into_iter().map(Ok));
                 continue;
             }
@@ -172,6 +181,8 @@ async fn attempt<I: Ingest>(ingest: &mut I, part: &[Request]) -> Result<Vec<Rece
 mod tests {
     use std::collections::VecDeque;
 
+    use futures_util::FutureExt;
+
     use super::*;
     use crate::pipeline::request::{Verdict, fake};
 
@@ -207,7 +218,8 @@ mod tests {
     }
 
     async fn settle_all(fake: &mut Fake, bodies: &[&str]) -> Vec<Outcome> {
-        settle(fake, &requests(bodies), Instant::now() + PATIENCE).await
+        let stored = Stored::default();
+        settle(fake, &stored, &requests(bodies), Instant::now() + PATIENCE).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -227,7 +239,7 @@ mod tests {
             ..Fake::default()
         };
         let requests = requests(&["a", "b", "c", "d"]);
-        let outcomes = settle(&mut fake, &requests, Instant::now()).await;
+        let outcomes = settle(&mut fake, &Stored::default(), &requests, Instant::now()).await;
         assert_eq!(outcomes.len(), 4);
         assert_eq!(fake.attempts, ["abcd"]);
     }
@@ -267,5 +279,30 @@ mod tests {
         assert_eq!(outcomes, vec![Err(Refusal::Failed("as planned".into())); 4]);
         assert_eq!(fake.attempts, ["abcd", "ab"]);
         assert_eq!(started.elapsed(), COOL_DOWN);
+    }
+
+    /// Answers each attempt with one receipt, which stored so many events.
+    struct Stores(u32);
+
+    impl Ingest for Stores {
+        async fn ingest(&mut self, _: &[Request]) -> Result<Vec<Receipt>, Failure> {
+            Ok(vec![Receipt {
+                inserted: self.0,
+                ..fake::receipt(Verdict::Accepted)
+            }])
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_commit_that_stored_events_is_told_of() {
+        for (inserted, is_told) in [(0, false), (3, true)] {
+            let stored = Stored::default();
+            let deadline = Instant::now() + PATIENCE;
+            let mut stores = Stores(inserted);
+            settle(&mut stores, &stored, &requests(&["a"]), deadline).await;
+            settle(&mut stores, &stored, &requests(&["b"]), deadline).await;
+            assert_eq!(stored.taken().now_or_never().is_some(), is_told);
+            assert!(stored.taken().now_or_never().is_none(), "two are one");
+        }
     }
 }

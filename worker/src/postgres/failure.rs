@@ -67,6 +67,13 @@ pub(crate) fn describe(error: &tokio_postgres::Error) -> String {
         let constraint = error.code().code().starts_with("23");
         let detail = error.detail().filter(|_| !constraint);
         let detail = detail.map(|d| format!(": {d}")).unwrap_or_default();
+        let pooler = matches!(error.code().code(), "26000" | "42P05");
+        let detail = match pooler {
+            true => {
+                format!("{detail}; if a pooler in transaction mode is in between, set --pooled")
+            }
+            false => detail,
+        };
         return format!("{}{detail} ({})", error.message(), error.code().code());
     }
     let text = error.to_string();
@@ -92,6 +99,8 @@ fn classify(code: &SqlState) -> Next {
         "57014" => Next::Isolate,
         // A cached plan outlived what it was made for; a new connection plans anew.
         "0A000" => Next::Reconnect,
+        // A prepared statement is gone, or another client's: see `describe`.
+        "26000" | "42P05" => Next::Reconnect,
         other => match other.get(..2) {
             // Connection, operator intervention (shutdown, crash, recovery).
             Some("08" | "57") => Next::Reconnect,
@@ -132,6 +141,8 @@ mod tests {
             ("25006", Next::Reconnect), // read-only: a standby
             ("25P03", Next::Reconnect), // idle in a transaction for too long
             ("0A000", Next::Reconnect), // cached plan
+            ("26000", Next::Reconnect), // no such prepared statement
+            ("42P05", Next::Reconnect), // a prepared statement of that name exists
             ("25001", Next::Refuse),    // not READ COMMITTED
             ("28P01", Next::Refuse),    // password
             ("42501", Next::Refuse),    // privilege

@@ -5,23 +5,38 @@
 //!   other clients, and a prepared statement would not be found again. The settings are
 //!   then those of a transaction, and the statement is sent between them and the commit,
 //!   all in one round trip.
-//! - Statements are never prepared by name. They return only types that every server
-//!   knows, so that no further statement is needed to look up a type.
+//! - Only a direct connection prepares statements by name, and only those that run again
+//!   and again. All others are parsed each time, in one round trip.
+//! - Statements return only types that every server knows, so that no further statement is
+//!   needed to look up a type.
 
-use futures_util::future::join3;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use futures_util::{TryStreamExt, future::join3};
 use tokio_postgres::{
-    Client, Error, Row,
+    Client, Error, Row, Statement,
     types::{ToSql, Type},
 };
 
 /// A parameter, and its type.
 pub(crate) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
-#[derive(Debug)]
 pub(crate) struct Session {
     client: Client,
     /// The statement that begins a transaction, if each statement needs its own.
     begin: Option<String>,
+    /// The statements that are prepared.
+    prepared: Mutex<HashMap<&'static str, Statement>>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").finish_non_exhaustive()
+    }
 }
 
 impl Session {
@@ -30,6 +45,7 @@ impl Session {
         Self {
             client,
             begin: None,
+            prepared: Mutex::default(),
         }
     }
 
@@ -39,6 +55,7 @@ impl Session {
         Self {
             client,
             begin: Some(format!("begin isolation level read committed; {settings}")),
+            prepared: Mutex::default(),
         }
     }
 
@@ -70,6 +87,35 @@ impl Session {
     /// Runs one statement, in a transaction that has committed on return.
     pub(crate) async fn query(&self, sql: &str, params: &[Param<'_>]) -> Result<Vec<Row>, Error> {
         self.committed(self.client.query_typed(sql, params)).await
+    }
+
+    /// As [`Session::query`], for a statement that runs again and again: a direct connection
+    /// prepares it once.
+    pub(crate) async fn query_often(
+        &self,
+        sql: &'static str,
+        params: &[Param<'_>],
+    ) -> Result<Vec<Row>, Error> {
+        if self.is_shared() {
+            return self.query(sql, params).await;
+        }
+        let statement = self.prepared().get(sql).cloned();
+        let statement = match statement {
+            Some(statement) => statement,
+            None => {
+                let types: Vec<Type> = params.iter().map(|(_, of)| of.clone()).collect();
+                let statement = self.client.prepare_typed(sql, &types).await?;
+                self.prepared().insert(sql, statement.clone());
+                statement
+            }
+        };
+        let params = params.iter().map(|(value, _)| *value as &dyn ToSql);
+        let rows = self.client.query_raw(&statement, params).await?;
+        rows.try_collect().await
+    }
+
+    fn prepared(&self) -> MutexGuard<'_, HashMap<&'static str, Statement>> {
+        self.prepared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// As [`Session::query`], for a statement that returns one row.

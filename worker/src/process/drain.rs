@@ -1,21 +1,32 @@
 //! Draining: no new requests are accepted, and those in flight are finished.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 /// Shared by everything that accepts work. Draining begins once and never ends.
 #[derive(Clone, Debug)]
 pub(crate) struct Drain {
     begun: Arc<watch::Sender<bool>>,
-    in_flight: Arc<watch::Sender<usize>>,
+    in_flight: Arc<Count>,
+}
+
+/// What is in flight. Every request changes the number, so that it is no more than that.
+#[derive(Debug, Default)]
+struct Count {
+    number: AtomicUsize,
+    /// Notified whenever the number becomes 0.
+    none: Notify,
 }
 
 impl Drain {
     pub(crate) fn new() -> Self {
         Self {
             begun: Arc::new(watch::Sender::new(false)),
-            in_flight: Arc::new(watch::Sender::new(0)),
+            in_flight: Arc::default(),
         }
     }
 
@@ -38,26 +49,31 @@ impl Drain {
 
     /// Counts a request, or a stream of them, as in flight until the guard is dropped.
     pub(crate) fn enter(&self) -> InFlight {
-        self.in_flight.send_modify(|count| *count += 1);
+        self.in_flight.number.fetch_add(1, Ordering::SeqCst);
         InFlight(self.in_flight.clone())
     }
 
     /// Resolves when nothing is in flight.
     pub(crate) async fn finished(&self) {
-        let _ = self
-            .in_flight
-            .subscribe()
-            .wait_for(|count| *count == 0)
-            .await;
+        loop {
+            // Notifications count from here on, so that none is missed.
+            let none = self.in_flight.none.notified();
+            if self.in_flight.number.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            none.await;
+        }
     }
 }
 
 #[derive(Debug)]
-pub(crate) struct InFlight(Arc<watch::Sender<usize>>);
+pub(crate) struct InFlight(Arc<Count>);
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.send_modify(|count| *count = count.saturating_sub(1));
+        if self.0.number.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.none.notify_waiters();
+        }
     }
 }
 
@@ -78,5 +94,18 @@ mod tests {
         assert!(drain.finished().now_or_never().is_none());
         drop(two);
         assert!(drain.finished().now_or_never().is_some());
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_told_of_the_last_one() {
+        let drain = Drain::new();
+        let one = drain.enter();
+        let mut waiting = std::pin::pin!(drain.finished());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        // One that comes and goes meanwhile is not the last.
+        drop(drain.enter());
+        assert!(waiting.as_mut().now_or_never().is_none());
+        drop(one);
+        waiting.await;
     }
 }

@@ -67,6 +67,7 @@ pub(super) async fn wait(
     let end = tokio::select! {
         drained = drained(work, goodbyes, cut) => match drained {
             Ok(()) => {
+                parts.wake_readers().await;
                 info!("drained");
                 Ok(Code::Clean)
             }

@@ -1,9 +1,13 @@
 //! The parts of the worker, wired sink first.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
-use tokio::sync::{Semaphore, watch};
+use futures_util::FutureExt;
+use tokio::{
+    sync::{Semaphore, watch},
+    time::timeout,
+};
 use tracing::info;
 
 use crate::{
@@ -22,6 +26,7 @@ use crate::{
         lane::Lane,
         queue::BatchLimits,
         store::Store,
+        stored::Stored,
     },
     postgres::{Connector, upkeep::Upkeep},
     process::{
@@ -30,11 +35,19 @@ use crate::{
     },
     reconcile::Books,
     settings::{LimitArgs, RunArgs},
-    sources::{control::Control, source::Snapshot, streams::Streams},
+    sources::{
+        control::Control,
+        readers::{self, ForReaders},
+        source::Snapshot,
+        streams::Streams,
+    },
     spool::{Mode, Spool, drain},
     stream::{self, gather::StreamLimits},
     wire,
 };
+
+/// Time limit for the last wake-up of readers.
+const LAST_WAKE_UP: Duration = Duration::from_secs(1);
 
 /// The parts of the worker.
 pub(super) struct Parts {
@@ -60,27 +73,37 @@ impl Parts {
     ) -> Result<Self, Exit> {
         wire::check().map_err(|error| Exit::new(Code::Internal, error.to_string()))?;
         let limits = &settings.limits;
+        let stored = Stored::default();
+        // The batcher, the lanes and their connections share one thread, so that a batch
+        // does not go from thread to thread on its way.
+        let thread = Arbiter::new().handle();
         let lane = |number| {
             let lane = Lane::new(connector.clone(), fatal.clone());
             let vital = fatal.vital(format!("connection {number}"));
-            Store::new(lane, vital).start().recipient()
+            let store = Store::new(lane, stored.clone(), vital);
+            Store::start_in_arbiter(&thread, |_| store).recipient()
         };
         let batch = BatchLimits {
             requests: limits.batch_requests as usize,
             bytes: limits.batch_bytes.get(),
         };
-        let batcher = Batcher::spawn(
+        let pipeline = Batcher::spawn(
             batch,
-            (1..=limits.connections).map(lane).collect(),
-            // This limit is never reached, because the budget is reached first.
-            limits.pending_requests as usize,
+            (1..=limits.connections).rev().map(lane).collect(),
+            settings.patience,
             fatal.vital("the batcher"),
+            &thread,
         );
-        let pipeline = Pipeline::new(batcher, settings.patience);
         let (sender, snapshot) = watch::channel(Snapshot::default());
         Upkeep::new(connector.clone(), settings.maintain_every, fatal.clone()).start();
         let poll = settings.source_poll();
         let control = Control::spawn(connector.clone(), poll, sender, fatal.clone());
+        let asked = readers::by(control.clone().recipient());
+        let serving = readers::serve(stored, settings.tick, asked);
+        fatal.spawn(
+            "the wake-ups of readers",
+            serving.map(|never| match never {}),
+        );
         let streams = Streams::new(
             control.clone(),
             snapshot.clone(),
@@ -123,6 +146,12 @@ impl Parts {
             spool,
             refusals,
         })
+    }
+
+    /// Wakes the readers up for the last events, however shortly before they were woken up.
+    pub(super) async fn wake_readers(&self) {
+        // Readers do without, too.
+        let _ = timeout(LAST_WAKE_UP, self.control.send(ForReaders::Wake)).await;
     }
 
     pub(super) fn hooks(&self, settings: &RunArgs) -> Hooks {

@@ -91,6 +91,15 @@ pub(crate) struct RunArgs {
     #[arg(value_parser = duration)]
     pub(crate) maintain_every: Duration,
 
+    /// Raise the horizon of an idle log once a second, for those who follow several databases
+    /// as one log
+    ///
+    /// They read each database up to the least horizon of all (tidings.log_horizon()), and so
+    /// wait for one that stores nothing. Each tick is a small transaction; events, and the
+    /// ticks of other workers, make it unnecessary.
+    #[arg(long, env = "TIDINGS_TICK")]
+    pub(crate) tick: bool,
+
     /// What to log: a level, or a filter such as info,tidings_worker=debug
     #[arg(
         long,

@@ -14,6 +14,7 @@ use super::{
     lease::Holding,
     loss::{Unwritten, WriteGap},
     queries::{Queries, Unheld},
+    readers::ForReaders,
     source::{Database, Snapshot, Source},
 };
 use crate::{
@@ -134,7 +135,7 @@ impl Control {
     fn learn(&mut self, sources: Vec<Source>) {
         self.backoff.reset();
         gauge!(metric::DATABASE_UP).set(1.0);
-        let sources = sources.into_iter().map(|s| (s.name.clone(), s));
+        let sources = sources.into_iter().map(|s| (s.name.clone(), Arc::new(s)));
         self.snapshot.send_replace(Snapshot {
             database: Database::Up,
             sources: Some(Arc::new(sources.collect())),
@@ -263,6 +264,21 @@ impl Handler<Report> for Control {
     fn handle(&mut self, report: Report, _: &mut Self::Context) -> Self::Result {
         let queries = self.queries.clone();
         Box::pin(async move { queries.ok_or(AWAY)?.report(&report).await })
+    }
+}
+
+impl Handler<ForReaders> for Control {
+    type Result = ResponseFuture<Result<(), Unheld>>;
+
+    fn handle(&mut self, what: ForReaders, _: &mut Self::Context) -> Self::Result {
+        let queries = self.queries.clone();
+        Box::pin(async move {
+            let queries = queries.ok_or_else(|| Unheld::Lost(AWAY.to_owned()))?;
+            match what {
+                ForReaders::Wake => queries.wake().await,
+                ForReaders::Tick => queries.tick().await,
+            }
+        })
     }
 }
 

@@ -5,5 +5,6 @@ mod gaps;
 mod lease;
 pub(crate) mod loss;
 pub(crate) mod queries;
+pub(crate) mod readers;
 pub(crate) mod source;
 pub(crate) mod streams;

@@ -36,6 +36,10 @@ const HOLD: &str = "select source, epoch, extract(epoch from wait)::float8 \
      from tidings.hold_streams($1, $2, $3, pg_catalog.make_interval(secs => $4))";
 const RELEASE: &str = "select tidings.release_streams($1)";
 const ACCEPTS: &str = "select case when tidings.verify($1, '', $2) then $1 end";
+const WAKE: &str = "select tidings.wake()";
+/// A tick, unless the horizon is less than a second old; and a wake-up after it.
+const TICK: &str = "select tidings.tick(), tidings.wake() \
+     where tidings.log_horizon() < tidings.ulid_at(pg_catalog.clock_timestamp() - interval '1 s')";
 const FIND: &str = "select tidings.find_source($1, $2)";
 /// A gap, unless its requests were not the source's, or it is known.
 const WRITE_GAP: &str = "select case \
@@ -54,7 +58,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(crate) struct Queries(Arc<Session>);
 
-/// Why nothing is known of the leases.
+/// Why a question about leases, or a wake-up, has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unheld {
     /// The connection is of no use any more.
@@ -252,6 +256,21 @@ impl Queries {
         let params: [Param<'_>; 2] = [(&source, Type::TEXT), (&Json(headers), Type::JSONB)];
         let row = bounded(self.0.query_one(ACCEPTS, &params)).await?;
         row.try_get(0).map_err(|error| describe(&error))
+    }
+
+    /// Notifies those who wait for events.
+    pub(crate) async fn wake(&self) -> Result<(), Unheld> {
+        self.run(WAKE).await
+    }
+
+    /// Raises the horizon of an idle log.
+    pub(crate) async fn tick(&self) -> Result<(), Unheld> {
+        self.run(TICK).await
+    }
+
+    async fn run(&self, sql: &'static str) -> Result<(), Unheld> {
+        let done = within(TIMEOUT, self.0.query_often(sql, &[])).await;
+        done.map(|_| ()).map_err(|reason| self.unheld(reason))
     }
 
     /// The enabled source of `provider` that these headers (a JSON object) belong to.

@@ -23,7 +23,7 @@ pub(crate) struct Source {
     pub(crate) schema: Option<OwnSchema>,
 }
 
-pub(crate) type Sources = HashMap<Arc<str>, Source>;
+pub(crate) type Sources = HashMap<Arc<str>, Arc<Source>>;
 
 impl Source {
     /// `None` if only a newer worker knows its provider.

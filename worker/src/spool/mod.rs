@@ -46,7 +46,7 @@ use crate::{
     gaps::Gaps,
     pipeline::request::Request,
     process::{exit::Vital, metric},
-    sources::source::{Snapshot, Source},
+    sources::source::Snapshot,
 };
 
 /// The names of sources whose webhooks are accepted.
@@ -236,8 +236,8 @@ impl Spool {
         loop {
             let now = snapshot.borrow_and_update().clone();
             if let Some(sources) = now.sources.as_ref().filter(|_| !now.lists_none()) {
-                let taken = |source: &&Source| source.enabled && !source.is_dialed();
-                let names = sources.values().filter(taken);
+                let sources = sources.values();
+                let names = sources.filter(|source| source.enabled && !source.is_dialed());
                 let names = names.map(|source| source.name.to_string()).collect();
                 // If the keeper has ended, the process is ending.
                 let _ = self.asks.send(Ask::Names(names));

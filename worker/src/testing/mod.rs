@@ -144,6 +144,10 @@ pub(crate) fn slow_pipeline(
     };
     let (fatal, _) = Fatal::channel();
     let lanes = vec![lane.start().recipient()];
-    let batcher = Batcher::spawn(limits, lanes, 100, fatal.vital("the batcher"));
-    (Pipeline::new(batcher, patience), seen)
+    let vital = fatal.vital("the batcher");
+    let thread = Arbiter::current();
+    (
+        Batcher::spawn(limits, lanes, patience, vital, &thread),
+        seen,
+    )
 }

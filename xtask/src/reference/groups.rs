@@ -47,7 +47,16 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         title: "Events",
         purpose: "Query the events, and see what was refused.",
-        objects: &["event", "rejected", "replay_rejected", "undated"],
+        objects: &[
+            "event",
+            "find_messages",
+            "message_events",
+            "recipient_events",
+            "request_events",
+            "rejected",
+            "replay_rejected",
+            "undated",
+        ],
     },
     Group {
         title: "State",
@@ -64,7 +73,16 @@ pub(super) const GROUPS: &[Group] = &[
     Group {
         title: "Reading the log",
         purpose: "Follow the events in their order, from any position.",
-        objects: &["events_after", "log_mark"],
+        objects: &[
+            "events_after",
+            "read_log",
+            "log_end",
+            "log_horizon",
+            "tick",
+            "wake",
+            "log_head",
+            "rebuild_log",
+        ],
     },
     Group {
         title: "Consumers",

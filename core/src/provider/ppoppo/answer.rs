@@ -15,10 +15,10 @@
 
 use std::borrow::Cow;
 
-use super::{event, get, text, timestamp, word};
+use super::{event, get, text, timestamp, value, word};
 use crate::{
     event::{Event, ItemError},
-    json::{self, Object},
+    json,
     kind::Kind,
     provider::Entry,
 };
@@ -38,30 +38,33 @@ const COUNTS: [(&str, &str); 4] = [
 ];
 
 pub(super) fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
-    let object = &entry.object;
+    let object = entry.object;
     let request_id = json::required(
         "send_request_id",
         get(object, "send_request_id", "sendRequestId"),
     )?;
-    let part = |name| object.get(name).and_then(|json| Object::parse(json).ok());
-    let (recipient, answer) = match (part("recipient"), part("summary")) {
+    let (recipient, answer) = match (object.object("recipient"), object.object("summary")) {
         (Some(recipient), _) => (true, recipient),
         (None, Some(summary)) => (false, summary),
         (None, None) => return Err(ItemError::Missing("recipient")),
     };
-    let status = text(&answer, "status", "status").unwrap_or(Cow::Borrowed("0"));
-    let error_code = text(&answer, "error_code", "errorCode");
+    let status = text(answer, "status", "status").unwrap_or(Cow::Borrowed("0"));
+    let error_code = text(answer, "error_code", "errorCode");
     let kind = if recipient {
         of_recipient(&status, error_code.as_deref())
     } else {
         of_request(&status)
     };
-    let created_at = timestamp(entry, "created_at", get(&answer, "created_at", "createdAt"))?;
+    let created_at = timestamp(
+        entry,
+        "created_at",
+        value(answer, "created_at", "createdAt"),
+    )?;
     let occurred_at = created_at.filter(|_| recipient || kind == Kind::Other);
-    let ppnum = text(&answer, "ppnum", "ppnum");
-    let message_id = text(&answer, "message_id", "messageId");
+    let ppnum = text(answer, "ppnum", "ppnum");
+    let message_id = text(answer, "message_id", "messageId");
     let said = [&ppnum, &message_id, &error_code];
-    let counts = COUNTS.map(|(snake, camel)| text(&answer, snake, camel));
+    let counts = COUNTS.map(|(snake, camel)| text(answer, snake, camel));
     let said = said.into_iter().chain(counts.iter().filter(|_| !recipient));
     let said = said.map(|text| text.as_deref().map(str::as_bytes));
     let word = if recipient {

@@ -17,7 +17,7 @@
 
 use std::borrow::Cow;
 
-use super::{get, text, timestamp, word};
+use super::{get, text, timestamp, value, word};
 use crate::{
     event::{Event, ItemError},
     json::{self, Object},
@@ -40,13 +40,13 @@ pub(super) const TYPES: &[&str] = &[
 ];
 
 pub(super) fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
-    let object = &entry.object;
+    let object = entry.object;
     let id = json::required("event_id", get(object, "event_id", "eventId"))?;
     let ulid = id.parse::<Ulid>().ok();
     let said = timestamp(
         entry,
         "occurred_at",
-        get(object, "occurred_at", "occurredAt"),
+        value(object, "occurred_at", "occurredAt"),
     )?;
     let occurred_at = said.or_else(|| {
         let bare = id.rsplit(|c: char| !c.is_ascii_alphanumeric()).next()?;
@@ -55,11 +55,9 @@ pub(super) fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
     let event_id = ulid.or_else(|| entry.derive(occurred_at, [Some(id.as_bytes())]));
 
     let provider_kind = text(object, "event_type", "eventType").unwrap_or(Cow::Borrowed("0"));
-    let recipient = object
-        .get("recipient")
-        .and_then(|json| Object::parse(json).ok());
+    let recipient = object.object("recipient");
     let of_recipient = |snake, camel| {
-        let nested = recipient.as_ref().and_then(|it| text(it, snake, camel));
+        let nested = recipient.and_then(|it| text(it, snake, camel));
         nested.or_else(|| text(object, snake, camel))
     };
     let error_code = of_recipient("error_code", "errorCode");
@@ -78,7 +76,7 @@ pub(super) fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
     })
 }
 
-pub(super) fn cursor<'a>(object: &Object<'a>) -> Option<Cow<'a, str>> {
+pub(super) fn cursor<'a>(object: Object<'a, '_>) -> Option<Cow<'a, str>> {
     object
         .string("event_id")
         .or_else(|| object.string("eventId"))

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::{get, text, timestamp};
+use super::{get, text, timestamp, value};
 use crate::{
     event::{Event, ItemError},
     json::{self, Object},
@@ -17,19 +17,19 @@ use crate::{
 };
 
 pub(super) fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
-    let object = &entry.object;
-    let message = object.get("message").map(Object::parse).transpose()?;
-    let message = message.ok_or(ItemError::Missing("message"))?;
+    let object = entry.object;
+    let message = object.value("message").ok_or(ItemError::Missing("message"))?;
+    let message = message.object().ok_or_else(|| json::not_an_object(message))?;
     let id = json::required("message.id", message.get("id"))?;
     let ulid = id.parse::<Ulid>().ok();
     let said = timestamp(
         entry,
         "message.created_at",
-        get(&message, "created_at", "createdAt"),
+        value(message, "created_at", "createdAt"),
     )?;
     let occurred_at = said.or_else(|| Micros::from_ms(ulid?.ms()));
     let from_app = get(object, "from_app", "fromApp") == Some("true");
-    let provider_kind = text(&message, "type", "type").unwrap_or(Cow::Borrowed("0"));
+    let provider_kind = text(message, "type", "type").unwrap_or(Cow::Borrowed("0"));
     Ok(Event {
         event_id: ulid.or_else(|| entry.derive(occurred_at, [Some(id.as_bytes())])),
         kind: if from_app {
@@ -40,7 +40,7 @@ pub(super) fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
         channel: Some(Cow::Borrowed("chat")),
         occurred_at,
         request_id: None,
-        recipient: text(&message, "sender_ppnum", "senderPpnum").filter(|_| !from_app),
+        recipient: text(message, "sender_ppnum", "senderPpnum").filter(|_| !from_app),
         campaign: None,
         error_code: None,
         reason: None,
@@ -49,6 +49,6 @@ pub(super) fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
     })
 }
 
-pub(super) fn cursor<'a>(object: &Object<'a>) -> Option<Cow<'a, str>> {
-    Object::parse(object.get("message")?).ok()?.string("id")
+pub(super) fn cursor<'a>(object: Object<'a, '_>) -> Option<Cow<'a, str>> {
+    object.object("message")?.string("id")
 }

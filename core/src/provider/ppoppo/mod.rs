@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     event::{Event, Facts, ItemError},
-    json::{self, Object},
+    json::{self, Object, Value},
     time::{self, Micros},
     wire::{Call, Frame, Inquiry, Proto, Role, Start},
 };
@@ -134,7 +134,7 @@ enum Form {
 }
 
 impl Form {
-    fn of(object: &Object<'_>) -> Self {
+    fn of(object: Object<'_, '_>) -> Self {
         if object.get(answer::MARK).is_some() {
             Self::Answer
         } else if get(object, "event_id", "eventId").is_none() && object.get("message").is_some() {
@@ -146,14 +146,14 @@ impl Form {
 }
 
 fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
-    match Form::of(&entry.object) {
+    match Form::of(entry.object) {
         Form::Answer => answer::read(entry),
         Form::Message => message::read(entry),
         Form::Event => event::read(entry),
     }
 }
 
-fn facts<'a>(object: &Object<'a>) -> Facts<'a> {
+fn facts<'a>(object: Object<'a, '_>) -> Facts<'a> {
     let id = match Form::of(object) {
         // An answer is not part of a stream.
         Form::Answer => None,
@@ -163,19 +163,18 @@ fn facts<'a>(object: &Object<'a>) -> Facts<'a> {
     Facts {
         cursor: id.filter(|id| !id.is_empty()),
         summary: object.get("summary"),
-        asked_at: object.get("recipient").and_then(created_at),
+        asked_at: object.object("recipient").and_then(created_at),
         ..Facts::default()
     }
 }
 
 /// When the entry of a recipient was created, in the forms of the contract: by RFC 3339, or
 /// as the message of a `google.protobuf.Timestamp`.
-fn created_at(recipient: &str) -> Option<Micros> {
-    let recipient = Object::parse(recipient).ok()?;
-    let value = get(&recipient, "created_at", "createdAt")?;
-    let at = match Object::parse(value) {
-        Ok(message) => of_message(&message)??,
-        Err(_) => Settings::default().time(&json::text(value)?)?,
+fn created_at(recipient: Object<'_, '_>) -> Option<Micros> {
+    let value = value(recipient, "created_at", "createdAt")?;
+    let at = match value.object() {
+        Some(message) => of_message(message)??,
+        None => Settings::default().time(&json::text(value.text())?)?,
     };
     Some(at).filter(|at| at.get() != 0)
 }
@@ -186,13 +185,13 @@ fn created_at(recipient: &str) -> Option<Micros> {
 fn timestamp(
     entry: &Entry<'_, '_>,
     field: &'static str,
-    value: Option<&str>,
+    value: Option<Value<'_, '_>>,
 ) -> Result<Option<Micros>, ItemError> {
-    let Some(message) = value.and_then(|json| Object::parse(json).ok()) else {
-        let said = value.filter(|value| !time::is_never(value));
+    let Some(message) = value.and_then(Value::object) else {
+        let said = value.map(Value::text).filter(|value| !time::is_never(value));
         return Ok(entry.time(field, said)?.filter(|at| at.get() != 0));
     };
-    of_message(&message).ok_or(ItemError::Invalid {
+    of_message(message).ok_or(ItemError::Invalid {
         field,
         expected: "a Timestamp from 1970 on",
     })
@@ -200,7 +199,7 @@ fn timestamp(
 
 /// The time in a Timestamp message; `None` if it has none that can be represented,
 /// `Some(None)` if it was never set.
-fn of_message(message: &Object<'_>) -> Option<Option<Micros>> {
+fn of_message(message: Object<'_, '_>) -> Option<Option<Micros>> {
     let seconds = message.text("seconds");
     let Some(seconds) = seconds.filter(|text| !time::is_never(text)) else {
         return Some(None);
@@ -221,10 +220,14 @@ fn word(value: &str, prefix: &str) -> String {
     }
 }
 
-fn text<'a>(object: &Object<'a>, snake: &str, camel: &str) -> Option<Cow<'a, str>> {
+fn text<'a>(object: Object<'a, '_>, snake: &str, camel: &str) -> Option<Cow<'a, str>> {
     get(object, snake, camel).and_then(json::text)
 }
 
-fn get<'a>(object: &Object<'a>, snake: &str, camel: &str) -> Option<&'a str> {
-    object.get(snake).or_else(|| object.get(camel))
+fn get<'a>(object: Object<'a, '_>, snake: &str, camel: &str) -> Option<&'a str> {
+    value(object, snake, camel).map(Value::text)
+}
+
+fn value<'a, 't>(object: Object<'a, 't>, snake: &str, camel: &str) -> Option<Value<'a, 't>> {
+    object.value(snake).or_else(|| object.value(camel))
 }

@@ -11,16 +11,11 @@ use tokio_postgres::Config;
 
 use crate::{
     gaps::{Gaps, reporter::Reporter},
-    pipeline::{
-        batcher::{Batcher, Pipeline},
-        lane::Lane,
-        queue::BatchLimits,
-        store::Store,
-    },
+    pipeline::{batcher::Batcher, lane::Lane, queue::BatchLimits, store::Store, stored::Stored},
     postgres::{ConnectError, Connector},
     process::exit::{Code, Fatal},
     settings::{SpoolCommand, SpoolDrainArgs, SpoolStatusArgs, place},
-    sources::queries::Queries,
+    sources::{queries::Queries, readers},
     spool::{
         Depth, Mode, Spool,
         drain::{self, LIMITS},
@@ -129,15 +124,17 @@ async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
     }
     let (fatal, _exits) = Fatal::channel();
     let lane = Lane::new(Arc::new(connector), fatal.clone());
-    let lane = Store::new(lane, fatal.vital("the connection")).start();
+    let stored = Stored::default();
+    let lane = Store::new(lane, stored.clone(), fatal.vital("the connection")).start();
     let limits = BatchLimits {
         requests: LIMITS.requests,
         bytes: LIMITS.bytes,
     };
     let lanes = vec![lane.recipient()];
-    let batcher = Batcher::spawn(limits, lanes, 1, fatal.vital("the batcher"));
-    let pipeline = Pipeline::new(batcher, args.patience);
-    let drained = drain::once(&spool, &pipeline, LIMITS).await;
+    let vital = fatal.vital("the batcher");
+    let pipeline = Batcher::spawn(limits, lanes, args.patience, vital, &Arbiter::current());
+    let draining = drain::once(&spool, &pipeline, LIMITS);
+    let drained = readers::wake_during(stored, &queries, draining).await;
     let drained = drained.map_err(|error| (Code::Spool, error.to_string()))?;
     // Perhaps no worker of this folder is started again.
     let reported = Reporter::new(gaps.clone(), queries).round().await;

@@ -56,7 +56,7 @@ pub(crate) fn serve(listener: TcpListener, mut setup: HttpSetup) -> std::io::Res
     let bounds = (setup.connections.clone(), setup.times);
     listen::serve(listener, tls, bounds, move || {
         App::new()
-            .app_data(web::Data::new(setup.hooks.clone()))
+            .app_data(web::Data::new(setup.hooks.for_this_thread()))
             .app_data(web::Data::new(setup.drain.clone()))
             .app_data(web::Data::new(setup.metrics.clone()))
             .app_data(web::Data::new(setup.connections.clone()))

@@ -48,7 +48,7 @@ use crate::{
         request::{Outcome, Refusal, Request},
     },
     process::metric,
-    sources::source::{Database, Source},
+    sources::source::Database,
     spool::{Spool, spooled_after, spooled_at_once},
 };
 
@@ -90,6 +90,14 @@ pub(crate) async fn with_token(
 }
 
 impl Hooks {
+    /// What the hooks of this thread need.
+    pub(super) fn for_this_thread(&self) -> Self {
+        Self {
+            pipeline: self.pipeline.for_this_thread(),
+            ..self.clone()
+        }
+    }
+
     async fn receive(
         &self,
         request: &HttpRequest,
@@ -158,7 +166,7 @@ impl Hooks {
     /// The source of that name, if its webhooks are to come here.
     fn configured(&self, source: &str) -> Option<Arc<str>> {
         match self.directory.peek(source) {
-            Lookup::Known(source) => (!source.is_dialed()).then_some(source.name),
+            Lookup::Known(source) => (!source.is_dialed()).then(|| source.name.clone()),
             Lookup::Unknown | Lookup::Unread => self.remembered(source),
         }
     }
@@ -180,7 +188,7 @@ impl Hooks {
             Lookup::Unread => (self.remembered(source), None),
         };
         let named = remembered.clone().unwrap_or_else(|| source.into());
-        let attempt = attempt.insert(Attempt::of(named, listed));
+        let attempt = attempt.insert(Attempt::of(named, listed.map(Arc::as_ref)));
         if listed.is_some_and(|source| !source.enabled) {
             return Err(disabled());
         }
@@ -196,19 +204,19 @@ impl Hooks {
         refuse_compressed(request)?;
         let payer = Payer::Source(source.clone());
         let mut share = self.budget.try_take(payer, size).map_err(busy)?;
-        let needs_5xx = listed.is_none_or(Source::needs_5xx);
+        let needs_5xx = listed.is_none_or(|source| source.needs_5xx());
         let body = self.read(request, payload, &mut share, needs_5xx).await?;
         attempt.read(&body);
 
         let pairs = request.headers().iter();
         let mut headers = Headers::fold(pairs.map(|(k, v)| (k.as_str(), v.as_bytes())));
         if let Some(token) = token {
-            headers.set_url_token(token.to_owned());
+            headers.set_url_token(token);
         }
         let request = Request {
             source,
             body,
-            headers: headers.template().with_receipt(receipt),
+            headers: headers.with_receipt(receipt),
         };
         self.settle(request, share, listed.is_some()).await
     }

@@ -51,7 +51,7 @@ pub(crate) struct Streams {
 
 #[derive(Debug)]
 struct Running {
-    source: Source,
+    source: Arc<Source>,
     epoch: i64,
     stream: Stream,
     stopping: bool,

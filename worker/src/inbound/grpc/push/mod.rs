@@ -2,15 +2,14 @@
 //!
 //! - A reply is `Success` after the commit that contains its event; anything else is the
 //!   reason why the sender should retry the event.
-//! - Each event is a body of its own with its own receipt id. Events are submitted in
-//!   chunks, so that the pipeline handles one message for each chunk rather than for each
-//!   event.
+//! - Events are submitted in chunks, those that have a key as one array: see [`bodies`].
 //! - The data of a stream that is in flight is bounded: its bytes hold a part of the
 //!   budget from their arrival until their events are answered. Beyond that nothing is
 //!   read, and HTTP/2 slows the sender down.
 //! - A stream speaks its source's schema, as it was when the stream was opened: the
 //!   source's own, or the one that its provider's call has by default.
 
+mod bodies;
 mod chunk;
 mod sender;
 
@@ -156,7 +155,7 @@ impl Push {
             .flat_map(stream::iter))
     }
 
-    async fn admit(&self, target: &Target, headers: &Headers) -> Result<Admitted, Denied> {
+    async fn admit(&self, target: &Target, headers: &Headers<'_>) -> Result<Admitted, Denied> {
         let source = match &target.source {
             Some(name) => self.named(name, headers).await?,
             None => self.find(headers, &target.method).await?,
@@ -169,7 +168,7 @@ impl Push {
             })
         });
         admitted.map_err(|denied| Denied {
-            source: Some(source.name),
+            source: Some(source.name.clone()),
             ..denied
         })
     }
@@ -184,7 +183,9 @@ impl Push {
         counter!(metric::PUSH_REFUSED, "reason" => cause).increment(1);
         let name = target.source.as_deref().unwrap_or_default();
         let known = source.or_else(|| match self.directory.peek(name) {
-            Lookup::Known(source) if source.served_provider().is_some() => Some(source.name),
+            Lookup::Known(source) if source.served_provider().is_some() => {
+                Some(source.name.clone())
+            }
             _ => None,
         });
         let receipt = Uuid::now_v7();
@@ -208,7 +209,7 @@ impl Push {
     }
 
     /// The sources whose events arrive by this method.
-    fn sources_by(&self, method: &str) -> Vec<Source> {
+    fn sources_by(&self, method: &str) -> Vec<Arc<Source>> {
         let sources = self.directory.sources().unwrap_or_default();
         let by_method = sources
             .values()
@@ -221,9 +222,9 @@ impl Push {
     fn providers_by(&self, method: &str) -> Vec<&'static str> {
         let mut providers: Vec<&str> = Vec::new();
         let sources = self.directory.sources().unwrap_or_default();
-        let is_own = |source: &&Source| source.schema.is_some() && source.is_called(method);
+        let is_own = |source: &&Arc<Source>| source.schema.is_some() && source.is_called(method);
         let own = sources.values().filter(is_own);
-        let own = own.filter_map(Source::served_provider);
+        let own = own.filter_map(|source| source.served_provider());
         let known = wire::served().filter(|(_, call)| call.method == method);
         for provider in own.chain(known.map(|(provider, _)| provider)) {
             if !providers.contains(&provider.name) {
@@ -250,7 +251,7 @@ impl Push {
     /// The source that the path names, if the caller has its authorization. Each event is
     /// verified anyway, but an open stream counts towards a limit even before its first
     /// event.
-    async fn named(&self, name: &str, headers: &Headers) -> Result<Source, Denied> {
+    async fn named(&self, name: &str, headers: &Headers<'_>) -> Result<Arc<Source>, Denied> {
         match self.directory.find(name).await {
             Lookup::Known(source) => {
                 let Some(provider) = source.served_provider() else {
@@ -283,7 +284,7 @@ impl Push {
         &self,
         provider: &'static str,
         name: Option<&str>,
-        headers: &Headers,
+        headers: &Headers<'_>,
     ) -> Result<Option<String>, Denied> {
         let asked = async {
             let turn = self.questions.clone().acquire_owned().await;
@@ -308,7 +309,7 @@ impl Push {
 
     /// The source that has this authorization, and among several the one whose events
     /// arrive by this method.
-    async fn find(&self, headers: &Headers, method: &str) -> Result<Source, Denied> {
+    async fn find(&self, headers: &Headers<'_>, method: &str) -> Result<Arc<Source>, Denied> {
         let mut accepting = None;
         for provider in self.providers_by(method) {
             accepting = self.ask(provider, None, headers).await?;

@@ -3,18 +3,23 @@
 use std::{fmt, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
-use tidings_core::wire::{Key, Reply, Schema};
+use tidings_core::wire::{Decoded, Key, Reply, Schema};
 use tokio::time::timeout;
 use tonic::{Code, Status};
 use uuid::Uuid;
 
-use super::{Open, Push, chunk::Chunk, receipted};
+use super::{
+    Open, Push,
+    bodies::{Bodies, Envelope},
+    chunk::Chunk,
+    receipted,
+};
 use crate::{
-    admission::budget::{Payer, Share},
+    admission::budget::Payer,
     inbound::refusal::{Named, Refused},
     pipeline::{
         headers::Template,
-        request::{Outcome, Refusal, Request, Verdict},
+        request::{Outcome, Refusal, Verdict},
     },
 };
 
@@ -29,57 +34,53 @@ pub(super) struct Sender {
     pub(super) _open: Open,
 }
 
-/// An event that was submitted.
+/// An event of a chunk, and what became of it.
 struct Sent {
     message: u64,
-    receipt: Uuid,
     /// `None` if the event has no key for a reply.
     key: Option<Key>,
     undecodable: Option<String>,
-    _held: Arc<Option<Share>>,
+    receipt: Uuid,
+    outcome: Outcome,
 }
 
 impl Sender {
     /// Commits a chunk, and returns the replies to its events.
     pub(super) async fn settle(self: Arc<Self>, chunk: Chunk) -> Vec<Result<Bytes, Status>> {
-        let mut events = Vec::with_capacity(chunk.parts.len());
-        let mut requests = Vec::with_capacity(chunk.parts.len());
+        let (mut messages, mut events) = (Vec::new(), Vec::new());
+        // The shares of the messages are held until their events are answered.
+        let mut held = Vec::new();
         for part in chunk.parts {
-            let decoded = self.schema.decode(part.piece);
-            let receipt = Uuid::now_v7();
-            requests.push(Request {
-                source: self.source.clone(),
-                body: decoded.json.into(),
-                headers: self.headers.with_receipt(receipt),
-            });
-            events.push(Sent {
-                message: part.message,
-                receipt,
-                key: decoded.key,
-                undecodable: decoded.error,
-                _held: part.held,
-            });
+            messages.push(part.message);
+            events.push(self.schema.decode(part.piece));
+            held.push(part.held);
         }
-        let outcomes = self.commit(requests).await;
-        let mut replies = self.replies(events, outcomes);
+        let outcomes = self.commit(&events).await;
+        let sent = messages.into_iter().zip(events).zip(outcomes);
+        let sent = sent.map(|((message, event), (receipt, outcome))| Sent {
+            message,
+            key: event.key,
+            undecodable: event.error,
+            receipt,
+            outcome,
+        });
+        let mut replies = self.replies(sent);
         replies.extend(chunk.end.map(|end| Err(self.end(end))));
         replies
     }
 
     /// Makes the reply messages of the schema. The replies to one message are joined if
     /// the schema allows several in one reply message.
-    fn replies(&self, events: Vec<Sent>, outcomes: Vec<Outcome>) -> Vec<Result<Bytes, Status>> {
+    fn replies(&self, events: impl Iterator<Item = Sent>) -> Vec<Result<Bytes, Status>> {
         let answered: Vec<(u64, Key, Option<String>)> = events
-            .into_iter()
-            .zip(outcomes)
-            .filter_map(|(event, outcome)| {
+            .filter_map(|event| {
                 let refused = match event.undecodable {
                     Some(error) => Some(Why {
                         cause: "undecodable",
                         detail: Some(error.into()),
                         is_told: true,
                     }),
-                    None => refused(outcome),
+                    None => refused(event.outcome),
                 };
                 let receipt = event.receipt;
                 let refused = refused.map(|why| {
@@ -130,17 +131,28 @@ impl Sender {
         });
     }
 
-    async fn commit(&self, requests: Vec<Request>) -> Vec<Outcome> {
-        let count = requests.len();
+    /// Commits the events, and returns the receipt id and the outcome of each.
+    async fn commit(&self, events: &[Decoded]) -> Vec<(Uuid, Outcome)> {
+        let count = events.len();
         if count == 0 {
             return Vec::new();
         }
-        let bytes = requests.iter().map(Request::len).sum();
+        let bodies = Bodies::new(events);
         let payer = Payer::Source(self.source.clone());
-        let share = self.push.budget.take(payer, count, bytes);
-        match timeout(self.push.pipeline.patience(), share).await {
-            Ok(Some(_share)) => self.push.pipeline.submit(requests).await,
-            Ok(None) | Err(_) => vec![Err(Refusal::Busy); count],
+        let share = self.push.budget.take(payer, count, bodies.len());
+        let pipeline = &self.push.pipeline;
+        match timeout(pipeline.patience(), share).await {
+            Ok(Some(_share)) => {
+                let envelope = Envelope {
+                    source: &self.source,
+                    headers: &self.headers,
+                };
+                bodies.submit(pipeline, envelope).await
+            }
+            Ok(None) | Err(_) => {
+                let busy = |_| (Uuid::now_v7(), Err(Refusal::Busy));
+                (0..count).map(busy).collect()
+            }
         }
     }
 }

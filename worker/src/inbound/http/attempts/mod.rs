@@ -351,7 +351,7 @@ fn sender(attempt: &Attempt, request: &HttpRequest, token: Option<&str>) -> Opti
     let values = request.headers().get_all(header::AUTHORIZATION);
     let mut headers = Headers::fold(values.map(|value| ("authorization", value.as_bytes())));
     if let Some(token) = token {
-        headers.set_url_token(token.to_owned());
+        headers.set_url_token(token);
     }
     let headers = headers.to_json();
     (headers.len() <= LONGEST_PROOF).then(|| Sender {

@@ -1,0 +1,26 @@
+//! How much memory it takes to read a body.
+//!
+//! An allocation that fails in Rust ends the process, and with it the whole server. Who
+//! reads a body in a backend therefore makes sure before each step that there is room for
+//! it. `core/tests/memory.rs` measures that no body takes more than is stated here.
+
+use super::{body::MAX_ITEMS, tape::MAX_PARTS};
+
+/// Bytes for what does not grow with a body.
+const BASE: usize = 64 << 10;
+
+/// Bytes for what [`Provider::items`](crate::Provider::items) does, which looks at a body of
+/// this length as a whole: which containers are open, and how often each item was seen.
+pub const fn room_for_body(length: usize) -> usize {
+    BASE + length / 2 + 64 * smaller(length / 2, MAX_ITEMS)
+}
+
+/// Bytes for reading the next item, none of which is longer than this: the tape and the
+/// `jsonb`, which grow with the number of values, and the texts that are copied.
+pub const fn room_for_item(longest: usize) -> usize {
+    BASE + 6 * longest + 192 * smaller(longest / 2, MAX_PARTS)
+}
+
+const fn smaller(a: usize, b: usize) -> usize {
+    if a < b { a } else { b }
+}

@@ -1,0 +1,110 @@
+//! The items of a body, one after the other.
+
+use std::collections::HashMap;
+
+use super::{Entry, Provider, Settings};
+use crate::{
+    event::{Event, Item, ItemError, Malformed, Pause},
+    json::{self, Cursor, Tape},
+};
+
+/// The items of a body, each read when it is asked for.
+#[derive(Debug)]
+pub struct Items<'a, 's> {
+    provider: &'static Provider,
+    source: &'s str,
+    settings: Settings,
+    cursor: Cursor<'a>,
+    ordinal: u32,
+    /// The item that was read last.
+    tape: Tape,
+    /// How often each item was seen, if its provider counts that.
+    seen: HashMap<&'a str, u32>,
+    jsonb: json::Writer,
+    pause: Pause,
+}
+
+impl<'a, 's> Items<'a, 's> {
+    pub(super) fn new(
+        provider: &'static Provider,
+        source: &'s str,
+        settings: &Settings,
+        body: &'a [u8],
+        pause: Pause,
+    ) -> Result<Self, Malformed> {
+        let cursor = Cursor::new(body, provider.wrapper.as_ref(), pause)?;
+        let repeats = if provider.counts_repeats {
+            cursor.count()
+        } else {
+            0
+        };
+        Ok(Self {
+            provider,
+            source,
+            settings: settings.clone(),
+            cursor,
+            ordinal: 0,
+            tape: Tape::default(),
+            seen: HashMap::with_capacity(repeats),
+            jsonb: json::Writer::default(),
+            pause,
+        })
+    }
+
+    /// Bytes of memory that the next item may take, see [`json::room_for_item`].
+    pub fn room(&self) -> usize {
+        json::room_for_item(self.cursor.longest())
+    }
+
+    /// The item that was read last, as `jsonb`; `None` if that cannot hold it.
+    pub fn jsonb(&mut self) -> Option<&[u8]> {
+        let value = self.tape.value(self.cursor.text());
+        self.jsonb.write(value, self.pause)
+    }
+
+    /// The event of an item that is on the tape.
+    fn event(&mut self, text: &'a str) -> Result<Event<'a>, ItemError> {
+        let value = self.tape.value(self.cursor.text());
+        let object = value.object();
+        let object = object.ok_or(ItemError::NotAnObject(json::describe(text)))?;
+        let repeat = if self.provider.counts_repeats {
+            let count = self.seen.entry(text).or_default();
+            *count += 1;
+            *count - 1
+        } else {
+            0
+        };
+        let entry = Entry {
+            object,
+            text,
+            repeat,
+            source: self.source,
+            settings: &self.settings,
+            provider: self.provider.name,
+            pause: self.pause,
+        };
+        (self.provider.read)(&entry)?.check_keys()
+    }
+}
+
+impl<'a> Iterator for Items<'a, '_> {
+    type Item = Item<'a>;
+
+    fn next(&mut self) -> Option<Item<'a>> {
+        let (text, read) = self.cursor.next(&mut self.tape)?;
+        self.ordinal += 1;
+        let storable = read.and_then(|()| self.tape.check_numbers());
+        let is_storable = storable.is_ok();
+        let object = self.tape.value(self.cursor.text()).object();
+        let object = object.filter(|_| is_storable);
+        let cursor = object.and_then(|object| (self.provider.facts)(object).cursor);
+        let event = storable.and_then(|()| self.event(text));
+        Some(Item {
+            ordinal: self.ordinal,
+            text,
+            storable: is_storable,
+            cursor,
+            event,
+        })
+    }
+}
