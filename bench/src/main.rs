@@ -44,6 +44,11 @@ struct Cli {
     #[arg(long, value_name = "ROWS", value_delimiter = ',')]
     only: Vec<String>,
 
+    /// Keep these rows beside those that were kept before, even if rows are missing or files
+    /// differ from the commit, and write BENCHMARKS.md from all of them
+    #[arg(long, requires = "only", conflicts_with = "smoke")]
+    keep: bool,
+
     /// How often each contender has its turn
     #[arg(long, value_name = "N", default_value_t = 3)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=100))]
@@ -114,6 +119,7 @@ fn run(cli: &Cli) -> Result<()> {
     };
     let options = run::Options {
         only: cli.only.clone(),
+        keep: cli.keep,
         rounds: if cli.smoke { 1 } else { cli.rounds.into() },
         size,
         results: cli.results.clone(),
