@@ -107,20 +107,21 @@ as $$
 declare
   batch tidings._batch;
 begin
+  -- A body is taken out of its array where it is read, rather than be copied from row to row.
   with request as materialized (
     select
-      r.ordinal::int, r.source, r.body, s.source_id, s.provider, s.options::text as options,
+      r.ordinal::int, r.source, s.source_id, s.provider, s.options::text as options,
       tidings._receipt(r.headers ->> 'receipt-id') as receipt,
       case
         when s.source_id is null then 'unknown_source'
         when not s.enabled then 'disabled'
         when r.ordinal = any (fenced) then 'fenced'
-        when r.verified then case when r.body is null then 'malformed' end
+        when r.verified then case when bodies[r.ordinal] is null then 'malformed' end
         when u.unmet is not null then 'unauthorized'
-        when r.body is null then 'malformed'
+        when bodies[r.ordinal] is null then 'malformed'
       end as refused,
       u.unmet
-    from unnest(sources, bodies, headers, verified) with ordinality r (source, body, headers, verified, ordinal)
+    from unnest(sources, headers, verified) with ordinality r (source, headers, verified, ordinal)
     left join (
       -- Each source is looked up once, by its key.
       select p.*
@@ -128,7 +129,7 @@ begin
       cross join lateral (select p.* from tidings._policy p where p.name = n.name offset 0) p
     ) s on s.name = r.source
     left join lateral (
-      select tidings._unmet(s.provider, s.secrets, s.url_tokens, s.allow_unauthenticated, r.body, r.headers::text) as unmet
+      select tidings._unmet(s.provider, s.secrets, s.url_tokens, s.allow_unauthenticated, bodies[r.ordinal], r.headers::text) as unmet
       where s.enabled and r.verified is not true and (r.ordinal = any (fenced)) is not true
       offset 0  -- else the request would be verified once for each mention of the column
     ) u on true
@@ -140,7 +141,7 @@ begin
       coalesce(r.receipt::timestamptz, started_at) as received_at,
       n.*, tidings._log_next() as id
     from request r
-    cross join lateral tidings._normalize(r.provider, r.source, r.options, r.body) n
+    cross join lateral tidings._normalize(r.provider, r.source, r.options, bodies[r.ordinal]) n
     where r.refused is null
   ),
   stored as (
@@ -191,37 +192,41 @@ begin
   cross join (
     select
       array_agg((
-        coalesce(r.refused, case when o.malformed then 'malformed' else 'accepted' end),
-        coalesce(o.items::int, 0), 0, coalesce(o.rejected, 0),
+        coalesce(r.refused, case when r.malformed then 'malformed' else 'accepted' end),
+        coalesce(r.items::int, 0), 0, coalesce(r.rejected, 0),
         case r.refused
           when 'unknown_source' then format('no source is named %s', coalesce('"' || r.source || '"', 'null'))
           when 'disabled' then format('source "%s" is disabled', r.source)
           when 'fenced' then format('the lease under which the stream of source "%s" was read is no longer valid', r.source)
           when 'unauthorized' then 'the request does not carry what the source demands'
           when 'malformed' then 'the body is null'
-          else array_to_string(o.reasons, '; ') || case when o.rejected > 3 then '; ..' else '' end
+          else array_to_string(r.reasons, '; ') || case when r.rejected > 3 then '; ..' else '' end
         end,
         r.ordinal
-      )::tidings.receipt order by r.ordinal) as receipts,
-      array_agg(o.first_id order by r.ordinal) as first_ids,
-      sum(o.items) as items,
+      )::tidings.receipt) as receipts,
+      array_agg(r.first_id) as first_ids,
+      sum(r.items) as items,
       array_agg((
         r.ordinal, r.source_id, coalesce(r.receipt::timestamptz, started_at), r.refused,
         case r.refused when 'unauthorized' then r.unmet else 'the body is null' end, null, null
-      )::tidings._refusal order by r.ordinal) filter (where r.refused in ('unauthorized', 'malformed')) as refusals
-    from request r
-    left join outcome o on o.request = r.ordinal
+      )::tidings._refusal) filter (where r.refused in ('unauthorized', 'malformed')) as refusals
+    from (
+      select r.*, o.*
+      from request r
+      left join outcome o on o.request = r.ordinal
+      order by r.ordinal  -- once, rather than for each of the arrays
+    ) r
   ) a
   cross join (
     select
       array_agg((
         i.id, i.event_id, i.source_id, i.provider, i.kind, i.provider_kind, i.channel, i.received_at, i.received_at,
         i.request_id, i.message_id, i.recipient, i.campaign, i.error_code, i.reason, i.payload
-      )::tidings.event order by i.id) filter (where i.error is null and i.occurred_at is null and i.event_id is not null) as undated,
-      array_agg(i.request order by i.id) filter (where i.error is null and i.occurred_at is null and i.event_id is not null) as undated_of,
+      )::tidings.event) filter (where i.error is null and i.occurred_at is null and i.event_id is not null) as undated,
+      array_agg(i.request) filter (where i.error is null and i.occurred_at is null and i.event_id is not null) as undated_of,
       array_agg((
         i.request, i.source_id, i.received_at, case when i.ordinal is null then 'malformed' else 'item' end, i.error, i.ordinal, i.item
-      )::tidings._refusal order by i.id) filter (where i.error is not null) as refusals,
+      )::tidings._refusal) filter (where i.error is not null) as refusals,
       array_agg((i.id, i.source_id, i.cursor, coalesce(i.occurred_at, i.received_at))::tidings._reached) filter (where i.cursor is not null) as reached
     from item i
   ) l;
