@@ -4,7 +4,7 @@
 //! - [`rows`]: the table, a file for each group of rows; [`contest`] is what a row is
 //! - [`lab`]: clusters, the contenders' tables and processes; [`load`]: what is sent to them
 //! - [`measure`], [`figures`]: time, CPU, WAL; medians; quantities and how they are written
-//! - [`run`]: rounds and turns; [`progress`] says what goes on
+//! - [`mod@run`]: rounds and turns; [`progress`] says what goes on
 //! - [`report`]: the raw figures, and the page
 //!
 //! `contenders/` has the peers, `notes/` what explains a mark that was missed.
