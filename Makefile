@@ -65,6 +65,7 @@ help: ## this list
 	@echo 'ONLY         these rows alone, separated by commas ($(release)/tidings-bench --list)'
 	@echo 'ROUNDS       how often each contender has its turn ($(ROUNDS))'
 	@echo 'LONG         1 = ten minutes for each steady state'
+	@echo 'KEEP         1 = with ONLY, write BENCHMARKS.md from the rows that were measured so far'
 
 setup: ## install what is missing for any of these
 	@xtask/setup.sh test
@@ -134,7 +135,7 @@ sqlsmith: for-run ## SQL at random against the extension; fails where a backend 
 
 bench: for-bench ## Tidings beside its peers and its limits, into BENCHMARKS.md; 30 minutes
 	@$(xtask) install
-	@"$(release)/tidings-bench" --rounds $(ROUNDS) $(if $(ONLY),--only $(ONLY)) $(if $(LONG),--long)
+	@"$(release)/tidings-bench" --rounds $(ROUNDS) $(if $(ONLY),--only $(ONLY)) $(if $(LONG),--long) $(if $(ONLY),$(if $(KEEP),--keep))
 
 clean: ## remove what was built
 	cargo clean

@@ -80,7 +80,7 @@ create table rejected (
 );
 create index rejected_source_idx on rejected (source_id, verdict, id);
 comment on table rejected is
-  'Refused requests and rejected items, with the reason. They are kept within a bound for each source and verdict: the newest 1000 rows or a few more, and of those the newest 16 MB.';
+  'Refused requests and rejected items, with the reason. They are kept within a bound for each source and verdict: the newest 1000 rows, and of those the newest 16 MB.';
 comment on column rejected.id is 'Id of the row; ids are in the order of rejection.';
 comment on column rejected.received_at is 'When the request arrived.';
 comment on column rejected.source_id is 'tidings.source.id.';

@@ -33,30 +33,20 @@ create function _keep_refusals(refusals _refusal[], bodies bytea[], headers json
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
-declare
-  kept bigint;
-  bytes bigint;
 begin
-  with kept as (
-    insert into tidings.rejected as k (id, received_at, source_id, verdict, reason, ordinal, headers, body, body_bytes)
-    select tidings._log_next(), f.received_at, f.source_id, f.verdict, f.reason, f.ordinal, x.headers,
-      substr(x.body, 1, 1 << 20), coalesce(octet_length(x.body), 0)
-    from unnest(refusals) f
-    left join unnest(bodies, headers) with ordinality r (body, headers, ordinal) on r.ordinal = f.request and f.verdict <> 'item'
-    cross join lateral (
-      select
-        case f.verdict when 'item' then f.item else r.body end as body,
-        case f.verdict when 'unauthorized' then r.headers when 'malformed' then tidings._without_secrets(r.headers) end as headers
-    ) x
-    order by f.verdict = 'item', f.request, f.ordinal
-    returning octet_length(k.body) + coalesce(pg_column_size(k.headers), 0) as bytes
-  )
-  select count(*), sum(k.bytes) into kept, bytes from kept k;
-  -- To look whether the bound is exceeded costs more than to keep a few rows, which are
-  -- therefore looked at together, every tenth time.
-  if kept >= 10 or bytes > 100000 or random() < 0.1 then
-    perform tidings._trim_rejected(array(select f.source_id from unnest(refusals) f), array(select f.verdict from unnest(refusals) f));
-  end if;
+  insert into tidings.rejected (id, received_at, source_id, verdict, reason, ordinal, headers, body, body_bytes)
+  select tidings._log_next(), f.received_at, f.source_id, f.verdict, f.reason, f.ordinal, x.headers,
+    substr(x.body, 1, 1 << 20), coalesce(octet_length(x.body), 0)
+  from unnest(refusals) f
+  left join unnest(bodies, headers) with ordinality r (body, headers, ordinal) on r.ordinal = f.request and f.verdict <> 'item'
+  cross join lateral (
+    select
+      case f.verdict when 'item' then f.item else r.body end as body,
+      case f.verdict when 'unauthorized' then r.headers when 'malformed' then tidings._without_secrets(r.headers) end as headers
+  ) x
+  order by f.verdict = 'item', f.request, f.ordinal;
+  perform tidings._trim_rejected(t.source_id, t.verdict)
+  from (select distinct f.source_id, f.verdict from unnest(refusals) f) t;
 end
 $$;
 comment on function _keep_refusals(_refusal[], bytea[], jsonb[]) is 'Internal: keeps requests and items of a batch in tidings.rejected, within its bound.';
@@ -186,32 +176,45 @@ $$;
 comment on function ingest(text, bytea, jsonb) is
   'Ingests one request as a provider sent it: verifies and normalizes the request, and stores each event once. See ingest_batch for many requests at a time, and for the headers.';
 
-create function _trim_rejected(source_ids int[], verdicts text[]) returns void
+create function _trim_rejected(of_source int, of_verdict text) returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
+declare
+  most constant int := 1000;
+  most_bytes constant int := 16 << 20;
 begin
+  -- Whether there is something to do costs a tenth of doing it.
+  if not exists (
+    select
+    from (
+      select octet_length(k.body) + coalesce(pg_column_size(k.headers), 0) as bytes
+      from tidings.rejected k
+      where k.source_id = of_source and k.verdict = of_verdict
+      order by k.id desc
+      limit most + 1
+    ) x
+    having count(*) > most or sum(x.bytes) > most_bytes
+  ) then
+    return;
+  end if;
   -- Skips locked rows, because a replay that locks a row may be waiting for an event of
   -- this transaction.
   delete from tidings.rejected r
   using (
     select l.id
-    from (select distinct u.source_id, u.verdict from unnest(source_ids, verdicts) u (source_id, verdict)) t
-    cross join lateral (
-      select x.id
-      from (
-        select k.id, row_number() over newest_first as n, sum(octet_length(k.body) + coalesce(pg_column_size(k.headers), 0)) over newest_first as bytes
-        from tidings.rejected k
-        where k.source_id = t.source_id and k.verdict = t.verdict
-        window newest_first as (order by k.id desc rows unbounded preceding)
-      ) x
-      where x.n > 1000 or (x.n > 1 and x.bytes > 16 << 20)
+    from (
+      select k.id, row_number() over newest_first as n, sum(octet_length(k.body) + coalesce(pg_column_size(k.headers), 0)) over newest_first as bytes
+      from tidings.rejected k
+      where k.source_id = of_source and k.verdict = of_verdict
+      window newest_first as (order by k.id desc rows unbounded preceding)
     ) x
     join tidings.rejected l on l.id = x.id
+    where x.n > most or (x.n > 1 and x.bytes > most_bytes)
     for update of l skip locked
   ) x
   where r.id = x.id;
 end
 $$;
-comment on function _trim_rejected(int[], text[]) is 'Internal: keeps tidings.rejected within its bound, for these verdicts of these sources.';
+comment on function _trim_rejected(int, text) is 'Internal: keeps tidings.rejected within its bound, for a verdict of a source.';
 

@@ -64,6 +64,7 @@ pub(crate) const QUANTITIES: &[Quantity] = &[
     q("pg_cores", "cores of Postgres", precise),
     q("proc_us", "CPU of the process beside it, us", precise),
     q("proc_cores", "its cores", precise),
+    q("load_us", "CPU of the load, us", precise),
     q("wal", "WAL, bytes", whole),
 ];
 

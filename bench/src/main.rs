@@ -4,7 +4,7 @@
 //! - [`rows`]: the table, a file for each group of rows; [`contest`] is what a row is
 //! - [`lab`]: clusters, the contenders' tables and processes; [`load`]: what is sent to them
 //! - [`measure`], [`figures`]: time, CPU, WAL; medians; quantities and how they are written
-//! - [`run`]: rounds and turns; [`progress`] says what goes on
+//! - [`mod@run`]: rounds and turns; [`progress`] says what goes on
 //! - [`report`]: the raw figures, and the page
 //!
 //! `contenders/` has the peers, `notes/` what explains a mark that was missed.
@@ -43,6 +43,11 @@ struct Cli {
     /// and machine; otherwise they are printed.
     #[arg(long, value_name = "ROWS", value_delimiter = ',')]
     only: Vec<String>,
+
+    /// Keep these rows beside those that were kept before, even if rows are missing or files
+    /// differ from the commit, and write BENCHMARKS.md from all of them
+    #[arg(long, requires = "only", conflicts_with = "smoke")]
+    keep: bool,
 
     /// How often each contender has its turn
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -114,6 +119,7 @@ fn run(cli: &Cli) -> Result<()> {
     };
     let options = run::Options {
         only: cli.only.clone(),
+        keep: cli.keep,
         rounds: if cli.smoke { 1 } else { cli.rounds.into() },
         size,
         results: cli.results.clone(),

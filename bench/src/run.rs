@@ -23,6 +23,8 @@ use tidings_harness::step::Missing;
 pub(crate) struct Options {
     /// All rows if there are none.
     pub(crate) only: Vec<String>,
+    /// Whether rows may stand beside those of a changed commit, or beside none.
+    pub(crate) keep: bool,
     pub(crate) rounds: usize,
     pub(crate) size: Size,
     pub(crate) results: Option<PathBuf>,
@@ -43,9 +45,9 @@ pub(crate) fn run(server: &Server, all: &[Row], options: &Options) -> Result<()>
     let path = place(options.results.as_deref());
     let is_real = options.size != Size::Smoke;
     let kept = Results::read(&path).filter(|_| !options.only.is_empty());
-    let kept = kept.filter(|kept| kept.goes_with(&commit, &machine));
+    let kept = kept.filter(|kept| kept.goes_with(&commit, &machine, options.keep));
     // Some rows alone are no page.
-    let is_page = is_real && (options.only.is_empty() || kept.is_some());
+    let is_page = is_real && (options.only.is_empty() || kept.is_some() || options.keep);
     let mut results = kept.unwrap_or(Results {
         commit,
         machine,

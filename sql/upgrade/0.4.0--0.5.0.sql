@@ -275,7 +275,7 @@ revoke all on function
   _greater(anyelement, anyelement), _greatest(anyelement), _fact(event),
   _add_to_message(_fact[]), _add_to_consent(_fact[], _grant[]), _add_to_subscriber(_fact[]), _add_to_request_summary(_fact[]),
   _add_to_state(_fact[], boolean, boolean, boolean), _add_stored_to_state(text),
-  _trim_rejected(int[], text[]), _require_batch(text[], bytea[], jsonb[]), _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz),
+  _trim_rejected(int, text), _require_batch(text[], bytea[], jsonb[]), _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz),
   _count_duplicates(_batch), _store_undated(_batch), _keep_refusals(_refusal[], bytea[], jsonb[]), _move_cursors(_reached[], timestamptz)
 from public;
 

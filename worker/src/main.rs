@@ -45,6 +45,7 @@
 //! | the keeper of the spool ([`spool`]) | thread | the spool's file | the process |
 //! | the drain of the spool ([`spool::drain`]) | loop | the requests that were tried, and when they are retried | the process |
 //! | the reporter of gaps ([`gaps::reporter`]) | loop | the gaps that wait for Postgres | the process, unless the drain has begun |
+//! | the wake-ups of readers ([`sources::readers`]) | loop | nothing; it asks the control connection to notify, and to tick | the process |
 //! | the spool's list of sources | loop | the names whose webhooks are spooled | the process |
 //! | the renewal of the certificate ([`inbound::tls`]) | loop | the certificate that is served | the process |
 //! | the upkeep of the metrics ([`run`]) | loop | nothing; it folds histograms that nobody reads | the process |

@@ -20,6 +20,8 @@ pub(crate) struct Meter {
     watched: Watched,
     cluster: Duration,
     process: Duration,
+    /// This program, which is the load.
+    load: Duration,
     wal: f64,
     began: Instant,
 }
@@ -33,6 +35,7 @@ impl Meter {
             process: watched
                 .process
                 .map_or(Ok(Duration::ZERO), cpu::of_process)?,
+            load: cpu::of_process(std::process::id())?,
             began: Instant::now(),
         })
     }
@@ -62,6 +65,8 @@ impl Meter {
             let process = cpu::of_process(pid)?.saturating_sub(self.process);
             figures.set("proc_us", process.as_secs_f64() * 1e6 / events);
             figures.set("proc_cores", process.as_secs_f64() / seconds);
+            let load = cpu::of_process(std::process::id())?.saturating_sub(self.load);
+            figures.set("load_us", load.as_secs_f64() * 1e6 / events);
         }
         Ok(figures)
     }

@@ -43,9 +43,11 @@ impl Results {
         fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Whether rows of the other may stand beside these.
-    pub(crate) fn goes_with(&self, commit: &Commit, machine: &Machine) -> bool {
-        self.commit == *commit && self.machine == *machine
+    /// Whether rows of this commit and machine may stand beside these. Files that differ from
+    /// the commit may differ from each other, too, unless the caller knows better.
+    pub(crate) fn goes_with(&self, commit: &Commit, machine: &Machine, changed_too: bool) -> bool {
+        let is_known = !self.commit.changed && !commit.changed;
+        self.commit.id == commit.id && (is_known || changed_too) && self.machine == *machine
     }
 }
 
@@ -113,16 +115,20 @@ mod tests {
     fn rows_of_another_commit_or_a_changed_one_do_not_stand_side_by_side() {
         let results = testing::results("row", &[]);
         let machine = testing::machine();
-        assert!(results.goes_with(&results.commit, &machine));
+        let goes = |commit: &Commit| results.goes_with(commit, &machine, false);
+        assert!(goes(&results.commit));
         let other = Commit {
             id: "abd".to_owned(),
             changed: false,
         };
-        assert!(!results.goes_with(&other, &machine));
+        assert!(!goes(&other) && !results.goes_with(&other, &machine, true));
         let changed = Commit {
             changed: true,
             ..results.commit.clone()
         };
-        assert!(!results.goes_with(&changed, &machine));
+        assert!(!goes(&changed) && results.goes_with(&changed, &machine, true));
+        let mut changed_then = results.clone();
+        changed_then.commit.changed = true;
+        assert!(!changed_then.goes_with(&results.commit, &machine, false));
     }
 }

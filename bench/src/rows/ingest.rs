@@ -4,17 +4,22 @@ use super::assert_stored;
 use crate::contest::{Bound, Contest, Row, ratio};
 use crate::figures::Figures;
 use crate::lab::copy::Parts;
+use crate::lab::tables::columns;
 use crate::lab::{Bed, Lab, URL_TOKEN};
 use crate::load::bodies::{Bodies, ITEMS, STATELESS};
 use crate::measure::meter::Meter;
-use anyhow::{Result, bail, ensure};
-use postgres::Client;
+use anyhow::{Context as _, Result, bail, ensure};
+use postgres::{Client, Statement};
 use serde_json::{Value, json};
 
 const TIDINGS: &str = "tidings.ingest_batch";
 const COPY: &str = "COPY BINARY of the finished events, same indexes";
 const COPY_STATE: &str = "COPY BINARY of the finished events and state, same indexes";
 const NORMALIZER: &str = "a plain SQL normalizer without state, same indexes";
+
+const INSERT: &str =
+    "INSERT .. SELECT of the finished events, ON CONFLICT DO NOTHING, same indexes";
+const NORMALIZE_ALONE: &str = "tidings.normalize alone, which stores nothing";
 
 /// What a team writes in SQL alone.
 const NORMALIZE: &str = include_str!("../../contenders/normalizer.sql");
@@ -47,9 +52,9 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "ingest-stateless",
         title: "Bodies of 1000 items, without state",
-        about: "The same, with a status that Tidings does not know and therefore stores as `other`: such an event is stored as any other, and no message has a state from it.",
+        about: "The same, with a status that Tidings does not know and therefore stores as `other`: such an event is stored as any other, and no message has a state from it. The last two contenders are parts of what ingest does: reading the bodies, and storing what was read.",
         unit: "event",
-        contenders: &[TIDINGS, COPY, NORMALIZER],
+        contenders: &[TIDINGS, COPY, NORMALIZER, INSERT, NORMALIZE_ALONE],
         marks: &[
             ratio(
                 "rate against COPY of events",
@@ -128,12 +133,44 @@ impl Ingest {
     }
 }
 
+/// The table of who stores nothing.
+const NOTHING: &str = "";
+
+impl Ingest {
+    /// Prepares the insertion of a part of the finished events, which lie in a table.
+    fn finished(&self, client: &mut Client) -> Result<Statement> {
+        for part in 0..self.events.len() {
+            let mut transaction = client.transaction()?;
+            self.events.write(&mut transaction, part)?;
+            transaction.commit()?;
+        }
+        client.batch_execute(&format!(
+            "create table contender.finished as
+             select (row_number() over (order by id) - 1) / {ITEMS} as part, e.* from contender.exact_event e;
+             create index on contender.finished (part);
+             truncate contender.exact_event;
+             analyze contender.finished"
+        ))?;
+        let columns = columns(client, "contender.exact_event")?;
+        Ok(client.prepare(&format!(
+            "insert into contender.exact_event ({columns})
+             select {columns} from contender.finished where part = $1 order by event_id, occurred_at, source_id
+             on conflict do nothing"
+        ))?)
+    }
+}
+
 impl Contest for Ingest {
     fn play(&mut self, contender: &str) -> Result<Figures> {
         let database = self.bed.database()?;
         let mut client = self.bed.connect(&database)?;
         let mut watch = self.bed.connect(&database)?;
         let normalize = client.prepare(NORMALIZE)?;
+        let insert = if contender == INSERT {
+            Some(self.finished(&mut client)?)
+        } else {
+            None
+        };
         let meter = Meter::start(self.bed.watched(None), &mut watch)?;
         let table = match contender {
             TIDINGS => {
@@ -155,6 +192,25 @@ impl Contest for Ingest {
                 }
                 "contender.exact_event"
             }
+            INSERT => {
+                let insert = insert.context("nothing to insert")?;
+                for part in 0..i64::try_from(self.events.len())? {
+                    client.execute(&insert, &[&part])?;
+                }
+                "contender.exact_event"
+            }
+            NORMALIZE_ALONE => {
+                let read = "select count(*) from tidings.normalize('arpoone', $1::bytea)";
+                let mut items = 0;
+                for body in &self.bodies {
+                    items += client.query_one(read, &[body])?.try_get::<_, i64>(0)?;
+                }
+                ensure!(
+                    usize::try_from(items)? == self.rows(),
+                    "{items} items were read"
+                );
+                NOTHING
+            }
             NORMALIZER => {
                 for body in &self.bodies {
                     client.execute(&normalize, &[body])?;
@@ -164,7 +220,9 @@ impl Contest for Ingest {
             other => bail!("there is no contender {other}"),
         };
         let figures = meter.stop(self.rows().try_into()?, &mut watch)?;
-        assert_stored(&mut watch, table, self.rows())?;
+        if table != NOTHING {
+            assert_stored(&mut watch, table, self.rows())?;
+        }
         if contender == TIDINGS && self.state.is_some() {
             assert_stored(&mut watch, "tidings.message", self.rows())?;
         }

@@ -20,7 +20,7 @@ const NOT_SYNCHRONOUS: &str = "`synchronous_commit = off`";
 pub(super) const ROWS: &[Row] = &[Row {
     name: "settings",
     title: "Settings of the server",
-    about: "Ingest as in the rows `size-..`, at 3 million events, with a checkpoint in each window, and with one setting changed at a time. With `synchronous_commit = off` an acknowledged event can be lost, so that it is here to show what the wait for the disk costs.",
+    about: "Ingest as in the rows `size-..`, at 3 million events, with a checkpoint that begins with each window of 5 s, and with one setting changed at a time. With `synchronous_commit = off` an acknowledged event can be lost, so that it is here to show what the wait for the disk costs.",
     unit: "event",
     contenders: &[
         BASE,

@@ -27,6 +27,7 @@ mod peer;
 mod plans;
 mod pooler;
 mod providers;
+mod readers;
 mod reconcile;
 mod schema;
 mod secrets;

@@ -27,19 +27,26 @@ const NUMBERS: &[Number] = &[
     },
     Number {
         value: "10000",
-        decides: &["order by e.id desc limit {})"],
+        decides: &["order by e.id desc limit {} )", "exit when events >= {};"],
         restate: &[
-            (SQL, "{} events for all sources"),
+            (SQL, "reads the newest {} events"),
             (SQL, "the newest {} events of the log"),
         ],
     },
     Number {
+        value: "2147483647",
+        decides: &["events := least({},"],
+        restate: &[(SQL, "{} means that many or more")],
+    },
+    Number {
         value: "10000",
-        decides: &["order by e.id limit {})"],
-        restate: &[
-            (SQL, "and {} for each consumer"),
-            (SQL, "{} means that many or more"),
-        ],
+        decides: &["enough constant bigint := {};"],
+        restate: &[(SQL, "rows of about {} events")],
+    },
+    Number {
+        value: "100000",
+        decides: &["most constant bigint := {};"],
+        restate: &[(SQL, "no more than about {} events")],
     },
     Number {
         value: "10000",
@@ -48,7 +55,7 @@ const NUMBERS: &[Number] = &[
     },
     Number {
         value: "1000",
-        decides: &["where x.n > {} or"],
+        decides: &["most constant int := {}; most_bytes"],
         restate: &[
             (SQL, "the newest {} rows, and"),
             ("docs/security.md", "the latest {} rows"),
@@ -56,7 +63,7 @@ const NUMBERS: &[Number] = &[
     },
     Number {
         value: "16",
-        decides: &["x.bytes > {} << 20"],
+        decides: &["most_bytes constant int := {} << 20;"],
         restate: &[
             (SQL, "the newest {} MB"),
             ("docs/security.md", "the latest {} MiB"),
@@ -64,7 +71,7 @@ const NUMBERS: &[Number] = &[
     },
     Number {
         value: "1",
-        decides: &["substr(f.body, 1, {} << 20)", "substr(n.item, 1, {} << 20)"],
+        decides: &["substr(x.body, 1, {} << 20)", "substr(n.item, 1, {} << 20)"],
         restate: &[(SQL, "only the first {} MB of it")],
     },
     Number {

@@ -3,10 +3,11 @@
 
 use anyhow::{Result, ensure};
 use postgres::Client;
+use postgres::fallible_iterator::FallibleIterator as _;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::Command;
-use tidings_e2e::{eventually, play, server};
+use tidings_e2e::{DEADLINE, eventually, play, server};
 use tidings_harness::cluster::{Cluster, Durability};
 use tidings_harness::emulator::Play;
 use tidings_harness::metrics;
@@ -61,6 +62,8 @@ fn share(stage: &mut Stage, second: &mut Worker, pooler: &Pgbouncer) -> Result<(
         grpc: second.grpc,
         ..play(stage, EVENTS, 31)
     };
+    let mut listening = stage.connect()?;
+    listening.batch_execute("listen tidings")?;
     let mut emulator = stage.add_emulator(&play)?;
     emulator.begin()?;
     eventually("events are emitted", || {
@@ -98,6 +101,9 @@ fn share(stage: &mut Stage, second: &mut Worker, pooler: &Pgbouncer) -> Result<(
         second.check_running()?;
         Ok(emulator.is_done().then_some(()))
     })?;
+    // The workers cannot listen behind a pooler, but they can notify.
+    let woken = listening.notifications().timeout_iter(DEADLINE).next()?;
+    ensure!(woken.is_some(), "no reader was woken up");
     let mut client = stage.connect()?;
     eventually("every event is there", || {
         let reconciliation = Reconciliation::of(&mut client, emulator.ledger())?;

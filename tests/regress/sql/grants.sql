@@ -86,7 +86,7 @@ select tidings.rotate_secret('sms', 'x');
 select tidings.set_source_enabled('sms', false);
 select tidings.drop_source('sms');
 select tidings.grant_reader('regress_tidings_worker');
-select tidings._trim_rejected('{1}', '{item}');
+select tidings._trim_rejected(1, 'item');
 select tidings._log_next();
 reset role;
 

@@ -350,9 +350,9 @@ mod tests {
     #[test]
     fn a_commit_that_ends_soon_is_waited_for_although_a_lane_is_idle() {
         run(|| async {
-            let fixture = fixture(2, COMMIT);
-            let answered = answered(&fixture, &[ms(0), ms(1), ms(9), ms(11)]).await;
-            assert_eq!(answered, [ms(10), ms(20), ms(20), ms(30)]);
+            let fixture = fixture(2, ms(4));
+            let answered = answered(&fixture, &[ms(0), ms(1), ms(3), ms(5)]).await;
+            assert_eq!(answered, [ms(4), ms(8), ms(8), ms(12)]);
             assert_eq!(*fixture.sizes.lock().unwrap(), [1, 2, 1]);
         });
     }

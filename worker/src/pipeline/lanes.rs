@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 /// Bytes that are worth a further lane. Two lanes that take turns halve the batches, and
 /// each batch costs the server a transaction, which counts unless the batch is large.
-pub(super) const LARGE: usize = 16 << 10;
+pub(super) const LARGE: usize = 32 << 10;
 /// Time for which every commit must have been in flight before less is worth a further
 /// lane: they may be waiting for a lock or a disk.
 const BUSY: Duration = Duration::from_millis(5);

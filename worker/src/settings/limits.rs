@@ -14,6 +14,8 @@ const HEAD: u32 = 64 << 10;
 #[command(next_help_heading = "Limits")]
 pub(crate) struct LimitArgs {
     /// Connections that store events; each commits one batch at a time
+    ///
+    /// A further one is opened only when one is not enough.
     #[arg(
         long,
         env = "TIDINGS_CONNECTIONS",

@@ -73,6 +73,13 @@ const RIGHTS: &[(&str, &str)] = &[
             and has_table_privilege(to_regclass('tidings.gap'), 'select') end",
     ),
     (
+        "wake readers up",
+        "select case when has_schema_privilege('tidings', 'usage') then has_function_privilege( \
+            to_regprocedure('tidings.wake()'), 'execute') \
+            and has_function_privilege(to_regprocedure('tidings.tick()'), 'execute') \
+            and has_function_privilege(to_regprocedure('tidings.log_horizon()'), 'execute') end",
+    ),
+    (
         "hold streams and report on them",
         "select case when has_schema_privilege('tidings', 'usage') then has_function_privilege( \
             to_regprocedure('tidings.hold_streams(uuid,text,text[],interval)'), 'execute') \
