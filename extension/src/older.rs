@@ -6,9 +6,7 @@
 use pgrx::{pg_sys::panic::ErrorReport, prelude::*};
 use tidings_core::{Item, ItemError};
 
-use crate::{
-    normalize::{Rows, rows, settings},
-};
+use crate::normalize::{Rows, rows, settings};
 
 /// `_normalize` of 0.1.0 to 0.4.0. Versions 0.1.0 and 0.2.0 pass the source's time zone
 /// alone in place of its options, which are a JSON object, and cannot store an event
