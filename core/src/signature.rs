@@ -41,15 +41,16 @@ pub fn verify_hmac_sha1(body: &[u8], key: &[u8], signature: &str) -> bool {
 /// Reads a tag as [`verify_hmac_sha1`] describes.
 pub fn decode_tag(signature: &str) -> Option<Tag> {
     let text = signature.strip_prefix("sha1=").unwrap_or(signature);
-    let bytes = match text.len() {
-        40 => hex::decode(text).ok(),
-        27 | 28 => STANDARD
-            .decode(text)
-            .or_else(|_| URL_SAFE.decode(text))
-            .ok(),
-        _ => None,
-    }?;
-    bytes.try_into().ok()
+    let mut tag = Tag::default();
+    match text.len() {
+        40 => hex::decode_to_slice(text, &mut tag).ok()?,
+        27 | 28 => {
+            let bytes = STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text));
+            tag = bytes.ok()?.try_into().ok()?;
+        }
+        _ => return None,
+    }
+    Some(tag)
 }
 
 /// Whether two secrets are equal. The time of the comparison reveals neither where they

@@ -156,7 +156,6 @@ impl Iterator for Reading<'_> {
             let error = Some(self.row.text(&reason));
             return Some(columns(error));
         };
-        interruptible();
         require(items.room()).unwrap_or_report();
         let item = (self.seen)(items.next()?);
         let payload = if item.storable { items.jsonb() } else { None };

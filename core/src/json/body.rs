@@ -206,6 +206,7 @@ impl Place {
         pause: Pause,
         mut read: impl FnMut(usize) -> Result<usize, Flaw>,
     ) -> Result<Option<Range<usize>>, Flaw> {
+        pause();
         loop {
             self.at = scan::blanks(body, self.at);
             match (self.inside, body.get(self.at)) {

@@ -108,3 +108,47 @@ impl<'a> Iterator for Items<'a, '_> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use crate::{Settings, provider};
+
+    thread_local! {
+        static PAUSES: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// However a body is made, whoever waits for it may end that before long.
+    #[test]
+    fn there_are_pauses_inside_of_an_item_and_between_items() {
+        let megabyte = 1 << 20;
+        let elements = vec!["0"; megabyte / 2 - 1].join(",");
+        let nested = vec![format!("{}{}", "[".repeat(100), "]".repeat(100)); megabyte / 201];
+        let names: Vec<_> = (0..megabyte / 16)
+            .map(|n| format!(r#""{n:010}":0"#))
+            .collect();
+        let items = vec![r#"{"MessageId":"m","Status":"s"}"#; megabyte / 32];
+        for (what, body) in [
+            ("elements", format!("[[{elements}]]")),
+            ("nested", format!("[[{}]]", nested.join(","))),
+            ("members", format!("{{{}}}", names.join(","))),
+            ("items", format!("[{}]", items.join(","))),
+        ] {
+            for provider in provider::ALL {
+                PAUSES.set(0);
+                let pause = || PAUSES.set(PAUSES.get() + 1);
+                let settings = Settings::default();
+                let items = provider.items("s", &settings, body.as_bytes(), pause);
+                let mut items = items.unwrap();
+                // One for each 64 KiB, of each time that the text is read.
+                let before = PAUSES.get();
+                assert!(before >= 12, "{what}: {before}");
+                while items.next().is_some() {
+                    items.jsonb().unwrap();
+                }
+                assert!(PAUSES.get() >= 2 * before, "{what}");
+            }
+        }
+    }
+}

@@ -21,6 +21,7 @@ mod leases;
 mod limits;
 mod log;
 mod lost;
+mod memory;
 mod numbers;
 mod outage;
 mod peer;
