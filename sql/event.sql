@@ -59,7 +59,7 @@ create index event_default_id_idx on event_default (id);
 create function _lookup(message_key text, recipient text) returns bigint
   language sql immutable parallel safe
 as $$
-  select (hashtext(message_key)::bigint << 32) | (hashtext(coalesce(recipient, ''))::bigint & 4294967295)
+  select (hashtext(message_key collate "C")::bigint << 32) | (hashtext(coalesce(recipient, '') collate "C")::bigint & 4294967295)
 $$;
 comment on function _lookup(text, text) is 'Internal: the number under which the events of a message to a recipient are found; those of one message have the same upper half.';
 create index event_default__lookup_idx on event_default (_lookup(coalesce(request_id, message_id), recipient))

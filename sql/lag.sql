@@ -92,22 +92,38 @@ create function _unacknowledged(after ulid, out events int, out oldest_at timest
 as $$
 declare
   position tidings.ulid := coalesce(after, '00000000000000000000000000');
+  most int := 1;
   h record;
+  oldest_id tidings.ulid;
   n bigint;
 begin
-  -- Events that were removed since are not counted where they come first.
-  for h in
-    select l.last_id, l.first_at, l.last_at from tidings.log_head l where l.last_id > position and l.events > 0 order by l.last_id
+  -- Events that were removed since are not counted where they come first. Of those there may
+  -- be many, so that each look goes further than the one before.
   loop
+    select max(x.last_id) as last_id, min(x.first_at) as first_at, max(x.last_at) as last_at into h
+    from (
+      select l.last_id, l.first_at, l.last_at from tidings.log_head l
+      where l.last_id > position and l.events > 0 order by l.last_id limit most
+    ) x;
+    if h.last_id is null then
+      events := 0;
+      return;
+    end if;
     execute format(
-      'select count(*), (array_agg(e.received_at order by e.id))[1] from tidings.event e'
-      ' where e.id > $1 and e.id <= $2 and e.occurred_at between timestamptz %L and timestamptz %L', h.first_at, h.last_at)
-    into n, oldest_at using position, h.last_id;
-    exit when n > 0;
+      'select e.id, e.received_at from tidings.event e'
+      ' where e.id > $1 and e.id <= $2 and e.occurred_at between timestamptz %L and timestamptz %L order by e.id limit 1', h.first_at, h.last_at)
+    into oldest_id, oldest_at using position, h.last_id;
+    exit when oldest_id is not null;
+    position := h.last_id;
+    most := least(most * 10, 10000);
   end loop;
-  events := least(2147483647, coalesce(n, 0) + case when n > 0 then
-    coalesce((select sum(l.events) from tidings.log_head l where l.last_id > h.last_id), 0)
-  else 0 end);
+  -- The first row may be read in part, and is counted; the others say their number.
+  select l.last_id, l.first_at, l.last_at into h from tidings.log_head l where l.last_id >= oldest_id order by l.last_id limit 1;
+  execute format(
+    'select count(*) from tidings.event e'
+    ' where e.id >= $1 and e.id <= $2 and e.occurred_at between timestamptz %L and timestamptz %L', h.first_at, h.last_at)
+  into n using oldest_id, h.last_id;
+  events := least(2147483647, n + coalesce((select sum(l.events) from tidings.log_head l where l.last_id > h.last_id), 0));
 end
 $$;
 comment on function _unacknowledged(ulid) is

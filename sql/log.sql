@@ -101,6 +101,20 @@ $$;
 comment on function log_horizon() is
   'Returns the horizon: the position below which the log is complete, so that no event will be added below it. The horizon itself is the position of no event. To follow several databases as one log, read the horizon of each, then the events of each below the least horizon, and merge these by id. The horizon of an idle database stands still; tick() raises it. SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 55000 if a subscription fills the events.';
 
+create function _bound_idle() returns void
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  -- Readers wait for a transaction that has taken ids, so an idle transaction must not
+  -- hold them back for long.
+  if current_setting('idle_in_transaction_session_timeout')::interval not between '1 ms' and '10 s' then
+    perform set_config('idle_in_transaction_session_timeout', '10s', true);
+  end if;
+end
+$$;
+comment on function _bound_idle() is 'Internal: lets this transaction be idle for at most 10 s.';
+
 create function tick() returns ulid
   language plpgsql volatile security definer
   set search_path = pg_catalog, tidings, pg_temp
@@ -109,6 +123,7 @@ declare
   at tidings.ulid;
 begin
   perform tidings._require_log_access();
+  perform tidings._bound_idle();
   perform tidings._log_lock(tidings._log_newest());
   perform tidings._log_begin(tidings._log_newest());
   at := tidings._log_next();

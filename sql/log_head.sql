@@ -40,18 +40,20 @@ as $$
 declare
   enough constant bigint := 10000;
   newest tidings.ulid := tidings._log_newest();
+  complete tidings.ulid := tidings._log_below(newest);
   merged bigint;
 begin
   -- Readers see the rows of a merge or the row that replaces them, with the same sum and
-  -- bounds. Only neighbours are merged, so that rows never overlap. The newest row stays as
-  -- it is, because writers continue above it.
+  -- bounds. Only neighbours are merged, and only where the log is complete, because a
+  -- transaction in flight may still add a row above that; so rows never overlap. The newest
+  -- row stays as it is, because writers continue above it.
   with island as (
     select h.last_id, h.events, count(*) filter (where h.events >= enough) over (order by h.last_id) as island
     from tidings.log_head h
-    where h.last_id < newest
+    where h.last_id < newest and h.last_id <= complete
   ),
   small as materialized (
-    select i.last_id, i.island, sum(i.events) over (partition by i.island order by i.last_id) / enough as run
+    select i.last_id, i.island, div(sum(i.events) over (partition by i.island order by i.last_id), enough) as run
     from island i
     where i.events < enough
   ),
@@ -81,16 +83,21 @@ create function rebuild_log() returns bigint
 as $$
 declare
   enough constant bigint := 10000;
-  newest tidings.ulid := tidings._log_newest();
+  newest tidings.ulid;
+  complete tidings.ulid;
   rows bigint;
 begin
+  perform tidings._require_log_access();
   -- Ingest waits, so that the rows of its transactions are either here or come after.
   lock table only tidings.event in share row exclusive mode;
+  newest := tidings._log_newest();
+  complete := tidings._log_below((select max(e.id) from tidings.event e));
   delete from tidings.log_head;
   insert into tidings.log_head (last_id, first_id, first_at, last_at, events)
   select max(r.id), min(r.id), min(r.occurred_at), max(r.occurred_at), count(*)
   from (select e.id, e.occurred_at, (row_number() over (order by e.id) - 1) / enough as run from tidings.event e) r
-  group by r.run;
+  -- Between events above this position there may come those of a transaction that waits.
+  group by r.run, case when r.id > complete then r.id end;
   get diagnostics rows = row_count;
   -- No position is given again, even if its event is gone.
   insert into tidings.log_head (last_id, first_id, events)
@@ -100,6 +107,6 @@ begin
 end
 $$;
 comment on function rebuild_log() is
-  'Rebuilds tidings.log_head from the events, and returns the number of its rows with events. This is needed only after events were added to tidings.event in another way than by ingest, for example by logical replication from a version before 0.5.0; readers would not see them otherwise. Ingest waits while it runs. In READ COMMITTED only.';
+  'Rebuilds tidings.log_head from the events, and returns the number of its rows with events. This is needed only after events were added to tidings.event in another way than by ingest, for example by logical replication from a version before 0.5.0; readers would not see them otherwise. Ingest waits while it runs. SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 55000 if a subscription fills the events.';
 
 revoke all on function _log_newest(), _merge_log(), rebuild_log() from public;

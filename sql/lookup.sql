@@ -34,7 +34,7 @@ as $$
   select e.*
   from tidings.event e
   where tidings._lookup(coalesce(e.request_id, e.message_id), e.recipient)
-      between hashtext($1)::bigint << 32 and (hashtext($1)::bigint << 32) + 4294967295
+      between hashtext($1 collate "C")::bigint << 32 and (hashtext($1 collate "C")::bigint << 32) + 4294967295
     and coalesce(e.request_id, e.message_id) is not null
     and e.request_id = $1
 $$;

@@ -6,7 +6,7 @@ create function _log_page(after ulid, last ulid, max_events bigint, out upto uli
   set enable_seqscan = off  -- the plan is kept, and may have been made when the table was small
 as $$
 declare
-  most constant int := 1000;
+  most constant int := 10000;
   h record;
   events bigint := 0;
   n int := 0;
@@ -67,6 +67,23 @@ end
 $$;
 comment on function _require_max_events(int) is 'Internal: checks a number of events. SQLSTATE 22023 if the number is negative or null.';
 
+create function _require_no_policies() returns void
+  language plpgsql stable
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  if (select c.relrowsecurity and not c.relforcerowsecurity from pg_class c where c.oid = 'tidings.event'::regclass) then
+    raise exception using
+      errcode = 'object_not_in_prerequisite_state',
+      message = 'the log cannot be followed while tidings.event has row level security',
+      detail = 'The functions that follow the log run with the rights of the owner, for whom no policy holds.',
+      hint = 'Read tidings.event, to which the policies apply, up to tidings.log_end(). With FORCE ROW LEVEL SECURITY the policies hold for the owner, and so for these functions.';
+  end if;
+end
+$$;
+comment on function _require_no_policies() is
+  'Internal: checks that reading events with the rights of the owner passes by no policy. SQLSTATE 55000 if tidings.event has row level security that is not forced.';
+
 create function events_after(
   after ulid default null,
   max_events int default 1000,
@@ -83,16 +100,18 @@ declare
   last tidings.ulid;
   page record;
   missing int := max_events;
+  looked_at int := max_events;
   n int;
 begin
   perform tidings._require_max_events(max_events);
   perform tidings._require_log_access();
+  perform tidings._require_no_policies();
 
   -- The events have to be read in a snapshot that is taken after the locks were read, so
   -- this is a statement of its own: see log.sql.
   last := tidings._log_end();
   while missing > 0 and reached < last loop
-    page := tidings._log_page(reached, last, missing);
+    page := tidings._log_page(reached, last, looked_at);
     if page.first_at is not null then
       return query execute 'select e.* ' || tidings._log_query(page.first_at, page.last_at, of_source, kinds)
       using reached, page.upto, missing, of_source, kinds;
@@ -100,11 +119,13 @@ begin
       missing := missing - n;
     end if;
     reached := page.upto;
+    -- Where few events match, or many were removed, pages grow.
+    looked_at := greatest(missing, least(looked_at::bigint * 10, 1000000));
   end loop;
 end
 $$;
 comment on function events_after(ulid, int, text, text[]) is
-  'Returns the events after this position, or from the start of the log if the position is null; oldest first, and at most max_events of them. Pass the id of the last event to get the next ones: every committed event is returned once, whatever the order in which concurrent transactions commit. "source" and "kinds" restrict the result to one source and to some kinds; see read_log for a cursor that also moves past other events. SQLSTATE 22023 if max_events is negative or null, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 42704 if there is no such source, 55000 if a subscription fills the events.';
+  'Returns the events after this position, or from the start of the log if the position is null; oldest first, and at most max_events of them. Pass the id of the last event to get the next ones: every committed event is returned once, whatever the order in which concurrent transactions commit. "source" and "kinds" restrict the result to one source and to some kinds; see read_log for a cursor that also moves past other events. SQLSTATE 22023 if max_events is negative or null, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 42704 if there is no such source, 55000 if a subscription fills the events, or if tidings.event has row level security.';
 
 create function read_log(
   after ulid default null,
@@ -129,6 +150,7 @@ declare
 begin
   perform tidings._require_max_events(max_events);
   perform tidings._require_log_access();
+  perform tidings._require_no_policies();
 
   -- A statement of its own, as in events_after.
   last := tidings._log_end();
@@ -153,6 +175,6 @@ comment on function read_log(ulid, int, text, text[]) is
   'Returns the events after this position as events_after does, each with the position that is reached with it, and looks at no more than about 100000 events. If these contain fewer than max_events that match, a last row has no event (null), and the position up to which everything was looked at. The last row is therefore always where to go on, also if no event matched, and no row means that there is nothing new. SQLSTATE as events_after.';
 
 revoke all on function
-  _log_page(ulid, ulid, bigint), _log_query(timestamptz, timestamptz, int, text[]), _require_max_events(int),
+  _log_page(ulid, ulid, bigint), _log_query(timestamptz, timestamptz, int, text[]), _require_max_events(int), _require_no_policies(),
   events_after(ulid, int, text, text[]), read_log(ulid, int, text, text[])
 from public;

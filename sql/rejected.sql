@@ -222,13 +222,26 @@ $$;
 comment on function _json_pattern(text) is
   'Internal: a regular expression that matches this text in encode(.., ''escape'') of a body, each character either plain or as JSON may escape it.';
 
+create type _event_key as (
+  event_id ulid,
+  occurred_at timestamptz,
+  source_id int
+);
+comment on type _event_key is 'Internal: the primary key of an event.';
+comment on column _event_key.event_id is 'event.event_id.';
+comment on column _event_key.occurred_at is 'event.occurred_at.';
+comment on column _event_key.source_id is 'event.source_id.';
+
 create function erase_recipient(recipient text) returns setof erased
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 declare
-  erased_events bigint;
-  lookups bigint[];
+  seen tidings.ulid;
+  found_events tidings._event_key[];
+  found_event tidings._event_key;
+  request record;
+  erased_events bigint := 0;
   request_ids text[];
   source_ids int[];
   n bigint;
@@ -239,32 +252,35 @@ begin
       message = 'the recipient is empty',
       hint = 'Pass the recipient as it is written in tidings.event.recipient.';
   end if;
+  perform tidings._require_log_access();
+  -- Most events are found before ingest has to wait: no index leads to all of them, because
+  -- tidings.message leads only to those whose state is there. What is not seen here comes
+  -- after this position.
+  seen := coalesce(tidings._log_end(), '00000000000000000000000000');
+  found_events := array(
+    select row(e.event_id, e.occurred_at, e.source_id)::tidings._event_key
+    from tidings.event e
+    where e.recipient = erase_recipient.recipient);
   -- Ingest waits until this is done, so that state and events are removed together.
   lock table only tidings.event in share row exclusive mode;
-
-  -- Events about messages are found by the messages, as recipient_events finds them.
-  lookups := array(
-    select tidings._lookup(m.message_key, m.recipient) from tidings.message m where m.recipient = erase_recipient.recipient);
-  with of_messages as (
+  for request in
+    delete from tidings.event e where e.recipient = erase_recipient.recipient and e.id > seen returning e.request_id, e.source_id
+  loop
+    erased_events := erased_events + 1;
+    request_ids := request_ids || request.request_id;
+    source_ids := source_ids || request.source_id;
+  end loop;
+  foreach found_event in array found_events loop
     delete from tidings.event e
-    where e.recipient = erase_recipient.recipient and e.kind like 'message.%' and coalesce(e.request_id, e.message_id) is not null
-      and tidings._lookup(coalesce(e.request_id, e.message_id), e.recipient) = any (lookups)
-    returning e.request_id, e.source_id
-  ),
-  others as (
-    delete from tidings.event e
-    where e.recipient = erase_recipient.recipient and e.recipient is not null
-      and (e.kind not like 'message.%' or coalesce(e.request_id, e.message_id) is null)
-    returning e.request_id, e.source_id
-  ),
-  gone as (
-    select * from of_messages
-    union all
-    select * from others
-  )
-  select coalesce(sum(g.n), 0), array_agg(g.request_id), array_agg(g.source_id)
-  into erased_events, request_ids, source_ids
-  from (select x.request_id, x.source_id, count(*) as n from gone x group by 1, 2) g;
+    where e.event_id = found_event.event_id and e.occurred_at = found_event.occurred_at and e.source_id = found_event.source_id
+    returning e.request_id, e.source_id into request;
+    continue when not found;
+    erased_events := erased_events + 1;
+    request_ids := request_ids || request.request_id;
+    source_ids := source_ids || request.source_id;
+  end loop;
+  select array_agg(x.request_id), array_agg(x.source_id) into request_ids, source_ids
+  from (select distinct u.request_id, u.source_id from unnest(request_ids, source_ids) u (request_id, source_id)) x;
   return next ('tidings.event', erased_events)::tidings.erased;
 
   delete from tidings.message m where m.recipient = erase_recipient.recipient;
@@ -314,7 +330,7 @@ begin
 end
 $$;
 comment on function erase_recipient(text) is
-  'Removes a person: the events of this recipient, written exactly so; their state; and the rows of tidings.rejected that contain the text anywhere, also within a longer word, plain or in the escapes of JSON. Returns the number of removed rows. It does not find a recipient that is written differently (in another case, with spaces in the number, percent-encoded, in another Unicode form): call it for each form. Neither does it find payloads of other recipients'' events, or of events without a recipient, that mention the text. If a provider later sends an event again, the event is stored again. Ingest waits while the function runs. SQLSTATE 22023 if the recipient is empty or null.';
+  'Removes a person: the events of this recipient, written exactly so; their state; and the rows of tidings.rejected that contain the text anywhere, also within a longer word, plain or in the escapes of JSON. Returns the number of removed rows. It does not find a recipient that is written differently (in another case, with spaces in the number, percent-encoded, in another Unicode form): call it for each form. Neither does it find payloads of other recipients'' events, or of events without a recipient, that mention the text. If a provider later sends an event again, the event is stored again. All events are read once; ingest waits only while those that were found are removed. SQLSTATE 22023 if the recipient is empty or null, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
 
 revoke all on function
   _first_receipt(jsonb, timestamptz, ulid), _replay_batch(ulid[], ulid[], int), replay_rejected(text),

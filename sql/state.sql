@@ -26,7 +26,7 @@ comment on column _latest.value is 'The value.';
 -- and sort them.
 create function _greater(anyelement, anyelement) returns anyelement
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'record_greater';
-comment on function _greater(anyelement, anyelement) is 'Internal: the greater of two composite values of one type, compared field by field.';
+comment on function _greater(anyelement, anyelement) is 'Internal: the greater of two composite values of one type, compared field by field; null for other types.';
 create aggregate _greatest(anyelement) (sfunc = _greater, stype = anyelement, combinefunc = _greater, parallel = safe);
 comment on aggregate _greatest(anyelement) is 'Internal: the greatest of composite values of one type, or null if there is none.';
 

@@ -21,7 +21,8 @@ pub(crate) extern "C-unwind" fn pg_finfo_record_greater() -> *const Pg_finfo_rec
     &raw const VERSION_1
 }
 
-/// The greater of two records of one type, compared field by field.
+/// The greater of two records of one type, compared field by field; null for values of other
+/// types.
 ///
 /// The comparison may raise an ERROR, which passes through this frame: it has nothing to
 /// drop.
@@ -33,6 +34,14 @@ pub(crate) unsafe extern "C-unwind" fn record_greater(fcinfo: FunctionCallInfo) 
     unsafe {
         let arguments = (*fcinfo).args.as_ptr();
         let (a, b) = ((*arguments).value, (*arguments.add(1)).value);
+        // The comparison reads both as records. What it knows of the type is there from the
+        // first call on.
+        if (*(*fcinfo).flinfo).fn_extra.is_null()
+            && !pg_sys::type_is_rowtype(pg_sys::get_fn_expr_argtype((*fcinfo).flinfo, 0))
+        {
+            (*fcinfo).isnull = true;
+            return Datum::null();
+        }
         let order = CallerFInfoFunctionCall2(
             Some(btrecordcmp),
             (*fcinfo).flinfo,

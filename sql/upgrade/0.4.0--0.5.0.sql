@@ -37,20 +37,12 @@ lock table only event in access exclusive mode;
 
 drop function _log_newest();
 -- include log_head.sql
-do $$ begin perform tidings.rebuild_log(); end $$;
--- The greatest position of removed events.
-insert into log_head (last_id, first_id, events)
-select m.newest, m.newest, 0
-from log_mark m
-where m.newest > coalesce((select max(h.last_id) from log_head h), '00000000000000000000000000');
 drop function _log_enter();
 drop function _log_start(ulid);
 drop function _log_id();
 drop function _log_horizon();
 drop function _clock_ms();  -- readers were allowed to call it
 drop function _log_keep(ulid);
-alter extension tidings drop table log_mark;
-drop table log_mark;
 -- take _clock_ms from log.sql
 -- take _log_below from log.sql
 -- take _log_end from log.sql
@@ -58,13 +50,23 @@ drop table log_mark;
 -- take _log_begin from log.sql
 -- take _log_next from log.sql
 -- take _log_above from log.sql
+do $$ begin perform tidings.rebuild_log(); end $$;
+-- The greatest position of removed events.
+insert into log_head (last_id, first_id, events)
+select m.newest, m.newest, 0
+from log_mark m
+where m.newest > coalesce((select max(h.last_id) from log_head h), '00000000000000000000000000');
+alter extension tidings drop table log_mark;
+drop table log_mark;
 -- take log_end from log.sql
 -- take log_horizon from log.sql
+-- take _bound_idle from log.sql
 -- take tick from log.sql
 -- take wake from log.sql
 -- take _log_page from read.sql
 -- take _log_query from read.sql
 -- take _require_max_events from read.sql
+-- take _require_no_policies from read.sql
 -- take read_log from read.sql
 
 alter table message
@@ -193,6 +195,11 @@ create index message_message_id_idx on message (message_id) where message_id <> 
 alter table message set (fillfactor = 80);
 -- include lookup.sql
 
+create type _event_key as (
+  event_id ulid,
+  occurred_at timestamptz,
+  source_id int
+);
 -- take erase_recipient from rejected.sql
 
 -- Functions whose messages or comments are worded anew.
@@ -265,8 +272,8 @@ drop function _trim_rejected(text[]);
 revoke all on function
   _log_newest(), _merge_log(), rebuild_log(), _clock_ms(),
   _log_below(ulid), _log_end(), _log_lock(ulid), _log_begin(ulid), _log_next(), _log_above(ulid),
-  log_end(), log_horizon(), tick(), wake(),
-  _log_page(ulid, ulid, bigint), _log_query(timestamptz, timestamptz, int, text[]), _require_max_events(int),
+  log_end(), log_horizon(), _bound_idle(), tick(), wake(),
+  _log_page(ulid, ulid, bigint), _log_query(timestamptz, timestamptz, int, text[]), _require_max_events(int), _require_no_policies(),
   read_log(ulid, int, text, text[])
 from public;
 revoke all on function

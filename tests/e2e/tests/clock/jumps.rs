@@ -1,7 +1,7 @@
 //! Many writers while the clock jumps by up to a day, forwards and backwards, and while
 //! partitions are made.
 
-use super::{AFTER, Clock, Clocked, ids, ingest, joined};
+use super::{Clock, Clocked, ids, ingest, joined};
 use anyhow::{Context as _, Result, ensure};
 use postgres::error::SqlState;
 use rand::Rng as _;
@@ -22,9 +22,11 @@ const ROLLED_BACK: f64 = 0.05;
 const TRANSACTIONS_OF_A_CONNECTION: usize = 10;
 const DAY: i64 = 24 * 60 * 60;
 
+const BY_THE_LOG: &str = "select id::text from tidings.events_after($1::text::tidings.ulid, $2)";
 /// What an application would write without the log.
 const NAIVE: &str = "select id::text from tidings.event
-    where $1::text is null or id > $1::text::tidings.ulid order by id limit 1000";
+    where $1::text is null or id > $1::text::tidings.ulid order by id limit $2::int";
+const PAGES: [i32; 4] = [1, 3, 50, 1000];
 
 #[test]
 fn no_reader_misses_an_event_while_clocks_jump() -> Result<()> {
@@ -36,7 +38,7 @@ fn no_reader_misses_an_event_while_clocks_jump() -> Result<()> {
         let mut client = server.database(DATABASE, None)?;
         let (written, complete) = (AtomicBool::new(false), AtomicBool::new(false));
         let (seen, naive) = thread::scope(|scope| -> Result<_> {
-            let seen = scope.spawn(|| read(server, AFTER, &complete));
+            let seen = scope.spawn(|| read(server, BY_THE_LOG, &complete));
             let naive = scope.spawn(|| read(server, NAIVE, &complete));
             let others = [
                 scope.spawn(|| jump(server, &written)),
@@ -157,14 +159,15 @@ fn idled(error: &anyhow::Error) -> bool {
 fn read(server: &Clocked, query: &str, complete: &AtomicBool) -> Result<Vec<String>> {
     let mut client = server.cluster.connect(DATABASE)?;
     let mut seen = Vec::new();
-    loop {
+    for page in PAGES.into_iter().cycle() {
         // Asked before reading: what comes after is read by the next turn.
         let last_turn = complete.load(Ordering::SeqCst);
         let cursor: Option<String> = seen.last().cloned();
-        let rows = ids(&mut client, query, &[&cursor])?;
+        let rows = ids(&mut client, query, &[&cursor, &page])?;
         if rows.is_empty() && last_turn {
             return Ok(seen);
         }
         seen.extend(rows);
     }
+    Ok(seen)
 }
