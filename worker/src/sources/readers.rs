@@ -13,13 +13,13 @@ use std::{convert::Infallible, time::Duration};
 
 use actix::prelude::*;
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, warn};
 
 use super::queries::{Queries, Unheld};
 use crate::pipeline::stored::Stored;
 
-/// Pause after a wake-up. Commits in that time have one wake-up together, at its end.
+/// Time between two wake-ups. Commits in that time have one wake-up together, at its end.
 const PAUSE: Duration = Duration::from_millis(2);
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
@@ -60,10 +60,11 @@ where
             true => timeout(IDLE, stored.taken()).await,
         };
         let what = due.map_or(ForReaders::Tick, |()| ForReaders::Wake);
+        let next = Instant::now() + PAUSE;
         match ask(what).await {
             Ok(()) => {
                 is_refused = false;
-                sleep(PAUSE).await;
+                sleep_until(next).await;
                 continue;
             }
             Err(Unheld::Refused(reason)) if !is_refused => {
@@ -111,8 +112,6 @@ pub(crate) async fn wake_during<T>(
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
-
-    use tokio::time::{Instant, sleep_until};
 
     use super::*;
 
@@ -178,9 +177,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn commits_that_follow_closely_have_one_wake_up_at_the_end_of_the_pause() {
-        let close = (0..4).map(|n| TICK + TAKES / 2 + PAUSE * n / 4);
-        let stored: Vec<_> = [TICK].into_iter().chain(close).collect();
-        assert_apart(&done(&stored, &[], false).await.woken, &[TAKES + PAUSE]);
+        let close = TICK + TAKES / 2;
+        let stored = [TICK, close, close, close];
+        assert_apart(&done(&stored, &[], false).await.woken, &[PAUSE]);
         assert!(done(&[], &[], false).await.woken.is_empty());
     }
 
@@ -194,7 +193,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_ticks_does_so_a_second_after_the_last_event_and_each_second() {
         let Done { woken, ticked } = done(&[IDLE / 2], &[], true).await;
-        let apart = TAKES + PAUSE + IDLE;
+        let apart = PAUSE + IDLE;
         assert_apart(&[woken, ticked].concat(), &[apart; 3]);
     }
 
