@@ -19,7 +19,7 @@ pub(crate) struct Machine {
     pub(crate) memory_gib: u64,
     pub(crate) kernel: String,
     pub(crate) disk: String,
-    /// What `select version()` returns.
+    /// What `select version()` returns, without the compiler.
     pub(crate) postgres: String,
     /// Settings of the clusters, as `show` returns them.
     pub(crate) settings: Vec<(String, String)>,
@@ -35,7 +35,7 @@ impl Machine {
             let row = client.query_one(&format!("show {name}"), &[])?;
             settings.push((name.to_owned(), row.try_get(0)?));
         }
-        let postgres = client.query_one("select version()", &[])?.try_get(0)?;
+        let postgres: String = client.query_one("select version()", &[])?.try_get(0)?;
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         Ok(Self {
             cpu: field(&read("/proc/cpuinfo"), "model name"),
@@ -47,10 +47,15 @@ impl Machine {
                 .map_or(0, |kib| (kib + (1 << 19)) >> 20),
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             disk: disk(cluster.folder())?,
-            postgres,
+            postgres: built(&postgres).to_owned(),
             settings,
         })
     }
+}
+
+/// `PostgreSQL 15.20 (Debian ..) on x86_64-pc-linux-gnu`, of a longer text.
+fn built(version: &str) -> &str {
+    version.split_once(", ").map_or(version, |(built, _)| built)
 }
 
 /// The first value of a name in `name : value` lines.
@@ -101,8 +106,9 @@ mod tests {
 
     #[test]
     fn a_field_is_found_by_its_whole_name() {
-        let text = "model\t\t: 2\nmodel name\t: AMD EPYC\nmodel name\t: other\n";
+        let text = "model name\t: AMD EPYC\nmodel\t\t: 2\nmodel name\t: other\n";
         assert_eq!(field(text, "model name"), "AMD EPYC");
+        assert_eq!(field(text, "model"), "2");
         assert_eq!(field(text, "stepping"), "unknown");
     }
 }
