@@ -68,7 +68,7 @@ begin
   if first_at is null then
     return;
   end if;
-  return query execute format($sql$
+  for source_id, received_at in execute format($sql$
     select distinct on (t.source_id) t.source_id, t.received_at
     from (
       select e.id, e.source_id, e.received_at
@@ -78,7 +78,10 @@ begin
       limit 10000
     ) t
     order by t.source_id, t.id desc
-    $sql$, first_at, last_at);
+    $sql$, first_at, last_at)
+  loop
+    return next;
+  end loop;
 end
 $$;
 comment on function _log_tail() is

@@ -284,13 +284,13 @@ begin
       from unnest(batch.receipts) r
       left join outcome o on o.request = r.ordinal
     ),
-    null, null, null, batch.events + count(*), least(batch.first_id, min(s.id)), greatest(batch.last_id, max(s.id)),
+    null::tidings.ulid[], null::bigint, null::tidings.ulid[], batch.events + count(*), least(batch.first_id, min(s.id)), greatest(batch.last_id, max(s.id)),
     least(batch.first_at, min(s.occurred_at)), greatest(batch.last_at, max(s.occurred_at)),
     coalesce(batch.facts, '{}') || coalesce(array_agg(s.fact) filter (where s.fact is distinct from null), '{}'),
     batch.of_consent is true or coalesce(bool_or(s.kind like 'consent.%'), false),
     batch.of_subscribers is true or coalesce(bool_or(s.kind like 'subscriber.%'), false),
     batch.of_requests is true or coalesce(bool_or((s.fact).request_id is not null), false),
-    null, null, batch.refusals, batch.reached
+    null::tidings.event[], null::int[], batch.refusals, batch.reached
   into late
   from stored s;
   return late;

@@ -3,15 +3,15 @@
 //!
 //! # Layout
 //!
-//! - [`body`]: a body cut into its items, one after the other
-//! - [`scan`]: the grammar, in one pass
-//! - [`shallow`]: the members of an object, without a look at their values
-//! - [`tape`]: an item that was read once, and whether Postgres can store it
-//! - [`object`]: the fields of an item
-//! - [`canonical`]: the form of a value from which identities are derived
-//! - [`jsonb`], [`numeric`]: an item as Postgres stores it
-//! - [`string`]: the characters of a string
-//! - [`memory`]: how much of it all of this takes
+//! - `body`: a body cut into its items, one after the other
+//! - `scan`: the grammar, in one pass
+//! - `shallow`: the members of an object, without a look at their values
+//! - `tape`: an item that was read once, and whether Postgres can store it
+//! - `object`: the fields of an item
+//! - `canonical`: the form of a value from which identities are derived
+//! - `jsonb`, `numeric`: an item as Postgres stores it
+//! - `string`: the characters of a string
+//! - `memory`: how much of it all of this takes
 //!
 //! Nothing is copied until a provider asks for a field: an item is a slice of the body.
 

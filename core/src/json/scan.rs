@@ -230,7 +230,7 @@ fn plain(text: &[u8]) -> usize {
         let bytes = u64::from_le_bytes(*eight);
         // The least marked byte is exact; a borrow may mark bytes above it.
         let below = |bytes: u64, limit: u8| bytes.wrapping_sub(ONES * u64::from(limit)) & !bytes;
-        let equal = |byte: u8| below(bytes ^ ONES * u64::from(byte), 1);
+        let equal = |byte: u8| below(bytes ^ (ONES * u64::from(byte)), 1);
         let marks = (below(bytes, 0x20) | equal(b'"') | equal(b'\\')) & ONES << 7;
         if marks != 0 {
             return index * 8 + marks.trailing_zeros() as usize / 8;

@@ -115,7 +115,9 @@ const EMAIL_KINDS: &[(&str, Kind)] = &[
 
 /// The kind of this word, in any case.
 fn kind(word: &str, kinds: &[(&str, Kind)]) -> Kind {
-    let known = kinds.iter().find(|(known, _)| known.eq_ignore_ascii_case(word));
+    let known = kinds
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(word));
     known.map_or(Kind::Other, |(_, kind)| *kind)
 }
 

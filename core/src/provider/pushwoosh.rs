@@ -74,7 +74,10 @@ fn read<'a>(entry: &Entry<'a, '_>) -> Result<Event<'a>, ItemError> {
         Some(Nested::Object(event)) => fields(entry, event),
         Some(Nested::Text(text, tape)) => {
             let event = tape.value(&text).object();
-            event.map_or_else(|| fields(entry, entry.object), |event| fields(entry, event).map(owned))
+            event.map_or_else(
+                || fields(entry, entry.object),
+                |event| fields(entry, event).map(owned),
+            )
         }
         None => fields(entry, entry.object),
     }
@@ -187,10 +190,7 @@ const KINDS: &[(&[&str], Kind)] = &[
         &["complained", "complaint", "spam"],
         Kind::MessageComplained,
     ),
-    (
-        &["unsubscribed", "unsubscribe"],
-        Kind::MessageUnsubscribed,
-    ),
+    (&["unsubscribed", "unsubscribe"], Kind::MessageUnsubscribed),
 ];
 
 /// Reads an event name such as "Email Soft Bounced" by its words, the last one that
@@ -201,7 +201,11 @@ fn kind(name: &str) -> Kind {
         let is = |what: &[&str]| what.iter().any(|what| what.eq_ignore_ascii_case(word));
         negated |= is(&["not", "never", "non"]);
         soft |= is(&["soft"]);
-        known = KINDS.iter().find(|(words, _)| is(words)).map(|(_, kind)| *kind).or(known);
+        known = KINDS
+            .iter()
+            .find(|(words, _)| is(words))
+            .map(|(_, kind)| *kind)
+            .or(known);
     }
     match known {
         Some(Kind::MessageDelivered | Kind::MessageSent) if negated => Kind::MessageFailed,
@@ -218,7 +222,10 @@ fn channel(platform: Cow<'_, str>) -> Cow<'_, str> {
     if PUSH.iter().any(|push| push.eq_ignore_ascii_case(&platform)) {
         return Cow::Borrowed("push");
     }
-    if platform.chars().all(|c| c.is_ascii() && !c.is_ascii_uppercase()) {
+    if platform
+        .chars()
+        .all(|c| c.is_ascii() && !c.is_ascii_uppercase())
+    {
         return platform;
     }
     Cow::Owned(platform.to_lowercase())

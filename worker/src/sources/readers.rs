@@ -56,7 +56,10 @@ where
     let mut is_refused = false;
     loop {
         let due = match ticks {
-            false => Ok(stored.taken().await),
+            false => {
+                stored.taken().await;
+                Ok(())
+            }
             true => timeout(IDLE, stored.taken()).await,
         };
         let what = due.map_or(ForReaders::Tick, |()| ForReaders::Wake);
