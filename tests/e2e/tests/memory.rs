@@ -14,6 +14,7 @@ use tidings_harness::stage::DATABASE;
 /// Bodies of one and four megabytes, each of which makes another part of the library grow.
 /// They are stored as they are, so that reading one does not unpack it.
 const BODIES: &str = r#"
+    create table output (line text);
     create table body (what text, provider text, bytes bytea);
     alter table body alter bytes set storage external;
     insert into body
@@ -96,6 +97,6 @@ fn size(pid: i32) -> Result<u64> {
 /// right to.
 fn limit(superuser: &mut Client, pid: i32, bytes: Option<u64>) -> Result<()> {
     let bytes = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
-    let limit = format!("copy (select) to program 'prlimit --pid {pid} --as={bytes}:unlimited'");
+    let limit = format!("copy output from program 'prlimit --pid {pid} --as={bytes}:unlimited'");
     superuser.batch_execute(&limit).context("prlimit")
 }
