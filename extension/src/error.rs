@@ -13,3 +13,10 @@ pub(crate) fn error(code: PgSqlErrorCode, message: impl Into<String>) -> ErrorRe
 pub(crate) fn invalid(message: impl Into<String>, hint: impl Into<String>) -> ErrorReport {
     error(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message).set_hint(hint)
 }
+
+/// Keeps Rust's backtraces out of errors, whatever `RUST_BACKTRACE` is where the server was
+/// started. They are of no use in a DETAIL, and where memory is short there is none for them.
+pub(crate) fn without_backtraces() {
+    // SAFETY: a backend has one thread, in which the library is being loaded.
+    unsafe { std::env::set_var("RUST_LIB_BACKTRACE", "0") };
+}

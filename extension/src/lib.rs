@@ -43,5 +43,6 @@ use pgrx::prelude::*;
 /// Called when the library is loaded.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    error::without_backtraces();
     log::register_settings();
 }

@@ -3,7 +3,17 @@
 use pgrx::{pg_sys::panic::ErrorReport, prelude::*};
 use tidings_core::wire::{self, Schema};
 
-use crate::{error::invalid, source::provider};
+use crate::{
+    error::invalid,
+    memory::{OPTIONS_ROOM, require},
+    source::provider,
+};
+
+/// Bytes that compiling a byte of a schema takes at most.
+const SCHEMA_ROOM: usize = 64;
+
+/// A schema that is longer is refused before it is read.
+const MAX_READ: usize = 4 << 20;
 
 /// The descriptor set of a schema, compiled where it is given as text. An error says why
 /// the worker could not use it.
@@ -23,6 +33,11 @@ fn check_schema(
             "Only a source whose events come by gRPC has one.",
         ));
     }
+    let length = |bytes: Option<usize>| bytes.unwrap_or_default();
+    let texts = length(proto.map(str::len)) + length(descriptor_set.map(<[u8]>::len));
+    let read = SCHEMA_ROOM * texts.min(MAX_READ);
+    let names_room = OPTIONS_ROOM.saturating_mul(length(names.map(str::len)));
+    require(texts.saturating_add(read).saturating_add(names_room))?;
     let refuse = |reason: String| {
         invalid("the schema cannot be used", HINT).set_detail(format!("{reason}."))
     };

@@ -73,9 +73,11 @@ unsafe impl BoxRet for Ulid {
 fn ulid_in(text: &CStr) -> Result<Ulid, ErrorReport> {
     let text = text.to_string_lossy();
     text.parse().map(Ulid).map_err(|reason| {
+        // However long it is, the message needs no more memory than is surely there.
+        let shown: String = text.chars().take(100).collect();
         error(
             PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION,
-            format!("invalid input syntax for type ulid: \"{text}\""),
+            format!("invalid input syntax for type ulid: \"{shown}\""),
         )
         .set_detail(format!("{reason}."))
         .set_hint("A ULID is 26 characters of 0-9 and A-Z without I, L, O and U.")

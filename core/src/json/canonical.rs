@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::{
+    Object,
     object::{decoded, inside},
     tape::Value,
     text,
@@ -27,13 +28,9 @@ fn write(value: Value<'_, '_>, out: &mut String) {
     let written = value.text();
     match written.as_bytes().first() {
         Some(b'{') => {
-            let members = value
-                .object()
-                .into_iter()
-                .flat_map(|object| object.members());
-            let mut members: Vec<_> = members
-                .map(|(name, value)| (decoded(inside(name.text())), value))
-                .collect();
+            let parts = || value.object().into_iter().flat_map(Object::members);
+            let mut members = Vec::with_capacity(parts().count());
+            members.extend(parts().map(|(name, value)| (decoded(inside(name.text())), value)));
             // The sort is stable, so that of several members with one name the last stays
             // the last.
             members.sort_by(|(a, _), (b, _)| a.cmp(b));

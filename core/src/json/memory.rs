@@ -12,13 +12,13 @@ const BASE: usize = 64 << 10;
 /// Bytes for what [`Provider::items`](crate::Provider::items) does, which looks at a body of
 /// this length as a whole: which containers are open, and how often each item was seen.
 pub const fn room_for_body(length: usize) -> usize {
-    BASE + length / 2 + 64 * smaller(length / 2, MAX_ITEMS)
+    BASE + length / 2 + 48 * smaller(length / 2, MAX_ITEMS)
 }
 
 /// Bytes for reading the next item, none of which is longer than this: the tape and the
 /// `jsonb`, which grow with the number of values, and the texts that are copied.
 pub const fn room_for_item(longest: usize) -> usize {
-    BASE + 6 * longest + 192 * smaller(longest / 2, MAX_PARTS)
+    BASE + 6 * longest + 128 * smaller(longest / 2, MAX_PARTS)
 }
 
 const fn smaller(a: usize, b: usize) -> usize {

@@ -4,10 +4,9 @@
 //! A backend reads hostile bodies in an address space that begins with hardly more than it
 //! has, and is widened until the body can be read.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, bail};
 use postgres::Client;
 use postgres::error::SqlState;
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use std::fs;
 use tidings_e2e::on_cluster;
 use tidings_harness::stage::DATABASE;
@@ -15,6 +14,7 @@ use tidings_harness::stage::DATABASE;
 /// Bodies of one and four megabytes, each of which makes another part of the library grow.
 /// They are stored as they are, so that reading one does not unpack it.
 const BODIES: &str = r#"
+    create table output (line text);
     create table body (what text, provider text, bytes bytea);
     alter table body alter bytes set storage external;
     insert into body
@@ -46,8 +46,8 @@ fn a_body_that_does_not_fit_into_memory_is_an_error() -> Result<()> {
         for body in bodies {
             let (what, length): (String, i32) = (body.try_get(0)?, body.try_get(1)?);
             // A backend of its own, so that none has grown for the body before.
-            let mut client = cluster.connect(DATABASE)?;
-            let room = least_room(&mut client, &what).with_context(|| what.clone())?;
+            let mut reader = cluster.connect(DATABASE)?;
+            let room = least_room(&mut client, &mut reader, &what).with_context(|| what.clone())?;
             eprintln!("{what}: {length} bytes are read within {room}");
         }
         Ok(())
@@ -56,7 +56,7 @@ fn a_body_that_does_not_fit_into_memory_is_an_error() -> Result<()> {
 
 /// The bytes beyond its own by which the address space of a backend is widened until this
 /// body can be read; an error unless all before ended in "out of memory".
-fn least_room(client: &mut Client, what: &str) -> Result<u64> {
+fn least_room(superuser: &mut Client, client: &mut Client, what: &str) -> Result<u64> {
     let pid: i32 = client
         .query_one("select pg_backend_pid()", &[])?
         .try_get(0)?;
@@ -70,9 +70,9 @@ fn least_room(client: &mut Client, what: &str) -> Result<u64> {
     for (step, most) in STEPS {
         let mut room = step;
         while room <= most {
-            limit(pid, Some(size(pid)? + room))?;
+            limit(superuser, pid, Some(size(pid)? + room))?;
             let read = client.query(&statement, &[&what]);
-            limit(pid, None)?;
+            limit(superuser, pid, None)?;
             match read {
                 Ok(_) if refused > 0 => return Ok(room),
                 Ok(_) => bail!("it is read without any memory"),
@@ -93,13 +93,10 @@ fn size(pid: i32) -> Result<u64> {
     Ok(kilobytes.context("no VmSize")?.parse::<u64>()? * 1024)
 }
 
-fn limit(pid: i32, bytes: Option<u64>) -> Result<()> {
-    let pid = Pid::from_raw(pid).context("no process")?;
-    let limits = Rlimit {
-        current: bytes,
-        maximum: None,
-    };
-    prlimit(Some(pid), Resource::As, limits)?;
-    ensure!(bytes.is_none_or(|bytes| bytes > 0));
-    Ok(())
+/// Limits the address space of a backend, as the user whose it is: root itself may lack the
+/// right to.
+fn limit(superuser: &mut Client, pid: i32, bytes: Option<u64>) -> Result<()> {
+    let bytes = bytes.map_or_else(|| "unlimited".to_owned(), |bytes| bytes.to_string());
+    let limit = format!("copy output from program 'prlimit --pid {pid} --as={bytes}:unlimited'");
+    superuser.batch_execute(&limit).context("prlimit")
 }
