@@ -95,7 +95,7 @@ fn fill_table(client: &mut Client, table: &str, rows: u64, per_message: u64) -> 
         }
     }
     client.batch_execute(&format!(
-        "set maintenance_work_mem = '1GB'; set max_parallel_maintenance_workers = 0;
+        "set maintenance_work_mem = '1GB'; set max_parallel_maintenance_workers = 1;
          create temp table old as select * from {table} limit 1;
          begin;
          truncate {table};

@@ -19,7 +19,7 @@ const M30: &str = "at 30 million events";
 /// The first rows, which are also those of the contender at 100,000.
 const FEW: u64 = 100_000;
 
-const ABOUT: &str = "Arpoone's arrays of 1000 SMS states, by one session; a body is a transaction. Half of its items are about new messages, half are the second event of a message of the body before. The old rows are written by INSERT .. SELECT: two events a message, all in the current week's partition, ids of messages and recipients spread evenly, so that new ones touch the indexes everywhere. A checkpoint begins with the first turn and runs beside it (`checkpoint_timeout = 1h` keeps others away), so that every page that is touched is a whole image in the WAL again: the turns together, of 10 s each after a second that does not count, are the time that follows a checkpoint, in which ingest is slowest. With the default `checkpoint_timeout` that is a tenth of the time. At 100,000 events each turn has a fresh copy and a checkpoint of its own, for 3 s. `LONG=1` measures ten minutes with the default settings instead.";
+const ABOUT: &str = "Arpoone's arrays of 1000 SMS states, by one session; a body is a transaction. Half of its items are about new messages, half are the second event of a message of the body before. The old rows are written by INSERT .. SELECT: two events a message, all in the current week's partition, ids of messages and recipients spread evenly, so that new ones touch the indexes everywhere. A checkpoint begins with the first turn and runs beside it (`checkpoint_timeout = 1h` keeps others away), so that every page that is touched is a whole image in the WAL again: the turns together, of 8 s each after a second that does not count, are the time that follows a checkpoint, in which ingest is slowest. With the default `checkpoint_timeout` that is a tenth of the time. At 100,000 events each turn has a fresh copy and a checkpoint of its own, for 3 s. `LONG=1` measures ten minutes with the default settings instead.";
 
 macro_rules! row {
     ($name:literal, $title:literal, $at:ident, $events:expr, $bound:expr) => {
@@ -117,7 +117,7 @@ impl Contest for Sizes {
             let first = std::mem::replace(&mut self.checkpoint, false);
             let turn = Turn {
                 warm_up: WARM_UP,
-                window: if self.long { LONG } else { self.window * 2 },
+                window: if self.long { LONG } else { self.window * 8 / 5 },
                 checkpoint: first && !self.long,
             };
             return steady(&self.large, &self.many, self.seed, turn);
