@@ -55,15 +55,19 @@ impl Envelope<'_> {
 }
 
 impl Bodies {
-    pub(super) fn new(events: &[Decoded]) -> Self {
+    /// Takes the JSON out of the events.
+    pub(super) fn new(events: &mut [Decoded]) -> Self {
         let (array, places) = array(events);
-        let bodies = events.iter().zip(places).map(|(event, place)| Body {
-            is_together: place.is_some(),
-            json: match place {
-                Some(place) => array.slice(place),
-                None => Bytes::copy_from_slice(&event.json),
-            },
-            receipt: Uuid::now_v7(),
+        let bodies = events.iter_mut().zip(places).map(|(event, place)| {
+            let json = std::mem::take(&mut event.json);
+            Body {
+                is_together: place.is_some(),
+                json: match place {
+                    Some(place) => array.slice(place),
+                    None => json.into(),
+                },
+                receipt: Uuid::now_v7(),
+            }
         });
         Self {
             all: bodies.collect(),
@@ -196,7 +200,7 @@ mod tests {
             source: &source,
             headers: &Headers::default().template(),
         };
-        let bodies = Bodies::new(events);
+        let bodies = Bodies::new(&mut events.to_vec());
         let outcomes = bodies.submit(&pipeline, envelope).await;
         let seen = std::mem::take(&mut *seen.lock().unwrap());
         let mut receipts = Vec::new();

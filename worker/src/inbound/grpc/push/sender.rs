@@ -55,7 +55,7 @@ impl Sender {
             events.push(self.schema.decode(part.piece));
             held.push(part.held);
         }
-        let outcomes = self.commit(&events).await;
+        let outcomes = self.commit(&mut events).await;
         let sent = messages.into_iter().zip(events).zip(outcomes);
         let sent = sent.map(|((message, event), (receipt, outcome))| Sent {
             message,
@@ -131,8 +131,8 @@ impl Sender {
         });
     }
 
-    /// Commits the events, and returns the receipt id and the outcome of each.
-    async fn commit(&self, events: &[Decoded]) -> Vec<(Uuid, Outcome)> {
+    /// Commits the JSON of the events, and returns the receipt id and the outcome of each.
+    async fn commit(&self, events: &mut [Decoded]) -> Vec<(Uuid, Outcome)> {
         let count = events.len();
         if count == 0 {
             return Vec::new();
