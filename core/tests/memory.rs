@@ -170,6 +170,9 @@ fn no_body_takes_more_than_is_made_sure_of() {
             let many = vec![part; size / (part.len() + 1)].join(",");
             bodies.push((format!("items {part}"), format!("[{many}]")));
             bodies.push((format!("elements {part}"), format!("[[{many}]]")));
+            let event = format!(r#"{{"event_name":"e","a":[{many}]}}"#);
+            let text = serde_json::json!({ "e": event }).to_string();
+            bodies.push((format!("elements {part} in a text"), text));
             bodies.push((
                 format!("details of {part}"),
                 format!(r#"{{"MessageId":"m","EventType":"e","EventDetails":[{many}]}}"#),

@@ -20,7 +20,7 @@ use pgrx::{
 };
 use tidings_core::{
     Facts, Item, Items, Malformed, identity,
-    json::{room_for_body, room_for_item, varlena_header},
+    json::{room_for_body, room_for_text, varlena_header},
     provider::Settings,
     time::Micros,
 };
@@ -302,7 +302,7 @@ fn interruptible() {
 /// The facts of a stored event that its payload tells.
 fn facts<'a>(provider_name: &str, payload: &'a str) -> Result<Facts<'a>, ErrorReport> {
     let provider = provider(provider_name)?;
-    require(room_for_item(payload.len()))?;
+    require(room_for_text(payload.len()))?;
     Ok(provider.facts(payload))
 }
 

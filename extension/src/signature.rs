@@ -2,7 +2,7 @@
 
 use pgrx::{Array, pg_sys::panic::ErrorReport, prelude::*};
 use tidings_core::{
-    json::{room_for_item, string_in},
+    json::{room_for_text, string_in},
     policy, signature,
 };
 
@@ -53,7 +53,7 @@ fn unmet(
 ) -> Result<Option<String>, ErrorReport> {
     let headers = headers.unwrap_or_default();
     let given = secrets.as_ref().map_or(0, Array::len) + url_tokens.as_ref().map_or(0, Array::len);
-    require(room_for_item(headers.len() + given * size_of::<&str>()))?;
+    require(room_for_text(headers.len() + given * size_of::<&str>()))?;
     let demands = policy::Demands {
         secrets: secrets
             .iter()

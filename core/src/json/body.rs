@@ -43,6 +43,8 @@ pub(crate) struct Cursor<'a> {
     place: Place,
     count: usize,
     longest: usize,
+    /// The values in the item that has most of them.
+    most: usize,
     pause: Pause,
 }
 
@@ -58,9 +60,12 @@ impl<'a> Cursor<'a> {
         let body = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
         let mut place = Place::new(wrapper);
         let mut nesting = Nesting::default();
-        let mut longest = 0;
+        let (mut longest, mut most) = (0, 0);
         let flaw = loop {
-            let read = |at| scan::value(body, at, &mut nesting, pause);
+            let read = |at| {
+                nesting.values = 0;
+                scan::value(body, at, &mut nesting, pause)
+            };
             match place.next(body, pause, read) {
                 Ok(Some(item)) => {
                     let first = body.get(item.start..item.end).unwrap_or_default();
@@ -73,6 +78,7 @@ impl<'a> Cursor<'a> {
                         return Err(Malformed::NotItems(describe(value)));
                     }
                     longest = longest.max(item.len());
+                    most = most.max(nesting.values);
                 }
                 Ok(None) => break None,
                 Err(flaw) => break Some(flaw),
@@ -104,6 +110,7 @@ impl<'a> Cursor<'a> {
             place: Place::new(wrapper),
             count,
             longest: longest.max(rest.map_or(0, str::len)),
+            most: most.max(rest.map_or(0, |rest| rest.len() / 2)),
             pause,
         })
     }
@@ -116,6 +123,11 @@ impl<'a> Cursor<'a> {
     /// The length of the longest item, in bytes.
     pub(crate) fn longest(&self) -> usize {
         self.longest
+    }
+
+    /// The number of values in the item that has most of them.
+    pub(crate) fn most(&self) -> usize {
+        self.most
     }
 
     /// The whole text in which the items are.

@@ -15,10 +15,15 @@ pub const fn room_for_body(length: usize) -> usize {
     BASE + length / 2 + 48 * smaller(length / 2, MAX_ITEMS)
 }
 
-/// Bytes for reading the next item, none of which is longer than this: the tape and the
-/// `jsonb`, which grow with the number of values, and the texts that are copied.
-pub const fn room_for_item(longest: usize) -> usize {
-    BASE + 6 * longest + 128 * smaller(longest / 2, MAX_PARTS)
+/// Bytes for reading the next item, none of which is longer or has more values than this:
+/// the texts that are copied, and the tape and the `jsonb`, which grow with the values.
+pub const fn room_for_item(longest: usize, most: usize) -> usize {
+    BASE + 6 * longest + 128 * smaller(most, MAX_PARTS)
+}
+
+/// Bytes for reading a text of this length, whatever it holds.
+pub const fn room_for_text(length: usize) -> usize {
+    room_for_item(length, length / 2)
 }
 
 const fn smaller(a: usize, b: usize) -> usize {

@@ -32,7 +32,7 @@ pub use self::{
     body::{MAX_BODY, MAX_ITEMS, Wrapper},
     canonical::canonical,
     jsonb::{Writer, varlena_header},
-    memory::{room_for_body, room_for_item},
+    memory::{room_for_body, room_for_item, room_for_text},
     object::{Object, required, text},
     shallow::string_in,
     tape::{Tape, Value, storable},

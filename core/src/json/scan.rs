@@ -308,9 +308,10 @@ fn word(text: &[u8], start: usize, word: &[u8], sink: &mut impl Sink) -> Result<
     Ok(end)
 }
 
-/// Keeps the kinds of the containers that are open, one bit each, and nothing else.
+/// Keeps the kinds of the containers that are open, one bit each, and counts values.
 #[derive(Debug, Default)]
 pub(super) struct Nesting {
+    pub(super) values: usize,
     objects: Vec<u64>,
     depth: usize,
 }
@@ -338,6 +339,7 @@ impl Sink for Nesting {
             }
         }
         self.depth += 1;
+        self.values += 1;
         Ok(())
     }
 
@@ -349,7 +351,10 @@ impl Sink for Nesting {
         Ok(())
     }
 
-    fn scalar(&mut self, _: &[u8], _: Token) -> Result<(), Flaw> {
+    /// A string with escapes may be the text of an item, with values of its own.
+    fn scalar(&mut self, _: &[u8], token: Token) -> Result<(), Flaw> {
+        let inside = (token.end - token.start) / 2;
+        self.values += if token.special { inside } else { 1 };
         Ok(())
     }
 }

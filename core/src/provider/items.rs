@@ -53,7 +53,7 @@ impl<'a, 's> Items<'a, 's> {
 
     /// Bytes of memory that the next item may take, see [`json::room_for_item`].
     pub fn room(&self) -> usize {
-        json::room_for_item(self.cursor.longest())
+        json::room_for_item(self.cursor.longest(), self.cursor.most())
     }
 
     /// The item that was read last, as `jsonb`; `None` if that cannot hold it.
