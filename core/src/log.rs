@@ -16,6 +16,11 @@ use crate::ulid::{Exhausted, Ulid};
 /// the lower 48 are milliseconds. SQL repeats them where it looks for these locks.
 pub const TAG: u64 = 0x7469;
 
+/// The kind of the advisory locks that announce a millisecond (`objsubid` in `pg_locks`). The
+/// functions of SQL can take the kinds 1 and 2 only, so that no session can hold readers back
+/// by a lock of its own.
+pub const KIND: u16 = 3;
+
 /// Clears the top bit of the 80, so that a run can count up without leaving its
 /// millisecond.
 const START_MASK: u8 = 0x7f;

@@ -8,16 +8,12 @@
 //! sessions read.
 
 use pgrx::pg_sys;
-use tidings_core::log::TAG;
+use tidings_core::log::{KIND, TAG};
 
 /// Ranges of one step contain 2 to the power of this many of the step below.
 const BITS: u32 = 6;
 /// Number of steps from a millisecond to all 2^48 of them.
 const STEPS: u16 = 8;
-/// The kind of advisory locks that announce a millisecond; the ranges have the next ones. The
-/// functions of SQL can take the kinds 1 and 2 only, so that no session can hold readers back
-/// by a lock of its own.
-const KIND: u16 = 3;
 const SHARE: pg_sys::LOCKMODE = pg_sys::ShareLock as pg_sys::LOCKMODE;
 
 /// A millisecond, or a range of them.
@@ -97,7 +93,8 @@ fn acquire(tag: &pg_sys::LOCKTAG) {
     unsafe { pg_sys::LockAcquire(tag, SHARE, false, false) };
 }
 
-/// The advisory lock of this number, of one of the kinds.
+/// The advisory lock of this number. A millisecond's is of the kind [`KIND`], a range's of the
+/// kinds after it.
 fn tag(number: u64, kind: u16) -> pg_sys::LOCKTAG {
     let key = TAG << 48 | number;
     // SAFETY: reading a global that is set before any function is called.
