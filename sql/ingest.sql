@@ -184,7 +184,7 @@ declare
   most constant int := 1000;
   most_bytes constant int := 16 << 20;
 begin
-  -- Whether there is something to do costs a tenth of doing it.
+  -- A look whether the bound is exceeded needs no running sums.
   if not exists (
     select
     from (
