@@ -85,7 +85,6 @@ create function _ingest(sources text[], bodies bytea[], headers jsonb[], verifie
   set jit = off
 as $$
 declare
-  idle interval := current_setting('idle_in_transaction_session_timeout');
   started_at timestamptz := clock_timestamp();
   newest tidings.ulid;
   batch tidings._batch;
@@ -98,11 +97,7 @@ begin
   end if;
   perform tidings._require_log_access();
 
-  -- Readers wait for a transaction that has taken ids, so an idle transaction must not
-  -- hold them back for long.
-  if idle not between '1 ms' and '10 s' then
-    perform set_config('idle_in_transaction_session_timeout', '10s', true);
-  end if;
+  perform tidings._bound_idle();
 
   -- This comes before readers wait for this transaction, because it may wait for a lease
   -- that is passing to another worker.

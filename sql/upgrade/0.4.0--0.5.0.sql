@@ -80,13 +80,7 @@ alter table consent
 alter table request_summary
   add column failed_at timestamptz,
   add column failed_event_id ulid;
-create type _outcome as (
-  asked_at timestamptz,
-  is_resolved boolean,
-  at timestamptz,
-  event_id ulid,
-  status text
-);
+-- take _outcome from consent.sql
 alter table stream add column event_at timestamptz;
 update stream set event_at = updated_at;
 -- include gap.sql
@@ -105,33 +99,9 @@ grant execute on function _normalize(text, text, text, bytea) to public;
 -- State is folded from what ingest has inserted, rather than from positions.
 drop function _add_to_state(ulid, ulid);
 -- take _greater from state.sql
-create aggregate _greatest(anyelement) (sfunc = _greater, stype = anyelement, combinefunc = _greater, parallel = safe);
-create type _fact as (
-  kind text,
-  source_id int,
-  provider text,
-  request_id text,
-  message_id text,
-  recipient text,
-  channel text,
-  campaign text,
-  occurred_at timestamptz,
-  event_id ulid,
-  error_code text,
-  reason text,
-  asked_at timestamptz,
-  custom_id text,
-  summary text
-);
+-- take _greatest from state.sql
 -- take _fact from state.sql
-create type _grant as (
-  recipient text,
-  source_id int,
-  provider text,
-  asked_at timestamptz,
-  at timestamptz,
-  event_id ulid
-);
+-- take _grant from message.sql
 -- take _add_to_message from message.sql
 -- take _add_to_consent from consent.sql
 -- take _add_to_subscriber from subscriber.sql
@@ -140,40 +110,9 @@ create type _grant as (
 -- take _add_stored_to_state from state.sql
 -- take _policy from source.sql
 -- take _require_batch from ingest.sql
-create type _refusal as (
-  request int,
-  source_id int,
-  received_at timestamptz,
-  verdict text,
-  reason text,
-  ordinal int,
-  item bytea
-);
-create type _reached as (
-  id ulid,
-  source_id int,
-  cursor text,
-  at timestamptz
-);
-create type _batch as (
-  receipts receipt[],
-  first_ids ulid[],
-  items bigint,
-  ids ulid[],
-  events bigint,
-  first_id ulid,
-  last_id ulid,
-  first_at timestamptz,
-  last_at timestamptz,
-  facts _fact[],
-  of_consent boolean,
-  of_subscribers boolean,
-  of_requests boolean,
-  undated event[],
-  undated_of int[],
-  refusals _refusal[],
-  reached _reached[]
-);
+-- take _refusal from store.sql
+-- take _reached from store.sql
+-- take _batch from store.sql
 -- take _store from store.sql
 -- take _count_duplicates from store.sql
 -- take _store_undated from store.sql
@@ -195,11 +134,7 @@ create index message_message_id_idx on message (message_id) where message_id <> 
 alter table message set (fillfactor = 80);
 -- include lookup.sql
 
-create type _event_key as (
-  event_id ulid,
-  occurred_at timestamptz,
-  source_id int
-);
+-- take _event_key from rejected.sql
 -- take erase_recipient from rejected.sql
 
 -- Functions whose messages or comments are worded anew.

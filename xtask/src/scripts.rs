@@ -10,7 +10,8 @@
 //! An upgrade script may also contain these:
 //!
 //! - `-- replace NAME.sql`: the whole file, whose functions and views may exist already
-//! - `-- take NAME from FILE.sql`: one function or view of the file, which may exist already
+//! - `-- take NAME from FILE.sql`: one function or view of the file, which may exist already,
+//!   or one type or aggregate, which must be new
 //! - `-- comments NAME.sql`: the comments in the file
 //!
 //! An upgrade script grants and revokes only on new objects, by name. After a GRANT or REVOKE
@@ -119,8 +120,8 @@ fn replacing(sql: &str) -> String {
     replaced.collect()
 }
 
-/// The statements that create a function, under each of its signatures, or a view. A
-/// statement ends with the first line that ends with a semicolon and is no part of a body.
+/// The statements that create what has this name: a function, under each of its signatures, an
+/// aggregate, a view or a type. A statement ends with the first line that ends with a semicolon and is no part of a body.
 fn object_of(sql: &str, name: &str) -> Result<String> {
     let creates = |line: &str, what: &str, next: char| {
         line.strip_prefix(what)
@@ -128,10 +129,13 @@ fn object_of(sql: &str, name: &str) -> Result<String> {
             .and_then(|rest| rest.strip_prefix(name))
             .is_some_and(|rest| rest.starts_with(next))
     };
-    let starts =
-        |line: &str| creates(line, "create function ", '(') || creates(line, "create view ", ' ');
+    let starts = |line: &str| {
+        [("function ", '('), ("aggregate ", '('), ("view ", ' '), ("type ", ' ')]
+            .into_iter()
+            .any(|(what, next)| creates(line, &format!("create {what}"), next))
+    };
     let taken = statements(sql, starts);
-    anyhow::ensure!(!taken.is_empty(), "there is no function or view {name}");
+    anyhow::ensure!(!taken.is_empty(), "there is no {name} to take");
     Ok(taken)
 }
 
