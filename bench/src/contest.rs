@@ -12,9 +12,9 @@ pub(crate) struct Row {
     /// The word after ONLY=.
     pub(crate) name: &'static str,
     pub(crate) title: &'static str,
-    /// What is measured and how, as Markdown.
+    /// Description of what is measured and how, as Markdown.
     pub(crate) about: &'static str,
-    /// What the figures "a second", CPU and WAL count.
+    /// Unit that the figures "a second", CPU and WAL count.
     pub(crate) unit: &'static str,
     pub(crate) contenders: &'static [&'static str],
     pub(crate) marks: &'static [Mark],
@@ -27,7 +27,7 @@ pub(crate) trait Contest {
     fn play(&mut self, contender: &str) -> Result<Figures>;
 }
 
-/// What is to be reached.
+/// A bound that a figure or a ratio is to reach.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Mark {
     pub(crate) what: &'static str,

@@ -1,4 +1,4 @@
-//! What one round of one contender gave: a number for each quantity.
+//! The figures of one round of one contender: a number for each quantity.
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -49,7 +49,7 @@ struct Cli {
     #[arg(long, requires = "only", conflicts_with = "smoke")]
     keep: bool,
 
-    /// How often each contender has its turn
+    /// Number of turns of each contender
     #[arg(long, value_name = "N", default_value_t = 3)]
     #[arg(value_parser = clap::value_parser!(u16).range(1..=100))]
     rounds: u16,
@@ -70,7 +70,7 @@ struct Cli {
     #[arg(long, conflicts_with_all = ["list", "smoke", "only"])]
     write: bool,
 
-    /// Where the raw figures are kept (default: target/bench/results.json)
+    /// File in which the raw figures are kept (default: target/bench/results.json)
     #[arg(long, value_name = "FILE")]
     results: Option<PathBuf>,
 

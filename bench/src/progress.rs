@@ -1,4 +1,4 @@
-//! What is being measured at the moment, on stderr: in place on a terminal, otherwise a line
+//! The progress of a run, on stderr: in place on a terminal, otherwise a line
 //! for each figure.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -33,7 +33,7 @@ impl Progress {
         self.bar.set_prefix(name.to_owned());
     }
 
-    /// What is done at the moment.
+    /// The present step.
     pub(crate) fn say(&self, text: &str) {
         self.bar.set_message(text.to_owned());
     }

@@ -18,7 +18,7 @@ use tidings_harness::paths;
 use tidings_harness::server::Server;
 use tidings_harness::step::Missing;
 
-/// What to measure.
+/// The choice of what is measured.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     /// All rows if there are none.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::{json::Object, kind::Kind, time::Micros, ulid::Ulid};
 
-/// What is called at reasonable distances while a body is read, so that who asked for it
+/// A function that is called at reasonable distances while a body is read, so that who asked for it
 /// can end that by unwinding.
 pub type Pause = fn();
 

@@ -1,4 +1,4 @@
-//! How much memory it takes to read a body: never more than a backend makes sure of before
+//! The memory that is needed to read a body: never more than a backend makes sure of before
 //! (`tidings_core::json::room_for_body`, `room_for_item`), because an allocation that fails
 //! in Rust would end the server.
 

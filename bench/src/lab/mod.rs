@@ -1,4 +1,4 @@
-//! Where rows are measured: private clusters with the same settings for all contenders, the
+//! The laboratory in which rows are measured: private clusters with the same settings for all contenders, the
 //! contenders' tables, and the processes beside Postgres.
 
 pub(crate) mod contender;
@@ -44,20 +44,20 @@ const TEMPLATE: &str = "bench";
 
 /// The key of PushPushGo's signatures.
 pub(crate) const PROJECT: &str = "5d411352784425000bd02a15";
-/// What Arpoone's requests carry.
+/// Headers of Arpoone's requests.
 pub(crate) const URL_TOKEN: &str = "b9d20c";
 
-/// How much is measured.
+/// The amount of work in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Size {
-    /// As little as shows that everything runs.
+    /// The least work that shows that everything runs.
     Smoke,
     Short,
     /// Ten minutes for what a short run cannot tell.
     Long,
 }
 
-/// What every row is given.
+/// The means that every row is given.
 #[derive(Debug)]
 pub(crate) struct Lab {
     pub(crate) server: Server,
@@ -133,7 +133,7 @@ impl Bed {
         self.cluster.connect(database)
     }
 
-    /// What a meter watches: this cluster, and perhaps a process beside it.
+    /// Processes that a meter watches: those of this cluster, and perhaps one beside it.
     pub(crate) fn watched(&self, process: Option<u32>) -> Watched {
         Watched {
             postmaster: self.cluster.id(),

@@ -66,7 +66,7 @@ impl Bodies {
         self.sms_of(&messages, status)
     }
 
-    /// As [`Bodies::sms`], with numbers as ids of the messages.
+    /// Bodies like those of [`Bodies::sms`], with numbers as ids of the messages.
     pub(crate) fn numbered(&mut self, items: u64, status: &str) -> Vec<u8> {
         let messages = self.messages(items);
         self.sms_of(&messages, status)

@@ -32,11 +32,11 @@ pub(crate) fn post(path: &str, header: Option<(&str, &str)>, body: &[u8]) -> Req
     [head.as_bytes(), body].concat()
 }
 
-/// What became of the requests: all of them were answered 200.
+/// The outcome of the requests, all of which were answered 200.
 #[derive(Debug, Default)]
 pub(crate) struct Answered {
     pub(crate) times: Times,
-    /// When each was answered; kept only where requests have a schedule.
+    /// Time of each answer; kept only if the requests have a schedule.
     pub(crate) at: Vec<(usize, Instant)>,
     pub(crate) took: Duration,
 }

@@ -10,7 +10,7 @@ use tokio_stream::iter;
 use tonic::Request;
 use tonic::transport::Endpoint;
 
-/// What the metadata has to say.
+/// Entries of the metadata.
 pub(crate) const AUTHORIZATION: &str = "Bearer pushwoosh";
 
 /// Limit on the wait for the next answer.

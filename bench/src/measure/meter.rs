@@ -6,7 +6,7 @@ use anyhow::Result;
 use postgres::Client;
 use std::time::{Duration, Instant};
 
-/// What is measured besides the time.
+/// The quantities that are measured besides the time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Watched {
     pub(crate) postmaster: u32,
@@ -46,7 +46,7 @@ impl Meter {
         self.stop_after(took, events, client)
     }
 
-    /// As [`Meter::stop`], if the work ended earlier than now.
+    /// The same as [`Meter::stop`], for work that ended earlier than now.
     pub(crate) fn stop_after(
         self,
         took: Duration,

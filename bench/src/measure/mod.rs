@@ -1,4 +1,4 @@
-//! What a figure is made of: time, CPU, WAL, and the statistics of rounds.
+//! The parts of a figure: time, CPU, WAL, and the statistics of rounds.
 
 pub(crate) mod cpu;
 pub(crate) mod meter;

@@ -11,7 +11,7 @@ use tidings_harness::paths;
 use tidings_harness::server::Server;
 use tidings_harness::step;
 
-/// What figures depend on besides the code.
+/// The machine and the server, on which figures depend besides the code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Machine {
     pub(crate) cpu: String,
@@ -19,7 +19,7 @@ pub(crate) struct Machine {
     pub(crate) memory_gib: u64,
     pub(crate) kernel: String,
     pub(crate) disk: String,
-    /// What `select version()` returns, without the compiler.
+    /// The result of `select version()`, without the compiler.
     pub(crate) postgres: String,
     /// Settings of the clusters, as `show` returns them.
     pub(crate) settings: Vec<(String, String)>,
@@ -78,7 +78,7 @@ fn disk(folder: &Path) -> Result<String> {
     Ok(line.split_whitespace().collect::<Vec<_>>().join(", "))
 }
 
-/// What was built, as git names it.
+/// The commit that was built.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Commit {
     pub(crate) id: String,

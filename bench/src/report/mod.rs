@@ -1,4 +1,4 @@
-//! What was measured, as JSON in target/bench and as BENCHMARKS.md.
+//! The figures of a run, as JSON in target/bench and as BENCHMARKS.md.
 
 pub(crate) mod machine;
 pub(crate) mod notes;

@@ -1,4 +1,4 @@
-//! What one commit and one page cost as the history grows: partitions and sources.
+//! The price of one commit and of one page as the history grows: partitions and sources.
 
 use super::ingest::ingest;
 use crate::contest::{Bound, Contest, Row, ratio, value};

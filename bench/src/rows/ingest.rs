@@ -21,7 +21,7 @@ const INSERT: &str =
     "INSERT .. SELECT of the finished events, ON CONFLICT DO NOTHING, same indexes";
 const NORMALIZE_ALONE: &str = "tidings.normalize alone, which stores nothing";
 
-/// What a team writes in SQL alone.
+/// A normalizer as a team writes it in SQL alone.
 const NORMALIZE: &str = include_str!("../../contenders/normalizer.sql");
 
 pub(super) const ROWS: &[Row] = &[

@@ -1,4 +1,4 @@
-//! How soon a consumer has what was committed.
+//! The time from a commit until a consumer has its events.
 
 use crate::contest::{Bound, Contest, Row, value};
 use crate::figures::Figures;

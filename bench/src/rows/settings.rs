@@ -1,4 +1,4 @@
-//! What settings of the server change.
+//! The effect of settings of the server.
 
 use super::sizes::{Turn, WARM_UP, filled, steady};
 use crate::contest::{Bound, Contest, Row, ratio};

@@ -137,7 +137,7 @@ impl Contest for Sizes {
     }
 }
 
-/// How long is ingested.
+/// Duration of a turn.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Turn {
     /// Does not count.

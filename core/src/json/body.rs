@@ -38,7 +38,7 @@ pub struct Wrapper {
 pub(crate) struct Cursor<'a> {
     /// The body, up to the end of its last value.
     text: &'a str,
-    /// What follows and is not JSON.
+    /// The text after the value, which is not JSON.
     rest: Option<&'a str>,
     place: Place,
     count: usize,
@@ -165,7 +165,7 @@ struct Place {
     wrapper: Option<&'static Wrapper>,
     at: usize,
     inside: Inside,
-    /// Where the body goes on after the array.
+    /// Offset in the body after the array.
     resume: Option<usize>,
     /// The number of the items so far.
     found: usize,

@@ -1,4 +1,4 @@
-//! How much memory it takes to read a body.
+//! The memory that is needed to read a body.
 //!
 //! An allocation that fails in Rust ends the process, and with it the whole server. Who
 //! reads a body in a backend therefore makes sure before each step that there is room for

@@ -64,7 +64,7 @@ pub(super) struct Token {
     pub(super) special: bool,
 }
 
-/// What is told of a value, in the order of its text.
+/// The parts of a value, in the order of its text.
 pub(super) trait Sink {
     /// The innermost container that is open.
     fn inside(&self) -> Option<Container>;

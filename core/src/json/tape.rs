@@ -25,7 +25,7 @@ const MAX_NUMBER: usize = 1000;
 /// no exponent.
 const SURELY_IN_RANGE: usize = 300;
 
-/// Where one value, or the name of a member, is in the text.
+/// The place of one value, or of the name of a member, in the text.
 #[derive(Clone, Copy, Debug)]
 struct Node {
     start: u32,
@@ -287,7 +287,7 @@ impl<'a, 't> Value<'a, 't> {
     }
 }
 
-/// What a container holds.
+/// Contents of a container.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parts<'a, 't> {
     next: Value<'a, 't>,

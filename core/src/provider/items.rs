@@ -18,7 +18,7 @@ pub struct Items<'a, 's> {
     ordinal: u32,
     /// The item that was read last.
     tape: Tape,
-    /// How often each item was seen, if its provider counts that.
+    /// Number of times that each item was seen, if its provider counts that.
     seen: HashMap<&'a str, u32>,
     jsonb: json::Writer,
     pause: Pause,

@@ -27,7 +27,7 @@ pub fn on_cluster(test: impl FnOnce(&Cluster) -> Result<()>) -> Result<()> {
     test(&cluster).inspect_err(|_| eprintln!("--- the server's log\n{}", cluster.log()))
 }
 
-/// As [`on_cluster`], restarted with this setting.
+/// The same as [`on_cluster`], on a server that was restarted with this setting.
 pub fn on_cluster_with(setting: &str, test: impl FnOnce(&Cluster) -> Result<()>) -> Result<()> {
     let mut cluster = stage::cluster(&server()?, Durability::Fast)?;
     cluster.connect(stage::DATABASE)?.batch_execute(setting)?;

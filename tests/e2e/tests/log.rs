@@ -16,7 +16,7 @@ const MOST_EVENTS: usize = 10;
 
 /// The reader under test.
 const BY_THE_LOG: &str = "select id::text from tidings.events_after($1::text::tidings.ulid, 1000)";
-/// What an application would write without it.
+/// The query of an application that follows ids without it.
 const NAIVE: &str = "select id::text from tidings.event
     where $1::text is null or id > $1::text::tidings.ulid order by id limit 1000";
 

@@ -1,4 +1,4 @@
-//! What the worker does for readers of the log: wake-ups after commits, and ticks.
+//! The worker's work for readers of the log: wake-ups after commits, and ticks.
 
 use anyhow::{Context as _, Result, ensure};
 use postgres::Client;

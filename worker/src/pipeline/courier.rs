@@ -13,11 +13,11 @@ pub(crate) struct Courier(mpsc::UnboundedSender<Vec<Letter>>);
 /// The outcomes of one submission, and who waits for them.
 type Letter = (oneshot::Sender<Vec<Outcome>>, Vec<Outcome>);
 
-/// Where the outcomes of a submission go.
+/// The destination of the outcomes of a submission.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(super) to: oneshot::Sender<Vec<Outcome>>,
-    /// Whoever brings them to another thread, if that is worth while.
+    /// The courier that brings them to another thread, if that is worth while.
     pub(super) by: Option<Courier>,
 }
 

@@ -17,17 +17,17 @@ pub(super) struct Lanes<L> {
     /// The lane that was used last is used next, so that the others stay unused, and
     /// unconnected, as long as one is enough.
     idle: Vec<L>,
-    /// When each of the commits in flight began.
+    /// Time at which each of the commits in flight began.
     begun: Vec<Instant>,
 }
 
-/// When the next batch may be committed.
+/// The time at which the next batch may be committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     Now,
     /// Then, unless a commit ends before, or what waits has become large.
     At(Instant),
-    /// When a commit ends.
+    /// The end of a commit.
     Later,
 }
 
@@ -39,7 +39,7 @@ impl<L> Lanes<L> {
         }
     }
 
-    /// When the next batch may be committed, if these bytes wait.
+    /// The time at which the next batch may be committed, if so many bytes wait.
     pub(super) fn next(&self, now: Instant, waiting: usize) -> Next {
         if self.idle.is_empty() {
             return Next::Later;

@@ -89,7 +89,7 @@ impl Session {
         self.committed(self.client.query_typed(sql, params)).await
     }
 
-    /// As [`Session::query`], for a statement that runs again and again: a direct connection
+    /// The same as [`Session::query`], for a statement that runs again and again: a direct connection
     /// prepares it once.
     pub(crate) async fn query_often(
         &self,

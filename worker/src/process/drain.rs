@@ -14,7 +14,8 @@ pub(crate) struct Drain {
     in_flight: Arc<Count>,
 }
 
-/// What is in flight. Every request changes the number, so that it is no more than that.
+/// Number of requests in flight. Every request changes it, so that it is an atomic number and
+/// no more.
 #[derive(Debug, Default)]
 struct Count {
     number: AtomicUsize,

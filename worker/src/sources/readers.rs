@@ -1,4 +1,4 @@
-//! What readers of the log need beside the events: wake-ups after commits, and ticks.
+//! The needs of readers of the log beside the events: wake-ups after commits, and ticks.
 //!
 //! - A wake-up is a notification on the channel `tidings`, for those who listen rather than
 //!   poll. Ingest does not notify by itself, because all commits that notify wait for one
@@ -26,7 +26,7 @@ const RETRY: Duration = Duration::from_secs(1);
 /// Time without events after which there is a tick.
 const IDLE: Duration = Duration::from_secs(1);
 
-/// What the control connection does for readers.
+/// A task of the control connection for readers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Message)]
 #[rtype(result = "Result<(), Unheld>")]
 pub(crate) enum ForReaders {
@@ -121,7 +121,7 @@ mod tests {
     const TICK: Duration = Duration::from_millis(1);
     const TAKES: Duration = Duration::from_millis(1);
 
-    /// When something was done for readers, if events were stored at these times, and the
+    /// Times at which something was done for readers, if events were stored at these times, and the
     /// first attempts failed like this.
     async fn done(stored_at: &[Duration], failures: &[Unheld], ticks: bool) -> Done {
         let start = Instant::now();

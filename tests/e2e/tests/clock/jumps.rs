@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use tidings_harness::stage::DATABASE;
 
 const WRITERS: usize = 16;
-/// How long they write; `CLOCK_SECONDS` is another number.
+/// Seconds for which they write, unless `CLOCK_SECONDS` is set.
 const SECONDS: u64 = 8;
 const MOST_EVENTS: usize = 5;
 const MOST_MS: u64 = 30;
@@ -23,7 +23,7 @@ const TRANSACTIONS_OF_A_CONNECTION: usize = 10;
 const DAY: i64 = 24 * 60 * 60;
 
 const BY_THE_LOG: &str = "select id::text from tidings.events_after($1::text::tidings.ulid, $2)";
-/// What an application would write without the log.
+/// The query of an application that follows ids without the log.
 const NAIVE: &str = "select id::text from tidings.event
     where $1::text is null or id > $1::text::tidings.ulid order by id limit $2::int";
 const PAGES: [i32; 4] = [1, 3, 50, 1000];

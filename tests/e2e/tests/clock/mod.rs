@@ -28,7 +28,7 @@ const INGEST: &str = r#"
 
 const AFTER: &str = "select id::text from tidings.events_after($1::text::tidings.ulid, 1000)";
 
-/// What the server's clock shows.
+/// The time that the server's clock shows.
 enum Clock<'a> {
     /// So many seconds more than the machine's.
     Off(i64),

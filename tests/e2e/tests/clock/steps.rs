@@ -9,7 +9,7 @@ use tidings_harness::stage::DATABASE;
 const DAY: i64 = 24 * 60 * 60;
 /// The rule of that version used the reader's clock.
 const BY_THE_CLOCK: &str = "0.4.0";
-/// As many as show an order by chance, had they any.
+/// Enough events that their order would be wrong if it were left to chance.
 const EVENTS: usize = 64;
 
 #[test]

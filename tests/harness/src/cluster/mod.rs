@@ -71,7 +71,7 @@ impl Cluster {
         Self::create(server, durability, &[], environment)
     }
 
-    /// As [`Cluster::start`], with more settings, which override the harness's own.
+    /// The same as [`Cluster::start`], with more settings, which override the harness's own.
     pub fn start_set(
         server: &Server,
         durability: Durability,

@@ -90,7 +90,7 @@ pub(crate) async fn with_token(
 }
 
 impl Hooks {
-    /// What the hooks of this thread need.
+    /// The parts that the hooks of this thread need.
     pub(super) fn for_this_thread(&self) -> Self {
         Self {
             pipeline: self.pipeline.for_this_thread(),

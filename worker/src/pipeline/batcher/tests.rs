@@ -212,7 +212,7 @@ impl AsRef<[u8]> for Counted {
     }
 }
 
-/// As when a synchronous standby is down: Postgres sends no answer for minutes, and
+/// The case of a synchronous standby that is down: Postgres sends no answer for minutes, and
 /// no caller waits so long.
 #[test]
 fn what_was_given_up_does_not_pile_up_while_no_lane_is_idle() {

@@ -37,7 +37,7 @@ pub(super) struct Bodies {
     array: Bytes,
 }
 
-/// What the requests of a stream have in common.
+/// The common part of the requests of a stream.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Envelope<'a> {
     pub(super) source: &'a Arc<str>,
