@@ -130,9 +130,14 @@ fn object_of(sql: &str, name: &str) -> Result<String> {
             .is_some_and(|rest| rest.starts_with(next))
     };
     let starts = |line: &str| {
-        [("function ", '('), ("aggregate ", '('), ("view ", ' '), ("type ", ' ')]
-            .into_iter()
-            .any(|(what, next)| creates(line, &format!("create {what}"), next))
+        [
+            ("function ", '('),
+            ("aggregate ", '('),
+            ("view ", ' '),
+            ("type ", ' '),
+        ]
+        .into_iter()
+        .any(|(what, next)| creates(line, &format!("create {what}"), next))
     };
     let taken = statements(sql, starts);
     anyhow::ensure!(!taken.is_empty(), "there is no {name} to take");
