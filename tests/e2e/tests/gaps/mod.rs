@@ -116,6 +116,15 @@ fn warnings(cluster: &Cluster) -> Result<Vec<String>> {
     Ok(lines.map(str::to_owned).collect())
 }
 
+/// So many warnings about a gap, or more: what the worker prints reaches its log a moment
+/// after the database has it.
+fn wait_warned(cluster: &Cluster, count: usize) -> Result<Vec<String>> {
+    eventually("the gap is in the log", || {
+        let said = warnings(cluster)?;
+        Ok((said.len() >= count).then_some(said))
+    })
+}
+
 /// A source whose stream is followed, and which has no gap; its last event is long past.
 fn follow(client: &mut Client, provider: &Provider, overlap: u32) -> Result<String> {
     dial(client, provider, overlap)?;
@@ -186,7 +195,7 @@ fn an_expired_cursor_is_one_gap_until_the_next_event() -> Result<()> {
         let causes = metrics::counter(stage.worker.http, "tidings_worker_gaps_total", "cause")?;
         let expected = [("cursor_expired".to_owned(), 1)];
         ensure!(causes.into_iter().eq(expected), "not counted once");
-        let said = warnings(&stage.cluster)?.split_off(before);
+        let said = wait_warned(&stage.cluster, before + 1)?.split_off(before);
         ensure!(said.len() == 1, "{said:?}");
         for part in [
             "cursor_expired",
@@ -254,7 +263,7 @@ fn a_stream_that_starts_at_the_live_edge_is_one_gap_and_loses_nothing_after_it()
         let causes = metrics::counter(stage.worker.http, "tidings_worker_gaps_total", "cause")?;
         let expected = [("started_at_live_edge".to_owned(), 1)];
         ensure!(causes.into_iter().eq(expected), "not counted once");
-        ensure!(warnings(&stage.cluster)?.len() == 1, "not said once");
+        ensure!(wait_warned(&stage.cluster, 1)?.len() == 1, "not said once");
         wait_open(stage, 1.0)
     })
 }
