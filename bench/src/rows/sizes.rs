@@ -15,20 +15,22 @@ const SMALL: &str = "at 100,000 events";
 const M1: &str = "at 1 million events";
 const M10: &str = "at 10 million events";
 const M30: &str = "at 30 million events";
+const NO_IMAGES_M10: &str = "at 10 million events, `full_page_writes = off`";
+const NO_IMAGES_M30: &str = "at 30 million events, `full_page_writes = off`";
 
 /// The first rows, which are also those of the contender at 100,000.
 const FEW: u64 = 100_000;
 
-const ABOUT: &str = "Arpoone's arrays of 1000 SMS states, by one session; a body is a transaction. Half of its items are about new messages, half are the second event of a message of the body before. The old rows are written by INSERT .. SELECT: two events a message, all in the current week's partition, ids of messages and recipients spread evenly, so that new ones touch the indexes everywhere. A checkpoint begins with the first turn and runs beside it (`checkpoint_timeout = 1h` keeps others away), so that every page that is touched is a whole image in the WAL again: the turns together, of 8 s each after a second that does not count, are the time that follows a checkpoint, in which ingest is slowest. With the default `checkpoint_timeout` that is a tenth of the time. At 100,000 events each turn has a fresh copy and a checkpoint of its own, for 3 s. `LONG=1` measures ten minutes with the default settings instead.";
+const ABOUT: &str = "Arpoone's arrays of 1000 SMS states, by one session; a body is a transaction. Half of its items are about new messages, half are the second event of a message of the body before. The old rows are written by INSERT .. SELECT: two events a message, all in the current week's partition, ids of messages and recipients spread evenly, so that new ones touch the indexes everywhere. A checkpoint begins with the first turn and runs beside it (`checkpoint_timeout = 1h` keeps others away), so that every page that is touched is a whole image in the WAL again: the turns together, of 8 s each after a second that does not count, are the time that follows a checkpoint, in which ingest is slowest. With the default `checkpoint_timeout` that is a tenth of the time. At 100,000 events each turn has a fresh copy and a checkpoint of its own, for 3 s. `LONG=1` measures ten minutes with the default settings instead. Without images of pages a server that loses its power loses its data, so that this is here to show what they cost.";
 
 macro_rules! row {
-    ($name:literal, $title:literal, $at:ident, $events:expr, $bound:expr) => {
+    ($name:literal, $title:literal, $events:expr, $bound:expr, $at:ident $(, $beside:ident)*) => {
         Row {
             name: $name,
             title: $title,
             about: ABOUT,
             unit: "event",
-            contenders: &[SMALL, $at],
+            contenders: &[SMALL, $at $(, $beside)*],
             marks: &[
                 ratio(
                     "rate against that at 100,000",
@@ -45,20 +47,22 @@ macro_rules! row {
 }
 
 pub(super) const ROWS: &[Row] = &[
-    row!("size-1m", "Ingest at 1 million events", M1, 1_000_000, 0.85),
+    row!("size-1m", "Ingest at 1 million events", 1_000_000, 0.85, M1),
     row!(
         "size-10m",
         "Ingest at 10 million events",
-        M10,
         10_000_000,
-        0.7
+        0.7,
+        M10,
+        NO_IMAGES_M10
     ),
     row!(
         "size-30m",
         "Ingest at 30 million events",
-        M30,
         30_000_000,
-        0.6
+        0.6,
+        M30,
+        NO_IMAGES_M30
     ),
 ];
 
@@ -110,9 +114,34 @@ pub(super) fn filled(lab: &Lab, events: u64) -> Result<(Bed, String)> {
     Ok((bed, database))
 }
 
+impl Sizes {
+    /// A turn of the large one in which no page is written into the WAL as a whole.
+    fn without_images(&self) -> Result<Figures> {
+        let images = |value: &str| -> Result<()> {
+            let mut client = self.large.connect("postgres")?;
+            client.batch_execute(&format!("alter system set full_page_writes = {value}"))?;
+            // The checkpointer obeys during the warm-up.
+            client.batch_execute("select pg_reload_conf()")?;
+            Ok(())
+        };
+        images("off")?;
+        let turn = Turn {
+            warm_up: WARM_UP,
+            window: self.window * 8 / 5,
+            checkpoint: false,
+        };
+        let figures = steady(&self.large, &self.many, self.seed, turn);
+        images("on")?;
+        figures
+    }
+}
+
 impl Contest for Sizes {
     fn play(&mut self, contender: &str) -> Result<Figures> {
         self.seed += 1;
+        if [NO_IMAGES_M10, NO_IMAGES_M30].contains(&contender) {
+            return self.without_images();
+        }
         if contender != SMALL {
             let first = std::mem::replace(&mut self.checkpoint, false);
             let turn = Turn {
