@@ -1,5 +1,6 @@
 //! The receiver that a Rust team would write: actix-web checks the signature, and
-//! tokio-postgres inserts one row a request. The first line on stdout is the address.
+//! tokio-postgres inserts one row a request. With `STATE` the same statement keeps the
+//! status of the message in that table. The first line on stdout is the address.
 
 use std::{
     collections::HashMap,
@@ -56,12 +57,16 @@ async fn main() -> Result<()> {
          on conflict do nothing",
         setting("TABLE")?
     );
+    let statement = match env::var("STATE") {
+        Ok(state) => with_state(&insert, &state),
+        Err(_) => insert,
+    };
     let url = setting("DATABASE_URL")?;
     let mut pool = Vec::new();
     for _ in 0..connections {
         let (client, connection) = tokio_postgres::connect(&url, NoTls).await?;
         tokio::spawn(connection);
-        let statement = client.prepare(&insert).await?;
+        let statement = client.prepare(&statement).await?;
         pool.push((client, statement));
     }
     let receiver = web::Data::from(Arc::new(Receiver {
@@ -89,6 +94,47 @@ async fn main() -> Result<()> {
         writeln!(std::io::stdout(), "{address}")?;
     }
     Ok(server.run().await?)
+}
+
+/// Stores the event and, if it is new, what it says of the message.
+fn with_state(insert: &str, state: &str) -> String {
+    format!(
+        "with new as (
+           {insert}
+           returning *
+         ),
+         said as (
+           select *, (kind <> 'message.clicked') as is_status, (kind = 'message.clicked')::int as click from new
+         )
+         insert into {state} as m (
+           message_key, recipient, source_id, provider, message_id, channel, status, is_final,
+           status_at, status_rank, status_event_id, reason, first_event_at, last_event_at,
+           opens, clicks, first_clicked_at, delivered_at
+         )
+         select
+           message_id, recipient, source_id, provider, message_id, channel,
+           case when is_status then kind end, is_status,
+           case when is_status then occurred_at end, case when is_status then 4 end,
+           case when is_status then event_id end, reason, occurred_at, occurred_at,
+           0, click, case when click = 1 then occurred_at end,
+           case when kind = 'message.delivered' then occurred_at end
+         from said
+         on conflict (message_key, recipient, source_id) do update set
+           (status, is_final, status_at, status_rank, status_event_id, reason) = (
+             select w.status, w.is_final, w.status_at, w.status_rank, w.status_event_id, w.reason
+             from (values
+               (m.status, m.is_final, m.status_at, m.status_rank, m.status_event_id, m.reason),
+               (excluded.status, excluded.is_final, excluded.status_at, excluded.status_rank,
+                excluded.status_event_id, excluded.reason)
+             ) as w (status, is_final, status_at, status_rank, status_event_id, reason)
+             order by w.is_final desc, w.status_at desc nulls last, w.status_event_id desc limit 1
+           ),
+           first_event_at = least(m.first_event_at, excluded.first_event_at),
+           last_event_at = greatest(m.last_event_at, excluded.last_event_at),
+           clicks = m.clicks + excluded.clicks,
+           first_clicked_at = least(m.first_clicked_at, excluded.first_clicked_at),
+           delivered_at = least(m.delivered_at, excluded.delivered_at)"
+    )
 }
 
 async fn receive(

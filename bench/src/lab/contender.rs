@@ -20,13 +20,20 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// actix-web and tokio-postgres.
     pub(crate) fn rust(bed: &Bed, database: &str, table: &str, connections: u32) -> Result<Self> {
-        Self::start(
-            bed,
-            database,
-            table,
-            connections,
-            &mut Command::new(paths::program("tidings-bench-receiver")?),
-        )
+        let mut command = Command::new(paths::program("tidings-bench-receiver")?);
+        Self::start(bed, database, table, connections, &mut command)
+    }
+
+    /// The same, which keeps the state of messages too.
+    pub(crate) fn rust_with_state(
+        bed: &Bed,
+        database: &str,
+        table: &str,
+        connections: u32,
+    ) -> Result<Self> {
+        let mut command = Command::new(paths::program("tidings-bench-receiver")?);
+        command.env("STATE", "contender.message");
+        Self::start(bed, database, table, connections, &mut command)
     }
 
     /// Express and pg, as `xtask/setup.sh bench` has installed them.

@@ -5,6 +5,7 @@
 //! - `event`: the types that a team without the extension would have, for the receivers and
 //!   the SQL normalizer: `uuid` for the identity, and an identity column for the position
 //! - `bare_event`: the same without any index
+//! - `message`: the state of messages, of such types
 
 use anyhow::{Context as _, Result};
 use postgres::Client;
@@ -25,6 +26,7 @@ pub(crate) fn create(client: &mut Client) -> Result<()> {
     for (name, indexed) in [("contender.event", true), ("contender.bare_event", false)] {
         plain(client, "tidings.event_default", name, indexed)?;
     }
+    plain(client, "tidings.message", "contender.message", true)?;
     Ok(())
 }
 

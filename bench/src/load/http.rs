@@ -84,6 +84,25 @@ pub(crate) fn closed(
     })
 }
 
+/// The schedule of an open load: so many requests together, every so often.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) together: u32,
+    pub(crate) every: Duration,
+}
+
+impl Pace {
+    pub(crate) fn one(every: Duration) -> Self {
+        Self { together: 1, every }
+    }
+
+    /// Time of a request from the beginning.
+    fn after(self, at: usize) -> Duration {
+        let at = u32::try_from(at).unwrap_or(u32::MAX);
+        self.every * at.checked_div(self.together).unwrap_or(at)
+    }
+}
+
 /// Sends a request at each time of a schedule, whatever became of those before, over so many
 /// connections. A time is counted from the schedule, so that a queue before the connections is
 /// part of it.
@@ -91,7 +110,7 @@ pub(crate) fn open(
     to: SocketAddr,
     requests: Vec<Request>,
     connections: usize,
-    every: Duration,
+    pace: Pace,
 ) -> Result<Answered> {
     runtime()?.block_on(async move {
         let count = requests.len();
@@ -120,7 +139,7 @@ pub(crate) fn open(
         let began = Instant::now();
         let pacer = std::thread::spawn(move || {
             for at in 0..count {
-                let scheduled = began + every * u32::try_from(at).unwrap_or(u32::MAX);
+                let scheduled = began + pace.after(at);
                 std::thread::sleep(scheduled.saturating_duration_since(Instant::now()));
                 if due.send((at, scheduled)).is_err() {
                     return;

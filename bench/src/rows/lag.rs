@@ -4,7 +4,7 @@ use crate::contest::{Bound, Contest, Row, value};
 use crate::figures::Figures;
 use crate::lab::{Bed, URL_TOKEN};
 use crate::load::bodies::Bodies;
-use crate::load::http::{self, Request};
+use crate::load::http::{self, Pace, Request};
 use crate::measure::meter::Meter;
 use crate::measure::stats::Times;
 use anyhow::{Context as _, Result, bail, ensure};
@@ -79,7 +79,7 @@ impl Contest for Lag {
         let meter = Meter::start(self.bed.watched(Some(worker.id())), &mut watch)?;
         let (answered, had) = std::thread::scope(|scope| -> Result<_> {
             let consumer = scope.spawn(move || consume(client, events, &last, pause));
-            let answered = http::open(worker.http, requests, 64, EVERY)?;
+            let answered = http::open(worker.http, requests, 64, Pace::one(EVERY))?;
             let had = consumer.join().ok().context("the consumer failed")??;
             Ok((answered, had))
         })?;

@@ -5,7 +5,7 @@ use super::lag::{ITEMS, arrays};
 use crate::contest::{Bound, Contest, Row, value};
 use crate::figures::Figures;
 use crate::lab::Bed;
-use crate::load::http;
+use crate::load::http::{self, Pace};
 use anyhow::{Result, ensure};
 use std::time::{Duration, Instant};
 use tidings_harness::procfs::Usage;
@@ -68,10 +68,10 @@ impl Contest for Memory {
         let (without, _) = arrays(self.requests, 2 * self.turns + 1);
         let expected = 2 * self.requests * usize::try_from(ITEMS)?;
 
-        http::open(worker.http, with, 64, EVERY)?;
+        http::open(worker.http, with, 64, Pace::one(EVERY))?;
         let figures = Figures::default().with("mib", peak()?);
         self.bed.cluster.kill()?;
-        http::open(worker.http, without, 64, EVERY)?;
+        http::open(worker.http, without, 64, Pace::one(EVERY))?;
         let figures = figures.with("mib_away", peak()?);
         self.bed.cluster.restart()?;
 

@@ -6,7 +6,7 @@ use crate::figures::Figures;
 use crate::lab::contender::Receiver;
 use crate::lab::{Bed, Lab};
 use crate::load::bodies::Bodies;
-use crate::load::http::{self, Request};
+use crate::load::http::{self, Pace, Request};
 use crate::measure::meter::Meter;
 use anyhow::{Result, bail, ensure};
 use std::net::SocketAddr;
@@ -17,15 +17,17 @@ const TIDINGS: &str = "Tidings";
 const RUST: &str = "actix-web + tokio-postgres, same indexes";
 const FEW: &str = "the same over 10 connections";
 const BARE: &str = "actix-web + tokio-postgres, no index";
+const STATE: &str = "actix-web + tokio-postgres, same indexes, with state";
 const EXPRESS: &str = "Express + pg, same indexes";
+const TOGETHER: &str = "Tidings, 8 webhooks together every 8 ms";
 
 pub(super) const ROWS: &[Row] = &[
     Row {
         name: "webhooks",
         title: "Signed webhooks over 64 connections",
-        about: "PushPushGo's webhooks: an event of about 240 bytes in each, signed with HMAC-SHA1. Each connection sends the next one as soon as it has its answer. The receivers check the signature and insert one row a request, within a transaction of its own, over 32 connections to Postgres (10 is a usual default of pools); they keep no state, no log and no refused request.",
+        about: "PushPushGo's webhooks: an event of about 240 bytes in each, signed with HMAC-SHA1. Each connection sends the next one as soon as it has its answer. The receivers check the signature and insert one row a request, within a transaction of its own, over 32 connections to Postgres (10 is a usual default of pools); they keep no log and no refused request, and no state unless the table says so: the same statement then keeps the message's status in a table that has the columns and indexes of `tidings.message`.",
         unit: "webhook",
-        contenders: &[TIDINGS, RUST, FEW, BARE, EXPRESS],
+        contenders: &[TIDINGS, RUST, FEW, BARE, STATE, EXPRESS],
         marks: &[
             ratio(
                 "rate against the Rust receiver with the same indexes",
@@ -49,6 +51,13 @@ pub(super) const ROWS: &[Row] = &[
                 Bound::Stated,
             ),
             ratio(
+                "rate against the Rust receiver with state",
+                "rate",
+                TIDINGS,
+                STATE,
+                Bound::Stated,
+            ),
+            ratio(
                 "rate against Express",
                 "rate",
                 TIDINGS,
@@ -69,7 +78,7 @@ pub(super) const ROWS: &[Row] = &[
         title: "1,000 webhooks a second",
         about: "The same webhooks, one each millisecond, whatever became of those before; times are counted from that moment to the answer.",
         unit: "webhook",
-        contenders: &[TIDINGS, RUST, EXPRESS],
+        contenders: &[TIDINGS, TOGETHER, RUST, STATE, EXPRESS],
         marks: &[
             ratio(
                 "p50 against the Rust receiver",
@@ -86,7 +95,7 @@ pub(super) const ROWS: &[Row] = &[
                 Bound::AtMost(0.35),
             ),
         ],
-        set: |lab| Webhooks::set(lab, Some(Duration::from_millis(1))),
+        set: |lab| Webhooks::set(lab, Some(Pace::one(Duration::from_millis(1)))),
     },
 ];
 
@@ -101,14 +110,14 @@ type Start = fn(&Bed, &str, &str, u32) -> Result<Receiver>;
 
 struct Webhooks {
     bed: Bed,
-    every: Option<Duration>,
+    pace: Option<Pace>,
     warm_up: Vec<Request>,
     requests: Vec<Request>,
     window: Duration,
 }
 
 impl Webhooks {
-    fn set(lab: &Lab, every: Option<Duration>) -> Result<Box<dyn Contest>> {
+    fn set(lab: &Lab, pace: Option<Pace>) -> Result<Box<dyn Contest>> {
         let mut bodies = Bodies::new(1);
         let window = lab.window();
         let mut draw = |count: u64| -> Result<Vec<Request>> {
@@ -124,12 +133,12 @@ impl Webhooks {
                 .collect()
         };
         let seconds = window.as_secs().max(1);
-        let rate = if every.is_some() { 1000 } else { GREATEST_RATE };
+        let rate = if pace.is_some() { 1000 } else { GREATEST_RATE };
         Ok(Box::new(Self {
             warm_up: draw(lab.pick(200, 4000))?,
             requests: draw(lab.pick(rate.min(20_000), rate * seconds))?,
             bed: lab.bed(&[])?,
-            every,
+            pace,
             window,
         }))
     }
@@ -140,20 +149,21 @@ impl Webhooks {
         process: u32,
         database: &str,
         table: &str,
+        pace: Option<Pace>,
     ) -> Result<Figures> {
         let mut client = self.bed.connect(database)?;
         let long = Duration::from_secs(60);
         let warm = http::closed(to, self.warm_up.clone(), CONNECTIONS, long)?;
         let requests = self.requests.clone();
         let meter = Meter::start(self.bed.watched(Some(process)), &mut client)?;
-        let mut answered = match self.every {
-            Some(every) => http::open(to, requests, CONNECTIONS, every)?,
+        let mut answered = match pace {
+            Some(pace) => http::open(to, requests, CONNECTIONS, pace)?,
             None => http::closed(to, requests, CONNECTIONS, self.window)?,
         };
         let count = answered.times.len();
         let figures = meter.stop_after(answered.took, count.try_into()?, &mut client)?;
         ensure!(
-            count < self.requests.len() || self.every.is_some(),
+            count < self.requests.len() || pace.is_some(),
             "there were too few requests"
         );
         assert_stored(&mut client, table, warm.times.len() + count)?;
@@ -168,16 +178,26 @@ impl Contest for Webhooks {
         let database = self.bed.database()?;
         let receiver = |start: Start, table: &str, connections: u32| {
             let receiver = start(&self.bed, &database, table, connections)?;
-            self.measure(receiver.http, receiver.id(), &database, table)
+            self.measure(receiver.http, receiver.id(), &database, table, self.pace)
         };
         let figures = match contender {
-            TIDINGS => {
+            TIDINGS | TOGETHER => {
                 let worker: Worker = self.bed.worker(&database, &[])?;
-                self.measure(worker.http, worker.id(), &database, "tidings.event")?
+                let together = Pace {
+                    together: 8,
+                    every: Duration::from_millis(8),
+                };
+                let pace = if contender == TOGETHER {
+                    Some(together)
+                } else {
+                    self.pace
+                };
+                self.measure(worker.http, worker.id(), &database, "tidings.event", pace)?
             }
             RUST => receiver(Receiver::rust, "contender.event", MANY)?,
             FEW => receiver(Receiver::rust, "contender.event", 10)?,
             BARE => receiver(Receiver::rust, "contender.bare_event", MANY)?,
+            STATE => receiver(Receiver::rust_with_state, "contender.event", MANY)?,
             EXPRESS => receiver(Receiver::express, "contender.event", MANY)?,
             other => bail!("there is no contender {other}"),
         };
