@@ -67,6 +67,7 @@ comment on function create_consumer(text, ulid) is
 create function _lock_consumer(name text) returns consumer
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
+  set plan_cache_mode = auto
 as $$
 declare
   found_consumer tidings.consumer;
@@ -103,25 +104,59 @@ $$;
 comment on function _live_session(int, timestamptz) is
   'Internal: returns the application name of this session, or null if the session has ended. A session whose start cannot be seen is assumed to be alive.';
 
+create function _session_start() returns timestamptz
+  language c stable strict parallel restricted as 'MODULE_PATHNAME', 'session_start_wrapper';
+comment on function _session_start() is 'Internal: returns when the calling session started.';
+
 create function _is_this_session(of_pid int, started_at timestamptz) returns boolean
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 begin
-  return of_pid = pg_backend_pid() and tidings._live_session(of_pid, started_at) is not null;
+  return of_pid = pg_backend_pid() and coalesce(started_at = tidings._session_start(), true);
 end
 $$;
 comment on function _is_this_session(int, timestamptz) is 'Internal: whether this is the calling session.';
 
+create function _note_id(id ulid) returns boolean
+  language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'note_id';
+comment on function _note_id(ulid) is 'Internal: notes this id, and returns true. A condition by which a query tells the id of the last row that it returned.';
+create function _noted_id() returns ulid
+  language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'noted_id_wrapper';
+comment on function _noted_id() is 'Internal: returns the id that was noted last in this session.';
+
+create function _set_polled(name text, upto ulid) returns void
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+  set plan_cache_mode = auto
+as $$
+begin
+  update tidings.consumer u
+  set polled_to = upto,
+    polled_by = case when upto is not null then pg_backend_pid() end,
+    polled_session = case when upto is not null then tidings._session_start() end,
+    polled_at = case when upto is not null then clock_timestamp() else u.polled_at end
+  where u.name = _set_polled.name;
+end
+$$;
+comment on function _set_polled(text, ulid) is
+  'Internal: the events up to this position now belong to this session, or none if it is null.';
+
 create function poll(name text, max_events int default 1000) returns setof event
   language plpgsql volatile security definer rows 1000
   set search_path = pg_catalog, tidings, pg_temp
+  set plan_cache_mode = force_custom_plan  -- as in events_after
 as $$
 declare
   c tidings.consumer;
-  e tidings.event;
   application text;
+  reached tidings.ulid;
+  last tidings.ulid;
   last_id tidings.ulid;
+  page record;
+  missing int := least(max_events, 10000);
+  looked_at int := missing;
+  n int;
 begin
   if max_events is null or max_events < 1 then
     raise exception using
@@ -144,18 +179,37 @@ begin
     end if;
   end if;
 
-  for e in select * from tidings.events_after(c.position, least(max_events, 10000)) loop
-    last_id := e.id;
-    return next e;
+  perform tidings._require_no_policies();
+
+  -- As in events_after. A query within the query would copy each event once more, and so
+  -- would a loop over its rows, which is why the query itself notes the last id.
+  reached := coalesce(c.position, '00000000000000000000000000');
+  last := tidings._log_end();
+  while missing > 0 and reached < last loop
+    page := tidings._log_page(reached, last, looked_at);
+    if page.first_at is not null then
+      return query
+        select p.*
+        from (
+          select e.*
+          from tidings.event e
+          where e.id > reached and e.id <= page.upto and e.occurred_at between page.first_at and page.last_at
+          order by e.id
+          limit missing
+        ) p
+        where tidings._note_id(p.id);
+      get diagnostics n = row_count;
+      if n > 0 then
+        last_id := tidings._noted_id();
+      end if;
+      missing := missing - n;
+    end if;
+    reached := page.upto;
+    looked_at := greatest(missing, least(looked_at::bigint * 10, 1000000));
   end loop;
 
   if last_id is not null or c.polled_to is not null then
-    update tidings.consumer u
-    set polled_to = last_id,
-      polled_by = case when last_id is not null then pg_backend_pid() end,
-      polled_session = (select a.backend_start from pg_stat_get_activity(pg_backend_pid()) a where last_id is not null),
-      polled_at = case when last_id is not null then clock_timestamp() else u.polled_at end
-    where u.name = poll.name;
+    perform tidings._set_polled(name, last_id);
   end if;
 end
 $$;
@@ -176,40 +230,46 @@ begin
       hint = 'Pass the id of the last event that you processed; if poll returned no event, there is nothing to acknowledge.';
   end if;
 
-  c := tidings._lock_consumer(name);
-  if upto <= c.position then
-    raise exception using
-      errcode = 'object_not_in_prerequisite_state',
-      message = format('consumer "%s" has acknowledged these events already', name),
-      detail = format('The consumer is at %s; %s is not after that position.', c.position, upto),
-      hint = 'Roll back what this transaction did for these events, because it was done before. tidings.seek moves a consumer back.';
-  end if;
-  if c.polled_by is not null and not tidings._is_this_session(c.polled_by, c.polled_session) then
-    raise exception using
-      errcode = 'object_in_use',
-      message = format('another session polled consumer "%s" last', name),
-      detail = format('That session is process %s (%s).', c.polled_by,
-        coalesce('application "' || tidings._live_session(c.polled_by, c.polled_session) || '"', 'which has ended')),
-      hint = 'Roll back what this transaction did for these events, and poll again. Poll and ack in one session; through a connection pool, in one transaction.';
-  end if;
-  if c.polled_to is null or upto > c.polled_to then
-    raise exception using
-      errcode = 'invalid_parameter_value',
-      message = format('consumer "%s" has not polled these events', name),
-      detail = case
-        when c.polled_to is null then format('The consumer has no polled events left to acknowledge, up to %s.', upto)
-        else format('The last poll went up to %s; %s is after that position.', c.polled_to, upto)
-      end,
-      hint = 'Pass the id of an event that the last poll returned. A poll whose transaction was rolled back, or that came before a seek, does not count: poll again.';
-  end if;
+  loop
+    update tidings.consumer u
+    set position = upto,
+      acked_at = clock_timestamp(),
+      polled_to = nullif(u.polled_to, upto),
+      polled_by = case when upto < u.polled_to then u.polled_by end,
+      polled_session = case when upto < u.polled_to then u.polled_session end
+    where u.name = ack.name
+      and coalesce(upto > u.position, true) and upto <= u.polled_to
+      and u.polled_by = pg_backend_pid() and coalesce(u.polled_session = tidings._session_start(), true);
+    exit when found;
 
-  update tidings.consumer u
-  set position = upto,
-    acked_at = clock_timestamp(),
-    polled_to = nullif(c.polled_to, upto),
-    polled_by = case when upto < c.polled_to then c.polled_by end,
-    polled_session = case when upto < c.polled_to then c.polled_session end
-  where u.name = ack.name;
+    -- One of these is the reason, unless another transaction has changed it meanwhile.
+    c := tidings._lock_consumer(name);
+    if upto <= c.position then
+      raise exception using
+        errcode = 'object_not_in_prerequisite_state',
+        message = format('consumer "%s" has acknowledged these events already', name),
+        detail = format('The consumer is at %s; %s is not after that position.', c.position, upto),
+        hint = 'Roll back what this transaction did for these events, because it was done before. tidings.seek moves a consumer back.';
+    end if;
+    if c.polled_by is not null and not tidings._is_this_session(c.polled_by, c.polled_session) then
+      raise exception using
+        errcode = 'object_in_use',
+        message = format('another session polled consumer "%s" last', name),
+        detail = format('That session is process %s (%s).', c.polled_by,
+          coalesce('application "' || tidings._live_session(c.polled_by, c.polled_session) || '"', 'which has ended')),
+        hint = 'Roll back what this transaction did for these events, and poll again. Poll and ack in one session; through a connection pool, in one transaction.';
+    end if;
+    if c.polled_to is null or upto > c.polled_to then
+      raise exception using
+        errcode = 'invalid_parameter_value',
+        message = format('consumer "%s" has not polled these events', name),
+        detail = case
+          when c.polled_to is null then format('The consumer has no polled events left to acknowledge, up to %s.', upto)
+          else format('The last poll went up to %s; %s is after that position.', c.polled_to, upto)
+        end,
+        hint = 'Pass the id of an event that the last poll returned. A poll whose transaction was rolled back, or that came before a seek, does not count: poll again.';
+    end if;
+  end loop;
 end
 $$;
 comment on function ack(text, ulid) is
@@ -282,5 +342,6 @@ comment on function drop_consumer(text) is
 
 revoke all on function
   create_consumer(text, ulid), poll(text, int), ack(text, ulid), seek(text, ulid), seek(text, timestamptz), drop_consumer(text),
-  _lock_consumer(text), _live_session(int, timestamptz), _is_this_session(int, timestamptz), _move_consumer(text, ulid)
+  _lock_consumer(text), _live_session(int, timestamptz), _session_start(), _is_this_session(int, timestamptz), _note_id(ulid), _noted_id(),
+  _set_polled(text, ulid), _move_consumer(text, ulid)
 from public;

@@ -31,6 +31,7 @@
 create function _require_log_access() returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
+  set plan_cache_mode = auto  -- those who follow the log have another one, for their pages
 as $$
 begin
   if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then

@@ -26,6 +26,7 @@ create function _log_newest() returns ulid
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
   set enable_seqscan = off  -- the plan is kept, and may have been made when the table was small
+  set plan_cache_mode = auto
 as $$
 begin
   return (select h.last_id from tidings.log_head h order by h.last_id desc limit 1);

@@ -4,6 +4,7 @@ create function _log_page(after ulid, last ulid, max_events bigint, out upto uli
   language plpgsql stable
   set search_path = pg_catalog, tidings, pg_temp
   set enable_seqscan = off  -- the plan is kept, and may have been made when the table was small
+  set plan_cache_mode = auto
 as $$
 declare
   most constant int := 10000;
@@ -33,25 +34,6 @@ $$;
 comment on function _log_page(ulid, ulid, bigint) is
   'Internal: returns bounds of the next events after this position, at least max_events of them if there are as many up to the position "last": the position up to which the bounds hold, and the least and the greatest occurred_at; these are null if there are no events.';
 
-create function _log_query(first_at timestamptz, last_at timestamptz, of_source int, kinds text[]) returns text
-  language plpgsql immutable
-  set search_path = pg_catalog, tidings, pg_temp
-  set timezone = 'UTC'  -- times are written as text
-  set datestyle = 'ISO, YMD'
-as $$
-begin
-  -- The times are part of the text, so that the planner leaves out the partitions in which
-  -- there are none of these events: they are neither opened nor locked.
-  return format(
-    'from tidings.event e where e.id > $1 and e.id <= $2 and e.occurred_at between timestamptz %L and timestamptz %L%s%s order by e.id limit $3',
-    first_at, last_at,
-    case when of_source is not null then ' and e.source_id = $4' end,
-    case when kinds is not null then ' and e.kind = any ($5)' end);
-end
-$$;
-comment on function _log_query(timestamptz, timestamptz, int, text[]) is
-  'Internal: the query of a page of the log, without what it selects. Its parameters are the position before the page, its last position, the number of events, the source and the kinds.';
-
 create function _require_max_events(max_events int) returns void
   language plpgsql immutable
   set search_path = pg_catalog, tidings, pg_temp
@@ -70,6 +52,7 @@ comment on function _require_max_events(int) is 'Internal: checks a number of ev
 create function _require_no_policies() returns void
   language plpgsql stable
   set search_path = pg_catalog, tidings, pg_temp
+  set plan_cache_mode = auto
 as $$
 begin
   if (select c.relrowsecurity and not c.relforcerowsecurity from pg_class c where c.oid = 'tidings.event'::regclass) then
@@ -93,6 +76,7 @@ create function events_after(
   returns setof event
   language plpgsql volatile security definer rows 1000
   set search_path = pg_catalog, tidings, pg_temp
+  set plan_cache_mode = force_custom_plan  -- partitions outside the page's bounds are neither opened nor locked
 as $$
 declare
   of_source int := case when source is not null then (tidings._source(source)).id end;
@@ -113,8 +97,14 @@ begin
   while missing > 0 and reached < last loop
     page := tidings._log_page(reached, last, looked_at);
     if page.first_at is not null then
-      return query execute 'select e.* ' || tidings._log_query(page.first_at, page.last_at, of_source, kinds)
-      using reached, page.upto, missing, of_source, kinds;
+      return query
+        select e.*
+        from tidings.event e
+        where e.id > reached and e.id <= page.upto and e.occurred_at between page.first_at and page.last_at
+          and (of_source is null or e.source_id = of_source)
+          and (events_after.kinds is null or e.kind = any (events_after.kinds))
+        order by e.id
+        limit missing;
       get diagnostics n = row_count;
       missing := missing - n;
     end if;
@@ -138,6 +128,7 @@ create function read_log(
   returns setof record
   language plpgsql volatile security definer rows 1000
   set search_path = pg_catalog, tidings, pg_temp
+  set plan_cache_mode = force_custom_plan  -- partitions outside the page's bounds are neither opened nor locked
 as $$
 declare
   most constant bigint := 100000;
@@ -159,8 +150,14 @@ begin
   end if;
   page := tidings._log_page(position, last, most);
   if page.first_at is not null then
-    return query execute 'select e.id, e ' || tidings._log_query(page.first_at, page.last_at, of_source, kinds)
-    using position, page.upto, missing, of_source, kinds;
+    return query
+      select e.id, e
+      from tidings.event e
+      where e.id > position and e.id <= page.upto and e.occurred_at between page.first_at and page.last_at
+        and (of_source is null or e.source_id = of_source)
+        and (read_log.kinds is null or e.kind = any (read_log.kinds))
+      order by e.id
+      limit missing;
     get diagnostics n = row_count;
     missing := missing - n;
   end if;
@@ -175,6 +172,6 @@ comment on function read_log(ulid, int, text, text[]) is
   'Returns the events after this position as events_after does, each with the position that is reached with it, and looks at no more than about 100000 events. If these contain fewer than max_events that match, a last row has no event (null), and the position up to which everything was looked at. The last row is therefore always where to go on, also if no event matched, and no row means that there is nothing new. SQLSTATE as events_after.';
 
 revoke all on function
-  _log_page(ulid, ulid, bigint), _log_query(timestamptz, timestamptz, int, text[]), _require_max_events(int), _require_no_policies(),
+  _log_page(ulid, ulid, bigint), _require_max_events(int), _require_no_policies(),
   events_after(ulid, int, text, text[]), read_log(ulid, int, text, text[])
 from public;

@@ -1,7 +1,7 @@
 -- tidings.ulid has the 16 bytes of uuid, and is compared, hashed, sorted and sent as uuid
--- is; only the text form is our own. The comparisons are C functions of the library rather
--- than the server's own, because the server would search its table of built-in functions
--- for those by name at each start of an executor.
+-- is; only the text form is our own. What compares and sends are C functions of the library
+-- rather than the server's own, because the server would search its table of built-in
+-- functions for those by name at each start of an executor.
 
 create type ulid;
 
@@ -9,12 +9,12 @@ create function ulid_in(text cstring) returns ulid
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'ulid_in_wrapper';
 comment on function ulid_in(cstring) is 'Internal: reads the text form. SQLSTATE 22P02 for anything but 26 characters of Crockford''s base32 up to 7ZZZZZZZZZZZZZZZZZZZZZZZZZ.';
 create function ulid_out(value ulid) returns cstring
-  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'ulid_out_wrapper';
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'ulid_out';
 comment on function ulid_out(ulid) is 'Internal: writes the text form.';
 create function ulid_recv(internal) returns ulid
   language internal immutable strict parallel safe as 'uuid_recv';
 create function ulid_send(ulid) returns bytea
-  language internal immutable strict parallel safe as 'uuid_send';
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'ulid_send';
 
 create type ulid (
   input = ulid_in,

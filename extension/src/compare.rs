@@ -11,7 +11,7 @@
 
 use std::cmp::Ordering;
 
-use pgrx::pg_sys::{self, Datum, FunctionCallInfo, Pg_finfo_record};
+use pgrx::pg_sys::{Datum, FunctionCallInfo};
 
 unsafe extern "C-unwind" {
     fn uuid_hash(fcinfo: FunctionCallInfo) -> Datum;
@@ -38,23 +38,29 @@ unsafe fn compare(fcinfo: FunctionCallInfo) -> Ordering {
 }
 
 /// Declares a C function, with the record by which Postgres knows its calling convention.
+///
+/// There is no guard: the function neither panics nor calls what pgrx guards.
 macro_rules! c_function {
     ($name:ident, $info:ident, |$fcinfo:ident| $body:expr) => {
         #[doc(hidden)]
         #[unsafe(no_mangle)]
-        pub(crate) extern "C-unwind" fn $info() -> *const Pg_finfo_record {
-            static VERSION_1: Pg_finfo_record = Pg_finfo_record { api_version: 1 };
+        pub(crate) extern "C-unwind" fn $info() -> *const pgrx::pg_sys::Pg_finfo_record {
+            static VERSION_1: pgrx::pg_sys::Pg_finfo_record =
+                pgrx::pg_sys::Pg_finfo_record { api_version: 1 };
             &raw const VERSION_1
         }
 
         #[doc(hidden)]
         #[unsafe(no_mangle)]
-        pub(crate) unsafe extern "C-unwind" fn $name($fcinfo: FunctionCallInfo) -> pg_sys::Datum {
+        pub(crate) unsafe extern "C-unwind" fn $name(
+            $fcinfo: pgrx::pg_sys::FunctionCallInfo,
+        ) -> pgrx::pg_sys::Datum {
             // SAFETY: Postgres calls the function with the arguments that SQL declares.
             unsafe { $body }
         }
     };
 }
+pub(crate) use c_function;
 
 c_function!(ulid_eq, pg_finfo_ulid_eq, |fcinfo| Datum::from(
     compare(fcinfo).is_eq()

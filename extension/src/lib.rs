@@ -12,6 +12,7 @@
 //!
 //! - [`ulid`]: the type, its text form, and the functions over it
 //! - [`compare`]: how its values are compared, without pgrx's guard
+//! - [`send`]: how its values are written, likewise
 //! - [`signature`]: HMAC-SHA1, and a source's policy
 //! - [`normalize`]: a body becomes rows
 //! - [`record`]: the greater of two records
@@ -20,10 +21,12 @@
 //! - [`schema`]: what is checked when a source gets a schema of its own
 //! - [`log`]: the announcements and the ids of the log
 //! - [`lock`]: the locks by which they are announced
+//! - [`consumer`]: what consumers ask of the session
 //! - [`memory`]: what is asked for before it is allocated
 //! - [`error`]: SQLSTATE, message, detail and hint
 
 mod compare;
+mod consumer;
 mod error;
 mod lock;
 mod log;
@@ -32,6 +35,7 @@ mod normalize;
 mod older;
 mod record;
 mod schema;
+mod send;
 mod signature;
 mod source;
 mod ulid;

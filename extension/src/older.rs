@@ -6,7 +6,10 @@
 use pgrx::{pg_sys::panic::ErrorReport, prelude::*};
 use tidings_core::{Item, ItemError};
 
-use crate::normalize::{Rows, rows, settings};
+use crate::{
+    normalize::{Rows, rows, settings},
+    ulid::Ulid,
+};
 
 /// `_normalize` of 0.1.0 to 0.4.0. Versions 0.1.0 and 0.2.0 pass the source's time zone
 /// alone in place of its options, which are a JSON object, and cannot store an event
@@ -25,6 +28,12 @@ fn normalize_for_source<'a>(
     }
     let options = serde_json::json!({ "timezone": options }).to_string();
     rows(provider_name, source, &settings(&options)?, body, timed)
+}
+
+/// The text form, for 0.1.0 to 0.4.0.
+#[pg_extern(sql = false)]
+fn ulid_out(value: Ulid) -> std::ffi::CString {
+    std::ffi::CString::new(value.0.to_ascii()).unwrap_or_default()
 }
 
 /// The item, or the reason why these versions cannot store it.

@@ -85,11 +85,6 @@ fn ulid_in(text: &CStr) -> Result<Ulid, ErrorReport> {
 }
 
 #[pg_extern(sql = false)]
-fn ulid_out(value: Ulid) -> std::ffi::CString {
-    std::ffi::CString::new(value.0.to_ascii()).unwrap_or_default()
-}
-
-#[pg_extern(sql = false)]
 fn ulid_from_bytea(bytes: &[u8]) -> Result<Ulid, ErrorReport> {
     bytes
         .try_into()

@@ -24,6 +24,8 @@ $$;
 -- announced by the rule of 0.4.0, which readers no longer follow.
 lock table only event in access exclusive mode;
 
+-- take ulid_out from ulid.sql
+-- take ulid_send from ulid.sql
 -- take ulid_eq from ulid.sql
 -- take ulid_ne from ulid.sql
 -- take ulid_lt from ulid.sql
@@ -64,7 +66,6 @@ drop table log_mark;
 -- take tick from log.sql
 -- take wake from log.sql
 -- take _log_page from read.sql
--- take _log_query from read.sql
 -- take _require_max_events from read.sql
 -- take _require_no_policies from read.sql
 -- take read_log from read.sql
@@ -157,6 +158,11 @@ drop function _trim_rejected(text[]);
 -- take create_consumer from consumer.sql
 -- take _lock_consumer from consumer.sql
 -- take _live_session from consumer.sql
+-- take _session_start from consumer.sql
+-- take _is_this_session from consumer.sql
+-- take _note_id from consumer.sql
+-- take _noted_id from consumer.sql
+-- take _set_polled from consumer.sql
 -- take poll from consumer.sql
 -- take ack from consumer.sql
 -- take seek from consumer.sql
@@ -208,8 +214,8 @@ revoke all on function
   _log_newest(), _merge_log(), rebuild_log(), _clock_ms(),
   _log_below(ulid), _log_end(), _log_lock(ulid), _log_begin(ulid), _log_next(), _log_above(ulid),
   log_end(), log_horizon(), _bound_idle(), tick(), wake(),
-  _log_page(ulid, ulid, bigint), _log_query(timestamptz, timestamptz, int, text[]), _require_max_events(int), _require_no_policies(),
-  read_log(ulid, int, text, text[])
+  _log_page(ulid, ulid, bigint), _require_max_events(int), _require_no_policies(),
+  read_log(ulid, int, text, text[]), _session_start(), _note_id(ulid), _noted_id(), _set_polled(text, ulid)
 from public;
 revoke all on function
   _unmet(text, text[], text[], boolean, bytea, text), _custom_id(text, text), _summary(text, text),

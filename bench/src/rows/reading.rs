@@ -7,19 +7,25 @@ use crate::lab::{Bed, Lab};
 use crate::load::bodies::{Bodies, ITEMS};
 use crate::measure::meter::Meter;
 use anyhow::{Result, bail, ensure};
-use postgres::Client;
+use bytes::BytesMut;
+use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
+use postgres::{Client, Statement};
+use std::error::Error;
 use tidings_harness::step::Missing;
 
 const AFTER: &str = "tidings.events_after";
 const POLL: &str = "tidings.poll and ack";
+const PLAIN: &str = "SELECT by id, which may skip events";
+const BARE: &str = "SELECT by id, without the payload";
+const WITHOUT_PAYLOAD: &str = "id, event_id, source_id, provider, kind, provider_kind, channel, occurred_at, received_at, request_id, message_id, recipient, campaign, error_code, reason";
 const PGQ: &str = "PgQ: next_batch, get_batch_events, finish_batch";
 
 pub(super) const ROWS: &[Row] = &[Row {
     name: "reading",
     title: "Reading the log in pages of 1000",
-    about: "One session reads the same events from the first to the last, with all columns. A page of a consumer's, and a batch of PgQ's, is one transaction. PgQ has an event for each of ours, with the payload, the kind and the four most important texts; a tick stands after each 1000 of them.",
+    about: "One session reads the same events from the first to the last, with all columns; a position is the 16 bytes of its id. A page of a consumer's, and a batch of PgQ's, is one transaction. PgQ has an event for each of ours, with the payload, the kind and the four most important texts; a tick stands after each 1000 of them.",
     unit: "event",
-    contenders: &[AFTER, POLL, PGQ],
+    contenders: &[AFTER, POLL, PGQ, PLAIN, BARE],
     marks: &[
         ratio(
             "events_after against PgQ",
@@ -123,6 +129,8 @@ impl Contest for Reading {
         let meter = Meter::start(self.bed.watched(None), &mut watch)?;
         let read = match contender {
             AFTER => after(&mut client)?,
+            PLAIN => plain(&mut client, "*")?,
+            BARE => plain(&mut client, WITHOUT_PAYLOAD)?,
             POLL => poll(&mut client, &name)?,
             PGQ => batches(&mut client, &name)?,
             other => bail!("there is no contender {other}"),
@@ -137,24 +145,64 @@ impl Contest for Reading {
     }
 }
 
+/// A position, as its 16 bytes: what a client keeps of a page that was read.
+#[derive(Clone, Copy, Debug)]
+struct Position([u8; 16]);
+
+impl<'a> FromSql<'a> for Position {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(raw.try_into()?))
+    }
+
+    fn accepts(of: &Type) -> bool {
+        of.name() == "ulid"
+    }
+}
+
+impl ToSql for Position {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.extend_from_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(of: &Type) -> bool {
+        of.name() == "ulid"
+    }
+
+    to_sql_checked!();
+}
+
 fn after(client: &mut Client) -> Result<u64> {
-    let page = client.prepare(
-        "select e.*, e.id::text as cursor from tidings.events_after($1::text::tidings.ulid, 1000) e",
-    )?;
-    let (mut cursor, mut read) = (None::<String>, 0);
+    let page = client.prepare("select * from tidings.events_after($1, 1000)")?;
+    pages(client, &page)
+}
+
+/// The same rows, or some of their columns, without the log's rule: by the index on positions
+/// alone.
+fn plain(client: &mut Client, columns: &str) -> Result<u64> {
+    let page = client.prepare(&format!(
+        "select {columns} from tidings.event
+         where id > coalesce($1::tidings.ulid, '00000000000000000000000000') order by id limit 1000"
+    ))?;
+    pages(client, &page)
+}
+
+/// Reads page after page, each of which begins after the last event of the one before.
+fn pages(client: &mut Client, page: &Statement) -> Result<u64> {
+    let (mut position, mut read) = (None::<Position>, 0);
     loop {
-        let rows = client.query(&page, &[&cursor])?;
+        let rows = client.query(page, &[&position])?;
         let Some(last) = rows.last() else {
             return Ok(read);
         };
-        cursor = Some(last.try_get("cursor")?);
+        position = Some(last.try_get("id")?);
         read += u64::try_from(rows.len())?;
     }
 }
 
 fn poll(client: &mut Client, name: &str) -> Result<u64> {
-    let poll = client.prepare("select e.*, e.id::text as cursor from tidings.poll($1, 1000) e")?;
-    let ack = client.prepare("select tidings.ack($1, $2::text::tidings.ulid)")?;
+    let poll = client.prepare("select * from tidings.poll($1, 1000)")?;
+    let ack = client.prepare("select tidings.ack($1, $2)")?;
     let mut read = 0;
     loop {
         let mut transaction = client.transaction()?;
@@ -162,8 +210,8 @@ fn poll(client: &mut Client, name: &str) -> Result<u64> {
         let Some(last) = rows.last() else {
             return Ok(read);
         };
-        let cursor: String = last.try_get("cursor")?;
-        transaction.execute(&ack, &[&name, &cursor])?;
+        let position: Position = last.try_get("id")?;
+        transaction.execute(&ack, &[&name, &position])?;
         transaction.commit()?;
         read += u64::try_from(rows.len())?;
     }

@@ -75,7 +75,7 @@ fn every_declaration_fits_the_library() -> Result<()> {
     })
 }
 
-/// The comparisons, which are plain C functions of which pgrx notes nothing.
+/// The plain C functions, of which pgrx notes nothing.
 fn plain(symbol: &str) -> Option<Function> {
     let (arguments, returns): (&[&str], &str) = match symbol {
         "ulid_eq" | "ulid_ne" | "ulid_lt" | "ulid_le" | "ulid_ge" | "ulid_gt" => {
@@ -84,6 +84,9 @@ fn plain(symbol: &str) -> Option<Function> {
         "ulid_cmp" => (&["ulid", "ulid"], "integer"),
         "ulid_hash" => (&["ulid"], "integer"),
         "ulid_hash_extended" => (&["ulid", "bigint"], "bigint"),
+        "ulid_out" => (&["ulid"], "cstring"),
+        "ulid_send" => (&["ulid"], "bytea"),
+        "note_id" => (&["ulid"], "boolean"),
         "ulid_sortsupport" => (&["internal"], "void"),
         "record_greater" => (&["anyelement", "anyelement"], "anyelement"),
         _ => return None,
