@@ -87,6 +87,7 @@ as $$
 declare
   started_at timestamptz := clock_timestamp();
   batch tidings._batch;
+  grants tidings._grant[];
   is_replay constant boolean := verified is not null;
   fenced int[];
 begin
@@ -119,8 +120,18 @@ begin
     perform tidings._move_cursors(batch.reached, started_at);
   end if;
   if batch.events > 0 then
+    -- Each function sorts its keys, so that concurrent batches about the same messages never deadlock.
     if batch.facts is not null then
-      perform tidings._add_to_state(batch.facts, batch.of_consent, batch.of_subscribers, batch.of_requests);
+      grants := tidings._add_to_message(batch.facts);
+    end if;
+    if batch.of_consent or grants is not null then
+      perform tidings._add_to_consent(batch.facts, grants);
+    end if;
+    if batch.of_subscribers then
+      perform tidings._add_to_subscriber(batch.facts);
+    end if;
+    if batch.of_requests then
+      perform tidings._add_to_request_summary(batch.facts);
     end if;
     insert into tidings.log_head (last_id, first_id, first_at, last_at, events)
     values (batch.last_id, batch.first_id, batch.first_at, batch.last_at, batch.events);

@@ -105,7 +105,6 @@ drop function _add_to_state(ulid, ulid);
 -- take _add_to_consent from consent.sql
 -- take _add_to_subscriber from subscriber.sql
 -- take _add_to_request_summary from request.sql
--- take _add_to_state from state.sql
 -- take _add_stored_to_state from state.sql
 -- take _policy from source.sql
 -- take _require_batch from ingest.sql
@@ -217,7 +216,7 @@ revoke all on function
   _asks_consent(text), _asked_at(text, text), _status_of(text),
   _greater(anyelement, anyelement), _greatest(anyelement), _fact(event),
   _add_to_message(_fact[]), _add_to_consent(_fact[], _grant[]), _add_to_subscriber(_fact[]), _add_to_request_summary(_fact[]),
-  _add_to_state(_fact[], boolean, boolean, boolean), _add_stored_to_state(text),
+  _add_stored_to_state(text),
   _trim_rejected(int, text), _require_batch(text[], bytea[], jsonb[]), _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz),
   _count_duplicates(_batch), _store_undated(_batch), _keep_refusals(_refusal[], bytea[], jsonb[]), _move_cursors(_reached[], timestamptz),
   _ingest(text[], bytea[], jsonb[], boolean[])
