@@ -58,14 +58,14 @@ as $$
 begin
   -- The first event after a gap. There is hardly ever one, which a small index says. The gaps
   -- are locked before the cursors, as in report_gap.
-  update tidings.gap g set to_cursor = x.cursor, to_at = greatest(g.from_at, x.at)
-  from (select distinct on (r.source_id) r.* from unnest(reached) r order by r.source_id, r.id) x
+  update tidings.gap g set to_cursor = x.first_cursor, to_at = greatest(g.from_at, x.first_at)
+  from (select distinct on (r.source_id) r.* from unnest(reached) r order by r.source_id, r.request) x
   where g.source_id = x.source_id
     and g.closed_at is null and g.to_cursor is null and g.cause in ('cursor_expired', 'started_at_live_edge', 'moved_by_hand');
   insert into tidings.stream as t (source_id, cursor, updated_at, event_at)
-  select distinct on (r.source_id) r.source_id, r.cursor, started_at, started_at
+  select distinct on (r.source_id) r.source_id, r.last_cursor, started_at, started_at
   from unnest(reached) r
-  order by r.source_id, r.id desc
+  order by r.source_id, r.request desc
   on conflict (source_id) do update
   set cursor = excluded.cursor, updated_at = excluded.updated_at, event_at = excluded.event_at;
 end
@@ -73,8 +73,8 @@ $$;
 comment on function _move_cursors(_reached[], timestamptz) is 'Internal: moves the stream cursors to where a batch has brought them.';
 
 create function _ingest(sources text[], bodies bytea[], headers jsonb[], verified boolean[])
-  returns setof receipt
-  language plpgsql volatile rows 100
+  returns receipt[]
+  language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
   -- Else the planner would plan the statements of this function, and of those that it calls, anew
   -- for each batch, because the number of elements of an array is known then.
@@ -86,29 +86,27 @@ create function _ingest(sources text[], bodies bytea[], headers jsonb[], verifie
 as $$
 declare
   started_at timestamptz := clock_timestamp();
-  newest tidings.ulid;
   batch tidings._batch;
+  grants tidings._grant[];
   is_replay constant boolean := verified is not null;
   fenced int[];
 begin
+  -- Each statement costs as much as storing a row does, so that none is run for nothing.
   if cardinality(sources) is null or cardinality(sources) is distinct from cardinality(bodies)
      or cardinality(sources) is distinct from cardinality(headers) then
-    perform tidings._require_batch(sources, bodies, headers);  -- a call costs a statement
+    perform tidings._require_batch(sources, bodies, headers);
   end if;
-  perform tidings._require_log_access();
-
-  perform tidings._bound_idle();
+  perform tidings._require_log_access(), tidings._bound_idle();
 
   -- This comes before readers wait for this transaction, because it may wait for a lease
   -- that is passing to another worker.
-  if not is_replay and exists (select from unnest(headers) h where h ? 'lease-epoch') then
-    fenced := tidings._fenced(sources, headers);
+  if not is_replay then
+    if exists (select from unnest(headers) h where h ? 'lease-epoch') then
+      fenced := tidings._fenced(sources, headers);
+    end if;
   end if;
 
-  -- Each of the following must be a statement of its own, in this order: see log.sql.
-  perform tidings._log_lock(tidings._log_newest());
-  newest := tidings._log_newest();
-  perform tidings._log_begin(newest);
+  perform tidings._log_begin();
   batch := tidings._store(sources, bodies, headers, verified, fenced, started_at);
 
   -- What is rare has a statement of its own, which ordinary batches need not even start.
@@ -122,23 +120,35 @@ begin
     perform tidings._move_cursors(batch.reached, started_at);
   end if;
   if batch.events > 0 then
+    -- Each function sorts its keys, so that concurrent batches about the same messages never deadlock.
     if batch.facts is not null then
-      perform tidings._add_to_state(batch.facts, batch.of_consent, batch.of_subscribers, batch.of_requests);
+      grants := tidings._add_to_message(batch.facts);
+    end if;
+    if batch.of_consent or grants is not null then
+      perform tidings._add_to_consent(batch.facts, grants);
+    end if;
+    if batch.of_subscribers then
+      perform tidings._add_to_subscriber(batch.facts);
+    end if;
+    if batch.of_requests then
+      perform tidings._add_to_request_summary(batch.facts);
     end if;
     insert into tidings.log_head (last_id, first_id, first_at, last_at, events)
     values (batch.last_id, batch.first_id, batch.first_at, batch.last_at, batch.events);
   end if;
-  if cardinality(batch.refusals) > 0 and not is_replay then
+  if batch.refusals is not null and not is_replay then
     perform tidings._keep_refusals(batch.refusals, bodies, headers);
   end if;
   -- "Duplicate" promises what "inserted" does. The commit of the events may be visible
   -- here without having reached the standby that commits have to reach. This transaction
   -- waits for that with its own commit, which comes after theirs. A commit waits only if
   -- the transaction wrote something to the write-ahead log, which this message does.
-  if batch.events = 0 and exists (select from unnest(batch.receipts) r where r.duplicate > 0) then
-    perform pg_logical_emit_message(true, 'tidings', '');
+  if batch.events = 0 then
+    if exists (select from unnest(batch.receipts) r where r.duplicate > 0) then
+      perform pg_logical_emit_message(true, 'tidings', '');
+    end if;
   end if;
-  return query select r.* from unnest(batch.receipts) r;
+  return batch.receipts;
 end
 $$;
 comment on function _ingest(text[], bytea[], jsonb[], boolean[]) is
@@ -150,7 +160,7 @@ create function ingest_batch(sources text[], bodies bytea[], headers jsonb[])
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 begin
-  return query select r.* from tidings._ingest(sources, bodies, headers, null) r;
+  return query select r.* from unnest(tidings._ingest(sources, bodies, headers, null)) r;
 end
 $$;
 comment on function ingest_batch(text[], bytea[], jsonb[]) is

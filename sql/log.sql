@@ -10,7 +10,7 @@
 --            2  in a new snapshot, reads the greatest committed id again; its ids lie above
 --               that id, and not before the millisecond of its lock
 --            3  stores the events and a row of log_head, and commits
---               (_log_lock, _log_begin, _log_next)
+--               (_log_begin, _log_next)
 --   reader   1  reads the greatest committed id
 --            2  reads which milliseconds are locked; the log ends at that id, or with the
 --               millisecond before the least of these
@@ -29,38 +29,7 @@
 -- session can hold readers back.
 
 create function _require_log_access() returns void
-  language plpgsql volatile
-  set search_path = pg_catalog, tidings, pg_temp
-  set plan_cache_mode = auto  -- those who follow the log have another one, for their pages
-as $$
-begin
-  if current_setting('transaction_isolation') not in ('read committed', 'read uncommitted') then
-    raise exception using
-      errcode = 'active_sql_transaction',
-      message = format('the log cannot be used in a %s transaction', upper(current_setting('transaction_isolation'))),
-      detail = 'The snapshot of the transaction is older than the locks that show which events are complete.',
-      hint = 'Use READ COMMITTED.';
-  end if;
-  if pg_is_in_recovery() then
-    raise exception using
-      errcode = 'read_only_sql_transaction',
-      message = 'the log cannot be followed on a standby',
-      detail = 'The locks that show which events are complete exist only on the primary.',
-      hint = 'Connect to the primary.';
-  end if;
-  if exists (
-    select from pg_subscription_rel s
-    where s.srrelid in ('tidings.event'::regclass, 'tidings.log_head'::regclass)
-      or exists (select from pg_inherits i where i.inhparent = 'tidings.event'::regclass and i.inhrelid = s.srrelid)
-  ) then
-    raise exception using
-      errcode = 'object_not_in_prerequisite_state',
-      message = 'the log cannot be used where a subscription fills it',
-      detail = 'The events of the publisher arrive without the locks that show which of them are complete.',
-      hint = 'Connect to the publisher. After DROP SUBSCRIPTION this database has a log of its own.';
-  end if;
-end
-$$;
+  language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'require_log_access_wrapper';
 comment on function _require_log_access() is 'Internal: checks that the log can be used here. SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 55000 if a subscription fills the events.';
 
 create function _log_below(newest ulid) returns ulid
@@ -103,18 +72,8 @@ comment on function log_horizon() is
   'Returns the horizon: the position below which the log is complete, so that no event will be added below it. The horizon itself is the position of no event. To follow several databases as one log, read the horizon of each, then the events of each below the least horizon, and merge these by id. The horizon of an idle database stands still; tick() raises it. SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 55000 if a subscription fills the events.';
 
 create function _bound_idle() returns void
-  language plpgsql volatile
-  set search_path = pg_catalog, tidings, pg_temp
-as $$
-begin
-  -- Readers wait for a transaction that has taken ids, so an idle transaction must not
-  -- hold them back for long.
-  if current_setting('idle_in_transaction_session_timeout')::interval not between '1 ms' and '10 s' then
-    perform set_config('idle_in_transaction_session_timeout', '10s', true);
-  end if;
-end
-$$;
-comment on function _bound_idle() is 'Internal: lets this transaction be idle for at most 10 s.';
+  language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'bound_idle_wrapper';
+comment on function _bound_idle() is 'Internal: lets this transaction be idle for at most 10 s, because readers wait for a transaction that has taken ids.';
 
 create function tick() returns ulid
   language plpgsql volatile security definer
@@ -123,10 +82,8 @@ as $$
 declare
   at tidings.ulid;
 begin
-  perform tidings._require_log_access();
-  perform tidings._bound_idle();
-  perform tidings._log_lock(tidings._log_newest());
-  perform tidings._log_begin(tidings._log_newest());
+  perform tidings._require_log_access(), tidings._bound_idle();
+  perform tidings._log_begin();
   at := tidings._log_next();
   insert into tidings.log_head (last_id, first_id, events) values (at, at, 0);
   return at;
@@ -153,13 +110,10 @@ comment on function wake() is
 create function _clock_ms() returns bigint
   language c volatile strict parallel safe as 'MODULE_PATHNAME', 'clock_wrapper';
 comment on function _clock_ms() is 'Internal: returns the time of the server''s clock in milliseconds since 1970.';
-create function _log_lock(newest ulid) returns void
-  language c volatile parallel unsafe as 'MODULE_PATHNAME', 'lock_log_wrapper';
-comment on function _log_lock(ulid) is
-  'Internal: announces, until the end of the transaction, that it takes ids from this millisecond on, or from that of this position if the clock is behind it.';
-create function _log_begin(newest ulid) returns void
-  language c volatile parallel unsafe as 'MODULE_PATHNAME', 'start_wrapper';
-comment on function _log_begin(ulid) is 'Internal: starts a run of ids above this position.';
+create function _log_begin() returns void
+  language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'begin_log_wrapper';
+comment on function _log_begin() is
+  'Internal: the writer''s steps 1 and 2. Announces, until the end of the transaction, that it takes ids from the millisecond of the clock on, or of the greatest committed position if the clock is behind it; then starts a run of ids above the greatest position that is committed by now.';
 create function _log_next() returns ulid
   language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'next_id_wrapper';
 comment on function _log_next() is 'Internal: returns the next id of the run.';

@@ -23,16 +23,9 @@ comment on column log_head.events is 'Number of the events when they were stored
 select pg_catalog.pg_extension_config_dump('tidings.log_head', '');
 
 create function _log_newest() returns ulid
-  language plpgsql volatile
-  set search_path = pg_catalog, tidings, pg_temp
-  set enable_seqscan = off  -- the plan is kept, and may have been made when the table was small
-  set plan_cache_mode = auto
-as $$
-begin
-  return (select h.last_id from tidings.log_head h order by h.last_id desc limit 1);
-end
-$$;
-comment on function _log_newest() is 'Internal: returns the greatest committed position, also of events that have been removed; null if there is none.';
+  language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'newest_committed_wrapper';
+comment on function _log_newest() is
+  'Internal: returns the greatest position that is committed when the function is called, also of events that have been removed; null if there is none.';
 
 create function _merge_log() returns bigint
   language plpgsql volatile

@@ -65,7 +65,7 @@ begin
     return;
   end if;
 
-  for answer in select r.* from tidings._ingest(sources, bodies, headers, verified) r order by r.ordinal loop
+  for answer in select r.* from unnest(tidings._ingest(sources, bodies, headers, verified)) r order by r.ordinal loop
     select x.* into q
     from jsonb_to_record(requests -> (answer.ordinal - 1)) x (head tidings.ulid, source text, provider text, options text, verdict text);
     case

@@ -82,29 +82,6 @@ as $$
 $$;
 comment on function _fact(event) is 'Internal: what state takes from this event; null if nothing.';
 
-create function _add_to_state(facts _fact[], of_consent boolean, of_subscribers boolean, of_requests boolean) returns void
-  language plpgsql volatile
-  set search_path = pg_catalog, tidings, pg_temp
-as $$
-declare
-  grants tidings._grant[];
-begin
-  -- Each function sorts its keys, so that concurrent batches about the same messages never deadlock.
-  grants := tidings._add_to_message(facts);
-  if of_consent or grants is not null then
-    perform tidings._add_to_consent(facts, grants);
-  end if;
-  if of_subscribers then
-    perform tidings._add_to_subscriber(facts);
-  end if;
-  if of_requests then
-    perform tidings._add_to_request_summary(facts);
-  end if;
-end
-$$;
-comment on function _add_to_state(_fact[], boolean, boolean, boolean) is
-  'Internal: adds facts, each of which must be added once, to the state tables: to tidings.message always, to the others if the facts may concern them.';
-
 create function _add_stored_to_state(of_provider text) returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
@@ -120,7 +97,9 @@ begin
     from (select e.id, e.provider, tidings._fact(e) as fact from tidings.event e where e.id > reached order by e.id limit most) x;
     exit when reached is null;
     if facts is not null then
-      perform tidings._add_to_state(facts, true, true, true);
+      perform tidings._add_to_consent(facts, tidings._add_to_message(facts));
+      perform tidings._add_to_subscriber(facts);
+      perform tidings._add_to_request_summary(facts);
     end if;
   end loop;
 end
@@ -152,5 +131,5 @@ comment on function rebuild_state() is
   'Rebuilds the state tables from the events, and returns the number of rows of each. The tables are the same afterwards, except for state that came from events which retention has removed since, so that it is needed only after events were changed by hand. Ingest and readers of the state wait while it runs. SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, because the snapshot would be too old.';
 
 revoke all on function
-  _greater(anyelement, anyelement), _greatest(anyelement), _fact(event), _add_to_state(_fact[], boolean, boolean, boolean), _add_stored_to_state(text), rebuild_state()
+  _greater(anyelement, anyelement), _greatest(anyelement), _fact(event), _add_stored_to_state(text), rebuild_state()
 from public;

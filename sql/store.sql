@@ -20,16 +20,18 @@ comment on column _refusal.ordinal is 'rejected.ordinal.';
 comment on column _refusal.item is 'The item; null for a whole request.';
 
 create type _reached as (
-  id ulid,
+  request int,
   source_id int,
-  cursor text,
-  at timestamptz
+  first_cursor text,
+  first_at timestamptz,
+  last_cursor text
 );
-comment on type _reached is 'Internal: the cursor of a stream after an item.';
-comment on column _reached.id is 'The position that was given to the item.';
+comment on type _reached is 'Internal: how far a request has brought the cursor of a stream.';
+comment on column _reached.request is 'Number of the request in the batch.';
 comment on column _reached.source_id is 'The source.';
-comment on column _reached.cursor is 'The stream cursor.';
-comment on column _reached.at is 'The time of the item.';
+comment on column _reached.first_cursor is 'The stream cursor after the first item.';
+comment on column _reached.first_at is 'The time of the first item.';
+comment on column _reached.last_cursor is 'The stream cursor after the last item.';
 
 create type _batch as (
   receipts receipt[],
@@ -52,7 +54,7 @@ create type _batch as (
 );
 comment on type _batch is 'Internal: what was stored of a batch, and what is left to do for it.';
 comment on column _batch.receipts is 'The answer to each request. Until duplicates are counted, each item counts as inserted.';
-comment on column _batch.first_ids is 'For each request, the position that was given to its first item; null if it has none.';
+comment on column _batch.first_ids is 'For each request, the first position that was given to it.';
 comment on column _batch.items is 'Number of events that were to be stored.';
 comment on column _batch.ids is 'The positions of those that were stored.';
 comment on column _batch.events is 'Number of events that were stored.';
@@ -66,8 +68,8 @@ comment on column _batch.of_subscribers is 'Whether some of the facts are about 
 comment on column _batch.of_requests is 'Whether some of the facts are about send requests.';
 comment on column _batch.undated is 'Events that have an identity and no time, and are not stored yet. Their occurred_at is the time of this arrival.';
 comment on column _batch.undated_of is 'For each of these, the number of its request in the batch.';
-comment on column _batch.refusals is 'What was refused, and is to be kept.';
-comment on column _batch.reached is 'The stream cursors after the items, for streams.';
+comment on column _batch.refusals is 'What was refused, and is to be kept; null if nothing was.';
+comment on column _batch.reached is 'How far the stream cursors were brought; null if none moves.';
 
 create function _store(
   sources text[], bodies bytea[], headers jsonb[], verified boolean[], fenced int[], started_at timestamptz
@@ -80,41 +82,53 @@ declare
   batch tidings._batch;
 begin
   -- A body is taken out of its array where it is read, rather than be copied from row to row.
-  with request as materialized (
-    select
-      r.ordinal::int, r.source, s.source_id, s.provider, s.options::text as options,
-      tidings._receipt(r.headers ->> 'receipt-id') as receipt,
-      case
-        when s.source_id is null then 'unknown_source'
-        when not s.enabled then 'disabled'
-        when r.ordinal = any (fenced) then 'fenced'
-        when r.verified then case when bodies[r.ordinal] is null then 'malformed' end
-        when u.unmet is not null then 'unauthorized'
-        when bodies[r.ordinal] is null then 'malformed'
-      end as refused,
-      u.unmet
-    from unnest(sources, headers, verified) with ordinality r (source, headers, verified, ordinal)
-    left join (
-      -- Each source is looked up once, by its key.
-      select p.*
-      from (select distinct n.name from unnest(sources) n (name)) n
-      cross join lateral (select p.* from tidings._policy p where p.name = n.name offset 0) p
-    ) s on s.name = r.source
-    left join lateral (
-      select tidings._unmet(s.provider, s.secrets, s.url_tokens, s.allow_unauthenticated, bodies[r.ordinal], r.headers::text) as unmet
-      where s.enabled and r.verified is not true and (r.ordinal = any (fenced)) is not true
-      offset 0  -- else the request would be verified once for each mention of the column
-    ) u on true
-    order by r.ordinal  -- positions are given in the order of the requests
-  ),
-  item as materialized (
+  with item as materialized (
+    -- A row for each item; one without an item for a request that has none.
     select
       r.ordinal as request, r.source_id, r.provider, r.source, r.receipt,
       coalesce(r.receipt::timestamptz, started_at) as received_at,
-      n.*, tidings._log_next() as id
-    from request r
-    cross join lateral tidings._normalize(r.provider, r.source, r.options, bodies[r.ordinal]) n
-    where r.refused is null
+      coalesce(r.refused, case when n.ordinal is null and n.error is not null then 'malformed' end) as refused,
+      case
+        when r.refused is null then n.error
+        when r.refused = 'unauthorized' then r.unmet
+        when r.refused = 'malformed' then 'the body is null'
+      end as error,
+      n.ordinal, n.event_id, n.kind, n.provider_kind, n.channel, n.occurred_at, n.request_id, n.message_id,
+      n.recipient, n.campaign, n.error_code, n.reason, n.payload, n.item, n.cursor,
+      -- What has an identity and no time is stored by _store_undated.
+      n.ordinal is not null and n.error is null and (n.occurred_at is not null or n.event_id is null) as is_stored,
+      tidings._log_next() as id
+    from (
+      select
+        q.*,
+        case
+          when q.source_id is null then 'unknown_source'
+          when not q.enabled then 'disabled'
+          when q.is_fenced then 'fenced'
+          when q.unmet is not null then 'unauthorized'
+          when bodies[q.ordinal] is null then 'malformed'
+        end as refused
+      from (
+        select
+          r.ordinal::int, r.source, s.source_id, s.provider, s.options, s.enabled,
+          tidings._receipt(r.headers ->> 'receipt-id') as receipt,
+          r.ordinal = any (fenced) as is_fenced,
+          case when s.enabled and r.verified is not true and (r.ordinal = any (fenced)) is not true then
+            tidings._unmet(s.provider, s.secrets, s.url_tokens, s.allow_unauthenticated, bodies[r.ordinal], r.headers::text)
+          end as unmet
+        from unnest(sources, headers, verified) with ordinality r (source, headers, verified, ordinal)
+        left join (
+          -- Each source is looked up once, by its key.
+          select p.source_id, p.name, p.provider, p.options::text as options, p.enabled, p.secrets, p.url_tokens, p.allow_unauthenticated
+          from tidings._policy p
+          where p.name = any (sources)
+          offset 0
+        ) s on s.name = r.source
+        order by r.ordinal  -- positions are given in the order of the requests
+        offset 0  -- else the request would be verified once for each mention of the column
+      ) q
+    ) r
+    left join lateral tidings._normalize(r.provider, r.source, r.options, case when r.refused is null then bodies[r.ordinal] end) n on true
   ),
   stored as (
     insert into tidings.event as e (
@@ -130,28 +144,16 @@ begin
       coalesce(i.occurred_at, i.received_at) as occurred_at,
       i.received_at, i.request_id, i.message_id, i.recipient, i.campaign, i.error_code, i.reason, i.payload
     from item i
-    where i.error is null and (i.occurred_at is not null or i.event_id is null)
+    where i.is_stored
     -- The rows are ordered by the key, so that concurrent batches with the same events
     -- never deadlock; of equal events the first is stored.
     order by 2, 8, 3, 1
     on conflict do nothing
     returning e.id, e.occurred_at, e.kind, tidings._fact(e) as fact
-  ),
-  outcome as (
-    select
-      i.request, min(i.id) as first_id,
-      count(*) filter (where i.error is null and (i.occurred_at is not null or i.event_id is null)) as items,
-      (count(*) filter (where i.error is not null and i.ordinal is not null))::int as rejected,
-      bool_or(i.ordinal is null) as malformed,
-      (array_agg(coalesce('item ' || i.ordinal || ': ', '') || i.error order by i.ordinal)
-        filter (where i.error is not null))[1:3] as reasons
-    from item i
-    group by i.request
   )
   select
     a.receipts, a.first_ids, a.items, t.ids, t.events, t.first_id, t.last_id, t.first_at, t.last_at, t.facts, t.of_consent, t.of_subscribers, t.of_requests,
-    l.undated, l.undated_of, coalesce(a.refusals, '{}') || coalesce(l.refusals, '{}'),
-    l.reached
+    l.undated, l.undated_of, l.refusals, a.reached
   into batch
   from (
     select
@@ -164,29 +166,33 @@ begin
   cross join (
     select
       array_agg((
-        coalesce(r.refused, case when r.malformed then 'malformed' else 'accepted' end),
-        coalesce(r.items::int, 0), 0, coalesce(r.rejected, 0),
-        case r.refused
-          when 'unknown_source' then format('no source is named %s', coalesce('"' || r.source || '"', 'null'))
-          when 'disabled' then format('source "%s" is disabled', r.source)
-          when 'fenced' then format('the lease under which the stream of source "%s" was read is no longer valid', r.source)
-          when 'unauthorized' then 'the request does not carry what the source demands'
-          when 'malformed' then 'the body is null'
-          else array_to_string(r.reasons, '; ') || case when r.rejected > 3 then '; ..' else '' end
-        end,
-        r.ordinal
+        coalesce(r.refused, 'accepted'), r.items::int, 0, r.rejected::int,
+        array_to_string(r.reasons[:3], '; ') || case when r.rejected > 3 then '; ..' else '' end,
+        r.request
       )::tidings.receipt) as receipts,
       array_agg(r.first_id) as first_ids,
       sum(r.items) as items,
-      array_agg((
-        r.ordinal, r.source_id, coalesce(r.receipt::timestamptz, started_at), r.refused,
-        case r.refused when 'unauthorized' then r.unmet else 'the body is null' end, null, null
-      )::tidings._refusal) filter (where r.refused in ('unauthorized', 'malformed')) as refusals
+      array_agg((r.request, r.source_id, r.cursors[1], r.cursors_at[1], r.cursors[cardinality(r.cursors)])::tidings._reached)
+        filter (where r.cursors is not null) as reached
     from (
-      select r.*, o.*
-      from request r
-      left join outcome o on o.request = r.ordinal
-      order by r.ordinal  -- once, rather than for each of the arrays
+      select
+        i.request, i.source_id, min(i.id) as first_id, max(i.refused) as refused,
+        count(*) filter (where i.is_stored) as items,
+        count(*) filter (where i.ordinal is not null and i.error is not null) as rejected,
+        array_agg(
+          case i.refused
+            when 'unknown_source' then format('no source is named %s', coalesce('"' || i.source || '"', 'null'))
+            when 'disabled' then format('source "%s" is disabled', i.source)
+            when 'fenced' then format('the lease under which the stream of source "%s" was read is no longer valid', i.source)
+            when 'unauthorized' then 'the request does not carry what the source demands'
+            else coalesce('item ' || i.ordinal || ': ', '') || i.error
+          end
+        ) filter (where i.error is not null or i.refused is not null) as reasons,
+        array_agg(i.cursor) filter (where i.cursor is not null) as cursors,
+        array_agg(coalesce(i.occurred_at, i.received_at)) filter (where i.cursor is not null) as cursors_at
+      from (select i.* from item i order by i.request, i.source_id, i.ordinal) i  -- once, rather than for each array
+      group by i.request, i.source_id
+      order by i.request
     ) r
   ) a
   cross join (
@@ -197,9 +203,8 @@ begin
       )::tidings.event) filter (where i.error is null and i.occurred_at is null and i.event_id is not null) as undated,
       array_agg(i.request) filter (where i.error is null and i.occurred_at is null and i.event_id is not null) as undated_of,
       array_agg((
-        i.request, i.source_id, i.received_at, case when i.ordinal is null then 'malformed' else 'item' end, i.error, i.ordinal, i.item
-      )::tidings._refusal) filter (where i.error is not null) as refusals,
-      array_agg((i.id, i.source_id, i.cursor, coalesce(i.occurred_at, i.received_at))::tidings._reached) filter (where i.cursor is not null) as reached
+        i.request, i.source_id, i.received_at, coalesce(i.refused, 'item'), i.error, i.ordinal, i.item
+      )::tidings._refusal) filter (where i.error is not null) as refusals
     from item i
   ) l;
   return batch;
@@ -214,22 +219,17 @@ create function _count_duplicates(batch _batch) returns receipt[]
 as $$
 begin
   return (
-    with asked as materialized (
-      select r.*, f.first_id, count(f.first_id) over (order by r.ordinal) as n
-      from unnest(batch.receipts) r
-      join unnest(batch.first_ids) with ordinality f (first_id, ordinal) using (ordinal)
-    ),
     -- Positions are given in the order of the requests, so each lies between two first ones.
-    stored as (
-      select width_bucket(i.id, array_remove(batch.first_ids, null)) as n, count(*)::int as inserted
+    with stored as (
+      select width_bucket(i.id, batch.first_ids) as request, count(*)::int as inserted
       from unnest(batch.ids) i (id)
       group by 1
     )
     select array_agg((
       a.verdict, coalesce(s.inserted, 0), a.inserted - coalesce(s.inserted, 0), a.rejected, a.detail, a.ordinal
     )::tidings.receipt order by a.ordinal)
-    from asked a
-    left join stored s on s.n = a.n and a.first_id is not null);
+    from unnest(batch.receipts) a
+    left join stored s on s.request = a.ordinal);
 end
 $$;
 comment on function _count_duplicates(_batch) is

@@ -19,15 +19,19 @@
 //! - [`older`]: what SQL of earlier versions calls
 //! - [`source`]: the providers, and what is checked when a source is added
 //! - [`schema`]: what is checked when a source gets a schema of its own
+//! - [`access`]: what a transaction has to be to use the log
+//! - [`head`]: the greatest position that is committed
 //! - [`log`]: the announcements and the ids of the log
 //! - [`lock`]: the locks by which they are announced
 //! - [`consumer`]: what consumers ask of the session
 //! - [`memory`]: what is asked for before it is allocated
 //! - [`error`]: SQLSTATE, message, detail and hint
 
+mod access;
 mod compare;
 mod consumer;
 mod error;
+mod head;
 mod lock;
 mod log;
 mod memory;

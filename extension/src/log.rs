@@ -11,6 +11,7 @@ use tidings_core::{log::Sequence, ulid::Exhausted};
 
 use crate::{
     error::error,
+    head::newest_committed,
     lock::{announce, announce_to_older, has_announced, least_announced},
     ulid::{Ulid, clock_ms, random},
 };
@@ -39,17 +40,21 @@ fn notifies() -> bool {
     NOTIFY.get()
 }
 
-/// Announces, until the end of the transaction, that ids from this millisecond on may be
-/// taken: that of the clock, or of `newest`, the greatest committed id, if the clock is behind
-/// it. One announcement serves a whole transaction.
+/// Begins to write to the log: announces, until the end of the transaction, that ids from this
+/// millisecond on may be taken, and starts a run of ids. The millisecond is that of the clock,
+/// or of the greatest committed id if the clock is behind it. One announcement serves a whole
+/// transaction.
 #[pg_extern(sql = false)]
-fn lock_log(newest: Option<Ulid>) {
+fn begin_log() -> Result<(), ErrorReport> {
     let announced = ANNOUNCED.get();
     if announced == 0 || !has_announced(announced) {
+        let newest = newest_committed();
         let ms = clock_ms().max(newest.map_or(0, |newest| newest.0.ms()));
         announce(ms);
         ANNOUNCED.set(ms);
     }
+    // What was committed before the announcement is seen only now.
+    start(newest_committed())
 }
 
 /// `_log_enter` of 0.1.0 to 0.4.0.
@@ -75,7 +80,8 @@ fn below_locks(newest: Ulid) -> Ulid {
 }
 
 /// Starts a run of ids above `newest`, the greatest id that is committed, which has to be
-/// read under the lock. No id lies before the millisecond of the lock.
+/// read under the lock. No id lies before the millisecond of the lock. `_log_start` of 0.1.0 to
+/// 0.4.0 calls it.
 #[pg_extern(sql = false)]
 fn start(newest: Option<Ulid>) -> Result<(), ErrorReport> {
     let now = clock_ms().max(ANNOUNCED.get());

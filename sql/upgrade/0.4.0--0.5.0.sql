@@ -48,7 +48,6 @@ drop function _log_keep(ulid);
 -- take _clock_ms from log.sql
 -- take _log_below from log.sql
 -- take _log_end from log.sql
--- take _log_lock from log.sql
 -- take _log_begin from log.sql
 -- take _log_next from log.sql
 -- take _log_above from log.sql
@@ -107,7 +106,6 @@ drop function _add_to_state(ulid, ulid);
 -- take _add_to_consent from consent.sql
 -- take _add_to_subscriber from subscriber.sql
 -- take _add_to_request_summary from request.sql
--- take _add_to_state from state.sql
 -- take _add_stored_to_state from state.sql
 -- take _policy from source.sql
 -- take _require_batch from ingest.sql
@@ -119,7 +117,9 @@ drop function _add_to_state(ulid, ulid);
 -- take _store_undated from store.sql
 -- take _keep_refusals from ingest.sql
 -- take _move_cursors from ingest.sql
+drop function _ingest(text[], bytea[], jsonb[], boolean[]);  -- it returns an array now
 -- take _ingest from ingest.sql
+-- take ingest_batch from ingest.sql
 
 -- New partitions have fewer indexes; those that exist keep theirs. The default partition
 -- contains few events, as a rule. The index on messages reads the table once and is nearly
@@ -212,7 +212,7 @@ drop function _trim_rejected(text[]);
 -- comments grants.sql
 revoke all on function
   _log_newest(), _merge_log(), rebuild_log(), _clock_ms(),
-  _log_below(ulid), _log_end(), _log_lock(ulid), _log_begin(ulid), _log_next(), _log_above(ulid),
+  _log_below(ulid), _log_end(), _log_begin(), _log_next(), _log_above(ulid),
   log_end(), log_horizon(), _bound_idle(), tick(), wake(),
   _log_page(ulid, ulid, bigint), _require_max_events(int), _require_no_policies(),
   read_log(ulid, int, text, text[]), _session_start(), _note_id(ulid), _noted_id(), _set_polled(text, ulid)
@@ -222,9 +222,10 @@ revoke all on function
   _asks_consent(text), _asked_at(text, text), _status_of(text),
   _greater(anyelement, anyelement), _greatest(anyelement), _fact(event),
   _add_to_message(_fact[]), _add_to_consent(_fact[], _grant[]), _add_to_subscriber(_fact[]), _add_to_request_summary(_fact[]),
-  _add_to_state(_fact[], boolean, boolean, boolean), _add_stored_to_state(text),
+  _add_stored_to_state(text),
   _trim_rejected(int, text), _require_batch(text[], bytea[], jsonb[]), _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz),
-  _count_duplicates(_batch), _store_undated(_batch), _keep_refusals(_refusal[], bytea[], jsonb[]), _move_cursors(_reached[], timestamptz)
+  _count_duplicates(_batch), _store_undated(_batch), _keep_refusals(_refusal[], bytea[], jsonb[]), _move_cursors(_reached[], timestamptz),
+  _ingest(text[], bytea[], jsonb[], boolean[])
 from public;
 
 -- Stored events of providers that ask for consent are read again: some kinds were unknown, or

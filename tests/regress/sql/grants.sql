@@ -45,7 +45,7 @@ select tidings.stream_secret('chat');
 select tidings.stream_cursor('chat');
 select tidings.add_source('x', 'arpoone');
 select tidings.grant_worker('regress_tidings_nobody');
-select tidings._log_lock(null);
+select tidings._log_begin();
 create table tidings.mine ();
 reset role;
 
