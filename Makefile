@@ -29,7 +29,9 @@ ONLY ?=
 ROUNDS ?= 3
 LONG ?=
 
-release := $(or $(CARGO_TARGET_DIR),target)/release
+# Programs and tests are built with the profile release, what is installed with dist.
+target := $(or $(CARGO_TARGET_DIR),target)
+release := $(target)/release
 xtask := "$(release)/xtask"
 
 .DEFAULT_GOAL := help
@@ -80,7 +82,7 @@ for-worker:
 
 for-install:
 	@xtask/setup.sh install
-	cargo build --release
+	cargo build --release -p xtask
 
 for-run:
 	@xtask/setup.sh run
@@ -110,10 +112,12 @@ test: for-test ## all tests
 	@$(xtask) test
 
 install: for-install ## build the extension and install it into the Postgres
-	@$(xtask) install
+	@$(xtask) install --dist
 
-worker: for-worker ## the worker
-	@echo $(release)/tidings-worker
+worker: ## build the worker
+	@xtask/setup.sh worker
+	cargo build --profile dist -p tidings-worker
+	@echo $(target)/dist/tidings-worker
 
 lint: for-test ## formatting, layout, clippy, PL/pgSQL, documentation
 	@$(xtask) lint
@@ -134,7 +138,7 @@ sqlsmith: for-run ## SQL at random against the extension; fails where a backend 
 	@$(xtask) sqlsmith --seconds $(or $(SECONDS),600)
 
 bench: for-bench ## Tidings beside its peers and its limits, into BENCHMARKS.md; 30 minutes
-	@$(xtask) install
+	@$(xtask) install --dist
 	@"$(release)/tidings-bench" --rounds $(ROUNDS) $(if $(ONLY),--only $(ONLY)) $(if $(LONG),--long) $(if $(ONLY),$(if $(KEEP),--keep))
 
 clean: ## remove what was built

@@ -199,12 +199,17 @@ fn no_body_takes_more_than_is_made_sure_of() {
             let many = vec![item; (size / item.len()).min(90_000)].join("\n");
             bodies.push((format!("lines {item}"), many));
         }
+        let different = (0..(size / 24).min(90_000)).map(|n| format!(r#"{{"event_name":"{n}"}}"#));
+        let different: Vec<_> = different.collect();
+        bodies.push(("lines that differ".to_owned(), different.join("\n")));
         bodies.push(("no JSON".to_owned(), "x".repeat(size)));
         bodies.push((
             "JSON, and then none".to_owned(),
             format!("{{}}{}", "x".repeat(size)),
         ));
         if size == 1 << 20 {
+            // Only the brackets grow with the body here.
+            bodies.push(("open".to_owned(), "[".repeat(32 << 20)));
             // As many members as an item may have, each as short as it can be.
             let many = vec![r#""":0"#; 999_996].join(",");
             bodies.push((

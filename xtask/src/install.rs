@@ -31,12 +31,20 @@ pub(crate) fn build_env(server: &Server) -> Result<[(&'static str, PathBuf); 2]>
     ])
 }
 
-/// Builds the extension and installs what differs.
+/// The cargo profile that programs and tests share.
+pub(crate) const QUICK: &str = "release";
+
+/// Builds the extension as tests need it, and installs what differs.
 pub(crate) fn run(server: &Server) -> Result<()> {
+    run_as(server, QUICK)
+}
+
+/// Builds the extension with a profile of Cargo.toml, and installs what differs.
+pub(crate) fn run_as(server: &Server, profile: &str) -> Result<()> {
     // Two concurrent runs would remove each other's package.
     let lock = File::create(paths::target().join("package.lock"))?;
     lock.lock().context("cannot lock the package")?;
-    let package = package(server)?;
+    let package = package(server, profile)?;
     let mut stale = Vec::new();
     for (folder, into, mode) in [
         (&server.pkglibdir, server.pkglibdir.clone(), 0o755),
@@ -63,10 +71,10 @@ pub(crate) fn run(server: &Server) -> Result<()> {
 }
 
 /// Builds it for this server; returns the folder that mirrors the system's.
-fn package(server: &Server) -> Result<PathBuf> {
+fn package(server: &Server, profile: &str) -> Result<PathBuf> {
     step::run(
         Command::new("cargo")
-            .args(["build", "--release", "-p", "tidings", "--lib"])
+            .args(["build", "--profile", profile, "-p", "tidings", "--lib"])
             .args(["--no-default-features", "--features", &server.feature()])
             .envs(build_env(server)?),
     )?;
@@ -83,7 +91,7 @@ fn package(server: &Server) -> Result<PathBuf> {
     for folder in [&library, &scripts] {
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
     }
-    let built = paths::target().join("release/libtidings.so");
+    let built = paths::target().join(profile).join("libtidings.so");
     fs::copy(&built, library.join("tidings.so"))
         .with_context(|| format!("cannot copy {}", built.display()))?;
     scripts::write(&scripts)?;

@@ -52,7 +52,7 @@ enum Command {
     /// Only pg_regress and pg_isolation_regress, on the installed extension
     Regress(Regress),
     /// Build the extension and copy it into the Postgres
-    Install,
+    Install(Install),
     /// Run the whole system at a steady rate for a long time; fails if something grows
     /// Write docs/reference.md from the extension as installed
     Reference,
@@ -68,6 +68,19 @@ enum Command {
     Fuzz(Fuzz),
     /// Random SQL against the installed extension
     Sqlsmith(Sqlsmith),
+}
+
+#[derive(Args)]
+struct Install {
+    /// Build it with link-time optimization, which takes longer
+    #[arg(long)]
+    dist: bool,
+}
+
+impl Install {
+    fn profile(&self) -> &'static str {
+        if self.dist { "dist" } else { install::QUICK }
+    }
 }
 
 #[derive(Args)]
@@ -216,7 +229,7 @@ fn run(cli: &Cli) -> Result<()> {
                 .run(&server, None)
                 .and(regress::ISOLATION.run(&server, None)),
         },
-        Command::Install => install::run(&server),
+        Command::Install(options) => install::run_as(&server, options.profile()),
         Command::Reference => reference::write(&server),
         Command::Soak(options) => soak::run(
             &server,

@@ -341,6 +341,19 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_left_of_the_value_before() {
+        let many = format!("[{}0]", "0,".repeat(MAX_PARTS / 2));
+        let digits = format!("0.{}", "1".repeat(MAX_NUMBER));
+        let mut tape = Tape::default();
+        for _ in 0..2 {
+            assert_eq!(tape.read_all(&many, || {}), Ok(()));
+            assert_eq!(tape.check_numbers(), Ok(()));
+            assert_eq!(tape.read_all(&digits, || {}), Ok(()));
+            assert!(tape.check_numbers().is_err());
+        }
+    }
+
+    #[test]
     fn what_jsonb_cannot_hold_is_found() {
         for bad in [
             r#""\u0000""#,

@@ -119,6 +119,26 @@ mod tests {
         static PAUSES: Cell<usize> = const { Cell::new(0) };
     }
 
+    /// The payload is written from the tape, after the text was read.
+    #[test]
+    fn there_are_pauses_while_a_payload_is_written() {
+        let elements = format!("[[{}0]]", "0,".repeat(20_000));
+        // Fewer values than those after which the writer pauses, but many comparisons.
+        let names: Vec<_> = (0..4_000u32)
+            .map(|n| format!(r#""{:010}":0"#, n.wrapping_mul(2_654_435_761)))
+            .collect();
+        for body in [elements, format!("{{{}}}", names.join(","))] {
+            let pause = || PAUSES.set(PAUSES.get() + 1);
+            let provider = &provider::ALL[0];
+            let items = provider.items("s", &Settings::default(), body.as_bytes(), pause);
+            let mut items = items.unwrap();
+            items.next().unwrap();
+            PAUSES.set(0);
+            items.jsonb().unwrap();
+            assert!(PAUSES.get() > 0);
+        }
+    }
+
     /// However a body is made, whoever waits for it may end that before long.
     #[test]
     fn there_are_pauses_inside_of_an_item_and_between_items() {

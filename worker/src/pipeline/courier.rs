@@ -108,6 +108,22 @@ mod tests {
     }
 
     #[actix::test]
+    async fn each_thread_gets_its_own_outcomes() {
+        let couriers: Vec<_> = (0..2).map(|_| mpsc::unbounded_channel()).collect();
+        let mut mail = Mail::default();
+        for (sender, _) in couriers.iter().chain(&couriers) {
+            let by = Some(Courier(sender.clone()));
+            let to = oneshot::channel().0;
+            mail.add(Reply { to, by }, outcome(1));
+        }
+        mail.send();
+        for (_, mut letters) in couriers {
+            assert_eq!(letters.recv().await.unwrap().len(), 2);
+            assert!(letters.is_empty());
+        }
+    }
+
+    #[actix::test]
     async fn a_courier_delivers_and_who_has_none_left_is_answered_all_the_same() {
         let refused = || vec![Err(Refusal::Stopping)];
         let gone = Courier(mpsc::unbounded_channel().0);

@@ -117,6 +117,7 @@ mod tests {
     use std::cell::{Cell, RefCell};
 
     use super::*;
+    use crate::testing::Log;
 
     const TICK: Duration = Duration::from_millis(1);
     const TAKES: Duration = Duration::from_millis(1);
@@ -124,6 +125,16 @@ mod tests {
     /// Times at which something was done for readers, if events were stored at these times, and the
     /// first attempts failed like this.
     async fn done(stored_at: &[Duration], failures: &[Unheld], ticks: bool) -> Done {
+        done_in(TAKES, stored_at, failures, ticks).await
+    }
+
+    /// The same, if each takes this time.
+    async fn done_in(
+        takes: Duration,
+        stored_at: &[Duration],
+        failures: &[Unheld],
+        ticks: bool,
+    ) -> Done {
         let start = Instant::now();
         let (done, stored) = (RefCell::new(Done::default()), Stored::default());
         let count = Cell::new(0);
@@ -135,7 +146,9 @@ mod tests {
                 ForReaders::Tick => done.ticked.push(start.elapsed()),
             }
             async move {
-                sleep(TAKES).await;
+                if !takes.is_zero() {
+                    sleep(takes).await;
+                }
                 failure.map_or(Ok(()), |failure| Err(failure.clone()))
             }
         });
@@ -186,6 +199,16 @@ mod tests {
         assert!(done(&[], &[], false).await.woken.is_empty());
     }
 
+    /// Timers may be late by a millisecond, so that there are bounds.
+    #[tokio::test(start_paused = true)]
+    async fn the_pause_runs_while_readers_are_woken_up() {
+        let stored: Vec<_> = (0..100).map(|n| TICK * n).collect();
+        let quick = done_in(Duration::ZERO, &stored, &[], false).await.woken;
+        assert!((30..=52).contains(&quick.len()), "{quick:?}");
+        let slow = done_in(PAUSE * 2, &stored, &[], false).await.woken;
+        assert!((19..=27).contains(&slow.len()), "{slow:?}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn readers_that_were_not_woken_up_are_woken_up_later() {
         let failures = [Unheld::Lost("x".into()), Unheld::Refused("y".into())];
@@ -198,6 +221,25 @@ mod tests {
         let Done { woken, ticked } = done(&[IDLE / 2], &[], true).await;
         let apart = PAUSE + IDLE;
         assert_apart(&[woken, ticked].concat(), &[apart; 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_logged_once_until_it_has_passed() {
+        let log = Log::default();
+        let _listening = log.listen();
+        let count = Cell::new(0);
+        let serving = serve(Stored::default(), true, |_| {
+            let refused = matches!(count.replace(count.get() + 1), 0 | 1 | 3 | 4);
+            async move {
+                let reason = || Unheld::Refused("no right".into());
+                (!refused).then_some(()).ok_or_else(reason)
+            }
+        });
+        let _ = timeout(IDLE * 20, serving).await;
+        assert!(count.get() > 5);
+        let text = log.text();
+        assert_eq!(text.matches("WARN").count(), 2, "{text}");
+        assert!(text.contains("no right"), "{text}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,12 +3,13 @@
 
 mod notices;
 mod refusals;
+mod server;
 
 use anyhow::{Context as _, Result, ensure};
 use postgres::Client;
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
-use tidings_e2e::{DEADLINE, eventually, on_cluster, on_stage, play};
+use tidings_e2e::{DEADLINE, eventually, on_cluster, on_cluster_with, on_stage, play};
 use tidings_harness::cluster::Cluster;
 use tidings_harness::emulator::{Emulator, Play};
 use tidings_harness::leash;

@@ -11,6 +11,7 @@ mod event;
 mod findings;
 mod gaps;
 mod served;
+mod server;
 mod spoken;
 
 use std::time::Duration;
@@ -87,9 +88,21 @@ async fn check(settings: &CheckArgs, database: Config) -> Code {
         printer.print(&Finding::fail("Postgres", reason).code(Code::Unavailable));
     }
     if printer.code() == Code::Clean {
+        server(&session, &mut printer).await;
         sources(session, settings.wait, &mut printer).await;
     }
     printer.code()
+}
+
+/// Advice on the server's settings, which is no failure, even if it cannot be had.
+async fn server(session: &Session, printer: &mut Printer) {
+    let found = match timeout(DATABASE, server::findings(session)).await {
+        Ok(found) => found,
+        Err(_) => vec![Finding::warn("server settings", "Postgres does not answer")],
+    };
+    for finding in &found {
+        printer.print(finding);
+    }
 }
 
 async fn sources(session: Session, wait: Duration, printer: &mut Printer) {

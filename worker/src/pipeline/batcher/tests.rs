@@ -144,6 +144,15 @@ fn a_commit_that_takes_long_is_not_waited_for_if_a_lane_is_idle() {
 }
 
 #[test]
+fn each_commit_that_takes_long_is_waited_for_no_longer_than_the_first() {
+    run(|| async {
+        let fixture = fixture(3, ms(100));
+        let answered = answered(&fixture, &[ms(0), ms(1), ms(7)]).await;
+        assert_eq!(answered, [ms(100), ms(105), ms(110)]);
+    });
+}
+
+#[test]
 fn no_commit_is_waited_for_if_much_waits_and_a_lane_is_idle() {
     run(|| async {
         let fixture = fixture(2, COMMIT);
@@ -175,11 +184,27 @@ fn the_batcher_is_told_of_one_submission_for_each_batch() {
         assert!(is_open());
         let submit = || fixture.pipeline.submit(vec![fake::request("s", "body")]);
         let look = async {
+            assert!(!is_open(), "told by the first one");
             tokio::task::yield_now().await;
             assert!(!is_open());
         };
         join3(submit(), submit(), look).await;
         assert!(is_open(), "for the next one");
+    });
+}
+
+#[test]
+fn the_batcher_is_told_of_much_alone_while_it_looks_again_by_itself() {
+    run(|| async {
+        let fixture = fixture(2, COMMIT);
+        let tell_at = || fixture.pipeline.waiting.lock().tell_at;
+        let submit = || fixture.pipeline.submit(vec![fake::request("s", "body")]);
+        let look = async {
+            tokio::time::sleep(ms(1)).await;
+            assert_eq!(tell_at(), Some(LARGE));
+        };
+        join(submit(), look).await;
+        assert_eq!(tell_at(), Some(0));
     });
 }
 
