@@ -29,9 +29,7 @@ ONLY ?=
 ROUNDS ?= 3
 LONG ?=
 
-# Programs and tests are built with the profile release, what is installed with dist.
-target := $(or $(CARGO_TARGET_DIR),target)
-release := $(target)/release
+release := $(or $(CARGO_TARGET_DIR),target)/release
 xtask := "$(release)/xtask"
 
 .DEFAULT_GOAL := help
@@ -114,10 +112,8 @@ test: for-test ## all tests
 install: for-install ## build the extension and install it into the Postgres
 	@$(xtask) install --dist
 
-worker: ## build the worker
-	@xtask/setup.sh worker
-	cargo build --profile dist -p tidings-worker
-	@echo $(target)/dist/tidings-worker
+worker: for-worker ## build the worker
+	@echo $(release)/tidings-worker
 
 lint: for-test ## formatting, layout, clippy, PL/pgSQL, documentation
 	@$(xtask) lint
