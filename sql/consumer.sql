@@ -230,7 +230,7 @@ begin
       hint = 'Pass the id of the last event that you processed; if poll returned no event, there is nothing to acknowledge.';
   end if;
 
-  loop
+  for attempt in 1..2 loop
     update tidings.consumer u
     set position = upto,
       acked_at = clock_timestamp(),
@@ -240,7 +240,9 @@ begin
     where u.name = ack.name
       and coalesce(upto > u.position, true) and upto <= u.polled_to
       and u.polled_by = pg_backend_pid() and coalesce(u.polled_session = tidings._session_start(), true);
-    exit when found;
+    if found then
+      return;
+    end if;
 
     -- One of these is the reason, unless another transaction has changed it meanwhile.
     c := tidings._lock_consumer(name);

@@ -68,8 +68,7 @@ fn is_subscribed() -> bool {
         let is_ours = |relation: Oid| {
             relation == event
                 || relation == log_head
-                || pg_sys::get_rel_relispartition(relation)
-                    && get_partition_parent(relation, true) == event
+                || pg_sys::get_rel_relispartition(relation) && parent(relation) == event
         };
         let catalog = pg_sys::table_open(SUBSCRIBED, SHARE);
         // It is nearly always empty, so that no index helps.
@@ -97,6 +96,12 @@ fn is_subscribed() -> bool {
         pg_sys::table_close(catalog, SHARE);
         found
     }
+}
+
+/// The table that a relation is a partition of.
+fn parent(partition: Oid) -> Oid {
+    // SAFETY: an ERROR, because it is no longer one, becomes a panic as in pgrx's functions.
+    unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| get_partition_parent(partition, true)) }
 }
 
 const SECOND: NonZeroUsize = NonZeroUsize::MIN.saturating_add(1);

@@ -115,6 +115,7 @@ fn locks_and_indexes_as_the_server_counts_them() -> Result<()> {
                  from generate_series(1, 2000) n), 'UTF8'))",
                 &[],
             )?;
+            client.batch_execute("analyze tidings.message, tidings.event")?;
             let sizes: String = client
             .query_one(
                 "select pg_size_pretty(pg_relation_size('tidings.message_pkey')

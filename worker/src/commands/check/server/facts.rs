@@ -25,7 +25,7 @@ pub(super) struct Facts {
     pub(super) locks: i64,
 
     /// Bytes of the indexes with random keys that ingest writes to: those of messages, and
-    /// those of one partition of events.
+    /// those of one partition of events; as of the last VACUUM or ANALYZE.
     pub(super) random_indexes: i64,
     pub(super) partitions: i64,
     /// Locks of a statement that opens all partitions.
@@ -58,7 +58,8 @@ fn query(version: i32) -> String {
     format!("{HEAD} ({checkpoints}) k")
 }
 
-// Keys of an index whose first column is an event's identity, a position or a time are
+// Sizes are those that the last VACUUM or ANALYZE has left, because the function for the
+// present size waits for whoever rebuilds an index. Keys of an index whose first column is an event's identity, a position or a time are
 // inserted at its right edge. A server without statistics of the WAL's age has kept them
 // since it was started.
 const HEAD: &str = "\
@@ -69,8 +70,9 @@ const HEAD: &str = "\
         select inhrelid as id from pg_catalog.pg_inherits \
         where inhparent = 'tidings.event'::pg_catalog.regclass \
     ), random as ( \
-        select x.indrelid as id, sum(pg_catalog.pg_relation_size(x.indexrelid)) as size \
+        select x.indrelid as id, sum(i.relpages::bigint) * pg_catalog.current_setting('block_size')::int as size \
         from pg_catalog.pg_index x \
+        join pg_catalog.pg_class i on i.oid = x.indexrelid \
         left join pg_catalog.pg_attribute a on a.attrelid = x.indrelid and a.attnum = x.indkey[0] \
         where (x.indrelid = 'tidings.message'::pg_catalog.regclass or x.indrelid in (select id from partition)) \
             and coalesce(a.attname, '') not in ('event_id', 'id', 'first_event_at') \

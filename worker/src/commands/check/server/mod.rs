@@ -83,7 +83,8 @@ fn synchronous_commit(facts: &Facts) -> Option<Finding> {
         let found = format!(
             "off: a commit is reported before it is on the disk, so that a crash can lose an event \
              that was acknowledged; the worker sets it to on for its own sessions, other sessions \
-             that ingest do not: {} ({PAGE})",
+             that ingest do not: {}, and reset it for this role and this database if it is set for \
+             them ({PAGE})",
             set("synchronous_commit", "on")
         );
         Finding::warn("synchronous_commit", found)
