@@ -21,7 +21,7 @@ const NO_IMAGES_M30: &str = "at 30 million events, `full_page_writes = off`";
 /// The first rows, which are also those of the contender at 100,000.
 const FEW: u64 = 100_000;
 
-const ABOUT: &str = "Arpoone's arrays of 1000 SMS states, by one session; a body is a transaction. Half of its items are about new messages, half are the second event of a message of the body before. The old rows are written by INSERT .. SELECT: two events a message, all in the current week's partition, ids of messages and recipients spread evenly, so that new ones touch the indexes everywhere. A checkpoint begins with the first turn and runs beside it (`checkpoint_timeout = 1h` keeps others away), so that every page that is touched is a whole image in the WAL again: the turns together, of 8 s each after a second that does not count, are the time that follows a checkpoint, in which ingest is slowest. With the default `checkpoint_timeout` that is a tenth of the time. At 100,000 events each turn has a fresh copy and a checkpoint of its own, for 3 s. `LONG=1` measures ten minutes with the default settings instead. Without images of pages a server that loses its power loses its data, so that this is here to show what they cost.";
+const ABOUT: &str = "Arpoone's arrays of 1000 SMS states, by one session; a body is a transaction. Half of its items are about new messages, half are the second event of a message of the body before. The old rows are written by INSERT .. SELECT: two events a message, all in the current week's partition, ids of messages and recipients spread evenly, so that new ones touch the indexes everywhere. A checkpoint begins with each turn and runs beside it (`checkpoint_timeout = 1h` keeps others away), so that every page that is touched is a whole image in the WAL again: a turn, of 8 s after a second that does not count, is the time that follows a checkpoint, in which ingest is slowest. At 100,000 events a turn has a fresh copy and 3 s. `LONG=1` measures ten minutes with the default `checkpoint_timeout` instead, and whatever checkpoints these have. Without images of pages a server that loses its power loses its data, so that this is here to show what they cost.";
 
 macro_rules! row {
     ($name:literal, $title:literal, $events:expr, $bound:expr, $at:ident $(, $beside:ident)*) => {
@@ -74,8 +74,6 @@ struct Sizes {
     many: String,
     window: Duration,
     long: bool,
-    /// Whether the next turn of the large one begins with a checkpoint.
-    checkpoint: bool,
     seed: u64,
 }
 
@@ -91,7 +89,6 @@ impl Sizes {
             many,
             window: lab.window(),
             long: lab.size == Size::Long,
-            checkpoint: true,
             seed: 100,
         }))
     }
@@ -143,11 +140,10 @@ impl Contest for Sizes {
             return self.without_images();
         }
         if contender != SMALL {
-            let first = std::mem::replace(&mut self.checkpoint, false);
             let turn = Turn {
                 warm_up: WARM_UP,
                 window: if self.long { LONG } else { self.window * 8 / 5 },
-                checkpoint: first && !self.long,
+                checkpoint: !self.long,
             };
             return steady(&self.large, &self.many, self.seed, turn);
         }
