@@ -120,7 +120,7 @@ comment on function _is_this_session(int, timestamptz) is 'Internal: whether thi
 
 create function _note_id(id ulid) returns boolean
   language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'note_id';
-comment on function _note_id(ulid) is 'Internal: notes this id, and returns true. A condition by which a query tells the id of the last row that it returned.';
+comment on function _note_id(ulid) is 'Internal: notes this id, and returns true. As the condition of a query, it records the id of the last row that the query returned.';
 create function _noted_id() returns ulid
   language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'noted_id_wrapper';
 comment on function _noted_id() is 'Internal: returns the id that was noted last in this session.';
@@ -140,7 +140,7 @@ begin
 end
 $$;
 comment on function _set_polled(text, ulid) is
-  'Internal: the events up to this position now belong to this session, or none if it is null.';
+  'Internal: records that this session polled the events up to this position; if the position is null, that no session has events to acknowledge.';
 
 create function poll(name text, max_events int default 1000) returns setof event
   language plpgsql volatile security definer rows 1000
@@ -181,8 +181,8 @@ begin
 
   perform tidings._require_no_policies();
 
-  -- As in events_after. A query within the query would copy each event once more, and so
-  -- would a loop over its rows, which is why the query itself notes the last id.
+  -- The loop is that of events_after. A query around a call of events_after would copy each
+  -- event once more, and so would a loop over its rows, so the query itself notes the last id.
   reached := coalesce(c.position, '00000000000000000000000000');
   last := tidings._log_end();
   while missing > 0 and reached < last loop
@@ -244,7 +244,8 @@ begin
       return;
     end if;
 
-    -- One of these is the reason, unless another transaction has changed it meanwhile.
+    -- One of the following is why no row matched, unless another transaction has changed the
+    -- consumer since. In that case the second attempt succeeds, because the row is locked now.
     c := tidings._lock_consumer(name);
     if upto <= c.position then
       raise exception using

@@ -91,7 +91,7 @@ declare
   is_replay constant boolean := verified is not null;
   fenced int[];
 begin
-  -- Each statement costs as much as storing a row does, so that none is run for nothing.
+  -- A statement can cost more than storing a row, so none is run unless it is needed.
   if cardinality(sources) is null or cardinality(sources) is distinct from cardinality(bodies)
      or cardinality(sources) is distinct from cardinality(headers) then
     perform tidings._require_batch(sources, bodies, headers);

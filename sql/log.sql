@@ -113,7 +113,7 @@ comment on function _clock_ms() is 'Internal: returns the time of the server''s 
 create function _log_begin() returns void
   language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'begin_log_wrapper';
 comment on function _log_begin() is
-  'Internal: the writer''s steps 1 and 2. Announces, until the end of the transaction, that it takes ids from the millisecond of the clock on, or of the greatest committed position if the clock is behind it; then starts a run of ids above the greatest position that is committed by now.';
+  'Internal: the writer''s steps 1 and 2. Announces, until the end of the transaction, that it takes ids from the millisecond of the clock on, or from that of the greatest committed position if the clock is behind it. Then starts a run of ids above the greatest position that is committed by then.';
 create function _log_next() returns ulid
   language c volatile strict parallel unsafe as 'MODULE_PATHNAME', 'next_id_wrapper';
 comment on function _log_next() is 'Internal: returns the next id of the run.';

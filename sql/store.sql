@@ -83,7 +83,7 @@ declare
 begin
   -- A body is taken out of its array where it is read, rather than be copied from row to row.
   with item as materialized (
-    -- A row for each item; one without an item for a request that has none.
+    -- One row for each item, and one row without an item for each request that has none.
     select
       r.ordinal as request, r.source_id, r.provider, r.source, r.receipt,
       coalesce(r.receipt::timestamptz, started_at) as received_at,
@@ -219,7 +219,7 @@ create function _count_duplicates(batch _batch) returns receipt[]
 as $$
 begin
   return (
-    -- Positions are given in the order of the requests, so each lies between two first ones.
+    -- Positions are given in the order of the requests, so each position lies between the first positions of two requests.
     with stored as (
       select width_bucket(i.id, batch.first_ids) as request, count(*)::int as inserted
       from unnest(batch.ids) i (id)

@@ -1,7 +1,7 @@
 -- tidings.ulid has the 16 bytes of uuid, and is compared, hashed, sorted and sent as uuid
--- is; only the text form is our own. What compares and sends are C functions of the library
--- rather than the server's own, because the server would search its table of built-in
--- functions for those by name at each start of an executor.
+-- is; only the text form is our own. The functions that compare and send are C functions of
+-- the library rather than the server's own, because the server would search its table of
+-- built-in functions for those by name at each start of an executor.
 
 create type ulid;
 

@@ -1,4 +1,4 @@
-//! What a transaction has to be to write or read the log.
+//! Checks whether a transaction can write or read the log, and the limit on its idle time.
 
 use std::num::NonZeroUsize;
 
@@ -59,8 +59,8 @@ fn require_log_access() -> Result<(), ErrorReport> {
 /// Whether a subscription fills the events, one of their partitions, or the log.
 fn is_subscribed() -> bool {
     // SAFETY: the catalog is opened before the scan and closed after it, and a row is read
-    // before the next one. An ERROR in between passes through no value that is dropped, and
-    // what was opened is closed with the transaction.
+    // before the next one. An ERROR in between unwinds past no value that has a
+    // destructor, and the end of the transaction closes what was opened.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"tidings".as_ptr(), false);
         let event = pg_sys::get_relname_relid(c"event".as_ptr(), schema);
@@ -71,7 +71,7 @@ fn is_subscribed() -> bool {
                 || pg_sys::get_rel_relispartition(relation) && parent(relation) == event
         };
         let catalog = pg_sys::table_open(SUBSCRIBED, SHARE);
-        // It is nearly always empty, so that no index helps.
+        // The catalog is nearly always empty, so an index would not help.
         let scan = pg_sys::systable_beginscan(
             catalog,
             Oid::INVALID,
@@ -100,7 +100,8 @@ fn is_subscribed() -> bool {
 
 /// The table that a relation is a partition of.
 fn parent(partition: Oid) -> Oid {
-    // SAFETY: an ERROR, because it is no longer one, becomes a panic as in pgrx's functions.
+    // SAFETY: if the relation is no longer a partition, the ERROR becomes a panic, as in pgrx's
+    // functions.
     unsafe { pg_sys::ffi::pg_guard_ffi_boundary(|| get_partition_parent(partition, true)) }
 }
 

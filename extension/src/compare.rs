@@ -39,7 +39,8 @@ unsafe fn compare(fcinfo: FunctionCallInfo) -> Ordering {
 
 /// Declares a C function, with the record by which Postgres knows its calling convention.
 ///
-/// There is no guard: the function neither panics nor calls what pgrx guards.
+/// The function has no guard, so its body must not panic, and must not call a guarded binding
+/// of pgrx, which turns an ERROR into a panic.
 macro_rules! c_function {
     ($name:ident, $info:ident, |$fcinfo:ident| $body:expr) => {
         #[doc(hidden)]

@@ -1,4 +1,5 @@
-//! What `sql/consumer.sql` asks of the session.
+//! State of the session that `sql/consumer.sql` uses: the last id of a poll, and the session's
+//! start.
 
 use std::cell::Cell;
 
@@ -18,7 +19,7 @@ thread_local! {
     static NOTED: Cell<[u8; 16]> = const { Cell::new([0; 16]) };
 }
 
-// The server calls it for each event of a page, hence without a guard.
+// The server calls this function for each event of a page, so it must be cheap: it has no guard.
 c_function!(note_id, pg_finfo_note_id, |fcinfo| {
     let id = (*(*fcinfo).args.as_ptr()).value;
     NOTED.set(id.cast_mut_ptr::<[u8; 16]>().read_unaligned());
@@ -31,7 +32,7 @@ fn noted_id() -> Ulid {
     Ulid(tidings_core::Ulid::from_bytes(NOTED.get()))
 }
 
-/// When this process started, as pg_stat_activity has it.
+/// Time at which this process started, as in `pg_stat_activity.backend_start`.
 #[pg_extern(sql = false)]
 fn session_start() -> Result<TimestampWithTimeZone, ErrorReport> {
     // SAFETY: reading a global that is set when the process starts.

@@ -1,7 +1,7 @@
 //! The greatest position that is committed: the last row of `tidings.log_head`.
 //!
-//! Ingest looks twice, each time in a snapshot of its own, and a query would cost it more than
-//! storing that row does.
+//! Ingest reads it twice, each time in a new snapshot. A query of PL/pgSQL would cost more than
+//! storing a row of that table does.
 
 use std::num::NonZeroUsize;
 
@@ -21,8 +21,8 @@ const SHARE: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
 #[pg_extern(sql = false)]
 pub(crate) fn newest_committed() -> Option<Ulid> {
     // SAFETY: the table and its key are opened before the scan and closed after it. The row is
-    // read before the scan ends. An ERROR in between passes through no value that is dropped,
-    // and what was opened is closed with the transaction.
+    // read before the scan ends. An ERROR in between unwinds past no value that has
+    // a destructor, and the end of the transaction closes what was opened.
     unsafe {
         let schema = pg_sys::get_namespace_oid(c"tidings".as_ptr(), false);
         let relation = |name: &std::ffi::CStr| pg_sys::get_relname_relid(name.as_ptr(), schema);

@@ -40,9 +40,9 @@ fn notifies() -> bool {
     NOTIFY.get()
 }
 
-/// Begins to write to the log: announces, until the end of the transaction, that ids from this
-/// millisecond on may be taken, and starts a run of ids. The millisecond is that of the clock,
-/// or of the greatest committed id if the clock is behind it. One announcement serves a whole
+/// Begins to write to the log: announces, until the end of the transaction, that it may
+/// take ids from a certain millisecond on, and starts a run of ids. The millisecond is that of
+/// the clock, or that of the greatest committed id if the clock is behind it. One announcement serves a whole
 /// transaction.
 #[pg_extern(sql = false)]
 fn begin_log() -> Result<(), ErrorReport> {

@@ -1,8 +1,8 @@
 //! How values of `tidings.ulid` are written, as plain C functions: a page of events has
-//! thousands of them, and pgrx's guard with a copy of the text costs more than the text.
+//! thousands of them, and pgrx's guard and its copy of the text cost more than writing the text.
 //!
-//! As in [`compare`](crate::compare), none is a function of `language internal`, which the
-//! server would look for at each query that sends such a column.
+//! As in [`compare`](crate::compare), none of these functions is of `language internal`: the
+//! server would search for such a function by name in each query that sends such a column.
 
 use std::ffi::c_void;
 

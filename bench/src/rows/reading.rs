@@ -23,7 +23,7 @@ const PGQ: &str = "PgQ: next_batch, get_batch_events, finish_batch";
 pub(super) const ROWS: &[Row] = &[Row {
     name: "reading",
     title: "Reading the log in pages of 1000",
-    about: "One session reads the same events from the first to the last, with all columns; a position is the 16 bytes of its id. A page of a consumer's, and a batch of PgQ's, is one transaction. PgQ has an event for each of ours, with the payload, the kind and the four most important texts; a tick stands after each 1000 of them.",
+    about: "One session reads the same events from the first to the last, with all columns unless the table says otherwise; a position is passed as the 16 bytes of an event's id. A page of a consumer's, and a batch of PgQ's, is one transaction. PgQ has an event for each of ours, with the payload, the kind and the four most important texts; a tick stands after each 1000 of them.",
     unit: "event",
     contenders: &[AFTER, POLL, PGQ, PLAIN, BARE],
     marks: &[
@@ -177,8 +177,8 @@ fn after(client: &mut Client) -> Result<u64> {
     pages(client, &page)
 }
 
-/// The same rows, or some of their columns, without the log's rule: by the index on positions
-/// alone.
+/// Reads the same rows, or some of their columns, by the index on positions alone, without the
+/// rule of the log.
 fn plain(client: &mut Client, columns: &str) -> Result<u64> {
     let page = client.prepare(&format!(
         "select {columns} from tidings.event

@@ -25,7 +25,7 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "webhooks",
         title: "Signed webhooks over 64 connections",
-        about: "PushPushGo's webhooks: an event of about 240 bytes in each, signed with HMAC-SHA1. Each connection sends the next one as soon as it has its answer. The receivers check the signature and insert one row a request, within a transaction of its own, over 32 connections to Postgres (10 is a usual default of pools); they keep no log and no refused request, and no state unless the table says so: the same statement then keeps the message's status in a table that has the columns and indexes of `tidings.message`.",
+        about: "PushPushGo's webhooks: an event of about 240 bytes in each, signed with HMAC-SHA1. Each connection sends the next one as soon as it has its answer. The receivers check the signature and insert one row a request, within a transaction of its own, over 32 connections to Postgres (10 is a usual default of pools); they keep no log and no refused request, and no state, except for the contender \"with state\", whose statement also keeps the message's status in a table that has the columns and indexes of `tidings.message`.",
         unit: "webhook",
         contenders: &[TIDINGS, RUST, FEW, BARE, STATE, EXPRESS],
         marks: &[

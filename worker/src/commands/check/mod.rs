@@ -94,11 +94,15 @@ async fn check(settings: &CheckArgs, database: Config) -> Code {
     printer.code()
 }
 
-/// Advice on the server's settings, which is no failure, even if it cannot be had.
+/// Prints advice on the server's settings. It never fails the check, even if the settings
+/// cannot be read.
 async fn server(session: &Session, printer: &mut Printer) {
     let found = match timeout(DATABASE, server::findings(session)).await {
         Ok(found) => found,
-        Err(_) => vec![Finding::warn("server settings", "Postgres does not answer")],
+        Err(_) => vec![Finding::warn(
+            "server settings",
+            "not checked, because Postgres does not answer; run check again",
+        )],
     };
     for finding in &found {
         printer.print(finding);

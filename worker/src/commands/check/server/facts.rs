@@ -7,13 +7,15 @@ use crate::postgres::Session;
 /// The settings that matter, and the measurements that tell whether they fit.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Facts {
-    /// Sizes in bytes.
+    /// Size in bytes.
     pub(super) shared_buffers: i64,
+    /// Size in bytes.
     pub(super) max_wal_size: i64,
     /// Bytes of WAL after which a checkpoint is requested.
     pub(super) wal_of_a_checkpoint: i64,
-    /// Seconds, and the value as the server shows it.
+    /// Value in seconds.
     pub(super) checkpoint_timeout: i64,
+    /// Value as the server shows it.
     pub(super) checkpoint_timeout_shown: String,
     pub(super) wal_compression: String,
     /// Whether `wal_compression = lz4` is possible.
@@ -25,14 +27,15 @@ pub(super) struct Facts {
     pub(super) locks: i64,
 
     /// Bytes of the indexes with random keys that ingest writes to: those of messages, and
-    /// those of one partition of events; as of the last VACUUM or ANALYZE.
+    /// those of the partition where they are largest; as of the last VACUUM or ANALYZE.
     pub(super) random_indexes: i64,
     pub(super) partitions: i64,
     /// Locks of a statement that opens all partitions.
     pub(super) locks_of_all: i64,
 
-    /// Bytes of WAL, and how many of them are whole pages at most.
+    /// Bytes of WAL since `wal_since`.
     pub(super) wal: i64,
+    /// Upper bound of the bytes of full-page images among them.
     pub(super) whole_pages: i64,
     pub(super) wal_since: String,
     pub(super) wal_days: f64,
@@ -58,10 +61,10 @@ fn query(version: i32) -> String {
     format!("{HEAD} ({checkpoints}) k")
 }
 
-// Sizes are those that the last VACUUM or ANALYZE has left, because the function for the
-// present size waits for whoever rebuilds an index. Keys of an index whose first column is an event's identity, a position or a time are
-// inserted at its right edge. A server without statistics of the WAL's age has kept them
-// since it was started.
+// The size of an index is the one that the last VACUUM or ANALYZE recorded, because
+// pg_relation_size would wait for a REINDEX. An index whose first column is an event's
+// identity, a position or a time grows at its right edge, and is left out. Where stats_reset
+// is null, the statistics are taken to begin with the start of the server.
 const HEAD: &str = "\
     with setting as ( \
         select pg_catalog.pg_size_bytes(pg_catalog.current_setting('max_wal_size')) as max_wal_size, \
@@ -148,9 +151,9 @@ impl Facts {
         self.wal as f64 >= super::BUSY as f64 * self.wal_days.max(1.0)
     }
 
-    /// Whether the WAL, rather than commands, requested most checkpoints, and more than
-    /// started by time. After `max_wal_size` was raised, the WAL of the past is too little
-    /// for its number of checkpoints, so that the past no longer counts.
+    /// Whether more checkpoints were requested than started by time, most of them by the WAL
+    /// rather than by commands. Checkpoints from before `max_wal_size` was raised do not count,
+    /// because there is too little WAL for their number.
     pub(super) fn wal_forces_checkpoints(&self) -> bool {
         let wal = self.requested as f64 * self.wal_of_a_checkpoint as f64;
         self.requested >= super::SEVERAL

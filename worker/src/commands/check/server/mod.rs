@@ -1,8 +1,8 @@
-//! The settings of the server (docs/server-settings.md), where a measurement shows that
-//! another value is worth its price.
+//! Advice on the settings of the server (docs/server-settings.md) for which a measurement
+//! shows that another value is worth its price.
 //!
-//! An installation that is small or idle gets no advice. The statistics of the server are
-//! averages since they were last reset.
+//! A server that writes little WAL gets no advice on `shared_buffers`, `checkpoint_timeout` and
+//! `wal_compression`. The statistics of the server are averages since they were last reset.
 
 mod facts;
 
@@ -10,7 +10,7 @@ use self::facts::Facts;
 use super::findings::Finding;
 use crate::postgres::{Session, failure::describe};
 
-/// Bytes of WAL a day from which advice on WAL and memory is given.
+/// Least WAL of a busy server, in bytes a day: see [`Facts::is_busy`].
 const BUSY: i64 = 10 << 30;
 /// Number of requested checkpoints from which they are no accident.
 const SEVERAL: i64 = 10;
@@ -27,7 +27,10 @@ pub(super) async fn findings(session: &Session) -> Vec<Finding> {
     match Facts::read(session).await {
         Ok(facts) => [vec![shown(&facts)], advice(&facts)].concat(),
         Err(error) => {
-            let found = format!("cannot be read: {}", describe(&error));
+            let found = format!(
+                "not checked, because they cannot be read: {}",
+                describe(&error)
+            );
             vec![Finding::warn("server settings", found)]
         }
     }
@@ -52,7 +55,7 @@ fn shown(facts: &Facts) -> Finding {
             facts.checkpoints_since, facts.by_time, facts.requested
         ),
         format!(
-            "WAL since {}: {}, at most {} % of it whole pages",
+            "WAL since {}: {}, at most {} % of it full-page images",
             facts.wal_since,
             size(facts.wal),
             percent(facts.whole_pages, facts.wal)
@@ -82,9 +85,10 @@ fn synchronous_commit(facts: &Facts) -> Option<Finding> {
     (facts.synchronous_commit == "off").then(|| {
         let found = format!(
             "off: a commit is reported before it is on the disk, so that a crash can lose an event \
-             that was acknowledged; the worker sets it to on for its own sessions, other sessions \
-             that ingest do not: {}, and reset it for this role and this database if it is set for \
-             them ({PAGE})",
+             that was acknowledged; the worker turns it on for its own sessions, but other sessions \
+             that ingest do not; run {}, and ALTER ROLE .. RESET synchronous_commit or \
+             ALTER DATABASE .. RESET synchronous_commit if this role or database has a value of \
+             its own ({PAGE})",
             set("synchronous_commit", "on")
         );
         Finding::warn("synchronous_commit", found)
@@ -97,8 +101,8 @@ fn shared_buffers(facts: &Facts) -> Option<Finding> {
         && facts.is_busy();
     applies.then(|| {
         let found = format!(
-            "{}, and the indexes that ingest touches everywhere have {}: batches read and evict \
-             their pages, which costs rate and CPU; set it to a quarter of the memory and restart \
+            "{}, and the indexes with random keys take {}, so batches read and evict their \
+             pages, which costs rate and CPU; set shared_buffers to a quarter of the memory and restart \
              the server ({PAGE})",
             size(facts.shared_buffers),
             size(facts.random_indexes)
@@ -110,10 +114,10 @@ fn shared_buffers(facts: &Facts) -> Option<Finding> {
 fn max_wal_size(facts: &Facts) -> Option<Finding> {
     facts.wal_forces_checkpoints().then(|| {
         let found = format!(
-            "{}, and since {} the WAL has forced most of {} checkpoints, while {} started by time: \
-             after each of them ingest writes whole pages to the WAL again, which costs WAL and \
-             rate; raise it until checkpoints start by time: {}; the price is a longer recovery \
-             after a crash ({PAGE})",
+            "{}, and since {} the WAL has forced most of {} requested checkpoints, while {} started by \
+             time; after every checkpoint ingest writes full-page images to the WAL again, which \
+             costs WAL and rate; raise max_wal_size until checkpoints start by time, beginning \
+             with {}; the price is a longer recovery after a crash ({PAGE})",
             size(facts.max_wal_size),
             facts.checkpoints_since,
             facts.requested,
@@ -131,8 +135,8 @@ fn checkpoint_timeout(facts: &Facts) -> Option<Finding> {
         && facts.is_mostly_pages();
     applies.then(|| {
         let found = format!(
-            "{}, and up to {} % of {} WAL since {} are whole pages, which are written again after \
-             each checkpoint: that costs WAL and rate; if a recovery may take some minutes: {} \
+            "{}, and up to {} % of {} WAL since {} are full-page images, which are written again \
+             after each checkpoint and cost WAL and rate; if a recovery may take some minutes, run {} \
              ({PAGE})",
             facts.checkpoint_timeout_shown,
             percent(facts.whole_pages, facts.wal),
@@ -152,8 +156,8 @@ fn wal_compression(facts: &Facts) -> Option<Finding> {
         && facts.is_mostly_pages();
     applies.then(|| {
         let found = format!(
-            "off, and up to {} % of {} WAL since {} are whole pages, which go to a standby or an \
-             archive: if its disk or the network is the limit: {}; the price is some CPU of ingest \
+            "off, and up to {} % of {} WAL since {} are full-page images, which go to a standby or \
+             an archive; if its disk or the network is the limit, run {}; the price is some CPU of ingest \
              ({PAGE})",
             percent(facts.whole_pages, facts.wal),
             size(facts.wal),
@@ -176,9 +180,9 @@ fn max_locks_per_transaction(facts: &Facts) -> Option<Finding> {
         }
         let found = format!(
             "{}, and a statement that opens all {} partitions takes {} of the {} locks of the \
-             server: a few of them at once fail (out of shared memory, 53200), and others with \
-             them; add a condition on occurred_at to such statements, or {} and restart the \
-             server, or set partition_width = 'month' ({PAGE})",
+             server: a few of these statements at once fill the lock table, and any statement can \
+             then fail (out of shared memory, SQLSTATE 53200); add a condition on occurred_at to \
+             such statements, or run {} and restart the server, or set partition_width = 'month' ({PAGE})",
             facts.locks_per_transaction,
             facts.partitions,
             facts.locks_of_all,

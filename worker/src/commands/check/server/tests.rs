@@ -109,7 +109,7 @@ fn checkpoints_that_the_wal_forces_are_found() {
     };
     let parts = [
         "1 GB, and since 2026-11-02",
-        "most of 10 checkpoints, while 9 started by time",
+        "most of 10 requested checkpoints, while 9 started by time",
         "`alter system set max_wal_size = '4GB'; select pg_reload_conf()`",
         "longer recovery",
     ];
