@@ -1,6 +1,6 @@
 //! One step of the clock at a time.
 
-use super::{Clock, Clocked, after, ids, store};
+use super::{Clock, Clocked, after, ids, joined, store};
 use anyhow::{Result, ensure};
 use postgres::Client;
 use tidings_e2e::eventually;
@@ -101,6 +101,42 @@ fn a_step_back_between_look_and_snapshot_loses_nothing() -> Result<()> {
         committed.sort();
         let read = after(&mut reader, Some(&end))?;
         ensure!(read == committed, "{read:?} was read");
+        Ok(())
+    })
+}
+
+/// A writer has begun its statement, and waits before its first look. Meanwhile a position
+/// that lies ahead of its clock is committed.
+#[test]
+fn a_writer_looks_at_what_is_committed_by_then() -> Result<()> {
+    Clocked::run(|server| {
+        let mut ahead = server.database(DATABASE, None)?;
+        let mut writer = server.cluster.connect(DATABASE)?;
+        let mut watch = server.cluster.connect(DATABASE)?;
+
+        ahead.batch_execute("begin; lock table tidings.log_head in access exclusive mode")?;
+        let (ahead_id, id) = std::thread::scope(|scope| {
+            let waits = scope.spawn(|| store(&mut writer, "waits"));
+            let mut meanwhile = || {
+                eventually("the writer waits for log_head", || {
+                    let waiting = "select count(*) from pg_locks
+                        where not granted and relation = 'tidings.log_head'::regclass";
+                    let waiting: i64 = watch.query_one(waiting, &[])?.try_get(0)?;
+                    Ok((waiting > 0).then_some(()))
+                })?;
+                server.set(&Clock::Off(DAY))?;
+                let ahead_id = store(&mut ahead, "ahead")?;
+                server.set(&Clock::Off(0))?;
+                Ok::<_, anyhow::Error>(ahead_id)
+            };
+            let ahead_id = meanwhile();
+            // Whatever came of it, the writer waits no longer.
+            ahead.batch_execute("commit")?;
+            Ok::<_, anyhow::Error>((ahead_id?, joined(waits.join())?))
+        })?;
+        ensure!(ahead_id < id, "{id} was stored after {ahead_id}");
+        let read = after(&mut watch, None)?;
+        ensure!(read == [ahead_id, id], "{read:?} was read");
         Ok(())
     })
 }
