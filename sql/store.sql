@@ -1,6 +1,6 @@
 -- From bytes to rows: verify, normalize and store a whole batch in one statement.
 
--- What is left to do for a batch after its events were inserted.
+-- The work that is left for a batch after its events were inserted.
 create type _refusal as (
   request int,
   source_id int,
@@ -26,7 +26,7 @@ create type _reached as (
   first_at timestamptz,
   last_cursor text
 );
-comment on type _reached is 'Internal: how far a request has brought the cursor of a stream.';
+comment on type _reached is 'Internal: the stream cursors at the beginning and the end of a request.';
 comment on column _reached.request is 'Number of the request in the batch.';
 comment on column _reached.source_id is 'The source.';
 comment on column _reached.first_cursor is 'The stream cursor after the first item.';
@@ -52,24 +52,24 @@ create type _batch as (
   refusals _refusal[],
   reached _reached[]
 );
-comment on type _batch is 'Internal: what was stored of a batch, and what is left to do for it.';
-comment on column _batch.receipts is 'The answer to each request. Until duplicates are counted, each item counts as inserted.';
-comment on column _batch.first_ids is 'For each request, the first position that was given to it.';
+comment on type _batch is 'Internal: the stored part of a batch, and the work that is left for it.';
+comment on column _batch.receipts is 'Answer to each request. Until duplicates are counted, each item counts as inserted.';
+comment on column _batch.first_ids is 'First position that was given to each request.';
 comment on column _batch.items is 'Number of events that were to be stored.';
-comment on column _batch.ids is 'The positions of those that were stored.';
+comment on column _batch.ids is 'Positions of the events that were stored.';
 comment on column _batch.events is 'Number of events that were stored.';
-comment on column _batch.first_id is 'Their least position.';
-comment on column _batch.last_id is 'Their greatest position.';
-comment on column _batch.first_at is 'Their least time.';
-comment on column _batch.last_at is 'Their greatest time.';
-comment on column _batch.facts is 'What state takes from them.';
-comment on column _batch.of_consent is 'Whether some of the facts are about consent.';
-comment on column _batch.of_subscribers is 'Whether some of the facts are about subscribers.';
-comment on column _batch.of_requests is 'Whether some of the facts are about send requests.';
+comment on column _batch.first_id is 'Least position of the stored events.';
+comment on column _batch.last_id is 'Greatest position of the stored events.';
+comment on column _batch.first_at is 'Least time of the stored events.';
+comment on column _batch.last_at is 'Greatest time of the stored events.';
+comment on column _batch.facts is 'Facts that the state tables take from the stored events.';
+comment on column _batch.of_consent is 'True if some of the facts are about consent.';
+comment on column _batch.of_subscribers is 'True if some of the facts are about subscribers.';
+comment on column _batch.of_requests is 'True if some of the facts are about send requests.';
 comment on column _batch.undated is 'Events that have an identity and no time, and are not stored yet. Their occurred_at is the time of this arrival.';
-comment on column _batch.undated_of is 'For each of these, the number of its request in the batch.';
-comment on column _batch.refusals is 'What was refused, and is to be kept; null if nothing was.';
-comment on column _batch.reached is 'How far the stream cursors were brought; null if none moves.';
+comment on column _batch.undated_of is 'Numbers of the requests of the undated events, in their order.';
+comment on column _batch.refusals is 'Requests and items that were refused and are to be kept; null if there are none.';
+comment on column _batch.reached is 'Stream cursors that the requests have reached; null if no stream cursor moves.';
 
 create function _store(
   sources text[], bodies bytea[], headers jsonb[], verified boolean[], fenced int[], started_at timestamptz
@@ -95,7 +95,7 @@ begin
       end as error,
       n.ordinal, n.event_id, n.kind, n.provider_kind, n.channel, n.occurred_at, n.request_id, n.message_id,
       n.recipient, n.campaign, n.error_code, n.reason, n.payload, n.item, n.cursor,
-      -- What has an identity and no time is stored by _store_undated.
+      -- An item that has an identity and no time is stored by _store_undated.
       n.ordinal is not null and n.error is null and (n.occurred_at is not null or n.event_id is null) as is_stored,
       tidings._log_next() as id
     from (

@@ -1,4 +1,5 @@
-//! Checks whether a transaction can write or read the log, and the limit on its idle time.
+//! The conditions under which a transaction can write or read the log, and the limit on its
+//! idle time.
 
 use std::num::NonZeroUsize;
 
@@ -56,7 +57,7 @@ fn require_log_access() -> Result<(), ErrorReport> {
     Ok(())
 }
 
-/// Whether a subscription fills the events, one of their partitions, or the log.
+/// Returns whether a subscription fills the events, one of their partitions, or the log.
 fn is_subscribed() -> bool {
     // SAFETY: the catalog is opened before the scan and closed after it, and a row is read
     // before the next one. An ERROR in between unwinds past no value that has a

@@ -12,14 +12,14 @@
 //!
 //! - [`ulid`]: the type, its text form, and the functions over it
 //! - [`compare`]: how its values are compared, without pgrx's guard
-//! - [`send`]: how its values are output, without pgrx's guard either
+//! - [`send`]: its output functions, without pgrx's guard either
 //! - [`signature`]: HMAC-SHA1, and a source's policy
 //! - [`normalize`]: a body becomes rows
 //! - [`record`]: the greater of two records
 //! - [`older`]: what SQL of earlier versions calls
 //! - [`source`]: the providers, and what is checked when a source is added
 //! - [`schema`]: what is checked when a source gets a schema of its own
-//! - [`access`]: whether a transaction can use the log
+//! - [`access`]: the conditions under which a transaction can use the log
 //! - [`head`]: the greatest position that is committed
 //! - [`log`]: the announcements and the ids of the log
 //! - [`lock`]: the locks by which they are announced

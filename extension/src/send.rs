@@ -1,8 +1,10 @@
-//! How values of `tidings.ulid` are written, as plain C functions: a page of events has
-//! thousands of them, and pgrx's guard and its copy of the text cost more than writing the text.
+//! Output functions of `tidings.ulid`. They are plain C functions because a page of events has
+//! thousands of values, and pgrx's guard and its copy of the text cost more than writing the
+//! text.
 //!
-//! As in [`compare`](crate::compare), none of these functions is of `language internal`: the
-//! server would search for such a function by name in each query that sends such a column.
+//! None of these functions is of `language internal`, for the same reason as in
+//! [`compare`](crate::compare): the server would search for such a function by name in each
+//! query that sends such a column.
 
 use std::ffi::c_void;
 

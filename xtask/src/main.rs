@@ -53,10 +53,9 @@ enum Command {
     Regress(Regress),
     /// Build the extension and copy it into the Postgres
     Install(Install),
-    /// Run the whole system at a steady rate for a long time; fails if something grows
     /// Write docs/reference.md from the extension as installed
     Reference,
-    /// Everything at work at a steady rate for a long time; what grows fails it
+    /// Run the whole system at a steady rate for a long time; fails if something grows
     Soak(Soak),
     /// Kill Postgres and keep it down while webhooks arrive
     Outage(Outage),

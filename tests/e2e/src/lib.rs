@@ -7,6 +7,7 @@
 use anyhow::{Result, bail, ensure};
 use postgres::Client;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 use tidings_harness::cluster::{Cluster, Durability};
 use tidings_harness::emulator::{Emulator, Play};
@@ -100,6 +101,24 @@ pub fn wait_sent(emulator: &mut Emulator, events: u64) -> Result<()> {
         emulator.listen()?;
         ensure!(!emulator.is_done(), "the play has come to its end");
         Ok((emulator.emitted() >= before + events).then_some(()))
+    })
+}
+
+/// Waits until a program's log has so many of these lines, or more, and returns them. A line
+/// reaches the log a moment after the program has printed it, because the harness reads along.
+pub fn wait_logged(
+    log: &Path,
+    least: usize,
+    is_wanted: impl Fn(&str) -> bool,
+) -> Result<Vec<String>> {
+    eventually("the lines are in the log", || {
+        let text = std::fs::read_to_string(log)?;
+        let lines: Vec<_> = text
+            .lines()
+            .filter(|line| is_wanted(line))
+            .map(str::to_owned)
+            .collect();
+        Ok((lines.len() >= least).then_some(lines))
     })
 }
 

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
-use tidings_e2e::{eventually, on_stage, post_known, wait_known};
+use tidings_e2e::{on_stage, post_known, wait_known, wait_logged};
 use tidings_harness::http::{self, Answer};
 use tidings_harness::metrics;
 use tidings_harness::stage::Stage;
@@ -144,19 +144,15 @@ fn a_refusal_is_found_by_the_receipt_id_in_its_answer() -> Result<()> {
         // The first of its cause is a warning; the second is counted for the next one.
         let unmatched = post(at, "/hooks/sms/token/more", &[], SMS)?;
         expect(&unmatched, 404)?;
-        // What the worker prints reaches its log a moment after the answer.
         let log = stage.cluster.folder().join("worker.log");
-        let refusals = eventually("both refusals are in the log", || {
-            let log = std::fs::read_to_string(&log)?;
-            let refusals: Vec<Value> = log
-                .lines()
-                .filter_map(|line| serde_json::from_str(line).ok())
-                .filter(|line: &Value| line["message"] == "a webhook is refused")
-                // That of the request by which the test waited for the source.
-                .filter(|line| line["cause"] != "unsupported_encoding")
-                .collect();
-            Ok((refusals.len() > 1).then_some(refusals))
+        let refusals = wait_logged(&log, 2, |line| {
+            // The test itself waited for the source by a request with an encoding.
+            line.contains("a webhook is refused") && !line.contains("unsupported_encoding")
         })?;
+        let refusals: Vec<Value> = refusals
+            .iter()
+            .map(|line| serde_json::from_str(line))
+            .collect::<Result<_, _>>()?;
         let causes: Vec<_> = refusals.iter().map(|line| &line["cause"]).collect();
         ensure!(causes == ["unauthorized", "not_found"], "{refusals:?}");
         let last = &refusals[1];

@@ -47,7 +47,7 @@ select count(*) = (select count(*) from v) as all_found, bool_and(record_image_e
 from (select convert_to(format('[%s]', string_agg(json, ',' order by ordinal)), 'UTF8') as body from v) b,
   lateral tidings._normalize('arpoone', 's', '{}', b.body) n join v on v.ordinal = n.ordinal;
 
--- What jsonb cannot hold has no payload, and leaves the items beside it alone.
+-- An item that jsonb cannot hold has no payload, and the items beside it are not affected.
 select n.ordinal, n.payload is null as without, n.error
 from tidings._normalize('arpoone', 's', '{}', convert_to(format('[{"a":0.%s}, {"a":"\u0000"}, {"a":1}]', repeat('1', 1001)), 'UTF8')) n;
 

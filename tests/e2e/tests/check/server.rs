@@ -1,5 +1,5 @@
-//! What a check says of the server's settings: the measurements are the server's own, and a
-//! setting is named only while its statistics ask for another value.
+//! The findings of a check about the server's settings: the measurements are the server's own,
+//! and a setting is named only while the server's statistics ask for another value.
 
 use super::*;
 

@@ -8,9 +8,8 @@ use crate::check::check;
 use anyhow::{Context as _, Result, ensure};
 use postgres::Client;
 use serde_json::{Value, json};
-use std::fs;
 use std::time::Duration;
-use tidings_e2e::{eventually, on_stage};
+use tidings_e2e::{eventually, on_stage, wait_logged};
 use tidings_harness::cluster::Cluster;
 use tidings_harness::metrics;
 use tidings_harness::stage::{DATABASE, Stage};
@@ -107,21 +106,11 @@ fn wait_stored(client: &mut Client, ids: &[String]) -> Result<()> {
     })
 }
 
-/// The warnings about a gap.
-fn warnings(cluster: &Cluster) -> Result<Vec<String>> {
-    let log = fs::read_to_string(cluster.folder().join("worker.log"))?;
-    let lines = log
-        .lines()
-        .filter(|l| l.contains("WARN") && l.contains("close_gap("));
-    Ok(lines.map(str::to_owned).collect())
-}
-
-/// So many warnings about a gap, or more: what the worker prints reaches its log a moment
-/// after the database has it.
-fn wait_warned(cluster: &Cluster, count: usize) -> Result<Vec<String>> {
-    eventually("the gap is in the log", || {
-        let said = warnings(cluster)?;
-        Ok((said.len() >= count).then_some(said))
+/// The warnings about a gap, so many or more.
+fn warnings(cluster: &Cluster, least: usize) -> Result<Vec<String>> {
+    let log = cluster.folder().join("worker.log");
+    wait_logged(&log, least, |l| {
+        l.contains("WARN") && l.contains("close_gap(")
     })
 }
 
@@ -151,7 +140,7 @@ fn an_expired_cursor_is_one_gap_until_the_next_event() -> Result<()> {
         let provider = Provider::start()?;
         let mut client = stage.connect()?;
         let first = follow(&mut client, &provider, 0)?;
-        let (calls, before) = (provider.calls().len(), warnings(&stage.cluster)?.len());
+        let (calls, before) = (provider.calls().len(), warnings(&stage.cluster, 0)?.len());
         expire(stage, &provider)?;
         let gap = found(&mut client)?;
         ensure!(gap.cause == "cursor_expired" && gap.is_open, "{gap:?}");
@@ -195,7 +184,7 @@ fn an_expired_cursor_is_one_gap_until_the_next_event() -> Result<()> {
         let causes = metrics::counter(stage.worker.http, "tidings_worker_gaps_total", "cause")?;
         let expected = [("cursor_expired".to_owned(), 1)];
         ensure!(causes.into_iter().eq(expected), "not counted once");
-        let said = wait_warned(&stage.cluster, before + 1)?.split_off(before);
+        let said = warnings(&stage.cluster, before + 1)?.split_off(before);
         ensure!(said.len() == 1, "{said:?}");
         for part in [
             "cursor_expired",
@@ -263,7 +252,7 @@ fn a_stream_that_starts_at_the_live_edge_is_one_gap_and_loses_nothing_after_it()
         let causes = metrics::counter(stage.worker.http, "tidings_worker_gaps_total", "cause")?;
         let expected = [("started_at_live_edge".to_owned(), 1)];
         ensure!(causes.into_iter().eq(expected), "not counted once");
-        ensure!(wait_warned(&stage.cluster, 1)?.len() == 1, "not said once");
+        ensure!(warnings(&stage.cluster, 1)?.len() == 1, "not said once");
         wait_open(stage, 1.0)
     })
 }

@@ -1,4 +1,4 @@
-//! What the server says about its settings and its load.
+//! The server's settings, and its statistics of the load.
 
 use tokio_postgres::{Error, Row};
 
@@ -18,7 +18,7 @@ pub(super) struct Facts {
     /// Value as the server shows it.
     pub(super) checkpoint_timeout_shown: String,
     pub(super) wal_compression: String,
-    /// Whether `wal_compression = lz4` is possible.
+    /// True if `wal_compression = lz4` is possible.
     pub(super) has_lz4: bool,
     /// The value that a new session of this role has.
     pub(super) synchronous_commit: String,
@@ -39,7 +39,7 @@ pub(super) struct Facts {
     pub(super) whole_pages: i64,
     pub(super) wal_since: String,
     pub(super) wal_days: f64,
-    /// Whether the WAL goes to a standby or to an archive.
+    /// True if the WAL goes to a standby or to an archive.
     pub(super) is_shipped: bool,
     pub(super) by_time: i64,
     pub(super) requested: i64,
@@ -145,14 +145,14 @@ impl Facts {
         })
     }
 
-    /// Whether the server has written so much WAL that its settings are worth a change.
-    /// What was written in less than a day counts as that of a day.
+    /// Returns whether the server has written so much WAL that its settings are worth a
+    /// change. The WAL of less than a day counts as the WAL of a day.
     pub(super) fn is_busy(&self) -> bool {
         self.wal as f64 >= super::BUSY as f64 * self.wal_days.max(1.0)
     }
 
-    /// Whether more checkpoints were requested than started by time, most of them by the WAL
-    /// rather than by commands. Checkpoints from before `max_wal_size` was raised do not count,
+    /// Returns whether more checkpoints were requested than started by time, most of them by
+    /// the WAL rather than by commands. Checkpoints from before `max_wal_size` was raised do not count,
     /// because there is too little WAL for their number.
     pub(super) fn wal_forces_checkpoints(&self) -> bool {
         let wal = self.requested as f64 * self.wal_of_a_checkpoint as f64;
@@ -161,7 +161,7 @@ impl Facts {
             && self.wal as f64 * 2.0 >= wal
     }
 
-    /// Whether whole pages are most of the WAL.
+    /// Returns whether full-page images are most of the WAL.
     pub(super) fn is_mostly_pages(&self) -> bool {
         self.whole_pages.saturating_mul(2) > self.wal
     }
