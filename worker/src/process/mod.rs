@@ -6,3 +6,4 @@ pub(crate) mod exit;
 pub(crate) mod gauges;
 pub(crate) mod log;
 pub(crate) mod metric;
+pub(crate) mod reload;

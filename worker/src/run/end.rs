@@ -1,17 +1,16 @@
-//! The end of the process: what brings it, and in which order the parts end.
+//! The end of the process: in which order the parts end.
 
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
     task::JoinHandle,
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tracing::{info, warn};
 
-use super::parts::Parts;
+use super::{parts::Parts, signals::Signals};
 use crate::{
     process::{
         drain::Drain,
@@ -45,10 +44,11 @@ pub(super) async fn wait(
         );
         Ok(Code::Unfinished)
     };
+    let begun = Instant::now();
     let cut = async {
         tokio::select! {
             () = sleep(drain_timeout) => "the drain did not end in time",
-            _ = signals.next() => "a second signal ended the drain",
+            () = signals.again(begun) => "a second signal ended the drain",
         }
     };
     let Servers { http, grpc } = servers;
@@ -98,27 +98,6 @@ async fn drained<Reason>(
         _ = cut => {}
     }
     Ok(())
-}
-
-pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    pub(super) fn new() -> std::io::Result<Self> {
-        Ok(Self {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
 }
 
 /// Ends the process if a server ends without a drain.

@@ -4,6 +4,7 @@
 mod descriptors;
 mod end;
 mod parts;
+mod signals;
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
@@ -14,8 +15,9 @@ use tracing::{error, info};
 
 use self::{
     descriptors::Room,
-    end::{Servers, Signals, wait, watched},
+    end::{Servers, wait, watched},
     parts::{Parts, open_spool},
+    signals::Signals,
 };
 use crate::{
     gaps::Gaps,
@@ -28,6 +30,7 @@ use crate::{
     process::{
         exit::{Code, Exit, Fatal},
         log, metric,
+        reload::Reload,
     },
     settings::{RunArgs, place},
 };
@@ -60,9 +63,12 @@ pub(crate) fn main(settings: RunArgs, database: Config) -> Code {
 async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
     let refused =
         |what: &str, e: &dyn std::fmt::Display| Exit::new(Code::System, format!("{what}: {e}"));
+    let mut signals = Signals::new().map_err(|e| refused("cannot listen for signals", &e))?;
     let metrics = metric::install().map_err(|e| refused("cannot make metrics", &e))?;
-    let signals = Signals::new().map_err(|e| refused("cannot listen for signals", &e))?;
     let (fatal, exits) = Fatal::channel();
+    // Whatever reads a file that may change subscribes to this.
+    let reload = Reload::default();
+    fatal.spawn("the reload on SIGHUP", signals.reloading(reload.clone()));
 
     let place = place(&database);
     let connector = Connector::new(database, &settings.database);
@@ -95,7 +101,13 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
     });
     let (http_address, grpc_address) = addresses.map_err(|e| refused("cannot listen", &e))?;
 
-    let parts = Parts::start(&settings, Arc::new(connector), (spool, gaps), &fatal)?;
+    let parts = Parts::start(
+        &settings,
+        Arc::new(connector),
+        (spool, gaps),
+        &reload,
+        &fatal,
+    )?;
     let http = http::serve(
         http_listener,
         HttpSetup {
@@ -155,7 +167,10 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
         "listening"
     );
     if let Some(tls) = tls {
-        fatal.spawn("the renewal of the TLS certificate", tls.follow());
+        fatal.spawn(
+            "the renewal of the TLS certificate",
+            tls.follow(reload.subscribe()),
+        );
     }
     wait(settings.drain_timeout, signals, exits, parts, servers).await
 }

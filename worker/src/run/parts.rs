@@ -32,6 +32,7 @@ use crate::{
     process::{
         drain::Drain,
         exit::{Code, Exit, Fatal},
+        reload::Reload,
     },
     reconcile::Books,
     settings::{LimitArgs, RunArgs},
@@ -69,6 +70,7 @@ impl Parts {
         settings: &RunArgs,
         connector: Arc<Connector>,
         (spool, gaps): (Option<Spool>, Gaps),
+        reload: &Reload,
         fatal: &Fatal,
     ) -> Result<Self, Exit> {
         wire::check().map_err(|error| Exit::new(Code::Internal, error.to_string()))?;
@@ -115,6 +117,7 @@ impl Parts {
                 pipeline: pipeline.clone(),
                 limits: StreamLimits::new(limits.max_body.get()),
                 books: Some(Arc::new(Books::new(connector))),
+                reload: reload.clone(),
                 fatal: fatal.clone(),
             },
         );

@@ -41,7 +41,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Receive events until SIGTERM or SIGINT
+    /// Receive events until SIGTERM, SIGINT or SIGQUIT
     #[command(after_long_help = manual())]
     Run(Box<RunArgs>),
     /// Report what works and what needs fixing

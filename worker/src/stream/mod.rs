@@ -23,7 +23,7 @@ use self::{
 };
 use crate::{
     pipeline::batcher::Pipeline,
-    process::exit::Fatal,
+    process::{exit::Fatal, reload::Reload},
     reconcile::{
         Books, OfSource,
         automatic::{self, Way},
@@ -43,6 +43,7 @@ pub(crate) struct Setup {
     pub(crate) limits: StreamLimits,
     /// Where gaps are read and closed.
     pub(crate) books: Option<Arc<Books>>,
+    pub(crate) reload: Reload,
     pub(crate) fatal: Fatal,
 }
 
@@ -102,6 +103,7 @@ impl Stream {
             limits: setup.limits,
             reporter,
             wake: wake.clone(),
+            reload: setup.reload.clone(),
             gap_found,
         };
         let running = stop.subscribe();
@@ -202,6 +204,7 @@ mod tests {
             pipeline: pipeline(|_| Ok(fake::receipt(Verdict::Accepted)), PATIENCE).0,
             limits: StreamLimits::new(1 << 20),
             books: None,
+            reload: Reload::default(),
             fatal,
         };
         let no_plan = Err("no endpoint".to_owned());

@@ -2,7 +2,7 @@
 //!
 //! The credential is the secret in Postgres, or otherwise the content of the environment
 //! variable or the file that the source's options name. The file is read again for each
-//! connection. The credential is the token itself, or with `client_id` the secret of an
+//! connection, and a stream that pauses connects at once on SIGHUP. The credential is the token itself, or with `client_id` the secret of an
 //! OAuth2 client, whose token is kept until shortly before it expires.
 //!
 //! Tokens and secrets appear in no log and in no error. Texts from servers pass through

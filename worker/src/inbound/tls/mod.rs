@@ -1,6 +1,6 @@
 //! TLS of the listeners: one certificate for both ports, TLS 1.2 and 1.3.
 //!
-//! The files are read again every [`LOOK_EVERY`] and their contents are compared. That
+//! The files are read again every [`LOOK_EVERY`] and on SIGHUP, and their contents are compared. That
 //! needs no file system notifications, and detects a changed symbolic link (as in
 //! Kubernetes) as well as a rewritten file. If the new pair does not match, the previous
 //! one stays in use.
@@ -26,7 +26,10 @@ use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use self::pair::{Contents, Files, Look, PairError, Watch};
-use crate::{process::metric, settings::TlsArgs};
+use crate::{
+    process::{metric, reload::Reloads},
+    settings::TlsArgs,
+};
 
 /// Time limit for a handshake.
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -45,6 +48,11 @@ pub(crate) enum Entrance {
 struct Served(RwLock<Arc<CertifiedKey>>);
 
 impl Served {
+    fn now(&self) -> Arc<CertifiedKey> {
+        let served = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&served)
+    }
+
     fn replace(&self, key: CertifiedKey) {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
     }
@@ -52,8 +60,7 @@ impl Served {
 
 impl ResolvesServerCert for Served {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let served = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        Some(Arc::clone(&served))
+        Some(self.now())
     }
 }
 
@@ -97,12 +104,15 @@ impl ServerTls {
         Ok(config)
     }
 
-    /// Loads every change of the files, for ever.
-    pub(crate) async fn follow(mut self) {
+    /// Loads every change of the files, for ever: regularly, and when it is asked to.
+    pub(crate) async fn follow(mut self, mut reloads: Reloads) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            ticks.tick().await;
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = reloads.next() => {}
+            }
             let files = self.files.clone();
             let Ok(found) = tokio::task::spawn_blocking(move || Contents::read(&files)).await
             else {

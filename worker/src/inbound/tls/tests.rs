@@ -15,7 +15,10 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use super::*;
-use crate::inbound::grpc::accept::{Reception, handshakes};
+use crate::{
+    inbound::grpc::accept::{Reception, handshakes},
+    process::reload::Reload,
+};
 
 /// An authority, and a folder with a certificate that it signed.
 struct Issued {
@@ -235,6 +238,31 @@ fn a_bad_pair_is_complained_about_once_and_not_while_it_is_written() {
     assert_eq!(said, [false, true, false]);
     issued.write(&first, &first_key);
     assert!(matches!(look(), Look::New(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_renewed_pair_is_loaded_as_soon_as_somebody_asks() {
+    let issued = Issued::new();
+    let tls = issued.load().unwrap();
+    let served = tls.served.clone();
+    let reload = Reload::default();
+    let started = tokio::time::Instant::now();
+    let following = tokio::spawn(tls.follow(reload.subscribe()));
+    // The first one may be loaded by the first look, the second one only on request, because
+    // the clock stands still while this task never waits.
+    for name in ["two", "three"] {
+        let before = served.now();
+        let (cert, key) = issued.pair(name);
+        issued.write(&cert, &key);
+        let real = std::time::Instant::now();
+        while Arc::ptr_eq(&served.now(), &before) {
+            assert!(real.elapsed() < Duration::from_secs(10), "{name}");
+            reload.ask();
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(started.elapsed(), Duration::ZERO);
+    following.abort();
 }
 
 fn remove(file: &Path) {

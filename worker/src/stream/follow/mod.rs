@@ -5,7 +5,7 @@
 //! [`retry`](crate::stream::retry); one connection, from its beginning to its end, is in
 //! [`session`], and how the gap in front of it is reported in [`gaps`]. While it pauses, a stream looks up at every change that
 //! Postgres tells of: another secret or cursor is tried at once, and so is another
-//! content of its token's file.
+//! content of its token's file. SIGHUP ends every pause, and the files are read again.
 
 mod gaps;
 mod session;
@@ -32,7 +32,10 @@ use super::{
 use crate::{
     dial::{options::Dial, token::Tokens},
     pipeline::batcher::Pipeline,
-    process::metric,
+    process::{
+        metric,
+        reload::{Reload, Reloads},
+    },
 };
 
 /// The endpoint to dial, and its schema.
@@ -57,6 +60,7 @@ pub(crate) struct Follower {
     pub(crate) limits: StreamLimits,
     pub(crate) reporter: Reporter,
     pub(crate) wake: Arc<Notify>,
+    pub(crate) reload: Reload,
     /// Told when a gap of this stream was found for which its provider can be asked.
     pub(crate) gap_found: Arc<Notify>,
 }
@@ -115,6 +119,8 @@ impl<'a> Following<'a> {
             );
         }
         loop {
+            // The files are read from here on.
+            let reloads = self.follower.reload.subscribe();
             let session = self.session(stop).await;
             let Some((cause, reason)) = &session.ended else {
                 return;
@@ -171,7 +177,7 @@ impl<'a> Following<'a> {
                 }
             }
             let watches = state == State::Stopped || cause == Cause::Unauthenticated;
-            match self.wait(pause, watches, session, stop).await {
+            match self.wait(pause, watches, (session, reloads), stop).await {
                 Waited::Out => {}
                 Waited::Changed => self.retry.renewed(),
                 Waited::Stopped => return,
@@ -190,7 +196,7 @@ impl<'a> Following<'a> {
         &self,
         pause: Duration,
         watches: bool,
-        session: Session,
+        (session, mut reloads): (Session, Reloads),
         stop: &watch::Receiver<bool>,
     ) -> Waited {
         let out = sleep(pause);
@@ -204,6 +210,7 @@ impl<'a> Following<'a> {
             () = out => Waited::Out,
             () = changed => Waited::Changed,
             () = self.news(session) => Waited::Changed,
+            () = reloads.next() => Waited::Changed,
             () = stopped(stop) => Waited::Stopped,
         }
     }

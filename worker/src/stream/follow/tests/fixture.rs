@@ -99,6 +99,7 @@ pub(super) const EPOCH: i64 = 7;
 pub(super) struct Fixture {
     desk: Desk,
     pub(super) wake: Arc<Notify>,
+    pub(super) reload: Reload,
     stop: watch::Sender<bool>,
     status: watch::Receiver<crate::stream::report::Status>,
     task: Mutex<Option<JoinHandle<()>>>,
@@ -171,7 +172,7 @@ impl Fixture {
         let address = desk.clone().start();
         let source: Arc<str> = "chat".into();
         let reporter = Reporter::new(source.clone());
-        let wake = Arc::new(Notify::new());
+        let (wake, reload) = (Arc::new(Notify::new()), Reload::default());
         let status = reporter.subscribe();
         let reports = report(
             source.clone(),
@@ -192,6 +193,7 @@ impl Fixture {
             },
             reporter,
             wake: wake.clone(),
+            reload: reload.clone(),
             gap_found: Arc::default(),
         };
         let stop = watch::Sender::new(false);
@@ -202,6 +204,7 @@ impl Fixture {
         Self {
             desk,
             wake,
+            reload,
             stop,
             status,
             task: Mutex::new(Some(task)),

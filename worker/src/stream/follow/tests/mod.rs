@@ -269,6 +269,21 @@ async fn another_cursor_ends_a_stop() {
 }
 
 #[actix::test]
+async fn sighup_ends_a_stop() {
+    let chat = Chat::start(None, |called| match called.number {
+        1 => Err(Status::permission_denied("no")),
+        _ => Ok(open([id(1)])),
+    })
+    .await;
+    let fixture = Fixture::start(&chat, json!({})).await;
+    fixture
+        .until("stop", |f| f.status().state == State::Stopped)
+        .await;
+    fixture.reload.ask();
+    fixture.until("events", |f| f.events() == [id(1)]).await;
+}
+
+#[actix::test]
 async fn without_postgres_it_waits_and_its_return_is_news() {
     let chat = Chat::start(None, |_| Ok(open([id(1)]))).await;
     let fixture = Fixture::without_postgres(&chat, json!({})).await;
