@@ -86,7 +86,10 @@ begin
     -- One row for each item, and one row without an item for each request that has none.
     select
       r.ordinal as request, r.source_id, r.provider, r.source, r.receipt,
-      coalesce(r.receipt::timestamptz, started_at) as received_at,
+      -- The time of a receipt id identifies some events, so that it stays as it is. Otherwise a
+      -- time ahead of the server's clock is the fault of the worker's.
+      coalesce(r.receipt::timestamptz, started_at) as receipt_at,
+      least(r.receipt::timestamptz, started_at) as received_at,
       coalesce(r.refused, case when n.ordinal is null and n.error is not null then 'malformed' end) as refused,
       case
         when r.refused is null then n.error
@@ -139,9 +142,9 @@ begin
       i.id,
       -- An item without an identity is identified by its receipt id; without that, each
       -- delivery is an event.
-      coalesce(i.event_id, tidings._receipt_event_id(i.provider, i.source, i.receipt, i.received_at, i.ordinal, i.payload::text), i.id) as event_id,
+      coalesce(i.event_id, tidings._receipt_event_id(i.provider, i.source, i.receipt, i.receipt_at, i.ordinal, i.payload::text), i.id) as event_id,
       i.source_id, i.provider, i.kind, i.provider_kind, i.channel,
-      coalesce(i.occurred_at, i.received_at) as occurred_at,
+      coalesce(i.occurred_at, i.receipt_at) as occurred_at,
       i.received_at, i.request_id, i.message_id, i.recipient, i.campaign, i.error_code, i.reason, i.payload
     from item i
     where i.is_stored

@@ -48,6 +48,8 @@
 //! | the wake-ups of readers ([`sources::readers`]) | loop | nothing; it asks the control connection to notify, and to tick | the process |
 //! | the spool's list of sources | loop | the names whose webhooks are spooled | the process |
 //! | the renewal of the certificate ([`inbound::tls`]) | loop | the certificate that is served | the process |
+//! | the reload on SIGHUP ([`process::reload`]) | loop | nothing; it tells the parts that read files | the process |
+//! | the log ([`process::log`]) | thread | the lines that wait for stderr | nothing |
 //! | the upkeep of the metrics ([`run`]) | loop | nothing; it folds histograms that nobody reads | the process |
 //! | a connection to Postgres ([`postgres`]) | task | the socket | nothing, because its owner opens another |
 //! | a connection to a provider ([`dial::connection`]) | task | the socket | nothing, because its stream opens another |

@@ -45,4 +45,34 @@ select inserted from tidings.ingest('sms', '{"MessageId": "m2", "Status": "DELIV
 rollback;
 select count(*) from tidings.undated u join tidings.source s on s.id = u.source_id where s.name = 'sms';
 
+-- A worker whose clock is ahead: what it submits twice is stored once, and nothing has arrived
+-- in the future. The time of an event that has neither an id nor a time is that of its receipt
+-- id, or it would not be recognized when the clocks agree again.
+create temp table ahead as
+select jsonb_build_object('receipt-id', tidings.ulid_at(now() + interval '1 hour')) as headers;
+select n, source, inserted, duplicate, rejected
+from generate_series(1, 2) n,
+  (values
+    ('other-sms', '[
+      {"MessageId": "m3", "Status": "DELIVERED", "ReportDateTime": "2025-03-01T09:59:00Z"},
+      {"MessageId": "m4", "Status": "DELIVERED"},
+      {"Status": 7}
+    ]'),
+    ('push', '{"kind": "subscriber:subscribe", "ppgId": "p"}')
+  ) b (source, body),
+  ahead a,
+  lateral tidings.ingest(source, convert_to(body, 'UTF8'), a.headers)
+order by n, source;
+select s.name, e.kind, e.received_at between now() - interval '1 minute' and clock_timestamp() as arrived_now,
+  case when e.occurred_at = e.received_at then 'its arrival'
+    when e.occurred_at = (a.headers ->> 'receipt-id')::tidings.ulid::timestamptz then 'its receipt id'
+    else e.occurred_at::text end as occurred
+from tidings.event e join tidings.source s on s.id = e.source_id, ahead a
+where e.message_id in ('m3', 'm4') or e.kind = 'subscriber.subscribed'
+order by e.id;
+select r.verdict, r.received_at between now() - interval '1 minute' and clock_timestamp() as arrived_now, count(*)
+from tidings.rejected r join tidings.source s on s.id = r.source_id
+where s.name = 'other-sms'
+group by 1, 2;
+
 select tidings.drop_source(name) from tidings.source where name in ('sms', 'other-sms', 'push') order by name;

@@ -122,12 +122,12 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::Log;
+    use crate::{process::receipt, testing::Log};
 
     fn refused<'a>(source: Named<'a>, cause: &'static str) -> Refused<'a> {
         Refused {
             what: "a webhook",
-            receipt: Uuid::now_v7(),
+            receipt: receipt::id(),
             source,
             peer: Some(([192, 0, 2, 7], 4711).into()),
             cause,

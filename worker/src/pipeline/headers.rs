@@ -149,6 +149,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::process::receipt;
 
     fn json(headers: &Headers<'_>) -> Value {
         serde_json::from_str(&headers.to_json()).unwrap()
@@ -182,7 +183,7 @@ mod tests {
         ]);
         assert_eq!(json(&headers), json!({}));
         headers.set_url_token("secret");
-        let id = Uuid::now_v7();
+        let id = receipt::id();
         let text = headers.template().with_receipt(id).to_string();
         assert_eq!(
             serde_json::from_str::<Value>(&text).unwrap(),
@@ -201,7 +202,7 @@ mod tests {
     #[test]
     fn the_receipt_id_can_be_read_again_also_of_what_was_spooled() {
         let headers = Headers::fold([("x", b"y".as_slice())]).template();
-        let id = Uuid::now_v7();
+        let id = receipt::id();
         let text = headers.with_receipt(id);
         assert_eq!(text.receipt(), Some(id.to_string()));
         let spooled = HeaderText::from(text.to_string());

@@ -33,6 +33,7 @@ pub(crate) const OPEN_GAPS: &str = "tidings_worker_open_gaps";
 pub(crate) const RECONCILED: &str = "tidings_worker_reconciled_requests_total";
 pub(crate) const TOKEN_REFRESHES: &str = "tidings_worker_token_refreshes_total";
 pub(crate) const UPKEEP: &str = "tidings_worker_upkeep_total";
+pub(crate) const LOG_DROPPED: &str = "tidings_worker_log_dropped_total";
 pub(crate) const CERTIFICATE_RELOADS: &str = "tidings_worker_certificate_reloads_total";
 pub(crate) const SPOOL_REQUESTS: &str = "tidings_worker_spool_requests";
 pub(crate) const SPOOL_BYTES: &str = "tidings_worker_spool_bytes";
@@ -75,6 +76,7 @@ fn begin() {
         gauge!(name).set(0.0);
     }
     counter!(GRPC_REFUSED).absolute(0);
+    counter!(LOG_DROPPED).absolute(0);
     for path in [HOOKS, OTHER] {
         counter!(UNMATCHED, "path" => path).absolute(0);
     }
@@ -104,6 +106,10 @@ fn describe() {
     describe_counter!(
         UPKEEP,
         "Calls of tidings.maintain, by result (done, failed)"
+    );
+    describe_counter!(
+        LOG_DROPPED,
+        "Lines of the log that were dropped, because stderr was not read or could not be written"
     );
     describe_counter!(
         CERTIFICATE_RELOADS,

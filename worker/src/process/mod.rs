@@ -6,4 +6,6 @@ pub(crate) mod exit;
 pub(crate) mod gauges;
 pub(crate) mod log;
 pub(crate) mod metric;
+pub(crate) mod receipt;
 pub(crate) mod reload;
+pub(crate) mod seldom;

@@ -35,7 +35,6 @@ mod tally;
 use std::{sync::Arc, time::SystemTime};
 
 use metrics::counter;
-use uuid::Uuid;
 
 use self::asker::Answer;
 pub(crate) use self::{
@@ -50,7 +49,7 @@ use crate::{
         headers::Headers,
         request::{Refusal, Request, Verdict},
     },
-    process::metric,
+    process::{metric, receipt},
 };
 
 /// Number of requests in a row without an answer after which the provider counts as away.
@@ -244,7 +243,7 @@ impl<R: Records> Run<'_, R> {
             let request = Request {
                 source: self.source.clone(),
                 body: format!("[{}]", items.join(",")).into(),
-                headers: Headers::default().template().with_receipt(Uuid::now_v7()),
+                headers: Headers::default().template().with_receipt(receipt::id()),
             };
             let outcome = self.pipeline.submit(vec![request]).await.pop();
             match outcome {

@@ -1,8 +1,9 @@
 //! The end of the process: in which order the parts end.
 
-use std::time::Duration;
+use std::{net::TcpListener, time::Duration};
 
 use actix_web::dev::ServerHandle;
+use rustix::net::Shutdown;
 use tokio::{
     sync::mpsc,
     task::JoinHandle,
@@ -15,12 +16,15 @@ use crate::{
     process::{
         drain::Drain,
         exit::{Code, Exit, Fatal},
+        log,
     },
     sources::streams::EndStreams,
 };
 
 pub(super) struct Servers {
     pub(super) http: ServerHandle,
+    /// The listener that the HTTP server accepts from.
+    pub(super) http_listener: TcpListener,
     pub(super) grpc: JoinHandle<()>,
 }
 
@@ -51,11 +55,18 @@ pub(super) async fn wait(
             () = signals.again(begun) => "a second signal ended the drain",
         }
     };
-    let Servers { http, grpc } = servers;
+    let Servers {
+        http,
+        http_listener,
+        grpc,
+    } = servers;
     // Inbound parts end first, so that the pipeline then finishes what they accepted.
     let work = async {
         http.pause().await;
         parts.drain.begin();
+        // A server that is paused leaves new connections with the system, where they wait until
+        // the end. The gRPC server gives its listener up by itself when the drain begins.
+        end_listener(&http_listener);
         let streams = parts.streams.send(EndStreams);
         // An error means that the part has ended already, which is the aim.
         let _ = tokio::join!(parts.drain.finished(), streams);
@@ -78,6 +89,14 @@ pub(super) async fn wait(
     parts.refusals.summarize();
     parts.gaps.end().await;
     end
+}
+
+/// Refuses new connections from here on, and resets those that were not accepted yet.
+fn end_listener(listener: &TcpListener) {
+    log::listeners_end();
+    if let Err(error) = rustix::net::shutdown(listener, Shutdown::Both) {
+        warn!(%error, "new HTTP connections are not refused while the worker drains");
+    }
 }
 
 /// Whether the work was finished before the cut, and otherwise the reason. Nothing is

@@ -6,12 +6,16 @@ mod end;
 mod parts;
 mod signals;
 
-use std::{net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
 use actix::prelude::*;
 use tokio::time::sleep;
 use tokio_postgres::Config;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use self::{
     descriptors::Room,
@@ -41,7 +45,8 @@ const BACKLOG: i32 = 4096;
 
 /// Runs until a signal or a fatal error.
 pub(crate) fn main(settings: RunArgs, database: Config) -> Code {
-    log::init(settings.log_format, &settings.log);
+    #[expect(clippy::expect_used, reason = "without a log there is no worker")]
+    let log = log::init(settings.log_format, &settings.log).expect("no thread for the log");
     let runtime = || {
         let mut builder = tokio::runtime::Builder::new_multi_thread();
         #[expect(clippy::expect_used, reason = "without a runtime there is no worker")]
@@ -51,13 +56,15 @@ pub(crate) fn main(settings: RunArgs, database: Config) -> Code {
             .expect("the runtime cannot be built")
     };
     let system = System::with_tokio_rt(runtime);
-    match system.block_on(run(settings, database)) {
+    let code = match system.block_on(run(settings, database)) {
         Ok(code) => code,
         Err(Exit { code, reason }) => {
             error!(exit_code = code as i32, "{reason}");
             code
         }
-    }
+    };
+    log.flush();
+    code
 }
 
 async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
@@ -101,6 +108,9 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
     });
     let (http_address, grpc_address) = addresses.map_err(|e| refused("cannot listen", &e))?;
 
+    // A handle by which the drain ends the listener that the server owns.
+    let drained_listener = http_listener.try_clone();
+    let drained_listener = drained_listener.map_err(|e| refused("cannot listen", &e))?;
     let parts = Parts::start(
         &settings,
         Arc::new(connector),
@@ -143,6 +153,7 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
     let drain = parts.drain.clone();
     let servers = Servers {
         http: http.handle(),
+        http_listener: drained_listener,
         grpc: tokio::spawn(watched(
             grpc,
             "the gRPC server",
@@ -166,11 +177,61 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
         version = version::WORKER,
         "listening"
     );
-    if let Some(tls) = tls {
-        fatal.spawn(
+    match tls {
+        Some(tls) => fatal.spawn(
             "the renewal of the TLS certificate",
             tls.follow(reload.subscribe()),
-        );
+        ),
+        None => warn_of_clear_text(&[http_address, grpc_address]),
     }
     wait(settings.drain_timeout, signals, exits, parts, servers).await
+}
+
+/// Warns if other machines can reach a listener that serves without TLS.
+fn warn_of_clear_text(listeners: &[SocketAddr]) {
+    let exposed = listeners.iter();
+    let exposed = exposed.filter(|address| !address.ip().to_canonical().is_loopback());
+    let exposed: Vec<_> = exposed.map(ToString::to_string).collect();
+    if !exposed.is_empty() {
+        let listeners = exposed.join(", ");
+        warn!(
+            listeners,
+            "secrets and events are received in clear text from other machines: \
+             set --tls-cert and --tls-key, or put a proxy that terminates TLS in front"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Log;
+
+    #[test]
+    fn clear_text_from_other_machines_is_a_warning() {
+        let warned = |addresses: &[&str]| {
+            let log = Log::default();
+            let _listening = log.listen();
+            let addresses: Vec<_> = addresses.iter().map(|a| a.parse().unwrap()).collect();
+            warn_of_clear_text(&addresses);
+            log.text()
+        };
+        for address in [
+            "0.0.0.0:80",
+            "[::]:80",
+            "192.0.2.1:80",
+            "[::ffff:192.0.2.1]:80",
+        ] {
+            let text = warned(&["127.0.0.1:8081", address]);
+            assert!(text.contains("WARN"), "{text}");
+            assert!(text.contains(&format!("listeners=\"{address}\"")), "{text}");
+            assert!(text.contains("--tls-cert and --tls-key"), "{text}");
+            assert_eq!(text.lines().count(), 1, "{text}");
+        }
+        assert!(warned(&["0.0.0.0:80", "0.0.0.0:81"]).contains("0.0.0.0:80, 0.0.0.0:81"));
+        assert_eq!(
+            warned(&["127.0.0.1:80", "[::1]:81", "[::ffff:127.0.0.1]:82"]),
+            ""
+        );
+    }
 }

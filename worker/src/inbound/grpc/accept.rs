@@ -34,7 +34,7 @@ use crate::{
         gate::{Gate, Gated},
         tls::HANDSHAKE_TIMEOUT,
     },
-    process::metric,
+    process::{metric, seldom::Seldom},
 };
 
 /// Limit on concurrent handshakes; further connections wait to be accepted.
@@ -42,6 +42,8 @@ const HANDSHAKES: usize = 512;
 /// Pause when the system has no more descriptors or memory, in favour of open
 /// connections.
 const PAUSE: Duration = Duration::from_millis(100);
+/// The line that no connection can be accepted, which happens while too many are open.
+static UNACCEPTED: Seldom = Seldom::new();
 /// The connection preface of HTTP/2 (RFC 9113, section 3.4).
 const PREFACE: usize = 24;
 
@@ -124,7 +126,9 @@ fn accepted(
                 // The client was gone before its connection was accepted.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    warn!(%error, "cannot accept a gRPC connection");
+                    if let Some(suppressed) = UNACCEPTED.pass() {
+                        warn!(%error, suppressed, "cannot accept gRPC connections");
+                    }
                     sleep(PAUSE).await;
                 }
             }

@@ -18,6 +18,7 @@ use tokio::{
     time::timeout,
 };
 use tokio_rustls::TlsAcceptor;
+use tracing::debug;
 
 use super::turn::{Connections, Times, TurnGate};
 use crate::inbound::{gate::Gated, tls::HANDSHAKE_TIMEOUT};
@@ -89,7 +90,9 @@ where
                 data.insert(connection.gate().turn());
             })
             .h1(map_config(app, |()| AppConfig::default()));
-        accept.and_then(http)
+        // actix-http's own lines about this are left out of the log.
+        let ended = |error| debug!(%error, "an HTTP connection ended");
+        accept.and_then(http).map_err(ended)
     });
     Ok(server?.run())
 }

@@ -23,7 +23,6 @@ use actix_web::{
 use metrics::counter;
 use metrics_exporter_prometheus::PrometheusHandle;
 use rustls::ServerConfig;
-use uuid::Uuid;
 
 use self::{
     answer::{Answer, draining},
@@ -35,7 +34,7 @@ pub(crate) use self::{
     listen::SURPLUS,
     turn::{Connections, Times},
 };
-use crate::process::{drain::Drain, metric};
+use crate::process::{drain::Drain, metric, receipt};
 
 /// The beginning of a hook's path.
 const HOOKS: &str = "/hooks/";
@@ -135,12 +134,12 @@ async fn not_found(hooks: web::Data<Hooks>, request: HttpRequest) -> HttpRespons
     };
     counter!(metric::UNMATCHED, "path" => path).increment(1);
     let answer = Answer::error(StatusCode::NOT_FOUND, "not_found", None);
-    hooks.respond(Uuid::now_v7(), &request, source_of(&request), answer)
+    hooks.respond(receipt::id(), &request, source_of(&request), answer)
 }
 
 /// Refuses a request before any hook reads it.
 fn refuse(hooks: &Hooks, request: &HttpRequest, answer: Answer) -> HttpResponse {
-    hooks.refuse(Uuid::now_v7(), request, source_of(request), answer)
+    hooks.refuse(receipt::id(), request, source_of(request), answer)
 }
 
 /// The segment of the path that names the source in the URL of a webhook, as it was sent.

@@ -47,7 +47,7 @@ use crate::{
         headers::Headers,
         request::{Outcome, Refusal, Request},
     },
-    process::metric,
+    process::{metric, receipt},
     sources::source::Database,
     spool::{Spool, spooled_after, spooled_at_once},
 };
@@ -105,7 +105,7 @@ impl Hooks {
         token: Option<String>,
         payload: web::Payload,
     ) -> HttpResponse {
-        let receipt = Uuid::now_v7();
+        let receipt = receipt::id();
         let token = token.as_deref();
         let mut attempt = None;
         let way = (receipt, &mut attempt);

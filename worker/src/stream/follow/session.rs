@@ -12,7 +12,6 @@ use tokio::{
 };
 use tonic::Status;
 use tracing::{info, warn};
-use uuid::Uuid;
 
 use super::{Following, Plan, stopped};
 use crate::{
@@ -26,6 +25,7 @@ use crate::{
         headers::Headers,
         request::{Receipt, Request, Verdict},
     },
+    process::receipt,
     stream::{
         desk::Resume,
         gap::{self, Gap},
@@ -349,7 +349,7 @@ impl Following<'_> {
         let request = Request {
             source: self.follower.source.clone(),
             body: array,
-            headers: headers.template().with_receipt(Uuid::now_v7()),
+            headers: headers.template().with_receipt(receipt::id()),
         };
         let outcome = self.follower.pipeline.submit(vec![request]).await.pop();
         match outcome {

@@ -14,10 +14,13 @@ use bytes::Bytes;
 use tidings_core::wire::Decoded;
 use uuid::Uuid;
 
-use crate::pipeline::{
-    batcher::Pipeline,
-    headers::Template,
-    request::{Outcome, Refusal, Request, Verdict},
+use crate::{
+    pipeline::{
+        batcher::Pipeline,
+        headers::Template,
+        request::{Outcome, Refusal, Request, Verdict},
+    },
+    process::receipt,
 };
 
 /// The body of one event.
@@ -66,7 +69,7 @@ impl Bodies {
                     Some(place) => array.slice(place),
                     None => json.into(),
                 },
-                receipt: Uuid::now_v7(),
+                receipt: receipt::id(),
             }
         });
         Self {
@@ -95,7 +98,7 @@ impl Bodies {
                 .collect()
         };
         let mut first = requests(&all, false);
-        let receipt = Uuid::now_v7();
+        let receipt = receipt::id();
         if !array.is_empty() {
             first.push(envelope.request(&array, receipt));
         }

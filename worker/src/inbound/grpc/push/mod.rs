@@ -43,12 +43,16 @@ use crate::{
     pipeline::{batcher::Pipeline, headers::Headers},
     process::{
         drain::{Drain, InFlight},
-        metric,
+        metric, receipt,
+        seldom::Seldom,
     },
     sources::{control::FindSource, source::Source},
     wire,
 };
 
+/// The line that Postgres could not be asked for the source of a push. Whoever makes a call is
+/// not known then.
+static UNFOUND: Seldom = Seldom::new();
 /// Limit on the chunks of one stream that are in flight.
 const CHUNKS_IN_FLIGHT: usize = 4;
 
@@ -188,7 +192,7 @@ impl Push {
             }
             _ => None,
         });
-        let receipt = Uuid::now_v7();
+        let receipt = receipt::id();
         self.refusals.tell(&Refused {
             what: "a push stream",
             receipt,
@@ -299,7 +303,9 @@ impl Push {
         match timeout(self.pipeline.patience(), asked).await {
             Ok(Ok(Ok(found))) => Ok(found),
             Ok(Ok(Err(reason))) => {
-                warn!(reason, "cannot find the source of a push");
+                if let Some(suppressed) = UNFOUND.pass() {
+                    warn!(reason, suppressed, "cannot find the source of a push");
+                }
                 Err(unread())
             }
             Ok(Err(denied)) => Err(denied),

@@ -21,6 +21,7 @@ use crate::{
         headers::Template,
         request::{Outcome, Refusal, Verdict},
     },
+    process::receipt,
 };
 
 /// Submits the chunks of one stream.
@@ -115,7 +116,7 @@ impl Sender {
             // The client's own end, or the worker's.
             _ => return status,
         };
-        let receipt = Uuid::now_v7();
+        let receipt = receipt::id();
         self.tell("a push stream", receipt, cause, Some(status.message()));
         receipted(status, receipt)
     }
@@ -150,7 +151,7 @@ impl Sender {
                 bodies.submit(pipeline, envelope).await
             }
             Ok(None) | Err(_) => {
-                let busy = |_| (Uuid::now_v7(), Err(Refusal::Busy));
+                let busy = |_| (receipt::id(), Err(Refusal::Busy));
                 (0..count).map(busy).collect()
             }
         }
