@@ -22,6 +22,8 @@ use crate::{
 
 pub(super) struct Servers {
     pub(super) http: ServerHandle,
+    /// Probes and metrics, which are answered to the end of the drain.
+    pub(super) admin: ServerHandle,
     pub(super) grpc: JoinHandle<()>,
 }
 
@@ -51,7 +53,7 @@ pub(super) async fn wait(
             _ = signals.next() => "a second signal ended the drain",
         }
     };
-    let Servers { http, grpc } = servers;
+    let Servers { http, admin, grpc } = servers;
     // Inbound parts end first, so that the pipeline then finishes what they accepted.
     let work = async {
         http.pause().await;
@@ -63,6 +65,7 @@ pub(super) async fn wait(
     let goodbyes = async {
         let _ = grpc.await;
         http.stop(true).await;
+        admin.stop(true).await;
     };
     let end = tokio::select! {
         drained = drained(work, goodbyes, cut) => match drained {
