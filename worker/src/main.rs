@@ -40,6 +40,7 @@
 //! | [`postgres::upkeep::Upkeep`] | actor | the schedule of `tidings.maintain()` | the process |
 //! | [`stream::Stream`] | task, one for each followed source | the connection to a provider, and the events that were read and are not committed | the process, unless the stream was stopped |
 //! | the HTTP server ([`inbound::http`]) | threads of actix-web, and a task that watches them | the HTTP listener and its connections | the process, unless the drain has begun |
+//! | the admin server ([`inbound::http::admin`]) | a thread of actix-web, and a task that watches it | the listener for probes and metrics, and its connections | the process, unless the drain has begun |
 //! | the gRPC server ([`inbound::grpc`]) | task, with one for each connection | the gRPC listener and its connections | the process, unless the drain has begun |
 //! | a chunk of a push ([`inbound::grpc::push`]) | task | its share of the budget, until its events are answered | its call |
 //! | the keeper of the spool ([`spool`]) | thread | the spool's file | the process |

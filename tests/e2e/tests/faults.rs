@@ -317,7 +317,7 @@ fn ends(stage: &Stage, reason: &str) -> Result<f64> {
 
 /// What the worker says of itself; what it has not counted yet is none.
 fn counted(stage: &Stage, name: &str, labels: &str) -> Result<f64> {
-    let metrics = http::get(stage.worker.http, "/metrics")?.body;
+    let metrics = http::get(stage.worker.admin, "/metrics")?.body;
     let start = format!("{name}{{{labels}}} ");
     let found = metrics.lines().find_map(|line| line.strip_prefix(&start));
     Ok(found.map(str::parse).transpose()?.unwrap_or_default())

@@ -161,7 +161,11 @@ fn a_refusal_is_found_by_the_receipt_id_in_its_answer() -> Result<()> {
         let peer = last["peer"].as_str().unwrap_or_default();
         ensure!(peer.starts_with("127.0.0.1:"), "{last}");
 
-        let counted = metrics::counter(at, "tidings_worker_http_unmatched_total", "path")?;
+        let counted = metrics::counter(
+            stage.worker.admin,
+            "tidings_worker_http_unmatched_total",
+            "path",
+        )?;
         ensure!(counted.get("hooks") == Some(&1), "{counted:?}");
         Ok(())
     })

@@ -97,7 +97,7 @@ impl Pair {
         self.workers[1].pause()?;
         sources::add_all(&mut self.client, self.emulator.ppoppo)?;
         eventually("the first worker has the stream", || {
-            let held = metrics::value(self.workers[0].http, HELD)?;
+            let held = metrics::value(self.workers[0].admin, HELD)?;
             Ok((held == Some(1.0)).then_some(()))
         })?;
         self.workers[1].resume()?;
@@ -107,7 +107,7 @@ impl Pair {
             Ok((self.stored()? >= FIRST).then_some(()))
         })?;
         eventually("the second worker knows whose it is", || {
-            let held = metrics::value(self.workers[1].http, HELD)?;
+            let held = metrics::value(self.workers[1].admin, HELD)?;
             Ok((held == Some(0.0)).then_some(()))
         })?;
         for (number, worker) in self.workers.iter().enumerate() {
@@ -143,7 +143,7 @@ impl Pair {
 
     /// From now on nothing of the first worker arrives, a batch of the stream least of all.
     fn hold_a_batch(&mut self) -> Result<()> {
-        let worker = self.workers[0].http;
+        let worker = self.workers[0].admin;
         loop {
             let stored = self.stored()?;
             eventually("the stream flows", || {
@@ -171,7 +171,7 @@ impl Pair {
     /// Waits until the second worker has the stream, and all of it is stored.
     fn is_taken_over(&mut self) -> Result<()> {
         eventually("the second worker has the stream", || {
-            let held = metrics::value(self.workers[1].http, HELD)?;
+            let held = metrics::value(self.workers[1].admin, HELD)?;
             Ok((held == Some(1.0)).then_some(()))
         })?;
         self.emulator.stop()?;
@@ -248,13 +248,13 @@ fn what_a_paused_worker_writes_under_a_lease_that_is_over_is_refused() -> Result
         pair.proxy.conduct(Conduct::Forward);
         pair.workers[0].resume()?;
         let fenced = eventually("its late batch is refused", || {
-            metrics::value(pair.workers[0].http, FENCED)
+            metrics::value(pair.workers[0].admin, FENCED)
         })?;
         println!("{fenced} requests were refused");
         ensure!(pair.cursor()? == cursor, "the cursor was moved");
         ensure!(pair.stored()? == stored, "more was stored");
         eventually("it knows that the stream is another's", || {
-            let held = metrics::value(pair.workers[0].http, HELD)?;
+            let held = metrics::value(pair.workers[0].admin, HELD)?;
             Ok((held == Some(0.0)).then_some(()))
         })?;
         let (now, ..) = pair.lease()?;

@@ -71,7 +71,7 @@ fn share(stage: &mut Stage, second: &mut Worker, pooler: &Pgbouncer) -> Result<(
         Ok((emulator.emitted() >= SENT).then_some(()))
     })?;
     let is_holder =
-        |worker: &Worker| -> Result<bool> { Ok(metrics::value(worker.http, HELD)? == Some(1.0)) };
+        |worker: &Worker| -> Result<bool> { Ok(metrics::value(worker.admin, HELD)? == Some(1.0)) };
     let second_held = eventually("one of them has the stream", || {
         let held = (is_holder(&stage.worker)?, is_holder(second)?);
         Ok((held.0 != held.1).then_some(held.1))

@@ -148,7 +148,7 @@ fn stored(stage: &Stage) -> Result<i64> {
 
 /// How many events the worker handed in that were stored before.
 fn duplicates(stage: &Stage) -> Result<f64> {
-    let metrics = http::get(stage.worker.http, "/metrics")?.body;
+    let metrics = http::get(stage.worker.admin, "/metrics")?.body;
     let series = "tidings_worker_events_total{source=\"ppoppo\",result=\"duplicate\"} ";
     let count = metrics.lines().find_map(|line| line.strip_prefix(series));
     Ok(count.map_or(Ok(0.0), str::parse)?)
@@ -156,7 +156,7 @@ fn duplicates(stage: &Stage) -> Result<f64> {
 
 /// What the worker says of its stream.
 fn connected(stage: &Stage) -> Result<bool> {
-    let metrics = http::get(stage.worker.http, "/metrics")?.body;
+    let metrics = http::get(stage.worker.admin, "/metrics")?.body;
     Ok(metrics
         .lines()
         .any(|line| line == "tidings_worker_stream_connected{source=\"ppoppo\"} 1"))

@@ -136,7 +136,7 @@ impl Watch {
     ) -> Result<Progress> {
         self.reported = Instant::now();
         self.follow(emulator, client)?;
-        self.duplicates.read(stage.worker.http)?;
+        self.duplicates.read(stage.worker.admin)?;
         let rejected = rejected(client)?;
         let stored = self.follower.counts();
         let lines = emulator

@@ -99,7 +99,7 @@ impl Stage {
             "{}\n--- the server's log\n{}--- rejected\n{rejected}\n--- counted\n{}",
             self.worker.tail(),
             self.cluster.log(),
-            metrics::counters(self.worker.http).unwrap_or_else(|error| format!("{error:#}")),
+            metrics::counters(self.worker.admin).unwrap_or_else(|error| format!("{error:#}")),
         )
     }
 }

@@ -23,6 +23,8 @@ pub struct Worker {
     process: Process,
     pub http: SocketAddr,
     pub grpc: SocketAddr,
+    /// Probes and metrics.
+    pub admin: SocketAddr,
 }
 
 /// The log line that says where it listens.
@@ -31,6 +33,7 @@ struct Listening {
     message: String,
     http: SocketAddr,
     grpc: SocketAddr,
+    admin: SocketAddr,
 }
 
 impl Listening {
@@ -49,6 +52,7 @@ impl Listening {
                 .then(|| "listening".to_owned())?,
             http: field("http=")?,
             grpc: field("grpc=")?,
+            admin: field("admin=")?,
         })
     }
 }
@@ -61,8 +65,9 @@ pub fn command(database_url: &str, http: SocketAddr, grpc: SocketAddr) -> Result
     }
     command
         .arg("run")
-        // The leases of a killed worker expire soon. A flag overrides this.
+        // Flags override these. The leases of a killed worker expire soon.
         .env("TIDINGS_LEASE_TIME", LEASE_TIME)
+        .env("TIDINGS_ADMIN_LISTEN", ANY_PORT.to_string())
         .args(["--database-url", database_url])
         .args(["--http-listen", &http.to_string()])
         .args(["--grpc-listen", &grpc.to_string()]);
@@ -93,6 +98,7 @@ impl Worker {
                     process,
                     http: listening.http,
                     grpc: listening.grpc,
+                    admin: listening.admin,
                 });
             }
         }
@@ -106,7 +112,7 @@ impl Worker {
     pub fn wait_ready(&mut self) -> Result<()> {
         let deadline = Instant::now() + DEADLINE;
         loop {
-            let answer = http::get(self.http, "/readyz")?;
+            let answer = http::get(self.admin, "/readyz")?;
             if answer.status == 200 {
                 return Ok(());
             }
@@ -122,8 +128,9 @@ impl Worker {
     pub fn kill_and_restart(&mut self, database_url: &str) -> Result<()> {
         self.process.kill()?;
         let log = self.process.log().to_owned();
-        *self = Self::start(database_url, self.http, self.grpc, &log)
-            .context("the worker does not start again")?;
+        let mut command = command(database_url, self.http, self.grpc)?;
+        command.args(["--admin-listen", &self.admin.to_string()]);
+        *self = Self::spawn(&mut command, &log).context("the worker does not start again")?;
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tracing::warn;
 
 use crate::{
-    inbound::http::SURPLUS,
+    inbound::http::{SURPLUS, admin},
     process::exit::{Code, Exit},
     settings::LimitArgs,
 };
@@ -52,7 +52,7 @@ impl Room {
 
     /// The limit on HTTP connections is reduced, because they are the most.
     fn within(self, descriptors: usize) -> Option<Self> {
-        let left = descriptors.checked_sub(OWN + SURPLUS + self.grpc)?;
+        let left = descriptors.checked_sub(OWN + SURPLUS + admin::CONNECTIONS + self.grpc)?;
         let http = self.http.min(left);
         (http > 0).then_some(Self { http, ..self })
     }
@@ -83,7 +83,7 @@ mod tests {
             http: 1_000,
             grpc: 100,
         };
-        let others = OWN + SURPLUS + 100;
+        let others = OWN + SURPLUS + admin::CONNECTIONS + 100;
         assert_eq!(asked.within(others + 1_000), Some(asked));
         let fewer = Room { http: 999, ..asked };
         assert_eq!(asked.within(others + 999), Some(fewer));

@@ -25,6 +25,8 @@ pub(super) struct Servers {
     pub(super) http: ServerHandle,
     /// The listener that the HTTP server accepts from.
     pub(super) http_listener: TcpListener,
+    /// Probes and metrics, which are answered to the end of the drain.
+    pub(super) admin: ServerHandle,
     pub(super) grpc: JoinHandle<()>,
 }
 
@@ -58,6 +60,7 @@ pub(super) async fn wait(
     let Servers {
         http,
         http_listener,
+        admin,
         grpc,
     } = servers;
     // Inbound parts end first, so that the pipeline then finishes what they accepted.
@@ -74,6 +77,7 @@ pub(super) async fn wait(
     let goodbyes = async {
         let _ = grpc.await;
         http.stop(true).await;
+        admin.stop(true).await;
     };
     let end = tokio::select! {
         drained = drained(work, goodbyes, cut) => match drained {

@@ -27,7 +27,10 @@ use crate::{
     gaps::Gaps,
     inbound::{
         grpc::{self, Bounds, GrpcLimits},
-        http::{self, Connections, HttpSetup, Times},
+        http::{
+            self, Connections, HttpSetup, Times,
+            admin::{self, AdminSetup},
+        },
         tls::{Entrance, ServerTls},
     },
     postgres::{Connector, version},
@@ -87,6 +90,7 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
         config.map_err(|e| unusable(&e))
     };
     let (http_tls, grpc_tls) = (entrance(Entrance::Http)?, entrance(Entrance::Grpc)?);
+    let admin_tls = entrance(Entrance::Http)?;
     let room = Room::make(&settings.limits)?;
     // The spool is opened before a port is bound, so that a worker which cannot use its
     // spool accepts no request.
@@ -102,15 +106,15 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
     };
     let http_listener = bind(settings.http_listen)?;
     let grpc_listener = bind(settings.grpc_listen)?;
-    let addresses = http_listener.local_addr().and_then(|http| {
-        grpc_listener.set_nonblocking(true)?;
-        Ok((http, grpc_listener.local_addr()?))
-    });
-    let (http_address, grpc_address) = addresses.map_err(|e| refused("cannot listen", &e))?;
+    let admin_listener = bind(settings.admin_listen)?;
+    let listening = |e: std::io::Error| refused("cannot listen", &e);
+    let address = |listener: &TcpListener| listener.local_addr().map_err(listening);
+    let (http_address, grpc_address) = (address(&http_listener)?, address(&grpc_listener)?);
+    let admin_address = address(&admin_listener)?;
+    grpc_listener.set_nonblocking(true).map_err(listening)?;
 
     // A handle by which the drain ends the listener that the server owns.
-    let drained_listener = http_listener.try_clone();
-    let drained_listener = drained_listener.map_err(|e| refused("cannot listen", &e))?;
+    let drained_listener = http_listener.try_clone().map_err(listening)?;
     let parts = Parts::start(
         &settings,
         Arc::new(connector),
@@ -118,21 +122,34 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
         &reload,
         &fatal,
     )?;
+    let connections = Connections::new(room.http);
+    let times = Times {
+        head: settings.limits.head_timeout,
+        keep_alive: settings.limits.keep_alive,
+    };
     let http = http::serve(
         http_listener,
         HttpSetup {
             hooks: parts.hooks(&settings),
             drain: parts.drain.clone(),
-            metrics: metrics.clone(),
-            connections: Connections::new(room.http),
-            times: Times {
-                head: settings.limits.head_timeout,
-                keep_alive: settings.limits.keep_alive,
-            },
+            connections: connections.clone(),
+            times,
             tls: http_tls,
         },
     );
     let http = http.map_err(|e| refused("cannot serve HTTP", &e))?;
+    let admin = admin::serve(
+        admin_listener,
+        AdminSetup {
+            hooks: parts.hooks(&settings),
+            drain: parts.drain.clone(),
+            metrics: metrics.clone(),
+            public: connections,
+            times,
+            tls: admin_tls,
+        },
+    );
+    let admin = admin.map_err(|e| refused("cannot serve probes", &e))?;
     let grpc = tokio::net::TcpListener::from_std(grpc_listener);
     let grpc = grpc::serve(
         grpc.map_err(|e| refused("cannot serve gRPC", &e))?,
@@ -154,6 +171,7 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
     let servers = Servers {
         http: http.handle(),
         http_listener: drained_listener,
+        admin: admin.handle(),
         grpc: tokio::spawn(watched(
             grpc,
             "the gRPC server",
@@ -161,7 +179,13 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
             fatal.clone(),
         )),
     };
-    tokio::spawn(watched(http, "the HTTP server", drain, fatal.clone()));
+    tokio::spawn(watched(
+        http,
+        "the HTTP server",
+        drain.clone(),
+        fatal.clone(),
+    ));
+    tokio::spawn(watched(admin, "the admin server", drain, fatal.clone()));
     fatal.spawn("the upkeep of the metrics", async move {
         // Histograms must be folded regularly, even if nobody reads them.
         loop {
@@ -172,6 +196,7 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
     info!(
         http = %http_address,
         grpc = %grpc_address,
+        admin = %admin_address,
         tls = tls.is_some(),
         database = place,
         version = version::WORKER,

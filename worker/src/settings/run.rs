@@ -12,7 +12,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) database: DatabaseArgs,
 
-    /// Address for webhooks, probes and metrics; port 0 is any free port
+    /// Address for webhooks; port 0 is any free port
     #[arg(
         long,
         env = "TIDINGS_HTTP_LISTEN",
@@ -29,6 +29,18 @@ pub(crate) struct RunArgs {
         default_value = "127.0.0.1:8081"
     )]
     pub(crate) grpc_listen: SocketAddr,
+
+    /// Address for /metrics, /readyz and /healthz; port 0 is any free port
+    ///
+    /// They name your sources: let only your monitoring reach them. The address for webhooks
+    /// has only /healthz.
+    #[arg(
+        long,
+        env = "TIDINGS_ADMIN_LISTEN",
+        value_name = "ADDR",
+        default_value = "127.0.0.1:8082"
+    )]
+    pub(crate) admin_listen: SocketAddr,
 
     #[command(flatten)]
     pub(crate) tls: TlsArgs,

@@ -30,6 +30,7 @@ fn defaults_are_as_documented() {
     };
     assert_eq!(run.http_listen.to_string(), "127.0.0.1:8080");
     assert_eq!(run.grpc_listen.to_string(), "127.0.0.1:8081");
+    assert_eq!(run.admin_listen.to_string(), "127.0.0.1:8082");
     assert_eq!(run.limits.max_body, Bytes(8 << 20));
     assert_eq!(run.limits.connections, 2);
     assert_eq!(run.patience, Duration::from_secs(20));
@@ -41,6 +42,7 @@ fn bad_settings_are_refused_by_name() {
     for (arguments, word) in [
         (&["--http-listen", "nowhere"][..], "--http-listen"),
         (&["--grpc-listen", "127.0.0.1"], "--grpc-listen"),
+        (&["--admin-listen", "8082"], "--admin-listen"),
         (&["--connections", "0"], "--connections"),
         (&["--max-body", "8MB"], "KiB"),
         (&["--max-body", "100"], "--max-body"),

@@ -6,7 +6,7 @@ use clap::Args;
 
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct TlsArgs {
-    /// Serve TLS on both ports with the certificate in this PEM file
+    /// Serve TLS on all ports with the certificate in this PEM file
     ///
     /// The file contains the server's certificate first, then those that signed it. A renewed
     /// certificate is loaded within seconds, without a restart; if it cannot be used, the

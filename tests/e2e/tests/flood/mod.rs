@@ -60,7 +60,7 @@ fn what_is_signed_gets_through_a_flood() -> Result<()> {
         // where it takes long to gather them.
         let connected = || {
             eventually("they are connected", || {
-                let open = metrics::gauge(stage.worker.http, "tidings_worker_http_connections")?;
+                let open = metrics::gauge(stage.worker.admin, "tidings_worker_http_connections")?;
                 Ok((open > CONNECTIONS as f64 * 0.9).then_some(()))
             })
         };
@@ -129,7 +129,7 @@ fn a_full_budget_has_its_bound() -> Result<()> {
             })
             .collect();
         let pending = eventually("the budget is nearly full", || {
-            let pending = metrics::gauge(stage.worker.http, "tidings_worker_pending_bytes")?;
+            let pending = metrics::gauge(stage.worker.admin, "tidings_worker_pending_bytes")?;
             Ok((pending >= f64::from(8 * (7 << 20))).then_some(pending))
         })?;
         holding.commit()?;

@@ -80,7 +80,7 @@ fn found(client: &mut Client) -> Result<Gap> {
 /// Waits until the worker shows so many open gaps.
 fn wait_open(stage: &Stage, gaps: f64) -> Result<()> {
     eventually(&format!("{gaps} gaps are open"), || {
-        let open = metrics::value(stage.worker.http, OPEN)?;
+        let open = metrics::value(stage.worker.admin, OPEN)?;
         Ok((open == Some(gaps)).then_some(()))
     })
 }
@@ -181,7 +181,7 @@ fn an_expired_cursor_is_one_gap_until_the_next_event() -> Result<()> {
         let counted: (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
         ensure!(counted == (1, 1), "{counted:?}");
         wait_open(stage, 1.0)?;
-        let causes = metrics::counter(stage.worker.http, "tidings_worker_gaps_total", "cause")?;
+        let causes = metrics::counter(stage.worker.admin, "tidings_worker_gaps_total", "cause")?;
         let expected = [("cursor_expired".to_owned(), 1)];
         ensure!(causes.into_iter().eq(expected), "not counted once");
         let said = warnings(&stage.cluster, before + 1)?.split_off(before);
@@ -249,7 +249,7 @@ fn a_stream_that_starts_at_the_live_edge_is_one_gap_and_loses_nothing_after_it()
             stored(&mut client)? == [first],
             "what came before is not sent"
         );
-        let causes = metrics::counter(stage.worker.http, "tidings_worker_gaps_total", "cause")?;
+        let causes = metrics::counter(stage.worker.admin, "tidings_worker_gaps_total", "cause")?;
         let expected = [("started_at_live_edge".to_owned(), 1)];
         ensure!(causes.into_iter().eq(expected), "not counted once");
         ensure!(warnings(&stage.cluster, 1)?.len() == 1, "not said once");

@@ -155,7 +155,7 @@ fn one_source_has_a_share_and_all_have_the_whole() -> Result<()> {
         let pending = |requests: usize| {
             let name = "tidings_worker_pending_requests";
             eventually("so many are pending", || {
-                Ok((metrics::gauge(worker.http, name)? == requests as f64).then_some(()))
+                Ok((metrics::gauge(worker.admin, name)? == requests as f64).then_some(()))
             })
         };
         // What is pending: a body that has not come yet.
@@ -205,9 +205,8 @@ fn beyond_its_connections_everybody_is_still_answered() -> Result<()> {
         };
         let open = |connections: usize| {
             eventually("so many are open", || {
-                // One more is asking.
-                let open = metrics::gauge(worker.http, "tidings_worker_http_connections")?;
-                Ok((open == connections as f64 + 1.0).then_some(()))
+                let open = metrics::gauge(worker.admin, "tidings_worker_http_connections")?;
+                Ok((open == connections as f64).then_some(()))
             })
         };
         open(0)?;
@@ -240,13 +239,17 @@ fn beyond_its_connections_grpc_is_closed_at_once() -> Result<()> {
         let name = "tidings_worker_grpc_connections";
         let open = |connections: f64| {
             eventually("so many are open", || {
-                Ok((metrics::gauge(worker.http, name)? == connections).then_some(()))
+                Ok((metrics::gauge(worker.admin, name)? == connections).then_some(()))
             })
         };
-        let refused =
-            || metrics::gauge(worker.http, "tidings_worker_grpc_connections_refused_total");
+        let refused = || {
+            metrics::gauge(
+                worker.admin,
+                "tidings_worker_grpc_connections_refused_total",
+            )
+        };
         // Nobody has come yet, and both say so.
-        ensure!(metrics::gauge(worker.http, name)? == 0.0);
+        ensure!(metrics::gauge(worker.admin, name)? == 0.0);
         ensure!(refused()? == 0.0);
         let held = [Wire::to(worker.grpc)?, Wire::to(worker.grpc)?];
         open(2.0)?;

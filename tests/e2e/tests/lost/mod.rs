@@ -98,7 +98,7 @@ fn all(stage: &mut Stage) -> Result<Vec<Gap>> {
 fn is_down(stage: &Stage) -> Result<()> {
     eventually("the worker knows that Postgres is away", || {
         let name = "tidings_worker_database_up";
-        Ok((metrics::gauge(stage.worker.http, name)? == 0.0).then_some(()))
+        Ok((metrics::gauge(stage.worker.admin, name)? == 0.0).then_some(()))
     })
 }
 
@@ -149,13 +149,13 @@ fn a_webhook_that_was_refused_four_times_is_a_gap_and_one_that_was_accepted_is_n
         let is_when = gap.from.is_some_and(|from| from >= least) && gap.to <= after;
         ensure!(is_when, "{before:?} {gap:?} {after:?}");
         let counted = metrics::value(
-            stage.worker.http,
+            stage.worker.admin,
             r#"tidings_worker_gaps_total{source="push",cause="provider_gave_up"}"#,
         )?;
         ensure!(counted == Some(1.0), "{counted:?}");
         eventually("the gap is among the open ones", || {
             let open = r#"tidings_worker_open_gaps{source="push"}"#;
-            let open = metrics::value(stage.worker.http, open)?;
+            let open = metrics::value(stage.worker.admin, open)?;
             Ok((open == Some(1.0)).then_some(()))
         })?;
         let count = all(stage)?.len();

@@ -133,7 +133,7 @@ fn a_spool_that_is_set_aside_is_a_gap_of_each_source_in_it() -> Result<()> {
             let stored = "select from tidings.event where message_id = 'spooled'";
             let is_stored = client.query(stored, &[])?.len() == 1;
             // The other request has no event.
-            let left = metrics::gauge(stage.worker.http, "tidings_worker_spool_requests")?;
+            let left = metrics::gauge(stage.worker.admin, "tidings_worker_spool_requests")?;
             Ok((is_stored && left == 0.0).then_some(()))
         })?;
         // Nothing is in it any more.

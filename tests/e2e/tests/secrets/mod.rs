@@ -106,7 +106,7 @@ fn tell(cluster: &Cluster, format: &str, statistics: bool) -> Result<()> {
         Ok(stored.then_some(()))
     })?;
     ask(&worker, &mut told)?;
-    told.keep("/readyz", http::get(worker.http, "/readyz")?.body);
+    told.keep("/readyz", http::get(worker.admin, "/readyz")?.body);
 
     // Statements wait, are ended by their time limit, fail, and lose their connections.
     {
@@ -128,7 +128,7 @@ fn tell(cluster: &Cluster, format: &str, statistics: bool) -> Result<()> {
         "select pg_terminate_backend(pid) from pg_stat_activity where usename = '{ROLE}'"
     ))?;
     eventually("the worker knows that its password is wrong", || {
-        let ready = http::get(worker.http, "/readyz")?;
+        let ready = http::get(worker.admin, "/readyz")?;
         told.keep("/readyz", ready.body.clone());
         Ok(ready.body.contains("password").then_some(()))
     })?;
@@ -136,7 +136,7 @@ fn tell(cluster: &Cluster, format: &str, statistics: bool) -> Result<()> {
     client.batch_execute(&format!("alter role {ROLE} password 'sekret-password'"))?;
     worker.wait_ready()?;
 
-    told.keep("/metrics", http::get(worker.http, "/metrics")?.body);
+    told.keep("/metrics", http::get(worker.admin, "/metrics")?.body);
     let arguments = fs::read(format!("/proc/{}/cmdline", worker.id()))?;
     told.keep(
         "its arguments",
@@ -239,6 +239,7 @@ fn command(url: &str, format: &str) -> Result<Command> {
         .arg("run")
         .args(["--http-listen", &ANY_PORT.to_string()])
         .args(["--grpc-listen", &ANY_PORT.to_string()])
+        .args(["--admin-listen", &ANY_PORT.to_string()])
         .args(["--log", "trace", "--log-format", format])
         .args(["--statement-timeout", "500ms", "--patience", "1s"])
         .env("DATABASE_URL", url)

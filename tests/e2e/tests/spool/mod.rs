@@ -57,7 +57,7 @@ fn depth(stage: &Stage) -> Result<u64> {
 }
 
 fn counted(stage: &Stage, name: &str) -> Result<u64> {
-    let answer = http::get(stage.worker.http, "/readyz")?;
+    let answer = http::get(stage.worker.admin, "/readyz")?;
     let body: Value = serde_json::from_str(&answer.body)?;
     // Not ready: it has no depth to show.
     let requests = body.pointer(name).and_then(Value::as_u64);
@@ -76,7 +76,7 @@ fn is_drained(stage: &Stage) -> Result<()> {
 /// After [`Cluster::kill`] some backend may still answer what it is asked.
 fn is_spooling(stage: &Stage) -> Result<Answer> {
     eventually("the worker says that it spools", || {
-        let answer = http::get(stage.worker.http, "/readyz")?;
+        let answer = http::get(stage.worker.admin, "/readyz")?;
         Ok(answer.body.contains("spooling").then_some(answer))
     })
 }
@@ -140,7 +140,7 @@ fn an_outage_is_not_seen_by_those_who_send() -> Result<()> {
             wait_sent(emulator, SENT)?;
             is_answered(emulator)?;
             before = emulator.sent().values().map(|sent| sent.retried).sum();
-            let metrics = http::get(stage.worker.http, "/metrics")?.body;
+            let metrics = http::get(stage.worker.admin, "/metrics")?.body;
             for name in ["requests", "bytes", "oldest_seconds"] {
                 let name = format!("tidings_worker_spool_{name} ");
                 let line = metrics.lines().find(|line| line.starts_with(&name));

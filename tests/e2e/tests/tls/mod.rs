@@ -54,7 +54,7 @@ impl Files {
 }
 
 #[test]
-fn both_entrances_speak_tls_and_nothing_else() -> Result<()> {
+fn every_entrance_speaks_tls_and_nothing_else() -> Result<()> {
     on_cluster(|cluster| {
         let authority = Authority::new("worker authority")?;
         let files = Files::new(cluster);
@@ -62,13 +62,13 @@ fn both_entrances_speak_tls_and_nothing_else() -> Result<()> {
         let log = cluster.folder().join("worker.log");
         let worker = Worker::spawn(&mut files.command(cluster, ANY_PORT)?, &log)?;
         add_sources(cluster)?;
-        let silent = [worker.http, worker.grpc].map(TcpStream::connect);
+        let silent = [worker.http, worker.grpc, worker.admin].map(TcpStream::connect);
 
         eventually("a webhook is stored", || {
             let post = http(worker.http, &authority, "POST", "/hooks/sms/token", SMS)?;
             Ok((post.answer.status == 200).then_some(()))
         })?;
-        let Spoken { version, alpn, .. } = http(worker.http, &authority, "GET", "/readyz", b"")?;
+        let Spoken { version, alpn, .. } = http(worker.admin, &authority, "GET", "/readyz", b"")?;
         ensure!(version.contains("TLSv1_3"), "{version}");
         ensure!(alpn.as_deref() == Some("http/1.1"), "{alpn:?}");
         push(&worker, &authority)?;
@@ -76,7 +76,7 @@ fn both_entrances_speak_tls_and_nothing_else() -> Result<()> {
         ensure!(stored(cluster)? == 2);
 
         // Neither plaintext nor a client that knows another authority gets an answer.
-        for at in [worker.http, worker.grpc] {
+        for at in [worker.http, worker.grpc, worker.admin] {
             ensure!(
                 tidings_harness::http::get(at, "/readyz").is_err(),
                 "plaintext at {at}"
@@ -96,7 +96,7 @@ fn both_entrances_speak_tls_and_nothing_else() -> Result<()> {
         }
         // All of which harmed nobody.
         push(&worker, &authority)?;
-        let ready = http(worker.http, &authority, "GET", "/readyz", b"")?;
+        let ready = http(worker.admin, &authority, "GET", "/readyz", b"")?;
         ensure!(ready.answer.status == 200);
         Ok(())
     })
@@ -133,7 +133,9 @@ fn a_renewed_certificate_is_served_without_a_restart() -> Result<()> {
         })?;
         ensure!(!answers(&old));
         ensure!(complaints()?.len() == 1);
-        let metrics = http(worker.http, &new, "GET", "/metrics", b"")?.answer.body;
+        let metrics = http(worker.admin, &new, "GET", "/metrics", b"")?
+            .answer
+            .body;
         for result in ["ok", "refused"] {
             let counted =
                 format!("tidings_worker_certificate_reloads_total{{result=\"{result}\"}} 1");

@@ -80,13 +80,13 @@ pub fn on(stage: &mut Stage, options: &Options) -> Result<Outage> {
     let webhooks = webhook::make(&mut client, count)?;
     // The connection ends with its server; another one is opened afterwards.
     drop(client);
-    let http = stage.worker.http;
+    let (http, admin) = (stage.worker.http, stage.worker.admin);
     known(http)?;
     let file = stage.cluster.folder().join("spool").join("requests.redb");
     let over = AtomicBool::new(false);
     let started = Instant::now();
     let (answers, drain, deepest) = thread::scope(|scope| {
-        let watching = scope.spawn(|| watch(http, &file, &over));
+        let watching = scope.spawn(|| watch(admin, &file, &over));
         let sending = scope.spawn(|| sender::send(http, &webhooks, options.rate, started));
         let drain = outage(stage, options, started);
         let joined = sending.join();
@@ -97,7 +97,7 @@ pub fn on(stage: &mut Stage, options: &Options) -> Result<Outage> {
         (answers, drain, deepest)
     });
     let (drain, deepest) = (drain?, deepest?);
-    drained(http)?;
+    drained(admin)?;
     let counted = count_stored(&mut stage.connect()?, &webhooks, &answers)?;
     let spooled = || webhooks.iter().zip(&answers).filter(|(_, a)| a.spooled);
     let mut times: Vec<Duration> = answers.iter().map(|answer| answer.took).collect();
@@ -143,23 +143,23 @@ fn outage(stage: &mut Stage, options: &Options, started: Instant) -> Result<Dura
     thread::sleep(options.away);
     stage.worker.check_running()?;
     ensure!(
-        depth(stage.worker.http)? > 0,
+        depth(stage.worker.admin)? > 0,
         "nothing lies in the spool while Postgres is away"
     );
     stage.cluster.restart()?;
     let ready = Instant::now();
-    drained(stage.worker.http)?;
+    drained(stage.worker.admin)?;
     Ok(ready.elapsed())
 }
 
-fn depth(http: SocketAddr) -> Result<u64> {
-    Ok(metrics::gauge(http, "tidings_worker_spool_requests")? as u64)
+fn depth(admin: SocketAddr) -> Result<u64> {
+    Ok(metrics::gauge(admin, "tidings_worker_spool_requests")? as u64)
 }
 
-fn drained(http: SocketAddr) -> Result<()> {
+fn drained(admin: SocketAddr) -> Result<()> {
     let deadline = Instant::now() + TIMEOUT;
     loop {
-        let depth = depth(http)?;
+        let depth = depth(admin)?;
         if depth == 0 {
             return Ok(());
         }
@@ -192,11 +192,11 @@ struct Deepest {
     file: u64,
 }
 
-fn watch(http: SocketAddr, file: &PathBuf, over: &AtomicBool) -> Result<Deepest> {
+fn watch(admin: SocketAddr, file: &PathBuf, over: &AtomicBool) -> Result<Deepest> {
     let mut deepest = Deepest::default();
     while !over.load(Ordering::SeqCst) {
-        let bytes = metrics::gauge(http, "tidings_worker_spool_bytes")?;
-        deepest.requests = deepest.requests.max(depth(http)?);
+        let bytes = metrics::gauge(admin, "tidings_worker_spool_bytes")?;
+        deepest.requests = deepest.requests.max(depth(admin)?);
         deepest.bytes = deepest.bytes.max(bytes as u64);
         let length = fs::metadata(file).map_or(0, |file| file.len());
         deepest.file = deepest.file.max(length);

@@ -29,6 +29,17 @@ pub(crate) const SURPLUS: usize = 256;
 /// Time limit for a client to close its side after the worker has closed its own.
 const DISCONNECT: Duration = Duration::from_secs(1);
 
+/// Limits of a listener.
+#[derive(Clone, Debug)]
+pub(super) struct Bounds {
+    pub(super) connections: Connections,
+    /// Connections beyond them, each of which gets one answer.
+    pub(super) surplus: usize,
+    pub(super) times: Times,
+    /// Threads that serve.
+    pub(super) threads: usize,
+}
+
 /// The transport of a connection: TCP, or TLS over TCP.
 trait Transport: AsyncRead + AsyncWrite + Unpin {}
 
@@ -38,7 +49,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Transport for T {}
 pub(super) fn serve<F, I, S, B>(
     listener: TcpListener,
     tls: Option<ServerConfig>,
-    (connections, times): (Connections, Times),
+    bounds: Bounds,
     app: F,
 ) -> io::Result<Server>
 where
@@ -52,11 +63,16 @@ where
     S::Service: 'static,
     B: MessageBody + 'static,
 {
-    let workers = std::thread::available_parallelism().map_or(2, usize::from);
-    let most = connections.most() + SURPLUS;
+    let Bounds {
+        connections,
+        surplus,
+        times,
+        threads,
+    } = bounds;
+    let most = connections.most() + surplus;
     let server = Server::build()
-        .workers(workers)
-        .max_concurrent_connections(most.div_ceil(workers))
+        .workers(threads)
+        .max_concurrent_connections(most.div_ceil(threads))
         // The drain waits for the requests; this is for the connections that remain.
         .shutdown_timeout(1)
         .disable_signals();

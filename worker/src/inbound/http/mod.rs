@@ -1,5 +1,6 @@
-//! The HTTP server: webhooks, probes and metrics.
+//! The HTTP servers: one for webhooks, and one for operators, with probes and metrics.
 
+pub(crate) mod admin;
 mod answer;
 mod attempts;
 mod listen;
@@ -21,11 +22,11 @@ use actix_web::{
     web,
 };
 use metrics::counter;
-use metrics_exporter_prometheus::PrometheusHandle;
 use rustls::ServerConfig;
 
 use self::{
     answer::{Answer, draining},
+    listen::Bounds,
     turn::Turn,
     webhook::Hooks,
 };
@@ -43,7 +44,6 @@ const HOOKS: &str = "/hooks/";
 pub(crate) struct HttpSetup {
     pub(crate) hooks: Hooks,
     pub(crate) drain: Drain,
-    pub(crate) metrics: PrometheusHandle,
     pub(crate) connections: Connections,
     pub(crate) times: Times,
     pub(crate) tls: Option<ServerConfig>,
@@ -52,14 +52,18 @@ pub(crate) struct HttpSetup {
 /// Serves on `listener` until the returned server is stopped.
 pub(crate) fn serve(listener: TcpListener, mut setup: HttpSetup) -> std::io::Result<Server> {
     let tls = setup.tls.take();
-    let bounds = (setup.connections.clone(), setup.times);
+    let bounds = Bounds {
+        connections: setup.connections.clone(),
+        surplus: SURPLUS,
+        times: setup.times,
+        threads: std::thread::available_parallelism().map_or(2, usize::from),
+    };
     listen::serve(listener, tls, bounds, move || {
         App::new()
             .app_data(web::Data::new(setup.hooks.for_this_thread()))
             .app_data(web::Data::new(setup.drain.clone()))
-            .app_data(web::Data::new(setup.metrics.clone()))
-            .app_data(web::Data::new(setup.connections.clone()))
             .wrap(from_fn(count))
+            .wrap(from_fn(take_turns))
             .configure(routes)
     })
 }
@@ -69,17 +73,12 @@ fn routes(config: &mut web::ServiceConfig) {
     config
         .service(hook("/hooks/{source}").route(web::post().to(webhook::without_token)))
         .service(hook("/hooks/{source}/{token}").route(web::post().to(webhook::with_token)))
-        .route("/healthz", web::get().to(probes::healthz))
-        .route("/healthz", web::head().to(probes::healthz))
-        .route("/readyz", web::get().to(probes::readyz))
-        .route("/readyz", web::head().to(probes::readyz))
-        .route("/metrics", web::get().to(probes::metrics))
+        .service(admin::probe("/healthz", probes::healthz))
         .default_service(web::to(not_found));
 }
 
-/// Counts requests in flight, so that the drain can wait for them. A request that arrives
-/// during the drain, over an open connection, is refused. The connection is marked as
-/// being served, and closed afterwards if necessary.
+/// Counts requests in flight, so that the drain can wait for them. A webhook that arrives
+/// during the drain, over an open connection, is refused.
 async fn count<B: MessageBody + 'static>(
     drain: web::Data<Drain>,
     hooks: web::Data<Hooks>,
@@ -87,17 +86,24 @@ async fn count<B: MessageBody + 'static>(
     next: Next<B>,
 ) -> actix_web::Result<ServiceResponse<impl MessageBody>> {
     let _in_flight = drain.enter();
+    if request.path().starts_with(HOOKS) && drain.has_begun() {
+        let answer = refuse(&hooks, request.request(), draining());
+        return Ok(request.into_response(answer).map_into_right_body());
+    }
+    Ok(next.call(request).await?.map_into_left_body())
+}
+
+/// Marks the connection as being served, and closes it afterwards if necessary.
+async fn take_turns<B: MessageBody + 'static>(
+    drain: web::Data<Drain>,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> actix_web::Result<ServiceResponse<impl MessageBody>> {
     let turn = request.conn_data::<Turn>().cloned();
     let mut serving = turn.as_ref().map(Turn::take);
     let has_body = has_body(&request);
     let is_surplus = turn.as_ref().is_some_and(Turn::is_surplus);
-    let hook = request.path().starts_with(HOOKS);
-    let mut response = if hook && drain.has_begun() {
-        let answer = refuse(&hooks, request.request(), draining());
-        request.into_response(answer).map_into_right_body()
-    } else {
-        next.call(request).await?.map_into_left_body()
-    };
+    let mut response = next.call(request).await?;
     let is_unread = has_body && turn.is_some_and(|turn| !turn.is_finished());
     if is_unread && let Some(serving) = &mut serving {
         serving.leave();

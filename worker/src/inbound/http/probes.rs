@@ -1,11 +1,11 @@
-//! The probes of an operator: liveness, readiness and metrics.
+//! What the probes of an operator are answered: liveness, readiness and metrics.
 
 use actix_web::{HttpResponse, web};
 use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Map, Value, json};
 
-use super::{turn::Connections, webhook::Hooks};
+use super::{admin::Public, webhook::Hooks};
 use crate::{
     process::{drain::Drain, gauges, metric},
     sources::source::Database,
@@ -64,10 +64,10 @@ fn ready(hooks: &Hooks, spooling: Option<String>) -> Value {
 
 pub(super) async fn metrics(
     hooks: web::Data<Hooks>,
-    connections: web::Data<Connections>,
+    public: web::Data<Public>,
     metrics: web::Data<PrometheusHandle>,
 ) -> HttpResponse {
-    gauge!(metric::HTTP_CONNECTIONS).set(connections.open() as f64);
+    gauge!(metric::HTTP_CONNECTIONS).set(public.0.open() as f64);
     gauges::count();
     let (requests, bytes) = hooks.budget.taken();
     gauge!(metric::PENDING_REQUESTS).set(requests as f64);

@@ -1,4 +1,4 @@
-//! TLS of the listeners: one certificate for both ports, TLS 1.2 and 1.3.
+//! TLS of the listeners: one certificate for all ports, TLS 1.2 and 1.3.
 //!
 //! The files are read again every [`LOOK_EVERY`] and on SIGHUP, and their contents are compared. That
 //! needs no file system notifications, and detects a changed symbolic link (as in
@@ -64,7 +64,7 @@ impl ResolvesServerCert for Served {
     }
 }
 
-/// The certificate of both ports, and the watch over its files.
+/// The certificate of all ports, and the watch over its files.
 #[derive(Debug)]
 pub(crate) struct ServerTls {
     files: Files,

@@ -31,7 +31,7 @@ impl Counts {
     /// Reads the counter, also before the end of a worker, because the next one counts
     /// from zero.
     pub(super) fn ask(&mut self, worker: &Worker) -> Result<()> {
-        let now = metrics::counter(worker.http, self.name, self.label)?;
+        let now = metrics::counter(worker.admin, self.name, self.label)?;
         self.add(worker.id(), now);
         Ok(())
     }

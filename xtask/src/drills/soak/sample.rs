@@ -77,7 +77,7 @@ impl Sample {
                     .map_or(before.backend, |usage| usage.private),
                 None => 0,
             },
-            spool: metrics::gauge(stage.worker.http, "tidings_worker_spool_requests")? as u64,
+            spool: metrics::gauge(stage.worker.admin, "tidings_worker_spool_requests")? as u64,
             wal: number(1)?,
             database: number(2)?,
             partitions: stage::partitions(client)?,

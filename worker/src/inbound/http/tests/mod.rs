@@ -91,7 +91,24 @@ impl Fixture {
             .app_data(web::Data::new(self.drain.clone()))
             .wrap(from_fn(count))
             .configure(routes);
-        let response = call_service(&init_service(app).await, request.to_request()).await;
+        Self::answered(call_service(&init_service(app).await, request.to_request()).await).await
+    }
+
+    /// The answer of the server for operators.
+    async fn probe(&self, path: &str) -> (StatusCode, Value) {
+        let app = App::new()
+            .app_data(web::Data::new(self.hooks.clone()))
+            .app_data(web::Data::new(self.drain.clone()))
+            .configure(admin::routes);
+        let request = TestRequest::get().uri(path).to_request();
+        let response = call_service(&init_service(app).await, request).await;
+        let (status, body, ..) = Self::answered(response).await;
+        (status, body)
+    }
+
+    async fn answered(
+        response: ServiceResponse<impl MessageBody>,
+    ) -> (StatusCode, Value, Option<String>, Option<String>) {
         let status = response.status();
         let retry_after = response.headers().get(header::RETRY_AFTER);
         let retry_after = retry_after.map(|value| value.to_str().unwrap().to_owned());
@@ -220,15 +237,18 @@ async fn at_a_share_it_asks_that_source_alone_to_come_again() {
 #[actix_web::test]
 async fn without_postgres_it_is_alive_but_not_ready() {
     let fixture = fixture(Snapshot::default(), accept);
-    let (status, body, _) = fixture.call(TestRequest::get().uri("/readyz")).await;
+    let (status, body) = fixture.probe("/readyz").await;
     assert_eq!(
         (status, &body["reason"]),
         (StatusCode::SERVICE_UNAVAILABLE, &json!("not connected yet"))
     );
-    assert_eq!(
-        fixture.call(TestRequest::get().uri("/healthz")).await.0,
-        200
-    );
+    assert_eq!(fixture.probe("/healthz").await.0, 200);
+    let public = |path| fixture.call(TestRequest::get().uri(path));
+    assert_eq!(public("/healthz").await.0, 200);
+    for path in ["/readyz", "/metrics"] {
+        assert_eq!(public(path).await.0, 404, "{path} is the operators'");
+    }
+    assert_eq!(fixture.probe("/hooks/sms").await.0, 404);
     assert_eq!(
         fixture.call(post("/hooks/sms")).await,
         later("sources_unread")
@@ -277,7 +297,7 @@ async fn while_postgres_is_away_a_hook_is_spooled_at_once() {
     ] {
         assert_eq!(fixture.call(post(path)).await.0, expected, "{path}");
     }
-    let (status, body, _) = fixture.call(TestRequest::get().uri("/readyz")).await;
+    let (status, body) = fixture.probe("/readyz").await;
     assert_eq!(
         (status, &body["status"]),
         (StatusCode::OK, &json!("ready, spooling"))
@@ -293,14 +313,13 @@ async fn a_worker_whose_spool_fails_is_not_ready_without_postgres() {
     std::fs::create_dir(folder.path().join("reserve")).unwrap();
     let mut fixture = fixture(away(), accept);
     fixture.hooks.spool = Some(spool::tests::open(folder.path(), 1 << 20).unwrap());
-    let readyz = || TestRequest::get().uri("/readyz");
-    let (status, body, _) = fixture.call(readyz()).await;
+    let (status, body) = fixture.probe("/readyz").await;
     assert_eq!(
         (status, &body["spool"]["damaged"]),
         (StatusCode::OK, &json!(0))
     );
     assert_eq!(fixture.call(post("/hooks/sms/token")).await.0, 503);
-    assert_eq!(fixture.call(readyz()).await.0, 503);
+    assert_eq!(fixture.probe("/readyz").await.0, 503);
 }
 
 /// It may be one that is being restored.

@@ -75,8 +75,8 @@ impl Rig {
         let started = Instant::now();
         loop {
             self.worker.check_running()?;
-            let pending = metrics::gauge(self.worker.http, "tidings_worker_pending_requests")?;
-            let spooled = metrics::gauge(self.worker.http, "tidings_worker_spool_requests")?;
+            let pending = metrics::gauge(self.worker.admin, "tidings_worker_pending_requests")?;
+            let spooled = metrics::gauge(self.worker.admin, "tidings_worker_spool_requests")?;
             if pending == 0.0 && spooled > 0.0 {
                 return Ok(());
             }

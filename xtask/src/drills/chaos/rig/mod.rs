@@ -159,7 +159,7 @@ impl Rig {
         while started.elapsed() < NOTICED {
             self.check_running()?;
             // Of this worker: it began with the cycle.
-            let counted = metrics::counter(self.worker.http, name, "result")?;
+            let counted = metrics::counter(self.worker.admin, name, "result")?;
             if counted.get(FAILED).is_some_and(|&failed| failed > 0) {
                 break;
             }
@@ -277,12 +277,12 @@ impl Rig {
 
     /// Whether the worker says that it is ready.
     pub(super) fn is_ready(&self) -> bool {
-        http::get(self.worker.http, "/readyz").is_ok_and(|answer| answer.status == 200)
+        http::get(self.worker.admin, "/readyz").is_ok_and(|answer| answer.status == 200)
     }
 
     /// Whether the worker is ready and has nothing in its spool, damaged ones included.
     pub(super) fn is_drained(&self) -> bool {
-        let Ok(answer) = http::get(self.worker.http, "/readyz") else {
+        let Ok(answer) = http::get(self.worker.admin, "/readyz") else {
             return false;
         };
         let body: Value = serde_json::from_str(&answer.body).unwrap_or_default();
@@ -306,7 +306,7 @@ impl Rig {
 
     /// The ends of all logs, for a failure's report.
     pub(super) fn logs(&self) -> String {
-        let counted = metrics::counters(self.worker.http);
+        let counted = metrics::counters(self.worker.admin);
         let server = self.cluster.log();
         let server: Vec<&str> = server.lines().collect();
         let server = server.get(server.len().saturating_sub(40)..);
