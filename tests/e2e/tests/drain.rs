@@ -1,15 +1,19 @@
-//! SIGTERM ends a worker without losing what it has answered.
+//! Signals: which of them end a worker, and that it loses nothing that it has answered.
 
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use tidings_e2e::{DEADLINE, eventually, on_stage};
-use tidings_harness::http;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+use tidings_e2e::{DEADLINE, eventually, on_stage, wait_known, wait_logged, wait_upkeep};
+use tidings_harness::http::{self, Answer};
+use tidings_harness::metrics;
+use tidings_harness::process::Signal;
+use tidings_harness::stage::Stage;
 use tonic::transport::Endpoint;
 use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
@@ -53,6 +57,116 @@ fn what_was_answered_before_the_end_is_stored() -> Result<()> {
     })
 }
 
+/// A supervisor that signals twice, while a request waits for Postgres.
+#[test]
+fn new_connections_are_refused_at_once_while_open_ones_are_answered() -> Result<()> {
+    on_stage(|stage| {
+        let (http, grpc) = (stage.worker.http, stage.worker.grpc);
+        let mut client = known_source(stage)?;
+        let mut holding = client.transaction()?;
+        holding.batch_execute("lock table tidings.event in access exclusive mode")?;
+        let mut open = TcpStream::connect(http)?;
+        open.set_read_timeout(Some(DEADLINE))?;
+        let waiting = in_flight(stage)?;
+        stage.worker.terminate()?;
+        stage.worker.terminate()?;
+        for at in [http, grpc] {
+            eventually(
+                "new connections are refused",
+                || match TcpStream::connect_timeout(&at, DEADLINE) {
+                    Ok(_) => Ok(None),
+                    Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(Some(())),
+                    Err(error) => Err(error.into()),
+                },
+            )?;
+        }
+        let ready = http::get(stage.worker.admin, "/readyz")?;
+        ensure!(ready.status == 503, "{ready:?}");
+        let late = http::exchange(&mut open, "POST", "/hooks/sms/token", &[], b"[]")?;
+        ensure!(late.status == 503, "{late:?}");
+        ensure!(late.body.contains("stopping"), "{late:?}");
+        ensure!(!waiting.is_finished(), "the drain was cut");
+        holding.commit()?;
+        let answer = waiting.join().ok().context("the sender panicked")??;
+        ensure!(answer.status == 200, "{answer:?}");
+        let status = stage.worker.ended(DEADLINE)?;
+        ensure!(status.code() == Some(0), "{status}");
+        let log = std::fs::read_to_string(stage.cluster.folder().join("worker.log"))?;
+        ensure!(!log.contains(r#""level":"ERROR""#), "{log}");
+        Ok(())
+    })
+}
+
+#[test]
+fn a_second_signal_ends_the_drain_when_it_comes_later() -> Result<()> {
+    on_stage(|stage| {
+        let mut client = known_source(stage)?;
+        let mut holding = client.transaction()?;
+        holding.batch_execute("lock table tidings.event in access exclusive mode")?;
+        let waiting = in_flight(stage)?;
+        let started = Instant::now();
+        let status = eventually("the drain is cut", || {
+            stage.worker.signal(Signal::INT)?;
+            Ok(stage.worker.ended(Duration::from_millis(20)).ok())
+        })?;
+        ensure!(status.code() == Some(75), "{status}");
+        ensure!(started.elapsed() >= Duration::from_secs(1), "too early");
+        let answer = waiting.join().ok().context("the sender panicked")?;
+        ensure!(answer.is_err(), "{answer:?}");
+        Ok(())
+    })
+}
+
+#[test]
+fn other_signals_end_nothing_and_sigquit_drains() -> Result<()> {
+    on_stage(|stage| {
+        let log = stage.cluster.folder().join("worker.log");
+        for signal in [Signal::USR1, Signal::USR2, Signal::PIPE, Signal::HUP] {
+            stage.worker.signal(signal)?;
+        }
+        wait_logged(&log, 1, |line| line.contains("SIGHUP"))?;
+        stage.worker.check_running()?;
+        let alive = http::get(stage.worker.http, "/healthz")?;
+        ensure!(alive.status == 200, "{alive:?}");
+        stage.worker.signal(Signal::QUIT)?;
+        let status = stage.worker.ended(DEADLINE)?;
+        ensure!(status.code() == Some(0), "{status}");
+        wait_logged(&log, 1, |line| line.contains("SIGQUIT")).map(drop)
+    })
+}
+
+/// Adds a source, and waits until the worker knows it and its upkeep wants no lock.
+fn known_source(stage: &Stage) -> Result<postgres::Client> {
+    let mut client = stage.connect()?;
+    client.batch_execute("select tidings.add_source('sms', 'arpoone', 'token')")?;
+    wait_known(stage.worker.http, "sms")?;
+    wait_upkeep(&mut client)?;
+    Ok(client)
+}
+
+/// Sends a webhook that Postgres does not answer yet.
+fn in_flight(stage: &Stage) -> Result<JoinHandle<Result<Answer>>> {
+    let at = stage.worker.http;
+    let id = "00000000-0000-4000-8000-000000000001";
+    let sending = thread::spawn(move || http::post(at, "/hooks/sms/token", &[], &report(id)));
+    eventually("the request is pending", || {
+        let pending = metrics::gauge(stage.worker.admin, "tidings_worker_pending_requests")?;
+        Ok((pending >= 1.0).then_some(()))
+    })?;
+    Ok(sending)
+}
+
+fn report(id: &str) -> Vec<u8> {
+    let body = serde_json::json!([{
+        "Msisdn": "351913462111",
+        "Status": "DELIVERED",
+        "MessageId": id,
+        "OrganizationId": "00000000-0000-4000-8000-000000000000",
+        "ReportDateTime": "2026-01-01T00:00:00",
+    }]);
+    body.to_string().into_bytes()
+}
+
 /// An open call of somebody who has no part in what is acknowledged, and a connection whose
 /// peer answers nothing, not even that it has heard of the end.
 #[test]
@@ -85,15 +199,8 @@ fn who_does_not_hang_up_does_not_hold_up_the_end() -> Result<()> {
 fn send(at: SocketAddr, sender: usize, answered: &Mutex<BTreeSet<String>>, over: &AtomicBool) {
     for number in 0.. {
         let id = format!("{sender:08x}-0000-4000-8000-{number:012x}");
-        let body = serde_json::json!([{
-            "Msisdn": "351913462111",
-            "Status": "DELIVERED",
-            "MessageId": id,
-            "OrganizationId": "00000000-0000-4000-8000-000000000000",
-            "ReportDateTime": "2026-01-01T00:00:00",
-        }]);
         let json = [("content-type", "application/json")];
-        let answer = http::post(at, "/hooks/sms/token", &json, body.to_string().as_bytes());
+        let answer = http::post(at, "/hooks/sms/token", &json, &report(&id));
         match answer {
             Ok(answer) if answer.status == 200 => {
                 lock(answered).insert(id);

@@ -35,6 +35,7 @@ mod secrets;
 mod sources;
 mod spool;
 mod state;
+mod stderr;
 mod subscription;
 mod tls;
 mod upgrade;

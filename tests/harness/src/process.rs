@@ -3,15 +3,17 @@
 use crate::DEADLINE;
 use crate::leash::{self, Leash};
 use anyhow::{Context as _, Result, bail};
-use rustix::process::Signal;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+pub use rustix::process::Signal;
 
 /// Which output of a program is read; the other is written to its log unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +31,7 @@ pub struct Process {
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
     reader: Option<JoinHandle<()>>,
+    gate: Arc<Gate>,
     _leash: Leash,
 }
 
@@ -55,7 +58,8 @@ impl Process {
             Speaks::Stdout => Box::new(child.stdout.take().context("no stdout")?),
             Speaks::Stderr => Box::new(child.stderr.take().context("no stderr")?),
         };
-        let (lines, reader) = read(output, append_to(log)?);
+        let gate = Arc::<Gate>::default();
+        let (lines, reader) = read(output, append_to(log)?, gate.clone());
         Ok(Self {
             name,
             stdin: child.stdin.take(),
@@ -63,6 +67,7 @@ impl Process {
             log: log.to_owned(),
             lines,
             reader: Some(reader),
+            gate,
             _leash: leash,
         })
     }
@@ -102,7 +107,20 @@ impl Process {
     }
 
     pub fn terminate(&mut self) -> Result<()> {
-        leash::signal(self.child.id(), Signal::TERM)
+        self.signal(Signal::TERM)
+    }
+
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        leash::signal(self.child.id(), signal)
+    }
+
+    /// Nobody reads what it prints until [`Process::read`].
+    pub fn leave_unread(&self) {
+        self.gate.set(true);
+    }
+
+    pub fn read(&self) {
+        self.gate.set(false);
     }
 
     /// SIGSTOP: nothing of it runs until [`Process::resume`].
@@ -130,6 +148,7 @@ impl Process {
         let Some(status) = leash::wait(&mut self.child, within)? else {
             bail!("{} still runs after {within:?}\n{}", self.name, self.tail());
         };
+        self.read();
         if let Some(reader) = self.reader.take() {
             let _ = reader.join();
         }
@@ -152,6 +171,7 @@ impl Drop for Process {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+        self.read();
         if std::thread::panicking() {
             eprintln!("{}", self.tail());
         }
@@ -166,8 +186,39 @@ fn append_to(log: &Path) -> Result<File> {
         .with_context(|| format!("cannot open {}", log.display()))
 }
 
-/// A thread, so that a program never waits for this one to read.
-fn read(output: Box<dyn Read + Send>, mut log: File) -> (Receiver<String>, JoinHandle<()>) {
+/// Closed while nobody is to read what a program prints.
+#[derive(Debug, Default)]
+struct Gate {
+    is_closed: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn set(&self, is_closed: bool) {
+        *self
+            .is_closed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = is_closed;
+        self.changed.notify_all();
+    }
+
+    /// Waits until it is open.
+    fn pass(&self) {
+        let is_closed = self
+            .is_closed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let passed = self.changed.wait_while(is_closed, |is_closed| *is_closed);
+        drop(passed);
+    }
+}
+
+/// A thread, so that a program never waits for this one to read, unless the gate is closed.
+fn read(
+    output: Box<dyn Read + Send>,
+    mut log: File,
+    gate: Arc<Gate>,
+) -> (Receiver<String>, JoinHandle<()>) {
     let (sender, lines) = mpsc::channel();
     let reader = std::thread::spawn(move || {
         for line in BufReader::new(output).lines() {
@@ -175,6 +226,7 @@ fn read(output: Box<dyn Read + Send>, mut log: File) -> (Receiver<String>, JoinH
             // Neither a full disk nor a caller that no longer reads may stop this thread.
             let _ = writeln!(log, "{line}");
             let _ = sender.send(line);
+            gate.pass();
         }
     });
     (lines, reader)

@@ -3,7 +3,7 @@
 use crate::DEADLINE;
 use crate::http;
 use crate::paths;
-use crate::process::{Process, Speaks};
+use crate::process::{Process, Signal, Speaks};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -152,6 +152,19 @@ impl Worker {
     pub fn drain(&mut self, within: Duration) -> Result<ExitStatus> {
         self.process.terminate()?;
         self.process.ended(within)
+    }
+
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        self.process.signal(signal)
+    }
+
+    /// Nobody reads its log until [`Worker::read_log`].
+    pub fn leave_log_unread(&self) {
+        self.process.leave_unread();
+    }
+
+    pub fn read_log(&self) {
+        self.process.read();
     }
 
     /// SIGTERM alone.

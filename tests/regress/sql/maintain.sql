@@ -141,10 +141,10 @@ insert into tidings.event (id, event_id, source_id, provider, kind, provider_kin
 select tidings.gen_ulid(), tidings.gen_ulid(), 0, 'arpoone', 'other', 'x', '2025-06-02 00:00Z', now(), '{}' from generate_series(1, 10001);
 select action, object, rows from tidings._maintain('2027-02-24 12:00Z');
 
--- What was rejected has its own time.
-select r.verdict
-from unnest('{2027-01-10Z,2027-02-10Z}'::timestamptz[]) at,
-  tidings.ingest('sms', 'x', jsonb_build_object('receipt-id', tidings.ulid_at(at))) r;
+-- What was rejected has its own time, here one that the server's clock has not reached.
+select r.verdict from generate_series(1, 2) n, tidings.ingest('sms', convert_to(n::text || 'x', 'UTF8')) r;
+update tidings.rejected
+set received_at = case when body = '1x' then timestamptz '2027-01-10Z' else '2027-02-10Z' end;
 select action, object, rows, detail from tidings._maintain('2027-02-24 12:00Z');
 select received_at from tidings.rejected;
 update tidings.retention set keep_rejected = null;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use actix::prelude::*;
-use tracing::Dispatch;
+use tracing::{Dispatch, Subscriber, subscriber::DefaultGuard};
 
 use serde_json::Value;
 use tidings_core::{
@@ -46,19 +46,13 @@ pub(crate) fn schema(provider: &str) -> Arc<Schema> {
 pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        // As long as there is only one subscriber, a line that another thread reaches first,
-        // without this one, counts as unwanted everywhere.
-        static SECOND: LazyLock<Dispatch> =
-            LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
-        LazyLock::force(&SECOND);
+    pub(crate) fn listen(&self) -> DefaultGuard {
         let to = self.clone();
-        let subscriber = tracing_subscriber::fmt()
+        let lines = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
             .with_ansi(false)
-            .with_writer(move || to.clone())
-            .finish();
-        tracing::subscriber::set_default(subscriber)
+            .with_writer(move || to.clone());
+        listen(lines.finish())
     }
 
     pub(crate) fn text(&self) -> String {
@@ -75,6 +69,16 @@ impl std::io::Write for Log {
     fn flush(&mut self) -> std::io::Result<()> {
         Ok(())
     }
+}
+
+/// Sends the log of this thread to a subscriber meanwhile.
+pub(crate) fn listen(to: impl Subscriber + Send + Sync) -> DefaultGuard {
+    // As long as there is only one subscriber, a line that another thread reaches first,
+    // without this one, counts as unwanted everywhere.
+    static SECOND: LazyLock<Dispatch> =
+        LazyLock::new(|| Dispatch::new(tracing_subscriber::registry()));
+    LazyLock::force(&SECOND);
+    tracing::subscriber::set_default(to)
 }
 
 struct Lane<F> {

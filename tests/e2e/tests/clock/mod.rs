@@ -2,16 +2,18 @@
 //! does.
 //!
 //! The server runs under libfaketime, whose file says what the clock shows. Nothing else of
-//! the machine sees it: writers linger by the clock of this program.
+//! the machine sees it: writers linger by the clock of this program. In [`worker`] it is the
+//! worker's clock that is wrong.
 
 mod jumps;
 mod steps;
+mod worker;
 
 use anyhow::{Context as _, Result, ensure};
 use postgres::Client;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use tidings_e2e::server;
 use tidings_harness::cluster::{Cluster, Durability};
 use tidings_harness::faketime;
@@ -70,14 +72,21 @@ impl Clocked {
 
     /// Sets the clock, at once for the whole server.
     fn set(&self, clock: &Clock<'_>) -> Result<()> {
-        let text = match clock {
-            Clock::Off(seconds) => format!("{seconds:+}s\n"),
-            Clock::Stopped(moment) => format!("{moment}\n"),
+        clock.write(&self.file())
+    }
+}
+
+impl Clock<'_> {
+    /// Writes the file by which libfaketime knows it.
+    fn write(&self, file: &Path) -> Result<()> {
+        let text = match self {
+            Self::Off(seconds) => format!("{seconds:+}s\n"),
+            Self::Stopped(moment) => format!("{moment}\n"),
         };
-        let next = self.file().with_extension("next");
+        let next = file.with_extension("next");
         fs::write(&next, text)?;
         fs::set_permissions(&next, fs::Permissions::from_mode(0o644))?;
-        Ok(fs::rename(&next, self.file())?)
+        Ok(fs::rename(&next, file)?)
     }
 }
 

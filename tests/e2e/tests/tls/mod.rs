@@ -54,6 +54,21 @@ impl Files {
 }
 
 #[test]
+fn handshakes_that_fail_have_no_line_each() -> Result<()> {
+    on_cluster(|cluster| {
+        let files = Files::new(cluster);
+        files.write(&Authority::new("worker authority")?.issue(&["127.0.0.1"])?)?;
+        let log = cluster.folder().join("worker.log");
+        let mut worker = Worker::spawn(&mut files.command(cluster, ANY_PORT)?, &log)?;
+        crate::stderr::pester(worker.http)?;
+        crate::stderr::pester(worker.grpc)?;
+        let status = worker.drain(DEADLINE)?;
+        ensure!(status.code() == Some(0), "{status}");
+        crate::stderr::few_lines(&log)
+    })
+}
+
+#[test]
 fn every_entrance_speaks_tls_and_nothing_else() -> Result<()> {
     on_cluster(|cluster| {
         let authority = Authority::new("worker authority")?;

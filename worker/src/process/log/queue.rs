@@ -20,7 +20,7 @@ use metrics::counter;
 use tracing::warn;
 use tracing_subscriber::fmt::MakeWriter;
 
-use super::super::metric;
+use crate::process::metric;
 
 /// Limit on the lines that wait, in bytes.
 const MOST: usize = 1 << 20;
@@ -234,7 +234,7 @@ mod tests {
             let lines = tracing_subscriber::fmt::layer()
                 .with_ansi(false)
                 .with_writer(listening);
-            let _listening = tracing::subscriber::set_default(registry().with(lines));
+            let _listening = crate::testing::listen(registry().with(lines));
             sender.send(()).unwrap();
             queue.work(writer, NEVER, || {});
         });
@@ -243,6 +243,18 @@ mod tests {
 
     fn line(number: usize) -> String {
         format!("{number} {}\n", "x".repeat(1_000))
+    }
+
+    #[test]
+    fn the_documents_state_how_much_may_wait() {
+        use crate::testing::documents::{MANUAL, states};
+
+        let most = MOST >> 20;
+        states(
+            "docs/outages.md",
+            &format!("up to {most} MiB of the log waits"),
+        );
+        states(MANUAL, &format!("up to {most} MiB of lines waits"));
     }
 
     #[test]

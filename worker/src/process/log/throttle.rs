@@ -83,7 +83,7 @@ mod tests {
     use tracing_subscriber::{Layer, layer::SubscriberExt, registry};
 
     use super::*;
-    use crate::testing::Log;
+    use crate::testing::{Log, listen};
 
     #[test]
     fn a_library_has_one_line_of_a_place_and_one_that_counts_the_others() {
@@ -94,7 +94,7 @@ mod tests {
             .with_ansi(false)
             .with_writer(move || to.clone())
             .with_filter(throttle.clone());
-        let _listening = tracing::subscriber::set_default(registry().with(lines));
+        let _listening = listen(registry().with(lines));
         for round in 1..=2 {
             for _ in 0..1_000 {
                 warn!(target: "h2::proto", "recv PING ack that we never sent");
