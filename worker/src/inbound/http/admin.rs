@@ -16,7 +16,8 @@ use serde_json::json;
 
 use super::{
     listen::{self, Bounds},
-    probes, take_turns,
+    probes::{self, Public},
+    take_turns,
     turn::{Connections, Times},
     webhook::Hooks,
 };
@@ -28,10 +29,6 @@ const KEPT: usize = 64;
 const SURPLUS: usize = 16;
 /// Limit on all connections of operators.
 pub(crate) const CONNECTIONS: usize = KEPT + SURPLUS;
-
-/// The connections of the server for webhooks, which a metric counts.
-#[derive(Debug)]
-pub(super) struct Public(pub(super) Connections);
 
 #[derive(Clone, Debug)]
 pub(crate) struct AdminSetup {

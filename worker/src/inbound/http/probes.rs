@@ -5,11 +5,15 @@ use metrics::gauge;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Map, Value, json};
 
-use super::{admin::Public, webhook::Hooks};
+use super::{turn::Connections, webhook::Hooks};
 use crate::{
     process::{drain::Drain, gauges, metric},
     sources::source::Database,
 };
+
+/// The connections of the server for webhooks, which a metric counts.
+#[derive(Debug)]
+pub(super) struct Public(pub(super) Connections);
 
 pub(super) async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({"status": "alive"}))
