@@ -164,7 +164,7 @@ begin
 end
 $$;
 comment on function ingest_batch(text[], bytea[], jsonb[]) is
-  'Ingests many requests in one statement, and returns the outcome of each, in their order. Everything is stored when the transaction commits, so answer the senders after the commit. A bad request or item does not fail the others. The names of headers are in lower case. "url-token" is the token of the URL. "receipt-id" (a UUID of version 7, or a ULID) identifies this arrival of the request and tells its time, so that a batch can be submitted again; a time ahead of the servers clock counts as now, except in the identity and the time of events that have neither of their own. "lease-epoch" is the epoch of the lease under which a stream was read (see hold_streams). SQLSTATE 2202E if the arrays differ in length, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
+  'Ingests many requests in one statement, and returns the outcome of each, in their order. Everything is stored when the transaction commits, so answer the senders after the commit. A bad request or item does not fail the others. The names of headers are in lower case. "url-token" is the token of the URL. "receipt-id" (a UUID of version 7, or a ULID) identifies this arrival of the request and tells its time, so that a batch can be submitted again; a time ahead of the server''s clock counts as now, except in the identity and the time of events that have neither of their own. "lease-epoch" is the epoch of the lease under which a stream was read (see hold_streams). SQLSTATE 2202E if the arrays differ in length, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
 
 create function ingest(source text, body bytea, headers jsonb default '{}')
   returns receipt

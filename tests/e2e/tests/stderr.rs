@@ -191,12 +191,12 @@ fn lines(log: &Path) -> Result<Vec<serde_json::Value>> {
     whole.map(|line| Ok(serde_json::from_str(line)?)).collect()
 }
 
-/// How many lines were dropped, by the metric.
+/// Number of dropped lines, by the metric.
 fn dropped(stage: &Stage) -> Result<f64> {
     metrics::gauge(stage.worker.admin, DROPPED)
 }
 
-/// How many lines were dropped, by the log.
+/// Number of dropped lines, by the log.
 fn reported(log: &Path) -> Result<f64> {
     let reports = lines(log)?;
     let reports = reports.iter().filter(|line| {

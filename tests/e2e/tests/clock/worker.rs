@@ -12,7 +12,7 @@ use tidings_harness::stage::DATABASE;
 use tidings_harness::worker::{self, ANY_PORT, Worker};
 
 const HOUR: i64 = 3600;
-/// How far the clocks of this program and of the worker may differ, for what runs between.
+/// Greatest difference between the clocks of this program and of the worker, because some time passes between the readings.
 const TOLERANCE: Duration = Duration::from_secs(600);
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the probes of an operator are answered: liveness, readiness and metrics.
+//! The answers to the probes of an operator: liveness, readiness and metrics.
 
 use actix_web::{HttpResponse, web};
 use metrics::gauge;

@@ -59,7 +59,7 @@ impl Waiting {
     }
 }
 
-/// What the thread does next.
+/// The next step of the thread.
 enum Next {
     Write(Vec<u8>),
     /// To report so many lost lines.

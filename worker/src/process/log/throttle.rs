@@ -63,7 +63,7 @@ impl Throttle {
     }
 }
 
-/// Whether it is a line of the worker's own code, which bounds its lines where they are made.
+/// Returns whether it is a line of the worker's own code, which bounds its lines where they are made.
 fn is_own(metadata: &Metadata<'_>) -> bool {
     metadata.target().starts_with("tidings_worker")
 }
