@@ -13,11 +13,11 @@ RATE ?= 0
 KILL_WORKER ?=
 KEEP ?=
 
-# How long `make soak` plays.
+# How long `make soak` and `make strangers` play.
 MINUTES ?= 60
 
 # What `make chaos` breaks; SEED draws the faults too.
-CYCLES ?= 20
+CYCLES ?= 25
 
 # How `make fuzz` and `make sqlsmith` look for findings; how long Postgres is away in `make outage`.
 SECONDS ?=
@@ -33,7 +33,7 @@ release := $(or $(CARGO_TARGET_DIR),target)/release
 xtask := "$(release)/xtask"
 
 .DEFAULT_GOAL := help
-.PHONY: help setup for-worker for-install for-run for-test for-bench demo test install worker lint soak outage chaos fuzz sqlsmith bench clean
+.PHONY: help setup for-worker for-install for-run for-test for-bench demo test install worker lint soak outage strangers overload chaos fuzz sqlsmith bench clean
 
 help: ## this list
 	@echo 'make <target> [VARIABLE=value ...]'
@@ -54,6 +54,10 @@ help: ## this list
 	@echo 'For outage:'
 	@echo 'SECONDS      how long Postgres is away ($(or $(SECONDS),60))'
 	@echo 'RATE         webhooks a second (500 where it is 0)'
+	@echo 'For strangers:'
+	@echo 'MINUTES      how long ($(MINUTES)); SEED as above'
+	@echo 'For overload:'
+	@echo 'SECONDS      how long ($(or $(SECONDS),120))'
 	@echo 'For chaos:'
 	@echo 'CYCLES       faults, one after another ($(CYCLES))'
 	@echo 'SEED         the same seed draws the same faults ($(SEED))'
@@ -125,6 +129,14 @@ soak: for-run ## everything at work for long; fails where something grows
 outage: for-run ## Postgres is killed while webhooks arrive; fails unless all are kept
 	@$(xtask) install
 	@$(xtask) outage --seconds $(or $(SECONDS),60) --rate $(or $(filter-out 0,$(RATE)),500)
+
+strangers: for-run ## the providers among idle calls and malformed requests
+	@$(xtask) install
+	@$(xtask) strangers --minutes $(MINUTES) --seed $(SEED)
+
+overload: for-run ## more webhooks than Postgres takes; fails where fewer are answered than it takes
+	@$(xtask) install
+	@$(xtask) overload --seconds $(or $(SECONDS),120)
 
 fuzz: for-worker ## parsers fed with what nobody should send; fails at a finding
 	@$(xtask) fuzz --seconds $(or $(SECONDS),600) $(if $(TARGET),--target $(TARGET)) $(if $(CORPUS),--keep)

@@ -58,14 +58,15 @@ begin
   execute format('grant usage on schema tidings to %s', role);
   execute format('grant select on tidings.source, tidings.source_schema, tidings.source_policy, tidings.stream_status, tidings.gap to %s', role);
   execute format(
-    'grant execute on function tidings.ingest(text, bytea, jsonb), tidings.ingest_batch(text[], bytea[], jsonb[]),'
+    'grant execute on function tidings.ingest(text, bytea, jsonb), tidings.ingest_batch(text[], bytea[], jsonb[]), tidings.probe_ingest(),'
     ' tidings.verify(text, bytea, jsonb), tidings.find_source(text, jsonb),'
     ' tidings.stream_cursor(text), tidings.stream_secret(text),'
     ' tidings.hold_streams(uuid, text, text[], interval), tidings.release_streams(uuid),'
     ' tidings.report_stream(text, text, text, int, text, timestamptz, timestamptz), tidings.maintain(),'
     ' tidings.report_gap(text, text, text, timestamptz, timestamptz, text, text, bigint), tidings.close_gap(bigint, text, timestamptz),'
+    ' tidings.report_refusal(text, timestamptz, text, jsonb, bytea, bigint),'
     ' tidings.requests_to_reconcile(text, timestamptz, text, int), tidings.request_finals(text, text),'
-    ' tidings.wake(), tidings.tick(), tidings.log_horizon() to %s', role);
+    ' tidings.wake(), tidings.tick(), tidings.log_horizon(), tidings._worker_lag() to %s', role);
   -- A server that logs parameters would log the headers and their secrets.
   if current_setting('server_version_num')::int >= 150000 then
     if not has_parameter_privilege(role, 'log_parameter_max_length', 'set') then
@@ -81,7 +82,7 @@ begin
 end
 $$;
 comment on function grant_worker(regrole) is
-  'Allows a role to do what the worker does: read the sources and their schemas, verify, ingest, hold streams and report on them, report and close gaps, and call maintain. From Postgres 15 on the role can also set log_parameter_max_length, with which it keeps the headers of requests out of the server''s log. The role can read no event, no row of tidings.rejected, and no secret except those with which it dials.';
+  'Allows a role to do what the worker does: read the sources and their schemas, verify, ingest, hold streams and report on them, report and close gaps, keep what it refuses, see how far consumers are behind, and call maintain. From Postgres 15 on the role can also set log_parameter_max_length, with which it keeps the headers of requests out of the server''s log. The role can read no event, no row of tidings.rejected, and no secret except those with which it dials.';
 
 revoke all on all functions in schema tidings from public;
 grant usage on schema tidings to public;

@@ -5,10 +5,10 @@ create function _without_secrets(headers jsonb) returns jsonb
   language sql immutable parallel safe
   set search_path = pg_catalog, tidings, pg_temp
 as $$
-  select case jsonb_typeof(headers) when 'object' then headers - '{authorization,url-token}'::text[] end
+  select case jsonb_typeof(headers) when 'object' then headers - '{authorization,url-token,spooled,body-as-sent}'::text[] end
 $$;
 comment on function _without_secrets(jsonb) is
-  'Internal: removes the secrets from the headers of a request that passed the policy of its source.';
+  'Internal: removes the secrets from the headers of a request that passed the policy of its source, "spooled", which has a column, and the bytes as sent, which nothing verifies again.';
 
 create function _require_batch(sources text[], bodies bytea[], headers jsonb[]) returns void
   language plpgsql volatile
@@ -29,20 +29,47 @@ end
 $$;
 comment on function _require_batch(text[], bytea[], jsonb[]) is 'Internal: checks the arrays of a batch. SQLSTATE 2202E if they differ in length.';
 
+create function _spool_bytes(headers jsonb) returns bigint
+  language sql immutable parallel safe
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+  select case when jsonb_typeof(headers) = 'object' and headers ->> 'spooled' ~ '^[1-9][0-9]{0,17}$' then (headers ->> 'spooled')::bigint end
+$$;
+comment on function _spool_bytes(jsonb) is
+  'Internal: the size of the spool through which a request came, which the worker states in its header "spooled"; null for a request that came directly.';
+
+create function _kept_body(body bytea, spool_bytes bigint) returns bytea
+  language sql immutable parallel safe
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+  select case when spool_bytes is null then substr(body, 1, 1 << 20) else body end
+$$;
+comment on function _kept_body(bytea, bigint) is
+  'Internal: what tidings.rejected keeps of a body: its beginning, but all of it if the request came through a spool, because a body that was cut cannot be replayed.';
+
 create function _keep_refusals(refusals _refusal[], bodies bytea[], headers jsonb[]) returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 begin
-  insert into tidings.rejected (id, received_at, source_id, verdict, reason, ordinal, headers, body, body_bytes)
+  insert into tidings.rejected (id, received_at, source_id, verdict, reason, ordinal, headers, body, body_bytes, spool_bytes, peer)
   select tidings._log_next(), f.received_at, f.source_id, f.verdict, f.reason, f.ordinal, x.headers,
-    substr(x.body, 1, 1 << 20), coalesce(octet_length(x.body), 0)
+    tidings._kept_body(x.body, x.spool_bytes), coalesce(octet_length(x.body), 0), x.spool_bytes, p.address
   from unnest(refusals) f
-  left join unnest(bodies, headers) with ordinality r (body, headers, ordinal) on r.ordinal = f.request and f.verdict <> 'item'
+  left join (
+    select h.ordinal, tidings._peer_address(h.headers::text)::inet as address
+    from unnest(headers) with ordinality h (headers, ordinal)
+  ) p on p.ordinal = f.request
+  left join unnest(bodies, headers) with ordinality r (body, headers, ordinal) on r.ordinal = f.request
   cross join lateral (
     select
       case f.verdict when 'item' then f.item else r.body end as body,
-      case f.verdict when 'unauthorized' then r.headers when 'malformed' then tidings._without_secrets(r.headers) end as headers
+      tidings._spool_bytes(r.headers) as spool_bytes,
+      case
+        when f.verdict = 'malformed' then tidings._without_secrets(r.headers)
+        when f.verdict = 'unauthorized' and jsonb_typeof(r.headers) = 'object' then r.headers - 'spooled'
+        when f.verdict = 'unauthorized' then r.headers
+      end as headers
   ) x
   order by f.verdict = 'item', f.request, f.ordinal;
   perform tidings._trim_rejected(t.source_id, t.verdict)
@@ -164,7 +191,7 @@ begin
 end
 $$;
 comment on function ingest_batch(text[], bytea[], jsonb[]) is
-  'Ingests many requests in one statement, and returns the outcome of each, in their order. Everything is stored when the transaction commits, so answer the senders after the commit. A bad request or item does not fail the others. The names of headers are in lower case. "url-token" is the token of the URL. "receipt-id" (a UUID of version 7, or a ULID) identifies this arrival of the request and tells its time, so that a batch can be submitted again; a time ahead of the server''s clock counts as now, except in the identity and the time of events that have neither of their own. "lease-epoch" is the epoch of the lease under which a stream was read (see hold_streams). SQLSTATE 2202E if the arrays differ in length, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
+  'Ingests many requests in one statement, and returns the outcome of each, in their order. Everything is stored when the transaction commits, so answer the senders after the commit. A bad request or item does not fail the others. The names of headers are in lower case. "url-token" is the token of the URL. "receipt-id" (a UUID of version 7, or a ULID) identifies this arrival of the request and tells its time, so that a batch can be submitted again; a time ahead of the server''s clock counts as now, except in the identity and the time of events that have neither of their own. "spooled" is the size in bytes of the spool through which the worker has brought the request: if it is refused, it is kept within that bound (see tidings.rejected). "lease-epoch" is the epoch of the lease under which a stream was read (see hold_streams). "peer-address" is the address of the sender, which a source may demand (option allow_from). "body-as-sent" contains the bytes as sent, in base64, of a body that arrived compressed and is passed without its coding ("content-encoding"), for the signature. SQLSTATE 2202E if the arrays differ in length, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
 
 create function ingest(source text, body bytea, headers jsonb default '{}')
   returns receipt
@@ -181,6 +208,32 @@ $$;
 comment on function ingest(text, bytea, jsonb) is
   'Ingests one request as a provider sent it: verifies and normalizes the request, and stores each event once. See ingest_batch for many requests at a time, and for the headers.';
 
+create function probe_ingest()
+  returns void
+  language plpgsql volatile security definer
+  set search_path = pg_catalog, tidings, pg_temp
+  -- Nobody waits behind a probe that waits.
+  set lock_timeout = '2s'
+as $$
+begin
+  perform tidings._require_log_access(), tidings._bound_idle();
+  lock table only tidings.event in row exclusive mode;
+  lock table only tidings.message in row exclusive mode;
+  lock table only tidings.rejected in row exclusive mode;
+  -- A write, which a read-only server refuses. It is undone here, so that this can be a
+  -- statement of its own; but the commit waits for the standbys that a commit has to reach.
+  begin
+    insert into tidings.log_head (last_id, first_id, events)
+    values ('00000000000000000000000000', '00000000000000000000000000', 0);
+    raise exception using errcode = 'TDP01', message = 'undo the write';
+  exception
+    when sqlstate 'TDP01' then null;
+  end;
+end
+$$;
+comment on function probe_ingest() is
+  'Does what ingest needs of the server, and stores nothing: the worker calls it to know whether requests are taken while none is stored. Any error is one that ingest would have: SQLSTATE 25006 on a standby and on a read-only server, 42501 without the right to call it, 55P03 if a table is locked for 2 seconds.';
+
 create function _trim_rejected(of_source int, of_verdict text) returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
@@ -195,7 +248,7 @@ begin
     from (
       select octet_length(k.body) + coalesce(pg_column_size(k.headers), 0) as bytes
       from tidings.rejected k
-      where k.source_id = of_source and k.verdict = of_verdict
+      where k.source_id = of_source and k.verdict = of_verdict and k.spool_bytes is null
       order by k.id desc
       limit most + 1
     ) x
@@ -211,7 +264,7 @@ begin
     from (
       select k.id, row_number() over newest_first as n, sum(octet_length(k.body) + coalesce(pg_column_size(k.headers), 0)) over newest_first as bytes
       from tidings.rejected k
-      where k.source_id = of_source and k.verdict = of_verdict
+      where k.source_id = of_source and k.verdict = of_verdict and k.spool_bytes is null
       window newest_first as (order by k.id desc rows unbounded preceding)
     ) x
     join tidings.rejected l on l.id = x.id
@@ -221,5 +274,5 @@ begin
   where r.id = x.id;
 end
 $$;
-comment on function _trim_rejected(int, text) is 'Internal: keeps tidings.rejected within its bound, for a verdict of a source.';
+comment on function _trim_rejected(int, text) is 'Internal: keeps tidings.rejected within its bound, for a verdict of a source. Rows of requests that came through a spool have a bound of their own, which maintain keeps.';
 

@@ -168,4 +168,28 @@ comment on column lag.holder_application is 'The application_name of that proces
 comment on column lag.holder_age is 'How long ago that transaction began.';
 comment on column lag.open_gaps is 'For a source: number of its gaps that are not closed, see tidings.gap.';
 
-revoke all on function _log_holder(), _log_tail(), _unacknowledged(ulid) from public;
+create function _worker_lag() returns table (consumer text, events int, age interval)
+  language plpgsql volatile security definer rows 10
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  deadline constant timestamptz := clock_timestamp() + interval '500 ms';
+  after tidings.ulid;
+begin
+  select h.behind into age from tidings._log_holder() h;
+  return next;
+  -- In another order each time, so that many consumers have their turns.
+  for consumer, after in select c.name, c.position from tidings.consumer c order by random() loop
+    events := null;
+    age := null;
+    if clock_timestamp() < deadline then
+      select u.events, clock_timestamp() - u.oldest_at into events, age from tidings._unacknowledged(after) u;
+    end if;
+    return next;
+  end loop;
+end
+$$;
+comment on function _worker_lag() is
+  'Internal: for the worker''s metrics. Returns a row without a consumer, whose age is how far the horizon of the log is behind the clock, and a row for each consumer, with the number of events that it has not acknowledged, and how long ago the first of them was received. The number is null for consumers that were not looked at within half a second.';
+
+revoke all on function _log_holder(), _log_tail(), _unacknowledged(ulid), _worker_lag() from public;

@@ -7,7 +7,7 @@ create type maintained as (
   detail text
 );
 comment on type maintained is 'An action of tidings.maintain.';
-comment on column maintained.action is 'created, dropped: a partition; deleted, trimmed: rows; kept, left: rows that could have been removed or moved and were not; busy: nothing was done.';
+comment on column maintained.action is 'created, dropped: a partition; deleted, trimmed: rows; discarded: rows of requests that had been answered 200, see tidings.gap; kept, left: rows that could have been removed or moved and were not; busy: nothing was done.';
 comment on column maintained.object is 'The table.';
 comment on column maintained.rows is 'Number of rows that were moved into the table, dropped with it, deleted from it, or kept in it.';
 comment on column maintained.detail is 'Which rows, and why.';
@@ -62,14 +62,78 @@ declare
   trimmed bigint;
 begin
   with expired as (
-    select r.id from tidings.rejected r where r.received_at < before for update skip locked
+    select r.id from tidings.rejected r where r.received_at < before and r.spool_bytes is null for update skip locked
   )
   delete from tidings.rejected r using expired x where r.id = x.id;
   get diagnostics trimmed = row_count;
   return trimmed;
 end
 $$;
-comment on function _trim_rejected_before(timestamptz) is 'Internal: deletes the rows of tidings.rejected whose requests arrived before this time.';
+comment on function _trim_rejected_before(timestamptz) is
+  'Internal: deletes the rows of tidings.rejected whose requests arrived before this time, except those of requests that came through a spool.';
+
+create function _expired_spooled(before timestamptz) returns ulid[]
+  language sql stable
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+  select array_agg(x.id)
+  from (
+    select k.id, k.received_at, max(k.spool_bytes) over (partition by k.source_id) as most_bytes,
+      sum(coalesce(octet_length(k.body), 0) + coalesce(pg_column_size(k.headers), 0)) over newest_first as bytes,
+      row_number() over newest_first as n
+    from tidings.rejected k
+    where k.spool_bytes is not null
+    window newest_first as (partition by k.source_id order by k.id desc rows unbounded preceding)
+  ) x
+  where x.received_at < before or x.n > 1 and x.bytes > x.most_bytes
+$$;
+comment on function _expired_spooled(timestamptz) is
+  'Internal: returns the rows of tidings.rejected whose requests came through a spool and arrived before this time, or that lie beyond the bound of their source.';
+
+-- These requests were answered 200, so that their loss is a gap.
+create function _discard_spooled(ids ulid[]) returns bigint
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  -- The gap's detail begins with these words, so that the next call extends it.
+  what constant text := 'removed from tidings.rejected before they were replayed';
+  lost record;
+  earlier bigint;
+  discarded bigint := 0;
+begin
+  for lost in
+    with expired as (
+      select r.id from tidings.rejected r where r.id = any (ids) order by r.id for update skip locked
+    ),
+    gone as (
+      delete from tidings.rejected r using expired x where r.id = x.id
+      returning r.source_id, r.received_at, r.verdict
+    )
+    select s.name, g.source_id, count(*) as rows, min(g.received_at) as from_at, max(g.received_at) as to_at
+    from gone g
+    join tidings.source s on s.id = g.source_id
+    group by s.name, g.source_id
+    order by s.name
+  loop
+    discarded := discarded + lost.rows;
+    earlier := (
+      select substring(g.detail from ': ([0-9]+) ')::bigint
+      from tidings.gap g
+      where g.source_id = lost.source_id and g.closed_at is null and g.cause = 'spool_discarded'
+        and split_part(left(coalesce(g.detail, ''), 200), ':', 1) = what);
+    perform tidings.report_gap(lost.name, 'spool_discarded', from_at => lost.from_at, to_at => lost.to_at,
+      detail => format(
+        case lost.rows + coalesce(earlier, 0)
+          when 1 then '%s: %s request or item, which had been answered 200'
+          else '%s: %s requests or items, which had been answered 200' end,
+        what, lost.rows + coalesce(earlier, 0)));
+  end loop;
+  return discarded;
+end
+$$;
+comment on function _discard_spooled(ulid[]) is
+  'Internal: deletes these rows of tidings.rejected, and writes or extends a gap for each of their sources.';
 
 -- The order matters: before the lock is taken, nothing that ingest might wait for is
 -- locked, and while the lock is held, nothing is done that could be done before.
@@ -88,6 +152,7 @@ declare
   planned tidings._partition[] := '{}';
   expired regclass[] := '{}';
   expired_rows bigint[] := '{}';
+  expired_spooled ulid[];
   moved bigint := 0;
   rows_left bigint := 0;
   unread text;
@@ -135,6 +200,8 @@ begin
     end if;
   end loop;
 
+  expired_spooled := tidings._expired_spooled(at - settings.keep_rejected);
+
   if cardinality(planned) + cardinality(expired) > 0 then
     perform tidings._lock_event(expired);
   end if;
@@ -165,6 +232,12 @@ begin
   if n > 0 then
     return next ('trimmed', 'tidings.rejected', n, format('received before %s', at - settings.keep_rejected))::tidings.maintained;
   end if;
+  if cardinality(expired_spooled) > 0 then
+    n := tidings._discard_spooled(expired_spooled);
+    if n > 0 then
+      return next ('discarded', 'tidings.rejected', n, 'requests that had been answered 200 and were not replayed; see tidings.gap')::tidings.maintained;
+    end if;
+  end if;
   if rows_left > 0 then
     return next ('left', 'tidings.event_default', rows_left, 'moved to partitions by the next calls')::tidings.maintained;
   end if;
@@ -181,8 +254,9 @@ begin
 end
 $$;
 comment on function maintain() is
-  'Maintains the tables by the settings in tidings.retention, and returns a row for each action. It creates the partition of the current time and those ahead, and moves their events there from the default partition. It moves past events from the default partition into partitions of their own if there are enough of them: any number in the last "partitions_ahead" ranges, 10000 in an older range; after a million rows it leaves the rest to the next call. It drops partitions that have wholly expired, deletes expired events from the default partition, and trims tidings.rejected. It removes no event that a consumer has not acknowledged; see the rows "kept". On an error nothing is changed. The worker calls it regularly, and any scheduler can. If another call is running, it returns a row "busy". While partitions are created or dropped, ingest and readers wait, one to two seconds for each million rows that are moved. SQLSTATE 55P03 if other transactions lock tidings.event too long, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 55000 if tidings.retention has no row.';
+  'Maintains the tables by the settings in tidings.retention, and returns a row for each action. It creates the partition of the current time and those ahead, and moves their events there from the default partition. It moves past events from the default partition into partitions of their own if there are enough of them: any number in the last "partitions_ahead" ranges, 10000 in an older range; after a million rows it leaves the rest to the next call. It drops partitions that have wholly expired, deletes expired events from the default partition, and trims tidings.rejected. If it removes rows of requests that came through a worker''s spool, and therefore had been answered 200, it returns a row "discarded" and writes a gap (spool_discarded) for each source. It removes no event that a consumer has not acknowledged; see the rows "kept". On an error nothing is changed. The worker calls it regularly, and any scheduler can. If another call is running, it returns a row "busy". While partitions are created or dropped, ingest and readers wait, one to two seconds for each million rows that are moved. SQLSTATE 55P03 if other transactions lock tidings.event too long, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 55000 if tidings.retention has no row.';
 
 revoke all on function
-  _unread(regclass), _delete_expired(timestamptz), _trim_rejected_before(timestamptz), _maintain(timestamptz), maintain()
+  _unread(regclass), _delete_expired(timestamptz), _trim_rejected_before(timestamptz), _expired_spooled(timestamptz), _discard_spooled(ulid[]),
+  _maintain(timestamptz), maintain()
 from public;

@@ -9,20 +9,17 @@ create function verify_hmac_sha1(body bytea, key bytea, signature text) returns 
 comment on function verify_hmac_sha1(bytea, bytea, text) is
   'Whether a signature is the full HMAC-SHA1 tag of the body under the key, compared in constant time. The signature is 40 hexadecimal digits of either case, or base64 (standard or URL-safe, padded or not), with an optional prefix "sha1=". The result is false for a truncated or malformed signature and for an empty key.';
 
-create function _verify(
-  provider_name text, secrets text[], url_tokens text[], allow_unauthenticated boolean, body bytea, headers text
-)
-  returns boolean
-  language c immutable parallel safe as 'MODULE_PATHNAME', 'verify_policy_wrapper';
-comment on function _verify(text, text[], text[], boolean, bytea, text) is 'Internal: whether a request carries what this policy demands.';
 create function _unmet(
-  provider_name text, secrets text[], url_tokens text[], allow_unauthenticated boolean, body bytea, headers text
+  provider_name text, secrets text[], url_tokens text[], allow_unauthenticated boolean, allow_from text[], body bytea, headers text
 )
   returns text
   language c immutable parallel safe as 'MODULE_PATHNAME', 'unmet_wrapper';
-comment on function _unmet(text, text[], text[], boolean, bytea, text) is 'Internal: what a request lacks of this policy, for the owner of the source alone; null if the request meets the policy.';
+comment on function _unmet(text, text[], text[], boolean, text[], bytea, text) is 'Internal: what a request lacks of this policy, for the owner of the source alone; null if the request meets the policy.';
+create function _peer_address(headers text) returns text
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'peer_address_wrapper';
+comment on function _peer_address(text) is 'Internal: the address in the header peer-address, in its canonical form; null if there is none.';
 create function _check_options(provider_name text, options text) returns void
-  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'check_options_wrapper';
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'check_options_0_5_wrapper';
 comment on function _check_options(text, text) is 'Internal: raises SQLSTATE 22023 unless the provider exists and its sources accept these options.';
 create function _is_dialed(provider_name text) returns boolean
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'is_dialed_wrapper';
@@ -105,7 +102,7 @@ as $$
   where ordinal is not null or _raise_malformed(error)
 $$;
 comment on function tidings.normalize(text, bytea) is
-  'Normalizes a body of this provider (see providers()), and returns a row for each item. If an item is not an event, "error" gives the reason. Derived ids differ from those of stored events, because the name of the source is part of a derived id. Times without an offset are read as UTC. SQLSTATE 22032 if the body is not a JSON object or array, 22023 for an unknown provider.';
+  'Normalizes a body of this provider (see providers()), and returns a row for each item. If an item is not an event, "error" gives the reason. Derived ids differ from those of stored events, because the name of the source is part of a derived id. Times without an offset are read as UTC. SQLSTATE 22032 if the body contains no JSON object, not even a damaged one, 22023 for an unknown provider.';
 
 create function tidings.normalize(provider text, body jsonb)
   returns setof normalized_event

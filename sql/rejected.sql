@@ -1,4 +1,31 @@
--- Rejected requests and items: replay after a fix, and erasure on request.
+-- Rejected requests and items: those that the worker refuses, replay after a fix, and erasure
+-- on request.
+
+create function report_refusal(
+  source text, received_at timestamptz, reason text, headers jsonb, body bytea, body_bytes bigint
+)
+  returns void
+  language plpgsql volatile security definer
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  most constant int := 64 << 10;
+  of_source constant int := (tidings._source(source)).id;
+begin
+  -- What is lost here was answered as refused, and the commit holds up the worker's questions
+  -- about its sources.
+  perform set_config('synchronous_commit', 'off', true);
+  insert into tidings.rejected (id, received_at, source_id, verdict, reason, headers, body, body_bytes, peer)
+  values (
+    tidings.gen_ulid(), coalesce(report_refusal.received_at, clock_timestamp()), of_source, 'refused',
+    coalesce(left(report_refusal.reason, 2000), 'refused by the worker'), report_refusal.headers, substr(report_refusal.body, 1, most),
+    least(greatest(report_refusal.body_bytes, octet_length(report_refusal.body), 0), 2147483647),
+    tidings._peer_address(report_refusal.headers::text)::inet);
+  perform tidings._trim_rejected(of_source, 'refused');
+end
+$$;
+comment on function report_refusal(text, timestamptz, text, jsonb, bytea, bigint) is
+  'For the worker: keeps a request that it refused before any part of it was verified in tidings.rejected, within the bound of the verdict "refused". "body" is what was read of the body, of which 64 kB are kept, and "body_bytes" its whole length as far as it is known: it is greater than the length of "body" if there was more. The commit waits for no disk, so call it in a transaction of its own. SQLSTATE 42704 if there is no such source.';
 
 create function _first_receipt(headers jsonb, received_at timestamptz, id ulid) returns jsonb
   language plpgsql immutable
@@ -19,6 +46,44 @@ $$;
 comment on function _first_receipt(jsonb, timestamptz, ulid) is
   'Internal: the headers of a row of tidings.rejected with a receipt-id: its own, or one that is made of the millisecond of its arrival and is the same each time.';
 
+-- An item that is not JSON may lack a quote or a bracket, and then swallow what stands beside
+-- it. Whether it does is seen from what the array is cut into.
+create function _join_items(provider text, options text, item bytea, items int) returns bytea
+  language plpgsql immutable
+  set search_path = pg_catalog, tidings, pg_temp
+  set standard_conforming_strings = on  -- it has a backslash
+as $$
+declare
+  alone constant bytea := '['::bytea || item || ']'::bytea;
+  no_json constant bytea := '!';
+  joined bytea;
+begin
+  if btrim(item, '\x20090a0d'::bytea) = ''::bytea then
+    return item;  -- an array without an item would be accepted
+  end if;
+  -- Cut anew, a damaged item may fall into pieces that were none when it arrived.
+  if not (
+    select count(*) = 1 and bool_and(n.item is null or n.item = _join_items.item)
+    from tidings._normalize(_join_items.provider, '', options, alone) n
+  ) then
+    return no_json;
+  end if;
+  if items = 1 then
+    return alone;
+  end if;
+  joined := '['::bytea || (select string_agg(item, ','::bytea) from generate_series(1, items)) || ']'::bytea;
+  if (
+    select count(*) = items and bool_and(n.item is null or n.item = _join_items.item)
+    from tidings._normalize(_join_items.provider, '', options, joined) n
+  ) then
+    return joined;
+  end if;
+  return alone;
+end
+$$;
+comment on function _join_items(text, text, bytea, int) is
+  'Internal: the body with which equal items of one request are replayed: an array of all of them, or of one if they cannot be told apart in it; no JSON if the item is not one item in an array either.';
+
 -- Rows with the same head are one request: equal items of one request have to be replayed
 -- together to become as many events as they were.
 create function _replay_batch(ids ulid[], heads ulid[], first_ordinal int) returns setof receipt
@@ -26,6 +91,8 @@ create function _replay_batch(ids ulid[], heads ulid[], first_ordinal int) retur
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 declare
+  -- Such an item is JSON by itself, and may have the brackets that ended its body.
+  unended constant text := 'the body ends inside of its array, so that the end of the item is not certain';
   q record;
   answer tidings.receipt;
   requests jsonb;  -- for each: head, source, provider, options, verdict
@@ -37,17 +104,15 @@ declare
 begin
   -- A row that another transaction is deleting or replaying is skipped.
   with kept as materialized (
-    select r.id, r.source_id, r.received_at, r.verdict, r.headers, r.body, b.head
+    select r.id, r.source_id, r.received_at, r.verdict, r.reason, r.headers, r.body, b.head
     from unnest(ids, heads) b (id, head)
     join tidings.rejected r on r.id = b.id
     order by r.id
     for update of r skip locked
   ),
   request as (
-    select k.head, min(k.verdict) as verdict, min(k.source_id) as source_id, min(k.received_at) as received_at,
-      (array_agg(k.headers))[1] as headers,
-      case when min(k.verdict) = 'item' then '['::bytea || string_agg(k.body, ','::bytea) || ']'::bytea
-        else (array_agg(k.body))[1] end as body
+    select k.head, min(k.verdict) as verdict, min(k.reason) as reason, min(k.source_id) as source_id, min(k.received_at) as received_at,
+      (array_agg(k.headers))[1] as headers, (array_agg(k.body))[1] as body, count(*)::int as items
     from kept k
     group by k.head
     having count(*) = (select count(*) from unnest(heads) h (head) where h.head = k.head)
@@ -55,9 +120,14 @@ begin
   select
     jsonb_agg(jsonb_build_object('head', r.head, 'source', s.name, 'provider', s.provider,
       'options', s.options::text, 'verdict', r.verdict) order by r.head),
-    array_agg(s.name order by r.head), array_agg(r.body order by r.head),
+    array_agg(s.name order by r.head),
+    array_agg(case
+      when r.verdict = 'item' and r.reason = unended then '!'
+      when r.verdict = 'item' then tidings._join_items(s.provider, s.options::text, r.body, r.items)
+      else r.body
+    end order by r.head),
     array_agg(tidings._first_receipt(r.headers, r.received_at, r.head) order by r.head),
-    array_agg(r.verdict <> 'unauthorized' order by r.head)
+    array_agg(r.verdict not in ('unauthorized', 'refused') order by r.head)
   into requests, sources, bodies, headers, verified
   from request r
   left join tidings.source s on s.id = r.source_id;
@@ -73,9 +143,9 @@ begin
         delete from tidings.rejected r where r.id in (select b.id from unnest(ids, heads) b (id, head) where b.head = q.head);
       when answer.verdict = 'accepted' and q.verdict <> 'item' then
         -- As for any request, the items that are not events are kept.
-        insert into tidings.rejected (id, received_at, source_id, verdict, reason, ordinal, headers, body, body_bytes)
+        insert into tidings.rejected (id, received_at, source_id, verdict, reason, ordinal, headers, body, body_bytes, spool_bytes, peer)
         select tidings._log_next(), r.received_at, r.source_id, 'item', n.error, n.ordinal, null,
-          substr(n.item, 1, 1 << 20), octet_length(n.item)
+          tidings._kept_body(n.item, r.spool_bytes), octet_length(n.item), r.spool_bytes, r.peer
         from tidings.rejected r
         cross join lateral tidings._normalize(q.provider, q.source, q.options, r.body) n
         where r.id = q.head and n.error is not null;
@@ -91,7 +161,7 @@ begin
       when answer.verdict = 'unauthorized' then
         update tidings.rejected r
         set reason = coalesce(
-          tidings._unmet(q.provider, p.secrets, p.url_tokens, p.allow_unauthenticated, r.body, r.headers::text), r.reason)
+          tidings._unmet(q.provider, p.secrets, p.url_tokens, p.allow_unauthenticated, p.allow_from, r.body, r.headers::text), r.reason)
         from tidings._policy p
         where r.id = q.head and p.source_id = r.source_id;
       when answer.verdict = 'malformed' and q.verdict <> 'item' then
@@ -170,7 +240,7 @@ begin
 end
 $$;
 comment on function replay_rejected(text) is
-  'Replays the rows of tidings.rejected, of one source or of all, for example after a secret was corrected or the extension was updated. Events keep the time at which they first arrived. A request that was unauthorized is verified again with the current secrets; the others have passed verification. A row whose events are all accepted is removed from tidings.rejected. If a request contains items that are not events, those items stay. Every other row stays, with the current reason, and so do rows that were cut because of their length and rows of a disabled source. Returns the outcome of each request or item, in the order of rejection. All in one transaction, in batches of 200 rows or 8 MB. SQLSTATE 42704 if there is no such source, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
+  'Replays the rows of tidings.rejected, of one source or of all, for example after a secret was corrected or the extension was updated. Events keep the time at which they first arrived. A request that was unauthorized, or refused by the worker, is verified with the current secrets and for the address that it came from; the others have passed verification. A row whose events are all accepted is removed from tidings.rejected. If a request contains items that are not events, those items stay. Every other row stays, with the current reason, and so do rows that were cut because of their length and rows of a disabled source. Returns the outcome of each request or item, in the order of rejection. All in one transaction, in batches of 200 rows or 8 MB. SQLSTATE 42704 if there is no such source, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
 
 create type erased as (
   object text,
@@ -333,6 +403,7 @@ comment on function erase_recipient(text) is
   'Removes a person: the events of this recipient, written exactly so; their state; and the rows of tidings.rejected that contain the text anywhere, also within a longer word, plain or in the escapes of JSON. Returns the number of removed rows. It does not find a recipient that is written differently (in another case, with spaces in the number, percent-encoded, in another Unicode form): call it for each form. Neither does it find payloads of other recipients'' events, or of events without a recipient, that mention the text. If a provider later sends an event again, the event is stored again. All events are read once; ingest waits only while those that were found are removed. SQLSTATE 22023 if the recipient is empty or null, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
 
 revoke all on function
-  _first_receipt(jsonb, timestamptz, ulid), _replay_batch(ulid[], ulid[], int), replay_rejected(text),
+  report_refusal(text, timestamptz, text, jsonb, bytea, bigint),
+  _first_receipt(jsonb, timestamptz, ulid), _join_items(text, text, bytea, int), _replay_batch(ulid[], ulid[], int), replay_rejected(text),
   _json_pattern(text), erase_recipient(text)
 from public;

@@ -166,7 +166,7 @@ begin
 end
 $$;
 comment on function add_source(text, text, text, jsonb) is
-  'Adds a source and returns its id. "secret" is what the provider''s own scheme needs: a bearer token, a whole Authorization value, a token for the URL, or the key of a signature. Options of every source: url_token (a token that is demanded in addition, as the last part of the URL), allow_unauthenticated (a webhook source with neither a secret nor a token refuses everything unless this is true). providers() lists the options of each provider, and docs/providers.md says what each of them sets. SQLSTATE 22023 for an unknown provider or option, 42710 if the name is taken.';
+  'Adds a source and returns its id. "secret" is what the provider''s own scheme needs: a bearer token, a whole Authorization value, a token for the URL, or the key of a signature. Options of every source: url_token (a token that is demanded in addition, as the last part of the URL), allow_unauthenticated (a webhook source with neither a secret nor a token refuses everything unless this is true). Of every source that is not dialed: allow_from (an array of the networks and addresses that requests are accepted from). providers() lists the options of each provider, and docs/providers.md says what each of them sets. SQLSTATE 22023 for an unknown provider or option, 42710 if the name is taken.';
 
 create function rotate_secret(name text, new_secret text, overlap interval default '24 hours')
   returns void
@@ -252,19 +252,22 @@ declare
   s tidings.source := tidings._source(source);
 begin
   return (
-    select tidings._verify(s.provider, p.secrets, p.url_tokens, p.allow_unauthenticated, body, headers::text)
+    select tidings._unmet(s.provider, p.secrets, p.url_tokens, p.allow_unauthenticated, p.allow_from, body, headers::text) is null
     from tidings._policy p where p.source_id = s.id
   );
 end
 $$;
 comment on function verify(text, bytea, jsonb) is
-  'Whether a request carries what its source demands: signature, Authorization value, URL token, with any of the secrets that are accepted now. The names of headers are in lower case; the token of the URL is "url-token". A disabled source is treated like an enabled one. SQLSTATE 42704 if there is no such source.';
+  'Whether a request carries what its source demands: signature, Authorization value, URL token, with any of the secrets that are accepted now, and an address that the source allows. The names of headers are in lower case; the token of the URL is "url-token", the address of the sender "peer-address". A disabled source is treated like an enabled one. SQLSTATE 42704 if there is no such source.';
 
 create view _policy as
   select
     s.id as source_id, x.secrets, x.url_tokens,
     coalesce((s.options ->> 'allow_unauthenticated')::boolean, false) as allow_unauthenticated,
-    s.name, s.provider, s.options, s.enabled
+    s.name, s.provider, s.options, s.enabled,
+    case when s.options ? 'allow_from' then
+      array(select n.network #>> '{}' from jsonb_path_query(s.options, '$.allow_from[*]') n (network))
+    end as allow_from
   from source s
   cross join lateral (
     select
@@ -282,6 +285,7 @@ comment on column _policy.name is 'source.name.';
 comment on column _policy.provider is 'source.provider.';
 comment on column _policy.options is 'source.options.';
 comment on column _policy.enabled is 'source.enabled.';
+comment on column _policy.allow_from is 'The networks that requests are accepted from; null if from all.';
 
 create function stream_cursor(source text)
   returns text
@@ -315,7 +319,7 @@ as $$
   from tidings.source s
   join tidings._policy p on p.source_id = s.id
   where s.provider = $1 and s.enabled
-    and tidings._verify(s.provider, p.secrets, p.url_tokens, p.allow_unauthenticated, '', $2::text)
+    and tidings._unmet(s.provider, p.secrets, p.url_tokens, p.allow_unauthenticated, p.allow_from, '', $2::text) is null
   order by s.id
   limit 1
 $$;

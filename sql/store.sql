@@ -117,12 +117,12 @@ begin
           tidings._receipt(r.headers ->> 'receipt-id') as receipt,
           r.ordinal = any (fenced) as is_fenced,
           case when s.enabled and r.verified is not true and (r.ordinal = any (fenced)) is not true then
-            tidings._unmet(s.provider, s.secrets, s.url_tokens, s.allow_unauthenticated, bodies[r.ordinal], r.headers::text)
+            tidings._unmet(s.provider, s.secrets, s.url_tokens, s.allow_unauthenticated, s.allow_from, bodies[r.ordinal], r.headers::text)
           end as unmet
         from unnest(sources, headers, verified) with ordinality r (source, headers, verified, ordinal)
         left join (
           -- Each source is looked up once, by its key.
-          select p.source_id, p.name, p.provider, p.options::text as options, p.enabled, p.secrets, p.url_tokens, p.allow_unauthenticated
+          select p.source_id, p.name, p.provider, p.options::text as options, p.enabled, p.secrets, p.url_tokens, p.allow_unauthenticated, p.allow_from
           from tidings._policy p
           where p.name = any (sources)
           offset 0

@@ -9,7 +9,7 @@
 #   install  builds the extension: a Postgres with its headers, and libclang
 #   run      runs private clusters, as the demo does: the server's programs
 #   test     runs all tests and lints: the server's test drivers, a pooler, a clock that
-#            can be set, plpgsql_check
+#            can be set, plpgsql_check, nginx
 #   bench    what run needs, and the peers beside which Tidings is measured: Node with
 #            Express and pg, and PgQ; not what test needs
 #
@@ -181,9 +181,20 @@ if [ -n "$packages$server_lacks" ]; then
   fi
 fi
 
+# Keeps Debian's packages from starting the services that they bring along, until this script
+# ends. A file that is there already is the administrator's.
+start_no_service() {
+  no_service=/usr/sbin/policy-rc.d
+  [ -z "$dry_run" ] && [ ! -e "$no_service" ] || return 0
+  made="${made-} $no_service"
+  trap '[ -z "$made" ] || $root rm -f $made' EXIT
+  trap 'exit 1' HUP INT TERM
+  $root sh -c "printf '#!/bin/sh\nexit 101\n' > $no_service && chmod +x $no_service" || true
+}
+
 # Installs a package without which something is skipped. To miss it is therefore no reason to
-# ask anybody for a password, nor to stop.
-complete() { # the package, and what is skipped without it
+# ask anybody for a password, nor to stop. A service that it brings along stays off.
+complete() { # the package, what is skipped without it, and perhaps its service
   have apt-get || return 0
   root=
   if [ "$(id -u)" != 0 ]; then
@@ -191,11 +202,25 @@ complete() { # the package, and what is skipped without it
     root=sudo
   fi
   say "missing here: $1"
+  [ -z "${3-}" ] || start_no_service
   { run $root apt-get update -q &&
     run $root env DEBIAN_FRONTEND=noninteractive \
       apt-get install -q -y --no-install-recommends "$1"; } ||
     say "$1 could not be installed: $2 will be skipped"
+  [ -z "${3-}" ] || ! have systemctl ||
+    run $root systemctl disable --quiet "$3" || say "$3 starts at boot: disable it"
 }
+
+# Some tests have nginx in front of the worker. Debian's is not in everybody's PATH.
+if wants test && ! have nginx && ! any_file /usr/sbin/nginx; then
+  complete nginx "the tests behind nginx" nginx
+fi
+
+# A test lets promtool judge the metrics. Its package brings a server along, which is not
+# needed.
+if wants test && ! have promtool; then
+  complete prometheus "the check of the metrics by promtool" prometheus
+fi
 
 # A test's gRPC peer is in Python. Only Debian's is completed, and none is installed.
 if wants test && [ "$(command -v python3)" = /usr/bin/python3 ] && ! python3 -c 'import ensurepip' 2>/dev/null; then
@@ -222,19 +247,8 @@ if wants bench && [ -z "${PG_CONFIG-}" ]; then
   share=$(pg_config --sharedir 2>/dev/null || true)
   case "$share" in
   /usr/share/postgresql/*)
-    if ! any_file "$share/extension/pgq.control"; then
-      no_service=/usr/sbin/policy-rc.d
-      root=
-      [ "$(id -u)" = 0 ] || root=sudo
-      if [ -z "$dry_run" ] && [ ! -e "$no_service" ]; then
-        made="${made-} $no_service"
-        trap '[ -z "$made" ] || $root rm -f $made' EXIT
-        trap 'exit 1' HUP INT TERM
-        $root sh -c "printf '#!/bin/sh\nexit 101\n' > $no_service && chmod +x $no_service" || true
-      fi
-      complete "postgresql-${share##*/}-pgq3" "the comparison with PgQ"
-      ! have systemctl || run $root systemctl disable --quiet pgqd || say "pgqd starts at boot: disable it"
-    fi
+    any_file "$share/extension/pgq.control" ||
+      complete "postgresql-${share##*/}-pgq3" "the comparison with PgQ" pgqd
     ;;
   esac
 fi

@@ -82,13 +82,20 @@ impl Facts<'_> {
 pub struct Item<'a> {
     /// Number of the item in the request, from 1.
     pub ordinal: u32,
-    /// The item as sent.
-    pub text: &'a str,
-    /// Whether [`Item::text`] can be stored as `jsonb`.
+    /// The item as sent. One that is not JSON need not be text in UTF-8 either.
+    pub bytes: &'a [u8],
+    /// Whether the item can be stored as `jsonb`.
     pub storable: bool,
     /// [`Facts::cursor`], also of an item that is no event: its stream goes on behind it.
     pub cursor: Option<Cow<'a, str>>,
     pub event: Result<Event<'a>, ItemError>,
+}
+
+impl<'a> Item<'a> {
+    /// The item as text; empty if it is none.
+    pub fn text(&self) -> &'a str {
+        str::from_utf8(self.bytes).unwrap_or_default()
+    }
 }
 
 /// Why one item is not an event. The other items of its request are not affected.
@@ -105,6 +112,10 @@ pub enum ItemError {
     TooLong { field: &'static str, bytes: usize },
     #[error("the item is {0}, not an object")]
     NotAnObject(&'static str),
+    #[error("the item is not JSON: {0}")]
+    NotJson(String),
+    #[error("the body ends inside of its array, so that the end of the item is not certain")]
+    Unended,
     #[error("the item cannot be stored as jsonb: {0}")]
     NotStorable(String),
 }
@@ -118,6 +129,8 @@ pub enum Malformed {
     TooLarge(usize),
     #[error("the body has more than the {limit} items that are read", limit = crate::json::MAX_ITEMS)]
     TooMany,
+    #[error("the body is in UTF-16 or UTF-32, and JSON is sent in UTF-8")]
+    Utf16,
     #[error("the body is not JSON: {0}")]
     NotJson(String),
     #[error("the body is {0}, not an object or an array of objects")]

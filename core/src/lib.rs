@@ -5,6 +5,7 @@
 //! Data flows one way, top to bottom.
 //!
 //! - [`signature`]: HMAC-SHA1 over the bytes as received, and secrets compared in constant time
+//! - [`encoding`], [`network`]: content codings of a body, and the networks of a sender
 //! - [`policy`]: whether a request carries what its source demands
 //! - [`json`]: a body cut into items, and whether Postgres can store an item
 //! - [`provider`]: the registry, and one module for each provider: an item becomes an event
@@ -17,11 +18,13 @@
 
 #![forbid(unsafe_code)]
 
+pub mod encoding;
 pub mod event;
 pub mod identity;
 pub mod json;
 pub mod kind;
 pub mod log;
+pub mod network;
 pub mod policy;
 pub mod provider;
 pub mod signature;

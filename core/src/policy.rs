@@ -4,10 +4,21 @@
 //! them, and a webhook source with neither a secret nor a URL token refuses everything
 //! unless `allow_unauthenticated` is set. During the overlap of a rotation several
 //! secrets are accepted.
+//!
+//! A source may allow some addresses alone. A request whose address is not known is then
+//! refused like one from another address.
+//!
+//! A body that was compressed arrives here without its coding. Its provider may have signed
+//! either form, because no provider says which. The bytes as sent come in a header, and their
+//! signature counts only if they become exactly this body.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, net::IpAddr};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 
 use crate::{
+    encoding::{self, Coding},
+    network::{self, Network},
     provider::{Provider, Scheme},
     signature::{same_secret, verify_hmac_sha1},
 };
@@ -20,7 +31,19 @@ pub struct Demands<'a> {
     /// Accepted URL tokens, one of which is demanded in addition to the scheme.
     pub url_tokens: Vec<&'a str>,
     pub allow_unauthenticated: bool,
+    /// The networks that requests are accepted from; `None` for all.
+    pub allow_from: Option<Vec<&'a str>>,
 }
+
+/// The header that carries the address of the sender; the receiver of the request sets it.
+pub const PEER_ADDRESS_HEADER: &str = "peer-address";
+
+/// The header that carries the bytes as sent, in base64, of a body that was compressed; the
+/// receiver of the request sets it.
+pub const BODY_AS_SENT_HEADER: &str = "body-as-sent";
+
+/// The header that names the coding of these bytes.
+const CONTENT_ENCODING: &str = "content-encoding";
 
 /// The header that carries the token of the URL; the receiver of the request sets it.
 pub const URL_TOKEN_HEADER: &str = "url-token";
@@ -32,6 +55,10 @@ const AUTHORIZATION: &str = "authorization";
 /// is for the owner of the source alone: the sender learns only that it was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unmet {
+    #[error("the source allows some addresses alone (allow_from), and the sender's is not known")]
+    NoAddress,
+    #[error("the source does not allow the address {0} (allow_from)")]
+    WrongAddress(IpAddr),
     #[error("the source has neither a secret nor a URL token, so it refuses every request")]
     NoSecret,
     #[error("the URL carries no token")]
@@ -54,6 +81,14 @@ pub fn verify<'h>(
     body: &[u8],
     header: impl Fn(&str) -> Option<Cow<'h, str>>,
 ) -> Result<(), Unmet> {
+    if let Some(allowed) = &demands.allow_from {
+        let address = peer_address(&header).ok_or(Unmet::NoAddress)?;
+        let is_met = any(allowed, |network| {
+            let network = network.parse::<Network>();
+            network.is_ok_and(|network| network.contains(address))
+        });
+        require(is_met, Unmet::WrongAddress(address))?;
+    }
     // If the URL token is the provider's own scheme, its secrets are URL tokens too.
     let mut url_tokens = demands.url_tokens.clone();
     let mut secrets = demands.secrets.as_slice();
@@ -82,14 +117,32 @@ pub fn verify<'h>(
         }
         Scheme::HmacSha1 { header: name, .. } => {
             let signature = header(name).ok_or(Unmet::NoHeader(name))?;
+            let sent = as_sent(body, &header);
+            let forms = [Some(body), sent.as_deref()];
             let is_met = any(secrets, |key| {
-                verify_hmac_sha1(body, key.as_bytes(), &signature)
+                let fits = |form: &&[u8]| verify_hmac_sha1(form, key.as_bytes(), &signature);
+                forms.iter().flatten().filter(|form| fits(form)).count() > 0
             });
             require(is_met, Unmet::WrongSignature(name))
         }
         // Its secrets are among the URL tokens.
         Scheme::UrlToken => Err(Unmet::NoSecret),
     }
+}
+
+/// The address of the sender, if it is known.
+pub fn peer_address<'h>(header: impl Fn(&str) -> Option<Cow<'h, str>>) -> Option<IpAddr> {
+    network::address(&header(PEER_ADDRESS_HEADER)?)
+}
+
+/// The bytes as sent of a body that was compressed; `None` if they are not this body's.
+fn as_sent<'h>(body: &[u8], header: impl Fn(&str) -> Option<Cow<'h, str>>) -> Option<Vec<u8>> {
+    let mut sent = header(BODY_AS_SENT_HEADER)?.into_owned();
+    // Postgres breaks the lines of base64.
+    sent.retain(|character| !character.is_ascii_whitespace());
+    let sent = STANDARD.decode(sent).ok()?;
+    let coding = Coding::named([&*header(CONTENT_ENCODING)?]).ok()??;
+    encoding::is_of(coding, &sent, body).then_some(sent)
 }
 
 /// Whether one of the secrets fits. All of them are tried, so that the time does not tell
@@ -135,7 +188,7 @@ mod tests {
         Demands {
             secrets: secrets.into(),
             url_tokens: url_tokens.into(),
-            allow_unauthenticated: false,
+            ..Demands::default()
         }
     }
 
@@ -201,6 +254,101 @@ mod tests {
             &[("authorization", "")]
         ));
         assert!(!ask("arpoone", &demands(&[""], &[]), &[("url-token", "")]));
+    }
+
+    #[test]
+    fn a_source_may_allow_some_addresses_alone() {
+        let allowed = |networks: &[&'static str]| Demands {
+            allow_from: Some(networks.into()),
+            ..demands(&[], &["t"])
+        };
+        let token = ("url-token", "t");
+        let from = |address| ("peer-address", address);
+        let two = allowed(&["192.0.2.0/24", "2001:db8::1"]);
+        for address in ["192.0.2.7", "::ffff:192.0.2.7", "2001:db8::1"] {
+            assert!(ask("arpoone", &two, &[token, from(address)]), "{address}");
+            assert!(
+                !ask("arpoone", &two, &[from(address)]),
+                "the token is demanded too"
+            );
+        }
+        let other = "203.0.113.9".parse().unwrap();
+        for (demands, headers, unmet) in [
+            (&two, vec![token], Unmet::NoAddress),
+            (&two, vec![token, from("")], Unmet::NoAddress),
+            (&two, vec![token, from("192.0.2.7:80")], Unmet::NoAddress),
+            (&two, vec![token, from("unknown")], Unmet::NoAddress),
+            (
+                &two,
+                vec![token, from("203.0.113.9")],
+                Unmet::WrongAddress(other),
+            ),
+            (
+                &two,
+                vec![token, from("::ffff:203.0.113.9")],
+                Unmet::WrongAddress(other),
+            ),
+            (
+                &allowed(&[]),
+                vec![token, from("203.0.113.9")],
+                Unmet::WrongAddress(other),
+            ),
+            // An option that no check has seen, as after a careless restore, allows nobody.
+            (
+                &allowed(&["*"]),
+                vec![token, from("203.0.113.9")],
+                Unmet::WrongAddress(other),
+            ),
+        ] {
+            assert_eq!(check("arpoone", demands, &headers), Err(unmet));
+        }
+    }
+
+    /// The bytes as sent are proof only if they are this very body.
+    #[test]
+    fn a_compressed_body_is_signed_in_either_form() {
+        use std::io::Write as _;
+        let gzip = |body: &[u8]| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), Default::default());
+            encoder.write_all(body).unwrap();
+            encoder.finish().unwrap()
+        };
+        let key = demands(&["other", KEY], &[]);
+        let signed = |sent: &[u8], headers: &[(&str, String)]| {
+            let signature = hex::encode(crate::signature::hmac_sha1(sent, KEY.as_bytes()));
+            let find = |name: &str| {
+                let given = headers.iter().find(|(n, _)| *n == name);
+                let given = given.map(|(_, value)| Cow::Owned(value.clone()));
+                given.or_else(|| (name == "x-ppg-signature").then(|| signature.clone().into()))
+            };
+            verify(provider::find("pushpushgo").unwrap(), &key, BODY, find)
+        };
+        let coding = || ("content-encoding", "gzip".to_owned());
+        let sent = |bytes: &[u8]| ("body-as-sent", STANDARD.encode(bytes));
+        let (packed, other) = (gzip(BODY), gzip(b"{}"));
+        let wrong = Err(Unmet::WrongSignature("x-ppg-signature"));
+        assert_eq!(signed(&packed, &[coding(), sent(&packed)]), Ok(()));
+        assert_eq!(signed(BODY, &[coding(), sent(&packed)]), Ok(()));
+        let broken = STANDARD.encode(&packed).replace('4', "\n4");
+        let broken = [coding(), ("body-as-sent", broken)];
+        assert_eq!(signed(&packed, &broken), Ok(()), "{broken:?}");
+        for (signed_bytes, headers) in [
+            (&packed, vec![]),
+            (&packed, vec![sent(&packed)]),
+            (
+                &packed,
+                vec![("content-encoding", "deflate".to_owned()), sent(&packed)],
+            ),
+            // A right signature of another body.
+            (&other, vec![coding(), sent(&other)]),
+            (&other, vec![coding(), sent(&packed)]),
+            (
+                &packed,
+                vec![coding(), ("body-as-sent", "no base64".to_owned())],
+            ),
+        ] {
+            assert_eq!(signed(signed_bytes, &headers), wrong, "{headers:?}");
+        }
     }
 
     #[test]

@@ -31,6 +31,7 @@ fn has(text: &str) {
 #[test]
 fn the_page_of_providers_says_what_each_option_sets() {
     has(&options(Provider::common_options()));
+    has(&options(Provider::called_options()));
     has(&options(Provider::dialed_options()));
     for provider in provider::ALL {
         if provider.own_options().next().is_some() {

@@ -56,7 +56,7 @@ fn peak<T>(work: impl FnOnce() -> T) -> (T, usize) {
 /// The values of a row, in one buffer, as the extension has them.
 fn row(item: &Item<'_>) -> Vec<u8> {
     let Ok(event) = &item.event else {
-        return item.text.as_bytes().to_vec();
+        return item.bytes.to_vec();
     };
     let texts = [
         Some(&event.provider_kind),

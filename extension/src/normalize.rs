@@ -197,9 +197,9 @@ impl Buffer {
             Ok(event) => event,
             Err(reason) => {
                 let reason = reason.to_string();
-                self.empty(reason.len() + item.text.len() + length(&cursor));
+                self.empty(reason.len() + item.bytes.len() + length(&cursor));
                 let error = Some(self.text(&reason));
-                let item = Some(BytesRef(self.varlena(item.text.as_bytes())));
+                let item = Some(BytesRef(self.varlena(item.bytes)));
                 let cursor = cursor.map(|cursor| self.text(&cursor));
                 return (
                     ordinal, None, None, None, None, None, None, None, None, None, None, None,

@@ -3,11 +3,14 @@
 //!
 //! A function here is called by the symbol that a script in `sql/frozen` names.
 
-use pgrx::{pg_sys::panic::ErrorReport, prelude::*};
+use pgrx::{Array, pg_sys::panic::ErrorReport, prelude::*};
 use tidings_core::{Item, ItemError};
 
 use crate::{
+    error::invalid,
     normalize::{Rows, rows, settings},
+    signature::unmet,
+    source::check_options_0_5,
     ulid::Ulid,
 };
 
@@ -28,6 +31,41 @@ fn normalize_for_source<'a>(
     }
     let options = serde_json::json!({ "timezone": options }).to_string();
     rows(provider_name, source, &settings(&options)?, body, timed)
+}
+
+/// `_check_options` of 0.1.0 to 0.4.0. Their policy would ignore the option `allow_from`, so that
+/// a source would accept requests from every address.
+#[pg_extern(sql = false)]
+fn check_options(provider_name: &str, options: &str) -> Result<(), ErrorReport> {
+    if options.contains("\"allow_from\"") {
+        return Err(invalid(
+            "unknown option \"allow_from\"",
+            "Run ALTER EXTENSION tidings UPDATE first.",
+        ));
+    }
+    check_options_0_5(provider_name, options)
+}
+
+/// `_verify` of 0.1.0 to 0.4.0, whose sources accept requests from every address.
+#[pg_extern(sql = false)]
+fn verify_policy(
+    provider_name: Option<&str>,
+    secrets: Option<Array<'_, &str>>,
+    url_tokens: Option<Array<'_, &str>>,
+    allow_unauthenticated: Option<bool>,
+    body: Option<&[u8]>,
+    headers: Option<&str>,
+) -> Result<bool, ErrorReport> {
+    let unmet = unmet(
+        provider_name,
+        secrets,
+        url_tokens,
+        allow_unauthenticated,
+        None,
+        body,
+        headers,
+    );
+    Ok(unmet?.is_none())
 }
 
 /// The text form, for 0.1.0 to 0.4.0.

@@ -18,41 +18,23 @@ fn verify_hmac_sha1(body: &[u8], key: &[u8], signature: &str) -> bool {
     signature::verify_hmac_sha1(body, key, signature)
 }
 
-/// Whether a request meets the demands of a source: see [`unmet`].
-#[pg_extern(sql = false)]
-fn verify_policy(
-    provider_name: Option<&str>,
-    secrets: Option<Array<'_, &str>>,
-    url_tokens: Option<Array<'_, &str>>,
-    allow_unauthenticated: Option<bool>,
-    body: Option<&[u8]>,
-    headers: Option<&str>,
-) -> Result<bool, ErrorReport> {
-    let unmet = unmet(
-        provider_name,
-        secrets,
-        url_tokens,
-        allow_unauthenticated,
-        body,
-        headers,
-    );
-    Ok(unmet?.is_none())
-}
-
 /// What a request lacks of the demands of a source; null where it meets them. Null arrays
 /// demand nothing. Headers are the text of a jsonb, because pgrx cannot read every jsonb;
 /// those that are no object, and values that are no strings, carry nothing.
 #[pg_extern(sql = false)]
-fn unmet(
+pub(crate) fn unmet(
     provider_name: Option<&str>,
     secrets: Option<Array<'_, &str>>,
     url_tokens: Option<Array<'_, &str>>,
     allow_unauthenticated: Option<bool>,
+    allow_from: Option<Array<'_, &str>>,
     body: Option<&[u8]>,
     headers: Option<&str>,
 ) -> Result<Option<String>, ErrorReport> {
     let headers = headers.unwrap_or_default();
-    let given = secrets.as_ref().map_or(0, Array::len) + url_tokens.as_ref().map_or(0, Array::len);
+    let given = secrets.as_ref().map_or(0, Array::len)
+        + url_tokens.as_ref().map_or(0, Array::len)
+        + allow_from.as_ref().map_or(0, Array::len);
     require(room_for_text(headers.len() + given * size_of::<&str>()))?;
     let demands = policy::Demands {
         secrets: secrets
@@ -64,6 +46,9 @@ fn unmet(
             .flat_map(|array| array.iter().flatten())
             .collect(),
         allow_unauthenticated: allow_unauthenticated.unwrap_or(false),
+        allow_from: allow_from
+            .as_ref()
+            .map(|array| array.iter().flatten().collect()),
     };
     let header = |name: &str| string_in(headers, name);
     let verified = policy::verify(
@@ -73,4 +58,12 @@ fn unmet(
         header,
     );
     Ok(verified.err().map(|unmet| unmet.to_string()))
+}
+
+/// The address of the sender of a request in its canonical form; null if it is not known.
+#[pg_extern(sql = false)]
+fn peer_address(headers: &str) -> Result<Option<String>, ErrorReport> {
+    require(room_for_text(headers.len()))?;
+    let address = policy::peer_address(|name: &str| string_in(headers, name));
+    Ok(address.map(|address| address.to_string()))
 }

@@ -24,7 +24,7 @@ pub(crate) fn provider(name: &str) -> Result<&'static Provider, ErrorReport> {
 
 /// Raises an error unless the provider exists and its sources take these options.
 #[pg_extern(sql = false)]
-fn check_options(provider_name: &str, options: &str) -> Result<(), ErrorReport> {
+pub(crate) fn check_options_0_5(provider_name: &str, options: &str) -> Result<(), ErrorReport> {
     let provider = provider(provider_name)?;
     require(OPTIONS_ROOM.saturating_mul(options.len()))?;
     let options = serde_json::from_str(options)

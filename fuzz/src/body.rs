@@ -13,7 +13,7 @@ use tidings_core::{
     provider::{self, Settings},
 };
 
-use crate::{event, message, readable, storable};
+use crate::{damage, event, message, readable, storable};
 
 /// Of these providers no id is the provider's own.
 const DERIVED: [&str; 3] = ["pushwoosh", "arpoone", "pushpushgo"];
@@ -57,20 +57,24 @@ pub fn holds(provider: &'static Provider, settings: &Settings, body: &[u8]) {
     let framed = source.read(&framed);
     match result {
         Ok(items) => {
-            slices(body, &items);
+            slices(source, body, &items);
             items.iter().for_each(item);
             if !body.starts_with(BYTE_ORDER_MARK) {
                 same(&items, &framed);
             }
-            // What is no JSON is one item, up to the end of the body.
-            if items.last().is_none_or(is_json) {
+            if let Some(expected) = damage::elements(body) {
+                if !damage::may_wrap(source.provider) {
+                    let texts: Vec<&str> = items.iter().map(Item::text).collect();
+                    assert_eq!(texts, expected, "the items of a body that is JSON");
+                }
                 if !body.starts_with(BYTE_ORDER_MARK) {
                     repeated(source, &items, &[body, b"\n", body].concat());
                 }
-                let texts: Vec<&str> = items.iter().map(|item| item.text).collect();
+                let texts: Vec<&str> = items.iter().map(Item::text).collect();
                 same(&items, &source.read(array(&texts).as_bytes()));
                 repeated(source, &items, array(&texts.repeat(2)).as_bytes());
             }
+            undamaged(source, &items);
             alone(source, &items);
             identities(source, &items, body);
         }
@@ -79,6 +83,7 @@ pub fn holds(provider: &'static Provider, settings: &Settings, body: &[u8]) {
             assert!(framed.is_err(), "a frame makes no body of what is none");
         }
     }
+    damage::between_others(provider, settings, body);
 }
 
 /// Options that are taken when they are set are taken when a body is read.
@@ -103,36 +108,45 @@ fn settings(provider: &Provider, options: &str) -> Settings {
     }
 }
 
-/// The items are slices of the body, in its order.
-fn slices(body: &[u8], items: &[Item<'_>]) {
-    let mut rest = body.as_ptr_range();
+/// The items are slices of the body, in its order, and nothing but marks is between them.
+fn slices(source: Source<'_>, body: &[u8], items: &[Item<'_>]) {
+    let mut rest = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
     for (ordinal, item) in (1..).zip(items) {
         assert_eq!(item.ordinal, ordinal);
-        let is_last = items.len().try_into() == Ok(ordinal);
-        assert!(is_last || is_json(item), "only the rest is no JSON");
-        let text = item.text.as_bytes().as_ptr_range();
-        assert!(
-            rest.start <= text.start && text.end <= rest.end,
-            "item {ordinal} is no slice of the body after the item before it"
-        );
-        rest.start = text.end;
+        let before = damage::place(rest, item.bytes);
+        let Some(before) = before else {
+            unreachable!("item {ordinal} is no slice of the body after the item before it")
+        };
+        between(source, rest.get(..before.start).unwrap_or_default());
+        rest = rest.get(before.end..).unwrap_or_default();
     }
+    between(source, rest);
+}
+
+/// What belongs to no item: an array, and the blanks.
+fn between(source: Source<'_>, bytes: &[u8]) {
+    let is_mark = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',' | b'[' | b']');
+    assert!(
+        damage::may_wrap(source.provider) || bytes.iter().all(is_mark),
+        "{:?} is in no item",
+        String::from_utf8_lossy(bytes)
+    );
 }
 
 fn item(item: &Item<'_>) {
-    assert_eq!(
-        item.storable,
-        storable::storable(item.text),
-        "{}",
-        item.text
-    );
+    let text = str::from_utf8(item.bytes);
+    let storable = text.is_ok_and(storable::storable);
+    let unended = item.event == Err(ItemError::Unended);
+    assert_eq!(item.storable, storable && !unended, "{}", item.text());
     match &item.event {
         Ok(event) => {
             assert!(item.storable);
             event::check(event);
         }
         Err(error) => {
-            let not_storable = matches!(error, ItemError::NotStorable(_));
+            let not_json = matches!(error, ItemError::NotJson(_));
+            assert_eq!(is_json(item), !not_json, "{error}");
+            let not_storable = not_json || unended || matches!(error, ItemError::NotStorable(_));
             assert_eq!(item.storable, !not_storable, "{error}");
             message(&error.to_string());
         }
@@ -140,11 +154,25 @@ fn item(item: &Item<'_>) {
 }
 
 fn is_json(item: &Item<'_>) -> bool {
-    serde_json::from_str::<&RawValue>(item.text).is_ok()
+    serde_json::from_slice::<&RawValue>(item.bytes).is_ok()
 }
 
 fn array(texts: &[&str]) -> String {
     format!("[{}]", texts.join(","))
+}
+
+/// The events of a damaged body are the same without the damage.
+fn undamaged(source: Source<'_>, items: &[Item<'_>]) {
+    let good = || items.iter().filter(|item| item.event.is_ok());
+    let texts: Vec<&str> = good().map(Item::text).collect();
+    let array = array(&texts);
+    let Ok(read) = source.read(array.as_bytes()) else {
+        unreachable!("an array of items is a body")
+    };
+    assert_eq!(read.len(), texts.len());
+    for (one, other) in good().zip(&read) {
+        assert_eq!(one.event, other.event);
+    }
 }
 
 type Read<'r, 'a> = &'r Result<Vec<Item<'a>>, Malformed>;
@@ -172,18 +200,18 @@ fn repeated(source: Source<'_>, items: &[Item<'_>], body: &[u8]) {
     assert_eq!(first, items);
     let mut seen: HashSet<Ulid> = first.iter().filter_map(id).collect();
     for (once, again) in first.iter().zip(second) {
-        assert_eq!(once.text, again.text);
+        assert_eq!(once.bytes, again.bytes);
         if id(once) == id(again) {
             assert_eq!(once.event, again.event);
-            let named = once.text.contains("uuid") || once.text.contains('\\');
+            let named = once.text().contains("uuid") || once.text().contains('\\');
             let bytes = source.provider.name == "pushwoosh" && !named;
-            assert!(!bytes || id(once).is_none(), "{}", once.text);
+            assert!(!bytes || id(once).is_none(), "{}", once.text());
             continue;
         }
         assert!(
             !TOLD_BY_FIELDS.contains(&source.provider.name),
             "{}",
-            once.text
+            once.text()
         );
         let (Ok(once), Ok(again)) = (&once.event, &again.event) else {
             unreachable!("an item is an event or is none, however often it comes")
@@ -209,11 +237,11 @@ fn alone(source: Source<'_>, items: &[Item<'_>]) {
     let mut before = HashSet::new();
     for item in items.iter().take(ALONE) {
         // What stood before it in its request is part of the identity of a repeat.
-        let is_repeat = !before.insert(item.text);
+        let is_repeat = !before.insert(item.bytes);
         if item.event.is_err() || is_repeat {
             continue;
         }
-        let alone = source.read(item.text.as_bytes());
+        let alone = source.read(item.bytes);
         let events = alone.map(|items| items.into_iter().map(|item| item.event).collect());
         assert_eq!(events, Ok(vec![item.event.clone()]));
     }
@@ -242,8 +270,8 @@ fn identities(source: Source<'_>, items: &[Item<'_>], body: &[u8]) {
         );
         let own = event_id.is_some() && event_id == other.event_id;
         if own {
-            assert!(!DERIVED.contains(&source.provider.name), "{}", here.text);
+            assert!(!DERIVED.contains(&source.provider.name), "{}", here.text());
         }
-        event::check_identity(event, own, here.text);
+        event::check_identity(event, own, here.text());
     }
 }

@@ -7,7 +7,7 @@
 //! nothing that panics where a promise is broken:
 //!
 //! - [`body`]: a provider's body, with the options of its source; what an [`event`] must
-//!   be, and what is [`storable`]
+//!   be, and what is [`storable`]; the same body as [`damage`] among good items
 //! - [`signature`]: a signature, over any body and key
 //! - [`question`]: an answer about a send request
 //! - [`spool`]: the worker's spool, whose file somebody damaged
@@ -17,6 +17,7 @@
 //! [`check`] finds them by name, [`target!`] makes one a program.
 
 pub mod body;
+pub mod damage;
 pub mod event;
 pub mod question;
 pub mod signature;

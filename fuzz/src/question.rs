@@ -69,7 +69,7 @@ fn items(provider: &'static Provider, id: &str, items: &[String]) {
     };
     assert_eq!(read.len(), items.len());
     for (read, item) in read.iter().zip(items) {
-        assert_eq!(read.text, item);
+        assert_eq!(read.text(), item);
         match &read.event {
             Ok(event) => {
                 crate::event::check(event);

@@ -281,7 +281,7 @@ fn normalized(provider: &str, events: &[Decoded]) {
     };
     assert_eq!(items.len(), events.len());
     for (item, event) in items.iter().zip(events) {
-        assert_eq!(item.text.as_bytes(), event.json);
+        assert_eq!(item.bytes, event.json);
         assert!(item.event.is_err() || event.error.is_none());
         if let Ok(read) = &item.event {
             crate::event::check(read);

@@ -18,6 +18,17 @@ pub enum SpoolError {
          and may not be in Postgres"
     )]
     Damaged { path: String, reason: String },
+    /// The data is still in the open file.
+    #[error(
+        "the spool's file {path} was {what}, and the requests in it cannot be written to a new \
+         file there: {reason}; make the folder writable, or restart the worker once the spool \
+         is drained"
+    )]
+    Displaced {
+        path: String,
+        what: &'static str,
+        reason: String,
+    },
     #[error("the spool {path} cannot be used: {reason}")]
     Unusable { path: String, reason: String },
     #[error("the thread that serves the spool has ended")]

@@ -5,6 +5,7 @@
 //! - [`entry`]: one request as it lies there
 //! - [`mod@file`]: the file that holds them, which one process has at a time
 //! - [`note`]: small files beside it
+//! - `place`: whether a path still leads to an open file
 //! - `reserve`: room for emptying it where the disk is full
 //! - [`error`]: why it cannot be used, and what to do
 
@@ -12,11 +13,15 @@ pub mod entry;
 pub mod error;
 pub mod file;
 pub mod note;
+mod place;
 mod reserve;
 
 pub use entry::Entry;
 pub use error::SpoolError;
-pub use file::{Batch, Change, Content, Mode, Part, ReadLimits, SpoolFile, set_aside};
+pub use file::{
+    Batch, Change, Content, Folder, Mode, Part, PutBack, ReadLimits, SpoolFile, set_aside,
+};
+pub use note::Note;
 
 #[cfg(test)]
 mod tests {

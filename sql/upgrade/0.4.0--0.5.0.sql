@@ -138,6 +138,21 @@ alter table message set (fillfactor = 80);
 -- take _event_key from rejected.sql
 -- take erase_recipient from rejected.sql
 
+-- Requests that the worker refuses, and who sent them.
+alter table rejected add column peer inet;
+alter table rejected drop constraint rejected_verdict_check;
+alter table rejected add constraint rejected_verdict_check
+  check (verdict in ('unauthorized', 'malformed', 'item', 'refused'));
+-- A client of 0.4.0 could send headers of these names.
+update rejected set headers = headers - '{peer-address,body-as-sent,spooled}'::text[]
+where jsonb_typeof(headers) = 'object' and headers ?| '{peer-address,body-as-sent,spooled}';
+-- take _peer_address from normalize.sql
+-- take _check_options from normalize.sql
+-- take report_refusal from rejected.sql
+-- take verify from source.sql
+-- take find_source from source.sql
+drop function _verify(text, text[], text[], boolean, bytea, text);
+
 -- Functions whose messages or comments are worded anew.
 -- take _notify_source from source.sql
 -- take _source from source.sql
@@ -173,6 +188,8 @@ drop function _trim_rejected(text[]);
 -- take _attach_partitions from partition.sql
 -- take _delete_expired from maintain.sql
 -- take _maintain from maintain.sql
+-- Items are replayed with damage in them.
+-- take _join_items from rejected.sql
 -- take _replay_batch from rejected.sql
 -- take replay_rejected from rejected.sql
 -- take grant_reader from grants.sql
@@ -182,7 +199,25 @@ drop function _trim_rejected(text[]);
 -- take _log_holder from lag.sql
 -- take _log_tail from lag.sql
 -- take _unacknowledged from lag.sql
+-- take _worker_lag from lag.sql
 -- take lag from lag.sql
+
+-- Refused requests that came through a spool, and therefore were answered 200, have a bound of
+-- their own.
+alter table rejected add column spool_bytes bigint;
+drop index rejected_source_idx;
+create index rejected_source_idx on rejected (source_id, verdict, id) where spool_bytes is null;
+create index rejected_spooled_idx on rejected (source_id, id desc) where spool_bytes is not null;
+-- take _without_secrets from ingest.sql
+-- take _spool_bytes from ingest.sql
+-- take _kept_body from ingest.sql
+-- take _trim_rejected_before from maintain.sql
+-- take _expired_spooled from maintain.sql
+-- take _discard_spooled from maintain.sql
+revoke all on function _spool_bytes(jsonb), _kept_body(bytea, bigint), _expired_spooled(timestamptz), _discard_spooled(ulid[]) from public;
+-- Whether requests are taken, while none is stored.
+-- take probe_ingest from ingest.sql
+revoke all on function probe_ingest() from public;
 
 -- comments ulid.sql
 -- comments normalize.sql
@@ -218,15 +253,18 @@ revoke all on function
   read_log(ulid, int, text, text[]), _session_start(), _note_id(ulid), _noted_id(), _set_polled(text, ulid)
 from public;
 revoke all on function
-  _unmet(text, text[], text[], boolean, bytea, text), _custom_id(text, text), _summary(text, text),
+  _unmet(text, text[], text[], boolean, text[], bytea, text), _peer_address(text),
+  report_refusal(text, timestamptz, text, jsonb, bytea, bigint), _custom_id(text, text), _summary(text, text),
   _asks_consent(text), _asked_at(text, text), _status_of(text),
   _greater(anyelement, anyelement), _greatest(anyelement), _fact(event),
   _add_to_message(_fact[]), _add_to_consent(_fact[], _grant[]), _add_to_subscriber(_fact[]), _add_to_request_summary(_fact[]),
   _add_stored_to_state(text),
   _trim_rejected(int, text), _require_batch(text[], bytea[], jsonb[]), _store(text[], bytea[], jsonb[], boolean[], int[], timestamptz),
   _count_duplicates(_batch), _store_undated(_batch), _keep_refusals(_refusal[], bytea[], jsonb[]), _move_cursors(_reached[], timestamptz),
-  _ingest(text[], bytea[], jsonb[], boolean[])
+  _ingest(text[], bytea[], jsonb[], boolean[]), _join_items(text, text, bytea, int)
 from public;
+
+revoke all on function _worker_lag() from public;
 
 -- Stored events of providers that ask for consent are read again: some kinds were unknown, or
 -- meant less. Their state follows from the events as in rebuild_state, and what it has from

@@ -5,6 +5,7 @@ client of the worker's push entrance, from proto/).
     python tests/peer play --events N --ledger FILE --caller SOURCE=TOKEN ..
         [--push SOURCE=HOST:PORT --authorization VALUE] [--hold-at N] [--reflection] ..
     python tests/peer look --at HOST:PORT
+    python tests/peer burst --at HOST:PORT --authorization VALUE --events N
 
 `play` speaks as the emulator does: it says where it listens, waits for a line on stdin,
 says when it holds and when it is done, and ends with its stdin:
@@ -23,7 +24,7 @@ send requests with their recipients.
 
 Layout: events (what is played), log (what has happened of it), send_requests (what is known
 of each), access (tokens), ppoppo_server, pushwoosh_client, ledger; look asks a server for
-its health and its reflection.
+its health and its reflection; burst pushes the smallest events on one stream.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ import threading
 
 import grpc
 
+import burst
 import events
 import ledger
 import look
@@ -99,6 +101,11 @@ def arguments() -> argparse.Namespace:
 
     looked = commands.add_parser("look", help="ask a server for its health and its services")
     looked.add_argument("--at", required=True, help="HOST:PORT")
+
+    pushed = commands.add_parser("burst", help="push the smallest events on one stream")
+    pushed.add_argument("--at", required=True, help="HOST:PORT")
+    pushed.add_argument("--authorization", required=True, help="the whole authorization metadata")
+    pushed.add_argument("--events", type=int, required=True, help="distinct events")
 
     options = parser.parse_args()
     if options.command == "play" and options.push and not options.authorization:
@@ -176,6 +183,8 @@ def main() -> None:
     if options.command == "look":
         with grpc.insecure_channel(options.at) as channel:
             say(**look.at(channel))
+    elif options.command == "burst":
+        say(**burst.push(options.at, options.authorization, options.events))
     else:
         play(options)
 

@@ -33,7 +33,7 @@
 //!
 //! | part | runs as | owns | its end ends |
 //! |---|---|---|---|
-//! | [`pipeline::batcher::Batcher`] | actor | the queue of requests that wait for a commit | the process |
+//! | [`pipeline::batcher::Batcher`] | actor | the queue of requests that wait for a commit, and when Postgres is probed | the process |
 //! | [`pipeline::store::Store`] | actor, one for each connection | a connection to Postgres, and the batch that is being committed | the process |
 //! | [`sources::control::Control`] | actor | the control connection, the snapshot of the sources | the process |
 //! | [`sources::streams::Streams`] | actor | the leases, and which streams run | the process |
@@ -46,11 +46,14 @@
 //! | the keeper of the spool ([`spool`]) | thread | the spool's file | the process |
 //! | the drain of the spool ([`spool::drain`]) | loop | the requests that were tried, and when they are retried | the process |
 //! | the reporter of gaps ([`gaps::reporter`]) | loop | the gaps that wait for Postgres | the process, unless the drain has begun |
+//! | the keeper of refused requests ([`inbound::http`]) | loop | the refused requests that wait to be kept in `tidings.rejected` | the process |
 //! | the wake-ups of readers ([`sources::readers`]) | loop | nothing; it asks the control connection to notify, and to tick | the process |
 //! | the spool's list of sources | loop | the names whose webhooks are spooled | the process |
 //! | the renewal of the certificate ([`inbound::tls`]) | loop | the certificate that is served | the process |
 //! | the reload on SIGHUP ([`process::reload`]) | loop | nothing; it tells the parts that read files | the process |
 //! | the log ([`process::log`]) | thread | the lines that wait for stderr | nothing |
+//! | the settings of the database ([`run`]) | loop | nothing; it asks for them to be read again on SIGHUP | the process |
+//! | the series of the sources ([`run`]) | loop | the names whose metrics exist | the process |
 //! | the upkeep of the metrics ([`run`]) | loop | nothing; it folds histograms that nobody reads | the process |
 //! | a connection to Postgres ([`postgres`]) | task | the socket | nothing, because its owner opens another |
 //! | a connection to a provider ([`dial::connection`]) | task | the socket | nothing, because its stream opens another |
@@ -79,7 +82,15 @@ use process::exit::Code;
 use settings::{Command, Stop};
 
 fn main() {
-    let code = match settings::parse(std::env::args_os()) {
+    let parsed = settings::parse(std::env::args_os());
+    // `run` logs these warnings, and `check` prints them among its findings.
+    if let Ok((Command::Schema(_) | Command::Reconcile(_) | Command::Spool(_), database)) = &parsed
+    {
+        for note in &database.notes {
+            let _ = writeln!(std::io::stderr(), "tidings-worker: {note}");
+        }
+    }
+    let code = match parsed {
         Ok((Command::Run(settings), database)) => run::main(*settings, database),
         Ok((Command::Check(settings), database)) => commands::check::main(&settings, database),
         Ok((Command::Schema(settings), database)) => commands::schema::main(&settings, database),

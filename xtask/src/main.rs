@@ -25,7 +25,7 @@ mod steps;
 mod test;
 
 use crate::days::Day;
-use crate::drills::{chaos, demo, fuzz, outage, soak, sqlsmith};
+use crate::drills::{chaos, demo, fuzz, outage, overload, soak, sqlsmith, strangers};
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -59,6 +59,10 @@ enum Command {
     Soak(Soak),
     /// Kill Postgres and keep it down while webhooks arrive
     Outage(Outage),
+    /// Run the providers among idle calls, malformed requests and a log that nobody reads
+    Strangers(Strangers),
+    /// Offer more webhooks than Postgres takes; fails if fewer are answered than it takes
+    Overload(Overload),
     /// Run the whole system through one fault after another, on the installed extension
     Chaos(Chaos),
     /// Formatting, layout, clippy, PL/pgSQL (installs the extension), documentation
@@ -138,13 +142,33 @@ struct Outage {
 }
 
 #[derive(Args)]
+struct Strangers {
+    /// How long
+    #[arg(long, default_value_t = 60)]
+    minutes: u64,
+    /// The same seed emits the same events
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Args)]
+struct Overload {
+    /// How long, after the measurement of what Postgres takes
+    #[arg(long, default_value_t = 120)]
+    seconds: u64,
+}
+
+#[derive(Args)]
 struct Chaos {
-    /// Faults, one after another
-    #[arg(long, default_value_t = 20)]
+    /// Faults, one after another; the default includes every kind
+    #[arg(long, default_value_t = chaos::EVERY_KIND)]
     cycles: usize,
     /// The same seed draws the same faults
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Only cycles with this kind of fault, named as in the summary ("spool moved away")
+    #[arg(long, value_name = "FAULT")]
+    only: Option<String>,
     /// Only print which faults the seed draws
     #[arg(long)]
     dry_run: bool,
@@ -195,6 +219,7 @@ fn run(cli: &Cli) -> Result<()> {
     let drill = |options: &Chaos| chaos::Options {
         cycles: options.cycles,
         seed: options.seed,
+        only: options.only.clone(),
     };
     if let Command::Chaos(options) = &cli.command
         && options.dry_run
@@ -242,6 +267,8 @@ fn run(cli: &Cli) -> Result<()> {
             let away = Duration::from_secs(options.seconds);
             outage::run(&server, away, options.rate)
         }
+        Command::Strangers(options) => strangers::run(&server, options.minutes, options.seed),
+        Command::Overload(options) => overload::run(&server, Duration::from_secs(options.seconds)),
         Command::Lint => lint::run(&server),
         Command::Sqlsmith(options) => sqlsmith::run(
             &server,

@@ -25,8 +25,9 @@ const SMOKE_ROWS: &str = "ingest,size-1m";
 
 /// Settings of the drill in the tests: short, but with every kind of fault.
 const DRILL: chaos::Options = chaos::Options {
-    cycles: 20,
+    cycles: chaos::EVERY_KIND,
     seed: 1,
+    only: None,
 };
 
 /// Runs everything against this installation.
@@ -101,7 +102,7 @@ pub(crate) fn run(server: &Server) -> Result<()> {
         },
     );
     steps.run(
-        "failure drill, 20 cycles",
+        "failure drill, every kind of fault",
         &["build", "install the extension"],
         || chaos::run(server, &DRILL),
     );

@@ -10,9 +10,10 @@ use super::{body::MAX_ITEMS, tape::MAX_PARTS};
 const BASE: usize = 64 << 10;
 
 /// Bytes for what [`Provider::items`](crate::Provider::items) does, which looks at a body of
-/// this length as a whole: which containers are open, and how often each item was seen.
+/// this length as a whole: which containers are open, where the items of a damaged body are,
+/// and how often each item was seen.
 pub const fn room_for_body(length: usize) -> usize {
-    BASE + length / 2 + 48 * smaller(length / 2, MAX_ITEMS)
+    BASE + length / 2 + (48 + 24) * smaller(length / 2, MAX_ITEMS)
 }
 
 /// Bytes for reading the next item, none of which is longer or has more values than this:

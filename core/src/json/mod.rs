@@ -4,6 +4,7 @@
 //! # Layout
 //!
 //! - `body`: a body cut into its items, one after the other
+//! - `recover`: the items of a body some of whose items are damaged
 //! - `scan`: the grammar, in one pass
 //! - `shallow`: the members of an object, without a look at their values
 //! - `tape`: an item that was read once, and whether Postgres can store it
@@ -23,6 +24,7 @@ mod jsonb;
 mod memory;
 mod numeric;
 mod object;
+mod recover;
 mod scan;
 mod shallow;
 mod string;

@@ -9,7 +9,7 @@ use std::fmt::Write;
 use crate::event::Pause;
 
 /// Number of bytes after which a pass pauses.
-const STRIDE: usize = 1 << 16;
+pub(super) const STRIDE: usize = 1 << 16;
 
 /// Why a text is not what was expected, and the byte at which that shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -91,17 +91,17 @@ impl<'a> Iterator for Items<'a, '_> {
     type Item = Item<'a>;
 
     fn next(&mut self) -> Option<Item<'a>> {
-        let (text, read) = self.cursor.next(&mut self.tape)?;
+        let (bytes, read) = self.cursor.next(&mut self.tape)?;
         self.ordinal += 1;
-        let storable = read.and_then(|()| self.tape.check_numbers());
+        let storable = read.and_then(|text| self.tape.check_numbers().map(|()| text));
         let is_storable = storable.is_ok();
         let object = self.tape.value(self.cursor.text()).object();
         let object = object.filter(|_| is_storable);
         let cursor = object.and_then(|object| (self.provider.facts)(object).cursor);
-        let event = storable.and_then(|()| self.event(text));
+        let event = storable.and_then(|text| self.event(text));
         Some(Item {
             ordinal: self.ordinal,
-            text,
+            bytes,
             storable: is_storable,
             cursor,
             event,

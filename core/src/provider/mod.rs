@@ -219,6 +219,11 @@ impl Provider {
         self.dialing().is_some()
     }
 
+    /// Whether its requests carry a signature of the body, so that the bytes as sent matter.
+    pub fn signs_body(&self) -> bool {
+        matches!(self.scheme, Scheme::HmacSha1 { .. })
+    }
+
     /// The call by which the events of a source with these options arrive, if they arrive
     /// over gRPC: the one that the option `stream` names, or the first.
     pub fn call(&self, options: &Value) -> Option<&'static Call> {

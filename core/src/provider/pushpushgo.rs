@@ -4,6 +4,8 @@
 //! - The key of the signature is the ProjectId, which is part of the script on every
 //!   site. The signature therefore proves that the body was not changed, but not who sent
 //!   it. A URL token in addition proves that.
+//! - The page does not say whether the signature of a compressed body covers the bytes as
+//!   sent or the body without its coding, so either is accepted.
 //! - `ppgId` (subscriber events) and `subscriberId` (message events) are one identity.
 //! - A message event is identified by kind, message, subscriber, time and click action.
 //!   Each should have a `ts`; without it the other fields are the identity.

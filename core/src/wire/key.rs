@@ -17,6 +17,21 @@ impl Key {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
+
+    /// Shortens the key to at most so many bytes, and not within a character of a text.
+    pub fn clip(&mut self, most: usize) {
+        if self.0.len() <= most {
+            return;
+        }
+        let is_boundary = |at: &usize| match self.0.get(*at) {
+            Some(byte) => byte & 0xc0 != 0x80,
+            None => true,
+        };
+        let end = (most.saturating_sub(3)..=most).rev().find(is_boundary);
+        // A copy, because a part of a message keeps the whole of it.
+        let clipped = self.0.get(..end.unwrap_or(most)).unwrap_or_default();
+        self.0 = Bytes::copy_from_slice(clipped);
+    }
 }
 
 /// The place of the key in an event: a field of its own, or a field of a message inside
@@ -87,5 +102,36 @@ impl KeyField {
             envelope::last(&message, number)
         });
         Key(self.field.scan(&message))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_clipped_between_its_characters() {
+        let clipped = |key: &[u8], most| {
+            let mut key = Key(Bytes::copy_from_slice(key));
+            key.clip(most);
+            key.as_bytes().to_vec()
+        };
+        assert_eq!(clipped(b"abcd", 4), b"abcd");
+        assert_eq!(clipped(b"abcde", 4), b"abcd");
+        assert_eq!(clipped(b"abcde", 0), b"");
+        for (text, most, expected) in [
+            ("abc\u{e9}", 4, "abc"),
+            ("abc\u{e9}", 5, "abc\u{e9}"),
+            ("a\u{1f600}", 4, "a"),
+            ("\u{1f600}a", 4, "\u{1f600}"),
+        ] {
+            assert_eq!(
+                clipped(text.as_bytes(), most),
+                expected.as_bytes(),
+                "{text}"
+            );
+        }
+        // No text, but bytes of any kind.
+        assert_eq!(clipped(&[0x80; 300], 256), [0x80; 256]);
     }
 }

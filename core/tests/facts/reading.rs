@@ -44,7 +44,7 @@ pub(crate) fn at(provider: &str, body: &str) -> Option<i64> {
 pub(crate) fn stored(provider: &str, body: &str, field: &str) -> Value {
     let items = items(provider, body);
     assert!(items[0].storable && items[0].event.is_ok(), "{body}");
-    let payload: Value = serde_json::from_str(items[0].text).unwrap();
+    let payload: Value = serde_json::from_str(items[0].text()).unwrap();
     payload[field].clone()
 }
 
@@ -59,7 +59,7 @@ pub(crate) fn let_in(
     let demands = Demands {
         secrets: secrets.to_vec(),
         url_tokens: url_tokens.to_vec(),
-        allow_unauthenticated: false,
+        ..Demands::default()
     };
     let header = |name: &str| {
         let mut headers = headers.iter();

@@ -26,12 +26,13 @@ fn identities(shape: Shape, source: &str, body: &str) -> Result<Vec<Identity>, T
         .map_err(|malformed| TestCaseError::fail(format!("{malformed}: {body}")))?
         .into_iter()
         .map(|item| {
+            let text = item.text();
             let event = item
                 .event
-                .map_err(|error| TestCaseError::fail(format!("{error}: {}", item.text)))?;
+                .map_err(|error| TestCaseError::fail(format!("{error}: {text}")))?;
             let id = event
                 .event_id
-                .ok_or_else(|| TestCaseError::fail(format!("no identity: {}", item.text)))?;
+                .ok_or_else(|| TestCaseError::fail(format!("no identity: {text}")))?;
             Ok((id, event.occurred_at))
         })
         .collect()
@@ -213,11 +214,11 @@ fn an_item_alone_is_what_it_is_among_others() {
             };
             for (index, item) in items.iter().enumerate() {
                 // Its equals before it may be counted.
-                let is_first = items[..index].iter().all(|other| other.text != item.text);
+                let is_first = items[..index].iter().all(|other| other.bytes != item.bytes);
                 if item.event.is_ok() && is_first {
-                    let alone = normalize(provider, "s", item.text.as_bytes()).unwrap();
-                    assert_eq!(alone.len(), 1, "{}", item.text);
-                    assert_eq!(alone[0].event, item.event, "{}", item.text);
+                    let alone = normalize(provider, "s", item.bytes).unwrap();
+                    assert_eq!(alone.len(), 1, "{}", item.text());
+                    assert_eq!(alone[0].event, item.event, "{}", item.text());
                     tried += 1;
                 }
             }

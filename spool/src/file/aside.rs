@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{FILE, Mode, SpoolFile, folder};
+use super::{FILE, Folder, Mode, SpoolFile, folder};
 use crate::{
     entry::{claimed_origin, origin},
     error::SpoolError,
@@ -38,14 +38,15 @@ pub struct Content {
     pub nameless: Part,
 }
 
-/// A file that was moved away. The folder is held until this is dropped.
+/// A file that was moved away.
 #[derive(Debug)]
 pub struct Aside {
     /// The present path of the file.
     pub path: PathBuf,
     /// `None` if the file is so damaged that it cannot be read.
     pub content: Option<Content>,
-    _lock: std::fs::File,
+    /// The folder, which is held meanwhile.
+    pub folder: Folder,
 }
 
 impl SpoolFile {
@@ -84,7 +85,7 @@ pub fn set_aside(folder: &Path, suffix: &str) -> Result<Aside, SpoolError> {
         Err(error @ (SpoolError::Held(_) | SpoolError::Absent(_))) => return Err(error),
         Err(_) => None,
     };
-    let lock = folder::hold(folder)?;
+    let held = Folder::hold(folder)?;
     let aside = folder.join(format!("{FILE}.{suffix}"));
     if aside.try_exists().map_err(unusable)? {
         return Err(SpoolError::unusable(&aside, "there is such a file already"));
@@ -94,6 +95,6 @@ pub fn set_aside(folder: &Path, suffix: &str) -> Result<Aside, SpoolError> {
     Ok(Aside {
         path: aside,
         content,
-        _lock: lock,
+        folder: held,
     })
 }

@@ -5,12 +5,61 @@ use std::{
     fs::{DirBuilder, File, OpenOptions, TryLockError},
     io::{self, ErrorKind},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::error::SpoolError;
+use crate::{error::SpoolError, place::Identity};
 
 const LOCK: &str = "lock";
+
+/// A folder that this process holds until the last handle is dropped.
+#[derive(Clone, Debug)]
+pub struct Folder(Arc<Held>);
+
+#[derive(Debug)]
+struct Held {
+    path: PathBuf,
+    /// The file in the folder whose lock this process has.
+    lock: Mutex<File>,
+}
+
+impl Folder {
+    pub(crate) fn hold(path: &Path) -> Result<Self, SpoolError> {
+        Ok(Self(Arc::new(Held {
+            path: path.to_owned(),
+            lock: Mutex::new(lock(path)?),
+        })))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Whether the path still leads to the folder that this process holds.
+    pub fn is_in_place(&self) -> bool {
+        let held = Identity::of(&self.lock());
+        let found = Identity::at(&self.0.path.join(LOCK));
+        matches!((held, found), (Ok(held), Ok(Some(found))) if held == found)
+    }
+
+    /// Takes the lock of the folder that is at the path now; `None` if this process has it.
+    pub(super) fn lock_found(&self) -> Result<Option<File>, SpoolError> {
+        if self.is_in_place() {
+            return Ok(None);
+        }
+        lock(&self.0.path).map(Some)
+    }
+
+    /// Holds the folder that is at the path now, instead of the earlier one.
+    pub(super) fn hold_found(&self, lock: File) {
+        *self.lock() = lock;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, File> {
+        self.0.lock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Creates the folder if it is missing.
 pub(super) fn make(folder: &Path) -> io::Result<()> {
@@ -18,13 +67,17 @@ pub(super) fn make(folder: &Path) -> io::Result<()> {
         // Without this fsync the folder may be gone after a power failure, with
         // everything in it.
         Ok(()) => sync(parent(folder)),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            // Whoever has created it may not have done so, and its parent may be one that
+            // this process cannot open.
+            let _ = sync(parent(folder));
+            Ok(())
+        }
         Err(error) => Err(error),
     }
 }
 
-/// The folder is held until the returned value is dropped.
-pub(super) fn hold(folder: &Path) -> Result<File, SpoolError> {
+fn lock(folder: &Path) -> Result<File, SpoolError> {
     let unusable = |error: io::Error| SpoolError::unusable(folder, error);
     let lock = private().truncate(false).open(folder.join(LOCK));
     let lock = lock.map_err(unusable)?;

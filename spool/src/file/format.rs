@@ -6,16 +6,20 @@
 //! - The file is created under another name and renamed when it is complete. An empty or
 //!   foreign file in its place is therefore damage, never a new spool.
 
-use std::path::Path;
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
 
 use redb::{
     Builder, Database, Durability, ReadableDatabase, ReadableTable, ReadableTableMetadata,
-    TableDefinition, WriteTransaction,
+    TableDefinition, WriteTransaction, backends::FileBackend,
 };
 
 use super::{
     folder::{private, sync},
-    guard::guarded,
+    guard::{guarded, let_go},
 };
 use crate::error::SpoolError;
 
@@ -30,33 +34,72 @@ pub(super) const FORMAT: (&str, u64) = ("format", 2);
 const FIRST_FORMAT: u64 = 1;
 const CACHE: usize = 16 << 20;
 
-pub(super) fn make(folder: &Path, path: &Path) -> Result<(), SpoolError> {
-    let unusable = |error: std::io::Error| SpoolError::unusable(folder, error);
-    let unfinished = path.with_extension("new");
-    let empty = private().truncate(true).open(&unfinished);
-    drop(empty.map_err(unusable)?);
-    let fill = || -> Result<(), redb::Error> {
-        let database = builder().create(&unfinished)?;
-        let transaction = begin(&database)?;
-        transaction.open_table(REQUESTS)?;
-        transaction.open_table(NAMES)?;
-        transaction.open_table(META)?.insert(FORMAT.0, FORMAT.1)?;
-        transaction.commit()?;
-        Ok(database.close()?)
-    };
-    fill().map_err(|error| SpoolError::of(path, error))?;
-    std::fs::rename(&unfinished, path).map_err(unusable)?;
-    sync(folder).map_err(unusable)
+/// Creates an empty database in the place of the missing file.
+pub(super) fn make(folder: &Path, path: &Path) -> Result<File, SpoolError> {
+    let new = Unfinished::create(path)?;
+    new.finish(folder, path)
+}
+
+/// A new database, which is not yet in its place.
+#[derive(Debug)]
+pub(super) struct Unfinished {
+    pub(super) database: Database,
+    name: PathBuf,
+    handle: File,
+}
+
+impl Unfinished {
+    pub(super) fn create(path: &Path) -> Result<Self, SpoolError> {
+        let unusable = |error: io::Error| SpoolError::unusable(path, error);
+        let name = path.with_extension("new");
+        let handle = private().truncate(true).open(&name).map_err(unusable)?;
+        let backend = handle.try_clone().map_err(unusable)?;
+        let fill = || -> Result<Database, redb::Error> {
+            let database = builder().create_with_backend(FileBackend::new(backend)?)?;
+            let transaction = begin(&database)?;
+            transaction.open_table(REQUESTS)?;
+            transaction.open_table(NAMES)?;
+            transaction.open_table(META)?.insert(FORMAT.0, FORMAT.1)?;
+            transaction.commit()?;
+            Ok(database)
+        };
+        let database = fill().map_err(|error| SpoolError::of(path, error))?;
+        Ok(Self {
+            database,
+            name,
+            handle,
+        })
+    }
+
+    /// Removes the file, which may be what fills the disk.
+    pub(super) fn discard(self) {
+        let _ = std::fs::remove_file(&self.name);
+        let_go(self.database);
+    }
+
+    /// Moves the file to its place, and returns after the fsyncs.
+    pub(super) fn finish(self, folder: &Path, path: &Path) -> Result<File, SpoolError> {
+        let unusable = |error: io::Error| SpoolError::unusable(folder, error);
+        let closed = self.database.close();
+        closed.map_err(|error| SpoolError::of(path, error))?;
+        self.handle.sync_all().map_err(unusable)?;
+        std::fs::rename(&self.name, path).map_err(unusable)?;
+        sync(folder).map_err(unusable)?;
+        Ok(self.handle)
+    }
 }
 
 /// `thorough` reads every page, even if the file was closed cleanly.
-pub(super) fn load(path: &Path, thorough: bool) -> Result<Database, SpoolError> {
-    let length = std::fs::metadata(path).map_err(|e| SpoolError::unusable(path, e))?;
-    if length.len() == 0 {
+pub(super) fn load(path: &Path, handle: &File, thorough: bool) -> Result<Database, SpoolError> {
+    let metadata = handle.metadata();
+    let metadata = metadata.map_err(|error| SpoolError::unusable(path, error))?;
+    if metadata.len() == 0 {
         return Err(SpoolError::damaged(path, "it is empty"));
     }
+    let backend = handle.try_clone();
+    let backend = backend.map_err(|error| SpoolError::unusable(path, error))?;
     guarded(path, || {
-        let opened = open(path, thorough);
+        let opened = open(backend, thorough);
         let (database, format) = opened.map_err(|error| SpoolError::of(path, error))?;
         if [Some(FIRST_FORMAT), Some(FORMAT.1)].contains(&format) {
             return Ok(database);
@@ -76,8 +119,10 @@ fn unknown(format: Option<u64>) -> String {
 }
 
 /// The database and the version of its format.
-fn open(path: &Path, thorough: bool) -> Result<(Database, Option<u64>), redb::Error> {
-    let database = builder().set_check_integrity_on_open(thorough).open(path)?;
+fn open(file: File, thorough: bool) -> Result<(Database, Option<u64>), redb::Error> {
+    let mut builder = builder();
+    builder.set_check_integrity_on_open(thorough);
+    let database = builder.create_with_backend(FileBackend::new(file)?)?;
     let transaction = database.begin_read()?;
     let format = transaction.open_table(META)?.get(FORMAT.0)?;
     let format = format.map(|format| format.value());

@@ -6,20 +6,23 @@
 //! - `write`: what is put and deleted, and when a commit returns
 //! - `read`: what is read, and what is stepped over
 //! - `aside`: how the file is moved away
+//! - `put_back`: what happens if somebody else moves it away
 //! - `guard`: what holds back the panics of the library below
 
 mod aside;
 pub(crate) mod folder;
 mod format;
 mod guard;
+mod put_back;
 mod read;
 #[cfg(test)]
 mod tests;
 mod write;
 
 use std::{
-    fs::File,
-    io::ErrorKind,
+    cell::Cell,
+    fs::{File, OpenOptions},
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
 };
 
@@ -27,6 +30,8 @@ use redb::Database;
 
 pub use self::{
     aside::{Aside, Content, Part, set_aside},
+    folder::Folder,
+    put_back::PutBack,
     read::{Batch, ReadLimits},
     write::{Change, Deleted},
 };
@@ -42,10 +47,15 @@ pub(crate) const LARGE: u64 = 16 << 20;
 pub struct SpoolFile {
     /// `None` between a failure and the next attempt to open it.
     database: Option<Database>,
+    /// The file, which stays open when the database is opened again: it may have lost its
+    /// name.
+    handle: File,
+    /// Length after the last write: whoever cuts the file makes it shorter.
+    length: Cell<u64>,
     path: PathBuf,
+    folder: Folder,
     reserve: Reserve,
     is_new: bool,
-    _lock: File,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,28 +74,32 @@ impl SpoolFile {
             Mode::Existing if path.try_exists().map_err(unusable)? => {}
             Mode::Existing => return Err(SpoolError::Absent(folder.display().to_string())),
         }
-        let lock = folder::hold(folder)?;
-        let is_new = match std::fs::metadata(&path) {
-            Ok(_) => false,
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                format::make(folder, &path)?;
-                true
-            }
-            Err(error) => return Err(unusable(error)),
+        let held = Folder::hold(folder)?;
+        let found = handle(&path).map_err(unusable)?;
+        let is_new = found.is_none();
+        let handle = match found {
+            Some(handle) => handle,
+            None => format::make(folder, &path)?,
         };
-        let database = Some(format::load(&path, true)?);
+        // An earlier process may have ended between a rename and this fsync.
+        folder::sync(folder).map_err(unusable)?;
+        let database = Some(format::load(&path, &handle, true)?);
         let mut reserve = Reserve::find(folder);
         if mode == Mode::Create {
             // Where there is no room for it, nothing is taken, and what is there is read.
             let _ = reserve.hold();
         }
-        Ok(Self {
+        let file = Self {
             database,
+            handle,
+            length: Cell::new(0),
             path,
+            folder: held,
             reserve,
             is_new,
-            _lock: lock,
-        })
+        };
+        file.measure();
+        Ok(file)
     }
 
     /// Whether the file was missing, so that an empty one was made.
@@ -98,10 +112,17 @@ impl SpoolFile {
         &self.path
     }
 
-    /// Lets go of the database and opens it again: after a failure it refuses to go on.
+    /// The folder of the file.
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Lets go of the database and opens it again: after a failure it refuses to go on. It
+    /// is the same file, whatever is at the path.
     pub fn reopen(&mut self) -> Result<(), SpoolError> {
         guard::let_go(self.database.take());
-        self.database = Some(format::load(&self.path, false)?);
+        self.database = Some(format::load(&self.path, &self.handle, false)?);
+        self.measure();
         Ok(())
     }
 
@@ -113,7 +134,10 @@ impl SpoolFile {
 
     /// Gives that room to what is to be deleted.
     pub fn release_reserve(&mut self) {
-        self.reserve.release();
+        // Another process may hold the folder that is at the path now.
+        if self.folder.is_in_place() {
+            self.reserve.release();
+        }
     }
 
     fn database(&self) -> Result<&Database, SpoolError> {
@@ -128,15 +152,32 @@ impl SpoolFile {
 
     /// Gives the room of what was deleted back to the file system, where nothing is left.
     pub fn shrink(&mut self) -> Result<(), SpoolError> {
-        let length = std::fs::metadata(&self.path).map_or(0, |file| file.len());
         // Also a small one may be what fills the disk.
-        let large = length > LARGE || !self.reserve.is_held();
+        let large = self.length.get() > LARGE || !self.reserve.is_held();
         let Some(database) = self.database.as_mut().filter(|_| large) else {
             return Ok(());
         };
-        guard::guarded(&self.path, || match database.compact() {
+        let compacted = guard::guarded(&self.path, || match database.compact() {
             Ok(_) => Ok(()),
             Err(error) => Err(SpoolError::of(&self.path, error)),
-        })
+        });
+        self.measure();
+        compacted
+    }
+
+    /// Notes the length after a write.
+    fn measure(&self) {
+        if let Ok(metadata) = self.handle.metadata() {
+            self.length.set(metadata.len());
+        }
+    }
+}
+
+/// Opens the file at the path; `None` if there is none.
+fn handle(path: &Path) -> io::Result<Option<File>> {
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }

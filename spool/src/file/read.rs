@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use redb::{ReadableDatabase, ReadableTable};
+use redb::{Database, ReadableDatabase, ReadableTable};
 
 use super::{
     SpoolFile,
@@ -69,30 +69,9 @@ impl SpoolFile {
         after: Option<u64>,
         each: impl FnMut(u64, &[u8]) -> bool,
     ) -> Result<(), SpoolError> {
-        guarded(&self.path, || self.walk(after, each))
-    }
-
-    fn walk(
-        &self,
-        after: Option<u64>,
-        mut each: impl FnMut(u64, &[u8]) -> bool,
-    ) -> Result<(), SpoolError> {
-        let transaction = self.database()?.begin_read().map_err(|e| self.failed(e))?;
-        let requests = transaction
-            .open_table(REQUESTS)
-            .map_err(|e| self.failed(e))?;
-        let from = match after {
-            Some(u64::MAX) => return Ok(()),
-            Some(key) => key + 1,
-            None => 0,
-        };
-        for row in requests.range(from..).map_err(|e| self.failed(e))? {
-            let (key, value) = row.map_err(|e| self.failed(e))?;
-            if !each(key.value(), value.value()) {
-                break;
-            }
-        }
-        Ok(())
+        guarded(&self.path, || {
+            walk(self.database()?, after, each).map_err(|error| self.failed(error))
+        })
     }
 
     /// Key and time of the oldest intact entry from a key on.
@@ -106,17 +85,37 @@ impl SpoolFile {
     }
 
     pub fn names(&self) -> Result<BTreeSet<String>, SpoolError> {
-        guarded(&self.path, || self.listed())
+        guarded(&self.path, || {
+            listed(self.database()?).map_err(|error| self.failed(error))
+        })
     }
+}
 
-    fn listed(&self) -> Result<BTreeSet<String>, SpoolError> {
-        let transaction = self.database()?.begin_read().map_err(|e| self.failed(e))?;
-        let names = transaction.open_table(NAMES).map_err(|e| self.failed(e))?;
-        let mut read = BTreeSet::new();
-        for row in names.iter().map_err(|e| self.failed(e))? {
-            let (name, _) = row.map_err(|e| self.failed(e))?;
-            read.insert(name.value().to_owned());
+pub(super) fn walk(
+    database: &Database,
+    after: Option<u64>,
+    mut each: impl FnMut(u64, &[u8]) -> bool,
+) -> Result<(), redb::Error> {
+    let requests = database.begin_read()?.open_table(REQUESTS)?;
+    let from = match after {
+        Some(u64::MAX) => return Ok(()),
+        Some(key) => key + 1,
+        None => 0,
+    };
+    for row in requests.range(from..)? {
+        let (key, value) = row?;
+        if !each(key.value(), value.value()) {
+            break;
         }
-        Ok(read)
     }
+    Ok(())
+}
+
+pub(super) fn listed(database: &Database) -> Result<BTreeSet<String>, redb::Error> {
+    let names = database.begin_read()?.open_table(NAMES)?;
+    let mut read = BTreeSet::new();
+    for row in names.iter()? {
+        read.insert(row?.0.value().to_owned());
+    }
+    Ok(read)
 }

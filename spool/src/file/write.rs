@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use redb::Database;
+
 use super::{
     SpoolFile,
     format::{NAMES, REQUESTS, begin, renew_format},
@@ -23,43 +25,11 @@ pub type Deleted = (Option<String>, u64);
 impl SpoolFile {
     /// Applies the changes, and returns the deleted entries after the fsync.
     pub fn apply(&self, change: &Change) -> Result<Vec<Deleted>, SpoolError> {
-        guarded(&self.path, || self.write(change))
-    }
-
-    fn write(&self, change: &Change) -> Result<Vec<Deleted>, SpoolError> {
-        let mut deleted = Vec::new();
-        let transaction = begin(self.database()?).map_err(|e| self.failed(e))?;
-        {
-            let mut requests = transaction
-                .open_table(REQUESTS)
-                .map_err(|e| self.failed(e))?;
-            for (key, value) in &change.puts {
-                let inserted = requests.insert(key, value.as_slice());
-                inserted.map_err(|e| self.failed(e))?;
-            }
-            if !change.puts.is_empty() {
-                renew_format(&transaction).map_err(|e| self.failed(e))?;
-            }
-            for key in &change.deletes {
-                let removed = requests.remove(key).map_err(|e| self.failed(e))?;
-                if let Some(removed) = removed {
-                    let bytes = removed.value();
-                    let source = origin(bytes).map(|(_, source)| source.to_owned());
-                    deleted.push((source, bytes.len() as u64));
-                }
-            }
-            if let Some(names) = &change.names {
-                let mut table = transaction.open_table(NAMES).map_err(|e| self.failed(e))?;
-                table.retain(|_, ()| false).map_err(|e| self.failed(e))?;
-                for name in names {
-                    table
-                        .insert(name.as_str(), ())
-                        .map_err(|e| self.failed(e))?;
-                }
-            }
-        }
-        transaction.commit().map_err(|e| self.failed(e))?;
-        Ok(deleted)
+        let applied = guarded(&self.path, || {
+            write(self.database()?, change).map_err(|error| self.failed(error))
+        });
+        self.measure();
+        applied
     }
 
     /// Deletes the entries from `key` on. If there is no entry, nothing is written,
@@ -73,7 +43,7 @@ impl SpoolFile {
         if !found {
             return Ok(());
         }
-        guarded(&self.path, || {
+        let cut = guarded(&self.path, || {
             let transaction = begin(self.database()?).map_err(|e| self.failed(e))?;
             {
                 let requests = transaction.open_table(REQUESTS);
@@ -82,6 +52,38 @@ impl SpoolFile {
                 cut.map_err(|e| self.failed(e))?;
             }
             transaction.commit().map_err(|e| self.failed(e))
-        })
+        });
+        self.measure();
+        cut
     }
+}
+
+pub(super) fn write(database: &Database, change: &Change) -> Result<Vec<Deleted>, redb::Error> {
+    let mut deleted = Vec::new();
+    let transaction = begin(database)?;
+    {
+        let mut requests = transaction.open_table(REQUESTS)?;
+        for (key, value) in &change.puts {
+            requests.insert(key, value.as_slice())?;
+        }
+        if !change.puts.is_empty() {
+            renew_format(&transaction)?;
+        }
+        for key in &change.deletes {
+            if let Some(removed) = requests.remove(key)? {
+                let bytes = removed.value();
+                let source = origin(bytes).map(|(_, source)| source.to_owned());
+                deleted.push((source, bytes.len() as u64));
+            }
+        }
+        if let Some(names) = &change.names {
+            let mut table = transaction.open_table(NAMES)?;
+            table.retain(|_, ()| false)?;
+            for name in names {
+                table.insert(name.as_str(), ())?;
+            }
+        }
+    }
+    transaction.commit()?;
+    Ok(deleted)
 }

@@ -78,10 +78,12 @@ pub fn post_known(
 
 /// Waits until the worker knows a webhook's source, which was added just now.
 pub fn wait_known(worker: SocketAddr, source: &str) -> Result<()> {
-    // Compressed: refused once the source is known, and nothing of it is kept.
-    let compressed = [("content-encoding", "gzip")];
-    let answer = post_known(worker, &format!("/hooks/{source}"), &compressed, b"")?;
-    ensure!(answer.status == 415, "{answer:?}");
+    let path = format!("/hooks/{source}");
+    let answer = eventually(&format!("{path} is known, or is not"), || {
+        let answer = http::get(worker, &path)?;
+        Ok((answer.status != 503).then_some(answer))
+    })?;
+    ensure!(answer.status == 200, "{answer:?}");
     Ok(())
 }
 

@@ -2,11 +2,14 @@
 //! no hidden request is ever taken, and those beside them are served as before.
 
 use anyhow::{Context as _, Result, ensure};
+use flate2::Compression;
+use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
-use tidings_e2e::{on_stage, wait_known};
+use tidings_e2e::{eventually, on_stage, wait_known};
 use tidings_harness::http;
+use tidings_harness::metrics;
 use tidings_harness::procfs::Usage;
 use tidings_harness::stage::Stage;
 
@@ -217,25 +220,132 @@ fn a_request_that_can_be_read_in_two_ways_is_refused() -> Result<()> {
     })
 }
 
+fn gzip(body: &[u8]) -> Result<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(body)?;
+    Ok(encoder.finish()?)
+}
+
+fn zlib(body: &[u8]) -> Result<Vec<u8>> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(body)?;
+    Ok(encoder.finish()?)
+}
+
+fn raw(body: &[u8]) -> Result<Vec<u8>> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(body)?;
+    Ok(encoder.finish()?)
+}
+
 #[test]
-fn a_compressed_body_is_refused_before_it_is_anything() -> Result<()> {
+fn a_compressed_body_is_taken_in_the_codings_that_senders_use_and_no_other() -> Result<()> {
     on_source(|stage| {
-        for coding in [
-            "gzip",
-            "br",
-            "deflate",
-            "zstd",
-            "gzip, gzip",
-            "identity, gzip",
-            "x-gzip",
-        ] {
+        let at = stage.worker.http;
+        let post = |coding: &str, body: &[u8]| {
             let headers = [("content-encoding", coding)];
-            let at = stage.worker.http;
-            let answer = http::post(at, "/hooks/sms/token", &headers, event("packed").as_bytes())?;
-            ensure!(answer.status == 415, "{coding}: {answer:?}");
+            http::post(at, "/hooks/sms/token", &headers, body)
+        };
+        let mut expected = vec!["first".to_owned()];
+        for (coding, encoder) in [
+            ("gzip", gzip as fn(&[u8]) -> Result<Vec<u8>>),
+            ("x-gzip", gzip),
+            ("identity, gzip", gzip),
+            ("deflate", zlib),
+            ("Deflate", raw),
+        ] {
+            let id = format!("packed {}", expected.len());
+            let answer = post(coding, &encoder(event(&id).as_bytes())?)?;
+            ensure!(answer.status == 200, "{coding}: {answer:?}");
+            expected.push(id);
         }
-        ensure!(stored(stage)? == ["first"]);
+        for coding in ["", "identity, identity", "utf-8"] {
+            let id = format!("plain {coding}");
+            let answer = post(coding, event(&id).as_bytes())?;
+            ensure!(answer.status == 200, "{coding}: {answer:?}");
+            expected.push(id);
+        }
+        for (coding, status) in [
+            ("br", 415),
+            ("zstd", 415),
+            ("compress", 415),
+            ("gzip, gzip", 415),
+            ("gzip, br", 415),
+            // It is not what it says.
+            ("gzip", 400),
+            ("deflate", 400),
+        ] {
+            let answer = post(coding, event("odd").as_bytes())?;
+            ensure!(answer.status == status, "{coding}: {answer:?}");
+        }
+        let mut cut = gzip(event("cut").as_bytes())?;
+        cut.pop();
+        ensure!(post("gzip", &cut)?.status == 400);
+        expected.sort();
+        ensure!(stored(stage)? == expected);
         Ok(())
+    })
+}
+
+/// A small body that becomes a large one is given up where it exceeds its limits.
+#[test]
+fn a_bomb_takes_no_more_than_a_body_and_holds_nobody_up() -> Result<()> {
+    on_source(|stage| {
+        let at = stage.worker.http;
+        // Within what a body may have, and beyond it.
+        let small = gzip(&vec![b' '; 7 << 20])?;
+        let large = gzip(&vec![b' '; 256 << 20])?;
+        let before = Usage::of(stage.worker.id())?.resident;
+        let senders: Vec<_> = (0..64)
+            .map(|number| {
+                let bomb = if number % 2 == 0 { &small } else { &large }.clone();
+                std::thread::spawn(move || {
+                    let headers = [("content-encoding", "gzip")];
+                    http::post(at, "/hooks/sms/token", &headers, &bomb)
+                })
+            })
+            .collect();
+        let beside = event("beside");
+        for _ in 0..BESIDE {
+            let answer = http::post(at, "/hooks/sms/token", &[], beside.as_bytes())?;
+            ensure!(answer.status == 200, "{answer:?}");
+        }
+        for sender in senders {
+            let answer = sender.join().expect("it does not panic")?;
+            ensure!(answer.status == 413, "{answer:?}");
+        }
+        let grown = Usage::of(stage.worker.id())?.peak.saturating_sub(before) >> 20;
+        println!(
+            "{} and {} bytes as sent; grown by {grown} MiB",
+            small.len(),
+            large.len()
+        );
+        ensure!(grown < MOST_GROWTH, "{grown} MiB");
+        ensure!(stored(stage)? == ["beside", "first"]);
+        Ok(())
+    })
+}
+
+/// No handler sees these, so that they are counted where their connections end.
+#[test]
+fn what_is_no_http_is_counted_by_what_is_wrong_with_it() -> Result<()> {
+    on_source(|stage| {
+        let broken = |reason: &str| -> Result<f64> {
+            let series = format!("tidings_worker_http_broken_total{{reason=\"{reason}\"}}");
+            metrics::gauge(stage.worker.admin, &series)
+        };
+        ensure!(broken("malformed")? == 0.0 && broken("head_too_large")? == 0.0);
+        let odd = "POST /hooks/sms/token HTTP/1.1\r\nhost: a\r\ncontent-length: +0\r\n\r\n";
+        ensure!(statuses(&exchange(stage.worker.http, odd.as_bytes())?) == [400]);
+        let long = format!(
+            "POST /hooks/sms/token HTTP/1.1\r\nx: {}\r\n\r\n",
+            "y".repeat(200 << 10)
+        );
+        exchange(stage.worker.http, long.as_bytes())?;
+        eventually("both are counted", || {
+            let counted = [broken("malformed")?, broken("head_too_large")?];
+            Ok((counted == [1.0, 1.0]).then_some(()))
+        })
     })
 }
 

@@ -71,7 +71,7 @@ const NUMBERS: &[Number] = &[
     },
     Number {
         value: "1",
-        decides: &["substr(x.body, 1, {} << 20)", "substr(n.item, 1, {} << 20)"],
+        decides: &["substr(body, 1, {} << 20)"],
         restate: &[(SQL, "only the first {} MB of it")],
     },
     Number {

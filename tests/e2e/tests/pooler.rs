@@ -1,15 +1,17 @@
 //! Two workers on one database, through a pooler in transaction mode: a connection to the
 //! server is theirs for one transaction, and somebody else's for the next.
 
+use crate::check::check;
 use anyhow::{Result, ensure};
 use postgres::Client;
 use postgres::fallible_iterator::FallibleIterator as _;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::process::Command;
-use tidings_e2e::{DEADLINE, eventually, play, server};
+use tidings_e2e::{DEADLINE, eventually, play, server, wait_logged};
 use tidings_harness::cluster::{Cluster, Durability};
 use tidings_harness::emulator::Play;
+use tidings_harness::http;
 use tidings_harness::metrics;
 use tidings_harness::pgbouncer::{Mode, Pgbouncer};
 use tidings_harness::reconcile::Reconciliation;
@@ -114,6 +116,47 @@ fn share(stage: &mut Stage, second: &mut Worker, pooler: &Pgbouncer) -> Result<(
     println!("{:?}", reconciliation.total());
     reconciliation.check()?;
     nothing_is_left_behind(&mut client, pooler)
+}
+
+/// A pooler that nobody mentioned is said, by the worker and by `check`.
+#[test]
+fn a_pooler_in_transaction_mode_without_its_flag_is_said() -> Result<()> {
+    let cluster = stage::cluster(&server()?, Durability::Fast)?;
+    for (mode, is_said) in [(Mode::Transaction, true), (Mode::Session, false)] {
+        let pooler = Pgbouncer::start(&cluster, mode, CONNECTIONS)?;
+        let url = pooler.url(DATABASE);
+        let log = cluster.folder().join(format!("unsaid-{is_said}.log"));
+        let worker = Worker::start(&url, ANY_PORT, ANY_PORT, &log)?;
+        let says = |line: &str| line.contains("WARN") && line.contains("--pooled");
+        if is_said {
+            wait_logged(&log, 1, says)?;
+        } else {
+            // A worker that is ready has opened the connections of its start.
+            eventually("it is ready", || {
+                Ok((http::get(worker.admin, "/readyz")?.status == 200).then_some(()))
+            })?;
+            let text = std::fs::read_to_string(&log)?;
+            ensure!(!text.lines().any(says), "{text}");
+        }
+        drop(worker);
+        for (flags, expected) in [(&[][..], is_said), (&["--pooled"][..], false)] {
+            let (_, findings) = check(&url, flags)?;
+            let found = findings
+                .iter()
+                .find(|finding| finding["subject"] == "pooler");
+            ensure!(found.is_some() == expected, "{flags:?}: {findings:?}");
+            ensure!(
+                found.is_none_or(|found| found["finding"] == "warn"),
+                "{found:?}"
+            );
+        }
+    }
+    let (_, findings) = check(&cluster.url(DATABASE), &[])?;
+    let found = findings
+        .iter()
+        .find(|finding| finding["subject"] == "pooler");
+    ensure!(found.is_none(), "{found:?}");
+    Ok(())
 }
 
 /// Each connection that the pooler has is as any other.

@@ -34,7 +34,8 @@ impl Duplicates {
     }
 }
 
-/// One counter, by one of its labels.
+/// The counts of one counter by one of its labels, whatever the others are. A worker shows
+/// what it has not counted yet as 0, which is left out here.
 pub fn counter(worker: SocketAddr, name: &str, label: &str) -> Result<BTreeMap<String, u64>> {
     let label = format!("{label}=\"");
     let text = http::get(worker, "/metrics")?.body;
@@ -43,9 +44,13 @@ pub fn counter(worker: SocketAddr, name: &str, label: &str) -> Result<BTreeMap<S
         let (labels, value) = labels.rsplit_once("} ")?;
         let (_, rest) = labels.split_once(&label)?;
         let (of, _) = rest.split_once('"')?;
-        Some((of.to_owned(), value.trim().parse().ok()?))
+        Some((of.to_owned(), value.trim().parse::<u64>().ok()?))
     });
-    Ok(values.collect())
+    let mut counts = BTreeMap::new();
+    for (of, value) in values.filter(|(_, value)| *value > 0) {
+        *counts.entry(of).or_default() += value;
+    }
+    Ok(counts)
 }
 
 /// One of a worker's series, such as `name{label="value"}`; None where it has none.

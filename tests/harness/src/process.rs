@@ -252,3 +252,32 @@ fn tail(name: &str, log: &Path) -> String {
         .unwrap_or_default();
     format!("--- the end of {name}'s log\n{}", last.join("\n"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_waits_while_its_output_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = folder.path().join("log");
+        // More than a pipe holds, and then a sign.
+        let mut command = Command::new("sh");
+        command.args(["-c", "read go; yes | head -c 300000; touch done"]);
+        command.current_dir(folder.path());
+        let mut process = Process::start("sh", &mut command, &log, Speaks::Stdout).unwrap();
+        process.leave_unread();
+        process.tell("go").unwrap();
+        // With a reader it is there at once.
+        let is_done = || folder.path().join("done").exists();
+        let until = std::time::Instant::now() + Duration::from_millis(300);
+        while !is_done() && std::time::Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(!is_done() && process.has_ended().unwrap().is_none());
+        process.read();
+        assert!(process.ended(DEADLINE).unwrap().success());
+        assert!(is_done());
+        assert_eq!(std::fs::metadata(&log).unwrap().len(), 300_000);
+    }
+}

@@ -1,6 +1,7 @@
 //! The worker, as a process.
 
 use crate::DEADLINE;
+use crate::cluster::without_pg_variables;
 use crate::http;
 use crate::paths;
 use crate::process::{Process, Signal, Speaks};
@@ -59,16 +60,27 @@ impl Listening {
 
 /// `tidings-worker run`, with nothing from this program's environment.
 pub fn command(database_url: &str, http: SocketAddr, grpc: SocketAddr) -> Result<Command> {
+    let mut command = command_without_url(http, grpc)?;
+    command.args(["--database-url", database_url]);
+    Ok(command)
+}
+
+/// The same as [`command`], for a worker that finds its database in another way.
+pub fn command_without_url(http: SocketAddr, grpc: SocketAddr) -> Result<Command> {
     let mut command = Command::new(paths::program("tidings-worker")?);
-    for name in ["DATABASE_URL", "RUST_LOG", "TIDINGS_SPOOL_DIR"] {
+    for name in [
+        "DATABASE_URL",
+        "DATABASE_URL_FILE",
+        "RUST_LOG",
+        "TIDINGS_SPOOL_DIR",
+    ] {
         command.env_remove(name);
     }
-    command
+    without_pg_variables(&mut command)
         .arg("run")
         // Flags override these. The leases of a killed worker expire soon.
         .env("TIDINGS_LEASE_TIME", LEASE_TIME)
         .env("TIDINGS_ADMIN_LISTEN", ANY_PORT.to_string())
-        .args(["--database-url", database_url])
         .args(["--http-listen", &http.to_string()])
         .args(["--grpc-listen", &grpc.to_string()]);
     Ok(command)

@@ -61,6 +61,7 @@ select tidings.stream_secret('chat') as chat, tidings.stream_secret('sms') as sm
 select source, epoch is not null as held from tidings.hold_streams('aaaaaaaa-0000-4000-8000-000000000000', 'host 1', '{chat}', '10 s');
 select tidings.release_streams('aaaaaaaa-0000-4000-8000-000000000000');
 select tidings.report_gap('chat', 'cursor_expired') as gap \gset
+select tidings.report_refusal('sms', now(), 'answered 413 (too_large)', '{}', '', 100);
 select * from tidings.request_finals('chat', 'q'), tidings.requests_to_reconcile('chat');
 select cause, tidings.close_gap(id) as closed from tidings.gap where id = :gap;
 delete from tidings.gap;

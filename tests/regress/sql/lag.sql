@@ -102,6 +102,24 @@ select id, event_id from tidings.event;
 select * from tidings.consumer;
 reset role;
 
+-- The worker's role is told how far consumers are behind, and may read neither events nor
+-- consumers.
+create role regress_tidings_lag;
+select tidings.grant_worker('regress_tidings_lag');
+begin;
+select inserted from tidings.ingest('sms', '{"MessageId": "m5", "Status": "PENDING", "ReportDateTime": "2024-10-01T11:34:56Z"}');
+set local role regress_tidings_lag;
+select consumer, events > 0 as behind, age >= '0' as age from tidings._worker_lag() order by consumer nulls first;
+rollback;
+set role regress_tidings_lag;
+select position from tidings.consumer;
+select * from tidings._unacknowledged(null);
+reset role;
+drop owned by regress_tidings_lag;
+drop role regress_tidings_lag;
+select bool_and(w.events = l.behind) as as_lag_has_it, count(*) as consumers
+from tidings._worker_lag() w join tidings.lag l on l.what = 'consumer' and l.name = w.consumer;
+
 drop owned by regress_tidings_monitor;
 drop role regress_tidings_monitor;
 select tidings.drop_source('sms'), tidings.drop_source('chat'), tidings.drop_source('quiet');

@@ -58,16 +58,6 @@ impl Directory {
         self.snapshot.borrow().database.clone()
     }
 
-    /// Resolves when Postgres is known to be down.
-    pub(crate) async fn down(&self) {
-        let mut snapshot = self.snapshot.clone();
-        let down = snapshot.wait_for(|snapshot| snapshot.database != Database::Up);
-        if down.await.is_err() {
-            // The registry is gone, because the process is ending.
-            std::future::pending().await
-        }
-    }
-
     /// The sources as last read, if they have been read.
     pub(crate) fn sources(&self) -> Option<Arc<Sources>> {
         self.snapshot.borrow().sources.clone()

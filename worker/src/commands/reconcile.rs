@@ -18,7 +18,6 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     time::Instant,
 };
-use tokio_postgres::Config;
 
 use super::{check::quoted, schema::shown};
 use crate::{
@@ -27,15 +26,15 @@ use crate::{
         batcher::{Batcher, Pipeline},
         lane::Lane,
         queue::BatchLimits,
+        settle::Told,
         store::Store,
-        stored::Stored,
     },
     postgres::{ConnectError, Connector},
     process::exit::{Code, Fatal},
     reconcile::{
         Asker, Books, Gap, Known, OfSource, Records, Report, Tally, Wanted, counted, reconcile,
     },
-    settings::{ReconcileArgs, place},
+    settings::{Database, ReconcileArgs, place},
     sources::{queries::Queries, readers::wake_during, source::Source},
 };
 
@@ -51,7 +50,7 @@ const REPORT: Duration = Duration::from_secs(10);
 
 type Failed = (Code, String);
 
-pub(crate) fn main(settings: &ReconcileArgs, database: Config) -> Code {
+pub(crate) fn main(settings: &ReconcileArgs, database: Database) -> Code {
     let system = System::new();
     let done = system.block_on(run(settings, database));
     // The runtime is not dropped, because that would wait for a name lookup that hangs.
@@ -72,7 +71,7 @@ fn note(line: &str) {
     let _ = writeln!(std::io::stderr(), "{}", shown(line));
 }
 
-async fn run(settings: &ReconcileArgs, database: Config) -> Result<Code, Failed> {
+async fn run(settings: &ReconcileArgs, database: Database) -> Result<Code, Failed> {
     let place = place(&database);
     let connector = Connector::new(database, &settings.database);
     let connector = connector.map_err(|error| (Code::Usage, error.to_string()))?;
@@ -120,8 +119,9 @@ async fn run(settings: &ReconcileArgs, database: Config) -> Result<Code, Failed>
     let total = records.count(settings.since).await.map_err(unavailable)?;
     let progress = RefCell::new(Progress::new(total + wanted.named.len() as u64));
     let mut asker = Asker::new(name.clone(), dial, question);
-    let stored = Stored::default();
-    let pipeline = pipeline(connector, stored.clone());
+    let told = Told::new();
+    let stored = told.stored.clone();
+    let pipeline = pipeline(connector, told);
     let mut known = Known::default();
     let mut heard = |tally: &Tally| progress.borrow_mut().heard(*tally);
     let asking = reconcile(
@@ -165,13 +165,15 @@ fn interrupted() -> std::io::Result<impl Future<Output = ()>> {
     })
 }
 
-fn pipeline(connector: Arc<Connector>, stored: Stored) -> Pipeline {
+fn pipeline(connector: Arc<Connector>, told: Told) -> Pipeline {
     let (fatal, _) = Fatal::channel();
     let lane = Lane::new(connector, fatal.clone());
-    let lane = Store::new(lane, stored, fatal.vital("the connection")).start();
-    let lanes = vec![lane.recipient()];
+    let taking = told.taking.clone();
+    let lane = Store::new(lane, told, fatal.vital("the connection")).start();
+    let lanes = vec![lane.into()];
     let vital = fatal.vital("the batcher");
-    Batcher::spawn(BATCH, lanes, PATIENCE, vital, &Arbiter::current())
+    let thread = Arbiter::current();
+    Batcher::spawn(BATCH, lanes, PATIENCE, taking, vital, &thread)
 }
 
 fn find(sources: Vec<Source>, name: &str) -> Result<Source, Failed> {

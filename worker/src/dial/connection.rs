@@ -2,29 +2,32 @@
 //!
 //! tonic's own channel does not tell how a connection ended. If a server sends GOAWAY,
 //! the open stream ends as if the connection had been cut, and only the connection knows
-//! the reason. A server that regards pings as abuse tells so in no other way.
+//! the reason. A server that regards pings as abuse tells so in no other way. And only the
+//! connection knows whether the server ended it, or the worker because of a limit of its
+//! own.
 
 use std::{
-    pin::{Pin, pin},
-    task::{Context, Poll, ready},
+    pin::pin,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::Bytes;
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{FutureExt, future::BoxFuture, future::poll_fn};
 use h2::{
-    Ping, PingPong, Reason, RecvStream,
-    client::{self, Builder, SendRequest},
+    Reason,
+    client::{self, Builder, ResponseFuture, SendRequest},
 };
-use http_body::Frame;
 use http_body_util::BodyExt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::{oneshot, watch},
-    time::{sleep, timeout},
+    sync::{mpsc, oneshot, watch},
+    time::timeout,
 };
 use tonic::{Code, Status, body::Body};
 use tower::Service;
+
+use crate::wire::flow::{FRAME_BUDGET, Inlet, Pumps, Ration, Rationed, inlet, unanswered};
 
 /// Time limit for the answer to a ping.
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
@@ -34,22 +37,39 @@ const STREAM_WINDOW: u32 = 2 << 20;
 const CONNECTION_WINDOW: u32 = 4 << 20;
 /// Time limit for the end of a connection, after the end of its stream.
 const END: Duration = Duration::from_secs(1);
+/// Limit on calls that the connection's task has not seen yet; further ones wait.
+const CALLS: usize = 8;
+/// How often a connection is polled in a row before other tasks have their turn.
+const ROUNDS: usize = 16;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// How a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Over {
     /// Closed, with the reason of the server's GOAWAY if it sent one.
     Closed(Option<Reason>),
+    /// Ended by this side, because of a rule or a limit that it has itself. The text is the
+    /// library's.
+    Ours(String),
     /// A ping was not answered.
     Unanswered,
+}
+
+impl Over {
+    fn from_end(end: Result<(), h2::Error>) -> Self {
+        match end {
+            Err(error) if error.is_library() => Self::Ours(error.to_string()),
+            Err(error) if error.is_remote() => Self::Closed(error.reason()),
+            _ => Self::Closed(None),
+        }
+    }
 }
 
 /// An open connection, which is closed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    sender: SendRequest<Bytes>,
+    requests: Requests,
     over: watch::Receiver<Option<Over>>,
     _held: oneshot::Sender<()>,
 }
@@ -60,17 +80,25 @@ impl Connection {
     where
         I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let ration = Ration::new();
         let (sender, connection) = Builder::new()
             .enable_push(false)
             .initial_window_size(STREAM_WINDOW)
             .initial_connection_window_size(CONNECTION_WINDOW)
-            .handshake(io)
+            .data_frame_budget(FRAME_BUDGET)
+            .handshake(Rationed::new(io, ration.clone()))
             .await?;
         let (ended, over) = watch::channel(None);
         let (held, dropped) = oneshot::channel();
-        tokio::spawn(drive(connection, keepalive, dropped, ended));
+        let (calls, called) = mpsc::channel(CALLS);
+        let driven = Driven {
+            connection,
+            pumps: Pumps::new(ration),
+            called,
+        };
+        tokio::spawn(drive(driven, keepalive, dropped, ended));
         Ok(Self {
-            sender,
+            requests: Requests { sender, calls },
             over,
             _held: held,
         })
@@ -78,80 +106,139 @@ impl Connection {
 
     /// A handle to send requests over this connection.
     pub(crate) fn requests(&self) -> Requests {
-        Requests(self.sender.clone())
+        self.requests.clone()
     }
 
     /// How the connection ended, if it has ended or is about to.
     pub(crate) async fn over(&mut self) -> Option<Over> {
         let ended = timeout(END, self.over.wait_for(Option::is_some)).await;
-        ended.ok()?.ok().and_then(|over| *over)
+        ended.ok()?.ok().and_then(|over| over.clone())
+    }
+}
+
+/// A call, in the hands of the connection's task: so that what arrives after the head of
+/// the response is taken off the library from its first frame on.
+#[derive(Debug)]
+struct Called {
+    response: ResponseFuture,
+    answer: oneshot::Sender<Result<http::Response<Inlet>, h2::Error>>,
+}
+
+impl Called {
+    /// Hands over the response, and then what arrives after it, until it has ended or
+    /// nobody wants it any more.
+    async fn run(self) {
+        let mut answer = self.answer;
+        let response = tokio::select! {
+            response = self.response => response,
+            () = answer.closed() => return,
+        };
+        match response {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                let (pump, body) = inlet(body);
+                if answer
+                    .send(Ok(http::Response::from_parts(head, body)))
+                    .is_ok()
+                {
+                    pump.await;
+                }
+            }
+            Err(error) => {
+                let _ = answer.send(Err(error));
+            }
+        }
+    }
+}
+
+/// A connection with what arrives over it.
+struct Driven<I: AsyncRead + AsyncWrite + Unpin> {
+    connection: client::Connection<Rationed<I>, Bytes>,
+    pumps: Pumps,
+    /// The calls that were made.
+    called: mpsc::Receiver<Called>,
+}
+
+impl<I: AsyncRead + AsyncWrite + Unpin> Driven<I> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<(), h2::Error>> {
+        for _ in 0..ROUNDS {
+            while let Poll::Ready(Some(called)) = self.called.poll_recv(context) {
+                self.pumps.push(called.run());
+            }
+            let polled = self.connection.poll_unpin(context);
+            let has_more = self.pumps.poll(context);
+            if polled.is_ready() {
+                return polled;
+            }
+            if !has_more {
+                return Poll::Pending;
+            }
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
     }
 }
 
 /// Transfers the bytes of a connection until either side ends it.
 async fn drive<I>(
-    mut connection: client::Connection<I, Bytes>,
+    mut driven: Driven<I>,
     keepalive: Option<Duration>,
     dropped: oneshot::Receiver<()>,
     ended: watch::Sender<Option<Over>>,
 ) where
     I: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let pings = connection.ping_pong();
-    let mut connection = pin!(connection);
+    let pings = driven.connection.ping_pong();
+    let mut driving = pin!(poll_fn(|context| driven.poll(context)));
     let over = tokio::select! {
-        result = &mut connection => Over::Closed(result.err().and_then(|error| error.reason())),
-        () = ping(pings, keepalive) => Over::Unanswered,
+        result = &mut driving => Over::from_end(result),
+        () = unanswered(pings, keepalive, PING_TIMEOUT) => Over::Unanswered,
         _ = dropped => {
             // Time to send GOAWAY; a server that has vanished never receives it.
-            let _ = timeout(END, connection).await;
+            let _ = timeout(END, driving).await;
             return;
         }
     };
     ended.send_replace(Some(over));
 }
 
-/// Resolves when a ping has not been answered in time.
-async fn ping(pings: Option<PingPong>, keepalive: Option<Duration>) {
-    if let (Some(mut pings), Some(interval)) = (pings, keepalive) {
-        loop {
-            sleep(interval).await;
-            match timeout(PING_TIMEOUT.min(interval), pings.ping(Ping::opaque())).await {
-                Ok(Ok(_)) => {}
-                // The connection has ended, and reports that itself.
-                Ok(Err(_)) => break,
-                Err(_) => return,
-            }
-        }
-    }
-    std::future::pending().await
-}
-
 /// A handle to send requests over a connection.
 #[derive(Clone, Debug)]
-pub(crate) struct Requests(SendRequest<Bytes>);
+pub(crate) struct Requests {
+    sender: SendRequest<Bytes>,
+    calls: mpsc::Sender<Called>,
+}
 
 impl Service<http::Request<Body>> for Requests {
-    type Response = http::Response<Received>;
+    type Response = http::Response<Inlet>;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.0.poll_ready(cx).map_err(BoxError::from)
+        self.sender.poll_ready(cx).map_err(BoxError::from)
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let sender = self.0.clone();
+        let Self { sender, calls } = self.clone();
         async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
             let head = http::Request::from_parts(parts, ());
             let (response, mut stream) = sender.ready().await?.send_request(head, false)?;
+            let (answer, answered) = oneshot::channel();
+            let called = Called { response, answer };
+            calls.send(called).await.map_err(|_| over())?;
             stream.send_data(body, true)?;
-            Ok(told(response.await?).map(Received))
+            let response = answered.await.map_err(|_| over())?;
+            Ok(told(response?))
         }
         .boxed()
     }
+}
+
+/// The error of a call whose connection has ended without a word about it.
+fn over() -> h2::Error {
+    Reason::CANCEL.into()
 }
 
 /// Maps an HTTP error of a proxy before the server to the status that gRPC specifies
@@ -178,33 +265,4 @@ fn told<T>(mut response: http::Response<T>) -> http::Response<T> {
     // The message is plain ASCII, which is valid in a header.
     let _ = Status::new(code, words).add_header(response.headers_mut());
     response
-}
-
-/// The body of a response. Reading it releases flow-control capacity.
-#[derive(Debug)]
-pub(crate) struct Received(RecvStream);
-
-impl http_body::Body for Received {
-    type Data = Bytes;
-    type Error = h2::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        let stream = &mut self.0;
-        if let Some(data) = ready!(stream.poll_data(cx)) {
-            let data = data.and_then(|data| {
-                stream.flow_control().release_capacity(data.len())?;
-                Ok(Frame::data(data))
-            });
-            return Poll::Ready(Some(data));
-        }
-        let trailers = ready!(stream.poll_trailers(cx)).transpose();
-        Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.is_end_stream()
-    }
 }

@@ -16,11 +16,11 @@
 //! ignored), or more precisely by `retry-after-ms`, in its metadata or its message. No
 //! pause is longer than 5 minutes, whatever it asks for.
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, fmt::Display, time::Duration};
 
 use tonic::{Code, Status};
 
-use super::options::oauth::OAuth;
+use super::{chain, options::oauth::OAuth};
 
 /// The meaning of the end of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,6 +111,30 @@ pub(crate) fn meaning(status: &Status, asked: &Asked<'_>) -> Meaning {
 /// Whether the connection broke, so that the status is not the server's.
 pub(crate) fn is_broken(status: &Status) -> bool {
     status.source().is_some()
+}
+
+/// Why the connection of a broken call ended. The word of the library is no word of the
+/// server.
+pub(crate) fn broken(status: &Status) -> String {
+    let Some(cause) = status.source() else {
+        return line(status);
+    };
+    match http2_error(cause) {
+        Some(error) if error.is_library() => ended_here(error),
+        _ => chain(cause),
+    }
+}
+
+/// What is reported of a connection that this side ended.
+pub(crate) fn ended_here(error: impl Display) -> String {
+    format!("this worker ended it: {error}")
+}
+
+fn http2_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a h2::Error> {
+    match error.downcast_ref() {
+        Some(error) => Some(error),
+        None => http2_error(error.source()?),
+    }
 }
 
 /// What to do about a server that does not serve the method.

@@ -12,11 +12,11 @@ pub(crate) mod reporter;
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tidings_spool::note;
+use tidings_spool::{Folder, Note};
 use tokio::sync::Notify;
 use tracing::warn;
 
@@ -39,9 +39,16 @@ struct Shared {
     waiting: Mutex<Waiting>,
     /// Notified when there is something to write.
     wake: Notify,
-    folder: Option<PathBuf>,
-    /// What was written to the file last; the lock is held while that happens.
-    saved: Mutex<Waiting>,
+    /// The file in the spool's folder, if there is a spool; the lock is held while it is
+    /// written.
+    saved: Mutex<Option<Saved>>,
+}
+
+/// The file, and what was written to it last.
+#[derive(Debug)]
+struct Saved {
+    note: Note,
+    waiting: Waiting,
 }
 
 type Waiting = BTreeMap<Key, (Extent, String)>;
@@ -49,13 +56,40 @@ type Waiting = BTreeMap<Key, (Extent, String)>;
 impl Gaps {
     /// Takes up what an earlier process has left in the folder.
     pub(crate) fn open(folder: Option<&Path>) -> Self {
-        let waiting = folder.map(read).unwrap_or_default();
+        let saved = folder.map(|folder| {
+            let mut note = Note::new(folder, FILE);
+            let waiting = read(&mut note);
+            Saved { note, waiting }
+        });
+        let waiting = saved.as_ref().map(|saved| saved.waiting.clone());
         Self(Arc::new(Shared {
-            waiting: Mutex::new(waiting.clone()),
+            waiting: Mutex::new(waiting.unwrap_or_default()),
             wake: Notify::new(),
-            folder: folder.map(Path::to_owned),
-            saved: Mutex::new(waiting),
+            saved: Mutex::new(saved),
         }))
+    }
+
+    /// From now on what waits is written only as long as this process holds the folder that
+    /// is at the path.
+    pub(crate) fn keep_in(&self, folder: Folder) {
+        if let Some(saved) = lock(&self.0.saved).as_mut() {
+            saved.note.keep_in(folder);
+        }
+    }
+
+    /// Adds the reports in the folder that is at the path now, as far as they are others', and
+    /// writes what waits to it.
+    pub(crate) fn move_in(&self) {
+        if let Some(saved) = lock(&self.0.saved).as_mut() {
+            let found = read(&mut saved.note);
+            let mut waiting = lock(&self.0.waiting);
+            for (key, report) in found {
+                waiting.entry(key).or_insert(report);
+            }
+            saved.waiting.clear();
+        }
+        self.save();
+        self.0.wake.notify_one();
     }
 
     /// Adds a report to those that wait.
@@ -104,20 +138,22 @@ impl Gaps {
 
     /// Writes what waits to the folder, if there is one.
     pub(crate) fn save(&self) {
-        let Some(folder) = &self.0.folder else {
+        let mut saved = lock(&self.0.saved);
+        let Some(saved) = saved.as_mut() else {
             return;
         };
-        let mut saved = lock(&self.0.saved);
         let waiting = lock(&self.0.waiting).clone();
-        if *saved == waiting {
+        // Somebody may have removed or replaced the file.
+        let is_there = waiting.is_empty() || saved.note.is_in_place();
+        if saved.waiting == waiting && is_there {
             return;
         }
         let rows: Vec<_> = waiting.iter().collect();
         let written = serde_json::to_vec(&rows)
             .map_err(std::io::Error::from)
-            .and_then(|bytes| note::write(folder, FILE, &bytes));
+            .and_then(|bytes| saved.note.write(&bytes));
         match written {
-            Ok(()) => *saved = waiting,
+            Ok(()) => saved.waiting = waiting,
             Err(reason) => {
                 warn!(%reason, "gaps that could not be written to Postgres cannot be kept on the disk either");
             }
@@ -125,8 +161,8 @@ impl Gaps {
     }
 }
 
-fn read(folder: &Path) -> Waiting {
-    let bytes = match note::read(folder, FILE) {
+fn read(note: &mut Note) -> Waiting {
+    let bytes = match note.read() {
         Ok(Some(bytes)) => bytes,
         Ok(None) => return Waiting::new(),
         Err(reason) => {
@@ -256,5 +292,43 @@ pub(crate) mod tests {
         assert!(Gaps::open(Some(folder.path())).is_empty());
         std::fs::write(folder.path().join(FILE), "garbage").unwrap();
         assert!(Gaps::open(Some(folder.path())).is_empty());
+    }
+
+    #[test]
+    fn what_somebody_removes_from_the_folder_is_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let gaps = Gaps::open(Some(folder.path()));
+        gaps.report(report("a", "x", Some("t")));
+        let path = folder.path().join(FILE);
+        for _ in 0..2 {
+            gaps.save();
+            let later = Gaps::open(Some(folder.path()));
+            assert_eq!(later.waiting(), gaps.waiting());
+            std::fs::remove_file(&path).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_reports_in_another_folder_are_added() {
+        let parent = tempfile::tempdir().unwrap();
+        let [folder, other] = ["spool", "other"].map(|name| parent.path().join(name));
+        for (folder, sources) in [(&folder, ["a", "b"]), (&other, ["b", "c"])] {
+            std::fs::create_dir(folder).unwrap();
+            let gaps = Gaps::open(Some(folder));
+            for source in sources {
+                gaps.report(report(source, "x", None));
+            }
+            gaps.save();
+        }
+        let gaps = Gaps::open(Some(&folder));
+        std::fs::remove_dir_all(&folder).unwrap();
+        std::fs::rename(&other, &folder).unwrap();
+        gaps.move_in();
+        let waiting = Gaps::open(Some(&folder)).waiting();
+        let sources: Vec<_> = waiting
+            .iter()
+            .map(|report| (report.key.source.as_str(), report.extent.requests))
+            .collect();
+        assert_eq!(sources, [("a", 1), ("b", 1), ("c", 1)]);
     }
 }

@@ -7,7 +7,6 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -15,6 +14,8 @@ use std::{
 use tokio::time::sleep;
 use tracing::{debug, warn};
 use uuid::Uuid;
+
+use super::peer::Peer;
 
 /// Period in which a source and a cause have one warning, and one that counts the others.
 const EVERY: Duration = Duration::from_secs(60);
@@ -33,7 +34,7 @@ pub(crate) struct Refused<'a> {
     pub(crate) what: &'static str,
     pub(crate) receipt: Uuid,
     pub(crate) source: Named<'a>,
-    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) peer: Option<Peer>,
     /// The word in the answer.
     pub(crate) cause: &'static str,
     /// Details for the operator, which the sender is not told.
@@ -129,7 +130,7 @@ mod tests {
             what: "a webhook",
             receipt: receipt::id(),
             source,
-            peer: Some(([192, 0, 2, 7], 4711).into()),
+            peer: Some(std::net::SocketAddr::from(([192, 0, 2, 7], 4711)).into()),
             cause,
             reason: None,
         }

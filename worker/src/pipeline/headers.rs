@@ -2,11 +2,13 @@
 //!
 //! - Names are in lower case; values that are not UTF-8 are dropped; repeated
 //!   values are joined by `", "` (RFC 9110, section 5.3).
-//! - Only the worker sets `receipt-id`, `url-token` and `lease-epoch`: a client's own are
-//!   dropped.
+//! - Only the worker sets `receipt-id`, `url-token`, `lease-epoch`, `spooled`, `peer-address`
+//!   and `body-as-sent`: a client's own are dropped.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use tidings_core::policy::{BODY_AS_SENT_HEADER, PEER_ADDRESS_HEADER};
 use uuid::Uuid;
 
 /// Identifies one arrival of a request: a retry by the worker carries the same id.
@@ -15,7 +17,16 @@ pub(crate) const RECEIPT_ID: &str = "receipt-id";
 pub(crate) const URL_TOKEN: &str = "url-token";
 /// The lease under which a stream was read.
 const LEASE_EPOCH: &str = "lease-epoch";
-const OURS: [&str; 3] = [RECEIPT_ID, URL_TOKEN, LEASE_EPOCH];
+/// Size of the spool through which a request came.
+const SPOOLED: &str = "spooled";
+const OURS: [&str; 6] = [
+    RECEIPT_ID,
+    URL_TOKEN,
+    LEASE_EPOCH,
+    SPOOLED,
+    PEER_ADDRESS_HEADER,
+    BODY_AS_SENT_HEADER,
+];
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Headers<'a>(BTreeMap<Cow<'a, str>, Cow<'a, str>>);
@@ -48,6 +59,18 @@ impl<'a> Headers<'a> {
 
     pub(crate) fn set_url_token(&mut self, token: &'a str) {
         self.0.insert(URL_TOKEN.into(), token.into());
+    }
+
+    /// The address of the sender.
+    pub(crate) fn set_peer_address(&mut self, address: IpAddr) {
+        let address = address.to_string();
+        self.0.insert(PEER_ADDRESS_HEADER.into(), address.into());
+    }
+
+    /// The bytes as sent of a body that was compressed, which a signature may cover.
+    pub(crate) fn set_body_as_sent(&mut self, sent: &[u8]) {
+        let sent = STANDARD.encode(sent);
+        self.0.insert(BODY_AS_SENT_HEADER.into(), sent.into());
     }
 
     pub(crate) fn set_lease_epoch(&mut self, epoch: i64) {
@@ -122,6 +145,18 @@ impl HeaderText {
         headers.get(RECEIPT_ID)?.as_str().map(str::to_owned)
     }
 
+    /// The headers of a request that came through a spool of so many bytes. Of two members
+    /// of one name Postgres takes the last, so that a client's own, which earlier versions
+    /// have spooled, does not count.
+    pub(crate) fn through_spool(mut object: String, bytes: u64) -> Self {
+        if let Some(end) = object.rfind('}') {
+            let is_empty = object[..end].trim_end().ends_with('{');
+            let comma = if is_empty { "" } else { "," };
+            object.replace_range(end.., &format!(r#"{comma}"{SPOOLED}":"{bytes}"}}"#));
+        }
+        object.into()
+    }
+
     /// Number of bytes of the serialized headers.
     pub(crate) fn len(&self) -> usize {
         self.own.len() + self.shared.len()
@@ -180,14 +215,24 @@ mod tests {
             ("Receipt-Id", b"forged".as_slice()),
             ("url-token", b"forged"),
             ("Lease-Epoch", b"forged"),
+            ("Spooled", b"forged"),
+            ("Peer-Address", b"192.0.2.7"),
+            ("Body-As-Sent", b"forged"),
         ]);
         assert_eq!(json(&headers), json!({}));
         headers.set_url_token("secret");
+        headers.set_peer_address(IpAddr::from([203, 0, 113, 9]));
+        headers.set_body_as_sent(b"packed");
         let id = receipt::id();
         let text = headers.template().with_receipt(id).to_string();
         assert_eq!(
             serde_json::from_str::<Value>(&text).unwrap(),
-            json!({"receipt-id": id.to_string(), "url-token": "secret"})
+            json!({
+                "receipt-id": id.to_string(),
+                "url-token": "secret",
+                "peer-address": "203.0.113.9",
+                "body-as-sent": "cGFja2Vk",
+            })
         );
     }
 
@@ -208,6 +253,21 @@ mod tests {
         let spooled = HeaderText::from(text.to_string());
         assert_eq!(spooled.receipt(), Some(id.to_string()));
         assert_eq!(HeaderText::from("{}".to_owned()).receipt(), None);
+    }
+
+    #[test]
+    fn a_request_of_the_spool_says_so_whatever_its_sender_said() {
+        for (headers, expected) in [
+            ("{}", json!({"spooled": "9"})),
+            (r#"{"x":"}"}"#, json!({"x": "}", "spooled": "9"})),
+            (
+                r#"{"spooled":"forged","x":"y"}"#,
+                json!({"x": "y", "spooled": "9"}),
+            ),
+        ] {
+            let text = HeaderText::through_spool(headers.to_owned(), 9).to_string();
+            assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::timeout;
 use tokio_postgres::types::Type;
 
 use super::request::{Receipt, Request, Verdict};
@@ -18,12 +19,23 @@ use crate::{
 const INGEST: &str = "select verdict, inserted, duplicate, rejected, detail \
      from tidings.ingest_batch($1, $2, $3) order by ordinal";
 
-/// Writes a batch in one transaction: all of it, or an error for all of it.
+/// The probe, and a batch without requests, which needs the same rights as any.
+const PROBE: &str = "select tidings.probe_ingest(), \
+     (select count(*) from tidings.ingest_batch('{}', '{}', '{}'))";
+
+/// Writes requests over a connection of its own.
 pub(crate) trait Ingest: Unpin + 'static {
+    /// Opens the connection, unless it is open.
+    fn open(&mut self) -> impl Future<Output = Result<(), Failure>>;
+
+    /// Writes a batch in one transaction: all of it, or an error for all of it.
     fn ingest(
         &mut self,
         requests: &[Request],
     ) -> impl Future<Output = Result<Vec<Receipt>, Failure>>;
+
+    /// Does what ingest needs and leaves nothing, so that an error is the database's.
+    fn probe(&mut self) -> impl Future<Output = Result<(), Failure>>;
 }
 
 /// A connection that is opened when it is needed.
@@ -54,28 +66,34 @@ impl Lane {
         }
     }
 
-    async fn open(&self) -> Result<Session, Failure> {
+    /// An open connection: the one that there is, or a new one.
+    async fn session(&mut self) -> Result<Session, Failure> {
+        if let Some(session) = self.session.take().filter(|session| !session.is_closed()) {
+            return Ok(session);
+        }
         let session = self.connector.connect(|_| ()).await;
         session.map_err(|error| match error {
-            ConnectError::Unreachable(reason) => Failure::new(Next::Reconnect, reason),
+            ConnectError::Unreachable(reason) => Failure::new(Next::Unconnected, reason),
             ConnectError::Incompatible(reason) => {
                 self.fatal
                     .exit(Exit::new(Code::Incompatible, reason.clone()));
-                Failure::new(Next::Refuse, reason)
+                Failure::new(Next::Unconnected, reason)
             }
         })
     }
 }
 
 impl Ingest for Lane {
+    async fn open(&mut self) -> Result<(), Failure> {
+        self.session = Some(self.session().await?);
+        Ok(())
+    }
+
     async fn ingest(&mut self, requests: &[Request]) -> Result<Vec<Receipt>, Failure> {
-        let session = match self.session.take() {
-            Some(session) if !session.is_closed() => session,
-            _ => self.open().await?,
-        };
+        let session = self.session().await?;
         // The server bounds the statement; this bounds a server that has vanished.
         let limit = limit(self.connector.statement_timeout(), self.unanswered);
-        let result = match tokio::time::timeout(limit, ingest_batch(&session, requests)).await {
+        let result = match timeout(limit, ingest_batch(&session, requests)).await {
             Ok(result) => {
                 self.unanswered = 0;
                 result
@@ -85,19 +103,26 @@ impl Ingest for Lane {
                 Err(Failure::new(Next::Reconnect, "Postgres does not answer"))
             }
         };
-        // A refusal may come from what the connection was opened with: its role, its
-        // version of the extension. So only these keep it.
-        if matches!(
-            &result,
-            Ok(_)
-                | Err(Failure {
-                    next: Next::Retry | Next::Isolate,
-                    ..
-                })
-        ) {
+        // An error of the connection's own; what one request causes does not cost it.
+        if !matches!(&result, Err(failure) if failure.next == Next::Reconnect) {
             self.session = Some(session);
         }
         result
+    }
+
+    async fn probe(&mut self) -> Result<(), Failure> {
+        let session = self.session().await?;
+        let limit = limit(Duration::ZERO, self.unanswered);
+        let Ok(probed) = timeout(limit, session.query(PROBE, &[])).await else {
+            self.unanswered = self.unanswered.saturating_add(1);
+            return Err(Failure::new(Next::Reconnect, "Postgres does not answer"));
+        };
+        probed?;
+        self.unanswered = 0;
+        // A failure may come from what the connection was opened with: its role, its version
+        // of the extension. So only a success keeps it.
+        self.session = Some(session);
+        Ok(())
     }
 }
 
@@ -146,7 +171,7 @@ mod tests {
     fn the_documents_state_when_a_connection_is_given_up() {
         let answer = ANSWER.as_secs();
         let help = format!("has not answered {answer} s later");
-        states("worker/src/settings/database.rs", &help);
+        states("worker/src/settings/database/mod.rs", &help);
         let page = format!("after `--statement-timeout` and {answer} s");
         states("docs/outages.md", &page);
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use strum::EnumIter;
 
 use super::headers::HeaderText;
 
@@ -32,7 +33,7 @@ pub(crate) struct Receipt {
     pub(crate) detail: Option<String>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter)]
 pub(crate) enum Verdict {
     Accepted,
     Unauthorized,
@@ -71,11 +72,14 @@ impl Verdict {
 
 /// Why a request has no receipt. It is not known to be stored, and its sender should
 /// retry.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, EnumIter, thiserror::Error)]
 pub(crate) enum Refusal {
     /// A limit of the worker was reached.
     #[error("too many requests are pending")]
     Busy,
+    /// More requests come than Postgres stores, and this one has waited for too long.
+    #[error("more requests come than can be stored")]
+    Overloaded,
     /// No commit came in time: Postgres is away, or slow.
     #[error("no commit came in time")]
     Late,
@@ -98,6 +102,7 @@ impl Refusal {
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Self::Busy => "busy",
+            Self::Overloaded => "overloaded",
             Self::Late => "commit_timeout",
             Self::Failed(_) => "commit_failed",
             Self::Declined(_) => "declined",

@@ -2,19 +2,23 @@
 
 use std::sync::Arc;
 
+use strum::EnumIter;
 use tokio_postgres::error::SqlState;
 
 /// What happens next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter)]
 pub(crate) enum Next {
     /// The same batch again on the same connection: it lost a race.
     Retry,
     /// The same batch again on a new connection.
     Reconnect,
+    /// No connection can be opened: another lane may have one.
+    Unconnected,
     /// One request may be the cause: the halves of the batch are tried until that request
     /// is alone and is declined.
     Isolate,
-    /// No request is the cause, and a retry will not help: an operator must act.
+    /// The whole database may be the cause, or one request: an operator must act. The batch is
+    /// halved too, and if a request fails alone, a probe tells which of the two it is.
     Refuse,
 }
 
@@ -23,6 +27,7 @@ impl Next {
         match self {
             Self::Retry => "retry",
             Self::Reconnect => "reconnect",
+            Self::Unconnected => "unconnected",
             Self::Isolate => "isolate",
             Self::Refuse => "refuse",
         }
@@ -93,10 +98,12 @@ fn classify(code: &SqlState) -> Next {
         "25006" => Next::Reconnect,
         // A pooled transaction was left open too long: its connection is gone.
         "25P03" => Next::Reconnect,
-        // A race or a lock: others may be done by the next attempt.
-        "40001" | "40P01" | "55P03" => Next::Retry,
-        // The statement timeout: half of the batch takes half as long.
-        "57014" => Next::Isolate,
+        // A race: others may be done by the next attempt.
+        "40001" | "40P01" => Next::Retry,
+        // The lock timeout and the statement timeout, which are no short waits: a lock on a row
+        // that a trigger wants for one request, or on a table that all want; half of the batch
+        // takes half as long.
+        "55P03" | "57014" => Next::Refuse,
         // A cached plan outlived what it was made for; a new connection plans anew.
         "0A000" => Next::Reconnect,
         // A prepared statement is gone, or another client's: see `describe`.
@@ -106,8 +113,9 @@ fn classify(code: &SqlState) -> Next {
             Some("08" | "57") => Next::Reconnect,
             // Memory, disk, connections: it may pass.
             Some("53") => Next::Retry,
-            // A mode of the transaction, a missing object or right: the statement
-            // is always the same, so it fails for every request alike.
+            // A mode of the transaction, a missing object or right: the statement is always
+            // the same, but what a trigger of the operator's does is not, and neither is
+            // which rows a policy lets through.
             Some("25" | "28" | "3D" | "3F" | "42") => Next::Refuse,
             // An index, a constraint or a trigger of the operator's, or a bug: whatever it
             // is, it must not fail the requests beside it.
@@ -129,10 +137,10 @@ mod tests {
             ("23514", Next::Isolate),   // check violation
             ("XX000", Next::Isolate),   // internal error
             ("P0001", Next::Isolate),   // raise
-            ("57014", Next::Isolate),   // statement timeout
+            ("57014", Next::Refuse),    // statement timeout
             ("40001", Next::Retry),     // serialization failure
             ("40P01", Next::Retry),     // deadlock
-            ("55P03", Next::Retry),     // lock timeout
+            ("55P03", Next::Refuse),    // lock timeout
             ("53100", Next::Retry),     // disk full
             ("53300", Next::Retry),     // too many connections
             ("57P01", Next::Reconnect), // administrator's shutdown
@@ -145,7 +153,8 @@ mod tests {
             ("42P05", Next::Reconnect), // a prepared statement of that name exists
             ("25001", Next::Refuse),    // not READ COMMITTED
             ("28P01", Next::Refuse),    // password
-            ("42501", Next::Refuse),    // privilege
+            ("42501", Next::Refuse),    // privilege, or row level security
+            ("42703", Next::Refuse),    // no such column, in a trigger perhaps
             ("42883", Next::Refuse),    // no such function
             ("3F000", Next::Refuse),    // no such schema
         ];

@@ -1,34 +1,54 @@
 //! Connections to Postgres: opening them, setting what safe writes need, and checking
 //! that the extension has the worker's version.
 
+pub(crate) mod backends;
+mod connect;
 pub(crate) mod failure;
 pub(crate) mod json;
 mod session;
+mod source;
 pub(crate) mod tls;
 pub(crate) mod upkeep;
+mod verify;
 pub(crate) mod version;
 
-use std::{future::poll_fn, time::Duration};
+use std::{
+    future::poll_fn,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
-use tokio_postgres::{AsyncMessage, Config, Connection, config::SslMode, error::DbError};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::{AsyncMessage, Connection, error::DbError};
 use tracing::{debug, info, warn};
 
 pub(crate) use self::session::{Param, Session};
-use self::{failure::describe, tls::TlsError};
-use crate::settings::DatabaseArgs;
+use self::{
+    backends::{Backend, Backends, Place},
+    connect::Target,
+    failure::describe,
+    source::Source,
+    tls::TlsError,
+};
+use crate::settings::{Database, DatabaseArgs};
 
-/// Time limit for Postgres when a connection is opened.
+/// Time limit for a server when a connection is opened.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Opens connections; every part of the worker opens its own.
 #[derive(Clone)]
 pub(crate) struct Connector {
-    config: Config,
-    tls: MakeRustlsConnect,
+    source: Arc<Source>,
     limits: Limits,
     /// Whether there is a pooler in between, which shares sessions among its clients.
     pooled: bool,
+    backends: Backends,
+    /// Whether the start is over: a connection was opened, or could not be.
+    is_settled: Arc<AtomicBool>,
+    /// Whether a pooler was looked for.
+    is_looked: Arc<AtomicBool>,
 }
 
 /// Limits of every transaction.
@@ -51,7 +71,9 @@ pub(crate) enum ConnectError {
     /// A transient failure.
     #[error("{0}")]
     Unreachable(String),
-    /// The extension is missing or has another version: an operator must act.
+    /// The extension is missing or has another version, as the first connection of the process
+    /// shows: an operator must act. Later the same is [`ConnectError::Unreachable`], because a
+    /// database may be made anew in an outage, and its extension a moment after it.
     #[error("{0}")]
     Incompatible(String),
 }
@@ -64,33 +86,25 @@ pub(crate) enum Event {
 }
 
 impl Connector {
-    pub(crate) fn new(mut config: Config, settings: &DatabaseArgs) -> Result<Self, TlsError> {
-        config.application_name("tidings-worker");
-        // A server that has vanished is detected within about a minute rather than hours.
-        config
-            .keepalives_idle(Duration::from_secs(30))
-            .keepalives_interval(Duration::from_secs(10))
-            .keepalives_retries(3)
-            .tcp_user_timeout(Duration::from_secs(60));
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(Duration::from_secs(5));
-        }
-        let ca = settings.database_ca.as_deref();
-        if ca.is_some() && config.get_ssl_mode() == SslMode::Prefer {
-            // A certificate authority is useless if the connection may go on without TLS.
-            config.ssl_mode(SslMode::Require);
-        }
-        let tls = tls::connector(config.get_ssl_mode(), ca)?;
+    pub(crate) fn new(database: Database, settings: &DatabaseArgs) -> Result<Self, TlsError> {
         Ok(Self {
-            config,
-            tls,
+            source: Arc::new(Source::new(Target::new(database)?, settings)),
             limits: Limits {
                 statement: settings.statement_timeout,
                 lock: settings.lock_timeout,
                 replicated: true,
             },
             pooled: settings.pooled,
+            backends: Backends::default(),
+            is_settled: Arc::default(),
+            is_looked: Arc::default(),
         })
+    }
+
+    /// Reads the files of the settings again, for the connections to come. The open ones
+    /// stay, because Postgres does not end them when a password changes.
+    pub(crate) async fn reload(&self) {
+        self.source.read().await;
     }
 
     pub(crate) fn statement_timeout(&self) -> Duration {
@@ -116,8 +130,70 @@ impl Connector {
         &self,
         on_event: impl FnMut(Event) + Send + 'static,
     ) -> Result<Session, ConnectError> {
-        let session = self.open(on_event).await?;
-        self.prepare(session).await
+        let connected = self.connect_now(on_event).await;
+        match connected {
+            Err(ConnectError::Incompatible(reason)) if self.is_settled.load(Ordering::Relaxed) => {
+                Err(ConnectError::Unreachable(reason))
+            }
+            Err(ConnectError::Incompatible(_)) => connected,
+            Ok(_) | Err(ConnectError::Unreachable(_)) => {
+                self.is_settled.store(true, Ordering::Relaxed);
+                connected
+            }
+        }
+    }
+
+    async fn connect_now(
+        &self,
+        mut on_event: impl FnMut(Event) + Send + 'static,
+    ) -> Result<Session, ConnectError> {
+        let place = self.backends.place();
+        let leaving = place.clone();
+        let session = self.open(move |event| {
+            if event == Event::Closed {
+                leaving.leave();
+            }
+            on_event(event);
+        });
+        self.prepare(session.await?, &place).await
+    }
+
+    /// Warns of a pooler that the settings do not mention. It is looked for once.
+    pub(crate) async fn warn_of_pooler(&self) {
+        if self.is_looked.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        match self.finds_pooler().await {
+            Ok(true) => self.backends.tell(),
+            Ok(false) => {}
+            // Too many connections, perhaps: the next one to ask looks.
+            Err(_) => self.is_looked.store(false, Ordering::Relaxed),
+        }
+    }
+
+    /// Whether a pooler in transaction mode is found although `--pooled` is not set: over two
+    /// connections, the second of which is in a transaction while the first is asked again.
+    pub(crate) async fn finds_pooler(&self) -> Result<bool, ConnectError> {
+        if self.pooled {
+            return Ok(false);
+        }
+        let backends = Backends::default();
+        let (one, two) = (self.open(|_| ()).await?, self.open(|_| ()).await?);
+        let (of_one, of_two) = (backends.place(), backends.place());
+        let found = async {
+            let first = of_one.see(backend(&one).await?);
+            two.execute("begin").await?;
+            let second = of_two.see(backend(&two).await?);
+            let third = of_one.see(backend(&one).await?);
+            two.execute("rollback").await?;
+            Ok::<_, tokio_postgres::Error>(first || second || third)
+        };
+        match tokio::time::timeout(CONNECT_TIMEOUT, found).await {
+            Ok(found) => found.map_err(|e| ConnectError::Unreachable(describe(&e))),
+            Err(_) => Err(ConnectError::Unreachable(
+                "Postgres does not answer".to_owned(),
+            )),
+        }
     }
 
     /// Opens a connection, whatever extension the server has.
@@ -125,27 +201,17 @@ impl Connector {
         &self,
         on_event: impl FnMut(Event) + Send + 'static,
     ) -> Result<Session, ConnectError> {
-        let connect = self.config.connect(self.tls.clone());
-        match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
-            Ok(Ok((client, connection))) => {
-                tokio::spawn(drive(connection, on_event));
-                Ok(if self.pooled {
-                    Session::shared(client, &self.limits.settings(Scope::Transaction))
-                } else {
-                    Session::own(client)
-                })
-            }
-            Ok(Err(error)) => {
-                let reason = tls::advice(&error).unwrap_or_else(|| describe(&error));
-                Err(ConnectError::Unreachable(reason))
-            }
-            Err(_) => Err(ConnectError::Unreachable(
-                "Postgres does not complete the connection".to_owned(),
-            )),
-        }
+        let target = self.source.read().await;
+        let (client, connection) = target.connect().await.map_err(ConnectError::Unreachable)?;
+        tokio::spawn(drive(connection, on_event));
+        Ok(if self.pooled {
+            Session::shared(client, &self.limits.settings(Scope::Transaction))
+        } else {
+            Session::own(client)
+        })
     }
 
-    async fn prepare(&self, session: Session) -> Result<Session, ConnectError> {
+    async fn prepare(&self, session: Session, place: &Place) -> Result<Session, ConnectError> {
         let work = async {
             if !self.pooled {
                 let settings = self.limits.settings(Scope::Session);
@@ -155,10 +221,12 @@ impl Connector {
                           pg_catalog.current_setting('server_version_num')::int";
             let server = session.query_one(server, &[]).await?;
             let (standby, version): (bool, i32) = (server.try_get(0)?, server.try_get(1)?);
+            self.look(&session, place).await?;
             let installed = installed(&session).await?;
             let session = session
                 .with(&without_parameters(version, self.scope()))
                 .await?;
+            self.look(&session, place).await?;
             Ok::<_, tokio_postgres::Error>((standby, installed, session))
         };
         let (standby, installed, session) = match tokio::time::timeout(CONNECT_TIMEOUT, work).await
@@ -178,6 +246,14 @@ impl Connector {
         }
         version::check(installed.as_deref()).map_err(ConnectError::Incompatible)?;
         Ok(session)
+    }
+
+    /// Looks at the backend behind a connection, which may show a pooler.
+    async fn look(&self, session: &Session, place: &Place) -> Result<(), tokio_postgres::Error> {
+        if !self.pooled && place.see(backend(session).await?) {
+            self.backends.tell();
+        }
+        Ok(())
     }
 
     fn scope(&self) -> Scope {
@@ -254,6 +330,17 @@ fn without_parameters(server_version: i32, scope: Scope) -> String {
         "{set} log_parameter_max_length_on_error = 0; \
          select pg_catalog.set_config('log_parameter_max_length', '0', {local}) where {may}"
     )
+}
+
+/// The backend that answers.
+async fn backend(session: &Session) -> Result<Backend, tokio_postgres::Error> {
+    let query = "select pg_catalog.pg_backend_pid(), \
+                 (1e6 * extract(epoch from pg_catalog.pg_postmaster_start_time()))::int8";
+    let row = session.query_one(query, &[]).await?;
+    Ok(Backend {
+        pid: row.try_get(0)?,
+        server: row.try_get(1)?,
+    })
 }
 
 /// The installed version of the extension, if it is installed.

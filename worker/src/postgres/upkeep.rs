@@ -1,9 +1,12 @@
 //! Scheduled upkeep: partitions, retention and the bound of `tidings.rejected`.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use actix::prelude::*;
-use metrics::counter;
+use metrics::{counter, gauge};
 use tracing::{info, warn};
 
 use super::{ConnectError, Connector, failure::describe};
@@ -15,6 +18,11 @@ use crate::process::{
 const MAINTAIN: &str = "select action, object, rows, detail from tidings.maintain()";
 /// Pause after a failure, which may be transient; a missing partition costs only time.
 const RETRY: Duration = Duration::from_secs(60);
+
+const DONE: &str = "done";
+const FAILED: &str = "failed";
+/// Results of a call, in the words of the metric.
+pub(crate) const RESULTS: [&str; 2] = [DONE, FAILED];
 
 /// Owns the schedule of `tidings.maintain()`.
 ///
@@ -52,14 +60,16 @@ impl Actor for Upkeep {
             loop {
                 let pause = match maintain(&connector).await {
                     Ok(()) => {
-                        counter!(metric::UPKEEP, "result" => "done").increment(1);
+                        counter!(metric::UPKEEP, "result" => DONE).increment(1);
+                        let now = metric::unix(SystemTime::now());
+                        gauge!(metric::UPKEEP_LAST_SUCCESS).set(now);
                         every
                     }
                     Err(Failed::Incompatible(reason)) => {
                         return fatal.exit(Exit::new(Code::Incompatible, reason));
                     }
                     Err(Failed::ForNow(reason)) => {
-                        counter!(metric::UPKEEP, "result" => "failed").increment(1);
+                        counter!(metric::UPKEEP, "result" => FAILED).increment(1);
                         warn!(reason, "the upkeep failed; trying again");
                         RETRY.min(every)
                     }
@@ -93,7 +103,11 @@ async fn maintain(connector: &Connector) -> Result<(), Failed> {
         let text = |column| row.try_get::<_, Option<String>>(column).map_err(failed);
         let (action, object, detail) = (text(0)?, text(1)?, text(3)?);
         let rows: Option<i64> = row.try_get(2).map_err(failed)?;
-        info!(action, object, rows, detail, "upkeep");
+        // What providers were told is stored.
+        match action.as_deref() == Some("discarded") {
+            true => warn!(action, object, rows, detail, "upkeep"),
+            false => info!(action, object, rows, detail, "upkeep"),
+        }
     }
     Ok(())
 }

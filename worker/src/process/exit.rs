@@ -28,7 +28,8 @@ pub(crate) enum Code {
     Spool = 73,
     /// The drain did not end in time: the requests in flight were not acknowledged.
     Unfinished = 75,
-    /// The extension is missing, or is of another version.
+    /// The extension is missing, or is of another version, as the first connection shows. A
+    /// worker that has been connected, or could not be at first, keeps looking instead.
     Incompatible = 78,
 }
 

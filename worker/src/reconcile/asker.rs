@@ -201,8 +201,7 @@ impl Asker {
         let meaning = status::meaning(status, &asked);
         match (status.code(), meaning) {
             (_, Meaning::Cut) => {
-                let cause = std::error::Error::source(status).map(dial::chain);
-                let cause = cause.unwrap_or(line);
+                let cause = status::broken(status);
                 Called::Later(None, format!("the connection broke: {cause}"))
             }
             (Code::NotFound, _) => Called::Unknown,

@@ -203,7 +203,7 @@ impl<R: Records> Run<'_, R> {
                 self.report.tally.unknown += 1;
                 self.silent = 0;
                 self.known.add(id);
-                self.count("unknown");
+                self.count(UNKNOWN);
                 return Ok(());
             }
             Ok(Answer::Declined(reason) | Answer::Silent(reason)) => Ok(Stored::No(reason)),
@@ -218,14 +218,14 @@ impl<R: Records> Run<'_, R> {
                 self.report.tally.stored += inserted;
                 self.report.tally.recovered += recovered;
                 self.known.add(id);
-                self.count("answered");
+                self.count(ANSWERED);
                 return Ok(());
             }
             Ok(Stored::No(reason)) => (reason, self.silent >= SILENT),
             Err(reason) => (reason, true),
         };
         self.report.tally.failed += 1;
-        self.count("failed");
+        self.count(FAILED);
         if is_last {
             return Err(reason);
         }
@@ -306,6 +306,12 @@ impl<R: Records> Run<'_, R> {
         counter!(metric::RECONCILED, "source" => source, "outcome" => outcome).increment(1);
     }
 }
+
+const ANSWERED: &str = "answered";
+const UNKNOWN: &str = "unknown";
+const FAILED: &str = "failed";
+/// What became of a question, in the words of the metric.
+pub(crate) const OUTCOMES: [&str; 3] = [ANSWERED, UNKNOWN, FAILED];
 
 #[cfg(test)]
 mod tests;

@@ -91,6 +91,7 @@ pub(super) async fn wait(
         Some(exit) = exits.recv() => Err(exit),
     };
     parts.refusals.summarize();
+    parts.kept.settle().await;
     parts.gaps.end().await;
     end
 }

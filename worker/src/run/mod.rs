@@ -4,6 +4,7 @@
 mod descriptors;
 mod end;
 mod parts;
+mod series;
 mod signals;
 
 use std::{
@@ -14,7 +15,6 @@ use std::{
 
 use actix::prelude::*;
 use tokio::time::sleep;
-use tokio_postgres::Config;
 use tracing::{error, info, warn};
 
 use self::{
@@ -26,7 +26,7 @@ use self::{
 use crate::{
     gaps::Gaps,
     inbound::{
-        grpc::{self, Bounds, GrpcLimits},
+        grpc::{self, Bounds, GrpcLimits, OpenLimits},
         http::{
             self, Connections, HttpSetup, Times,
             admin::{self, AdminSetup},
@@ -39,7 +39,7 @@ use crate::{
         log, metric,
         reload::Reload,
     },
-    settings::{RunArgs, place},
+    settings::{Database, RunArgs, place},
 };
 
 /// Length of the listen queue. The standard library's 128 is too short when many clients
@@ -47,7 +47,7 @@ use crate::{
 const BACKLOG: i32 = 4096;
 
 /// Runs until a signal or a fatal error.
-pub(crate) fn main(settings: RunArgs, database: Config) -> Code {
+pub(crate) fn main(settings: RunArgs, database: Database) -> Code {
     #[expect(clippy::expect_used, reason = "without a log there is no worker")]
     let log = log::init(settings.log_format, &settings.log).expect("no thread for the log");
     let runtime = || {
@@ -70,19 +70,34 @@ pub(crate) fn main(settings: RunArgs, database: Config) -> Code {
     code
 }
 
-async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
+async fn run(settings: RunArgs, database: Database) -> Result<Code, Exit> {
     let refused =
         |what: &str, e: &dyn std::fmt::Display| Exit::new(Code::System, format!("{what}: {e}"));
     let mut signals = Signals::new().map_err(|e| refused("cannot listen for signals", &e))?;
     let metrics = metric::install().map_err(|e| refused("cannot make metrics", &e))?;
+    series::begin();
     let (fatal, exits) = Fatal::channel();
     // Whatever reads a file that may change subscribes to this.
     let reload = Reload::default();
     fatal.spawn("the reload on SIGHUP", signals.reloading(reload.clone()));
 
     let place = place(&database);
+    for note in &database.notes {
+        warn!("{note}");
+    }
+    let origins = database.origins.clone();
     let connector = Connector::new(database, &settings.database);
     let connector = connector.map_err(|e| Exit::new(Code::Usage, e.to_string()))?;
+    let connector = Arc::new(connector);
+    fatal.spawn("the settings of the database", {
+        let (connector, mut reloads) = (connector.clone(), reload.subscribe());
+        async move {
+            loop {
+                reloads.next().await;
+                connector.reload().await;
+            }
+        }
+    });
     let unusable = |e: &dyn std::fmt::Display| Exit::new(Code::Usage, format!("TLS: {e}"));
     let tls = ServerTls::load(&settings.tls).map_err(|e| unusable(&e))?;
     let entrance = |entrance| {
@@ -115,13 +130,12 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
 
     // A handle by which the drain ends the listener that the server owns.
     let drained_listener = http_listener.try_clone().map_err(listening)?;
-    let parts = Parts::start(
-        &settings,
-        Arc::new(connector),
-        (spool, gaps),
-        &reload,
-        &fatal,
-    )?;
+    let parts = Parts::start(&settings, connector, (spool, gaps), &reload, &fatal)?;
+    series::limits(&settings.limits, parts.budget.limits(), &room);
+    fatal.spawn(
+        "the series of the sources",
+        series::follow(parts.snapshot.clone()),
+    );
     let connections = Connections::new(room.http);
     let times = Times {
         head: settings.limits.head_timeout,
@@ -164,8 +178,12 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
                 message: settings.limits.max_body.get(),
                 time: settings.limits.body_timeout,
             },
+            open_calls: OpenLimits {
+                calls: settings.limits.open_calls as usize,
+                time: settings.limits.open_call_time,
+            },
         },
-        parts.snapshot.clone(),
+        (parts.snapshot.clone(), parts.taking.clone()),
     );
     let drain = parts.drain.clone();
     let servers = Servers {
@@ -199,6 +217,7 @@ async fn run(settings: RunArgs, database: Config) -> Result<Code, Exit> {
         admin = %admin_address,
         tls = tls.is_some(),
         database = place,
+        settings = origins,
         version = version::WORKER,
         "listening"
     );

@@ -4,10 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix::prelude::*;
 use futures_util::FutureExt;
-use tokio::{
-    sync::{Semaphore, watch},
-    time::timeout,
-};
+use tokio::{sync::watch, time::timeout};
 use tracing::info;
 
 use crate::{
@@ -17,16 +14,19 @@ use crate::{
     },
     gaps::{Gaps, reporter::Running},
     inbound::{
-        grpc::push::{ChunkLimits, Push, QUESTIONS},
-        http::{Attempts, webhook::Hooks},
+        grpc::push::{ChunkLimits, Push, PushStreams, QUESTIONS, Turns},
+        http::{Attempts, Kept, keep, webhook::Hooks},
+        peer::Proxies,
         refusal::Refusals,
     },
     pipeline::{
         batcher::{Batcher, Pipeline},
         lane::Lane,
         queue::BatchLimits,
+        settle::Told,
         store::Store,
         stored::Stored,
+        taking::Taking,
     },
     postgres::{Connector, upkeep::Upkeep},
     process::{
@@ -53,6 +53,7 @@ const LAST_WAKE_UP: Duration = Duration::from_secs(1);
 /// The parts of the worker.
 pub(super) struct Parts {
     pub(super) pipeline: Pipeline,
+    pub(super) taking: Taking,
     pub(super) budget: Budget,
     pub(super) drain: Drain,
     control: Addr<Control>,
@@ -62,6 +63,8 @@ pub(super) struct Parts {
     pub(super) spool: Option<Spool>,
     pub(super) refusals: Refusals,
     pub(super) attempts: Attempts,
+    pub(super) kept: Kept,
+    proxies: Proxies,
     pub(super) gaps: Running,
 }
 
@@ -75,15 +78,19 @@ impl Parts {
     ) -> Result<Self, Exit> {
         wire::check().map_err(|error| Exit::new(Code::Internal, error.to_string()))?;
         let limits = &settings.limits;
-        let stored = Stored::default();
+        let told = Told {
+            stored: Stored::default(),
+            taking: Taking::unproven(),
+        };
+        let Told { stored, taking } = told.clone();
         // The batcher, the lanes and their connections share one thread, so that a batch
         // does not go from thread to thread on its way.
         let thread = Arbiter::new().handle();
         let lane = |number| {
             let lane = Lane::new(connector.clone(), fatal.clone());
             let vital = fatal.vital(format!("connection {number}"));
-            let store = Store::new(lane, stored.clone(), vital);
-            Store::start_in_arbiter(&thread, |_| store).recipient()
+            let store = Store::new(lane, told.clone(), vital);
+            Store::start_in_arbiter(&thread, |_| store).into()
         };
         let batch = BatchLimits {
             requests: limits.batch_requests as usize,
@@ -93,13 +100,19 @@ impl Parts {
             batch,
             (1..=limits.connections).rev().map(lane).collect(),
             settings.patience,
+            taking.clone(),
             fatal.vital("the batcher"),
             &thread,
         );
         let (sender, snapshot) = watch::channel(Snapshot::default());
         Upkeep::new(connector.clone(), settings.maintain_every, fatal.clone()).start();
         let poll = settings.source_poll();
-        let control = Control::spawn(connector.clone(), poll, sender, fatal.clone());
+        let control = Control::spawn(
+            connector.clone(),
+            poll,
+            (sender, taking.clone()),
+            fatal.clone(),
+        );
         let asked = readers::by(control.clone().recipient());
         let serving = readers::serve(stored, settings.tick, asked);
         fatal.spawn(
@@ -124,22 +137,34 @@ impl Parts {
         if let Some(spool) = &spool {
             let remembering = spool.clone().remember(snapshot.clone());
             fatal.spawn("the spool's list of sources", remembering);
+            fatal.spawn(
+                "the look after the spool's file",
+                spool.clone().look_after(),
+            );
             let limits = drain::within(batch);
-            let draining = drain::run(spool.clone(), pipeline.clone(), snapshot.clone(), limits);
+            let postgres = (snapshot.clone(), taking.clone());
+            let draining = drain::run(spool.clone(), pipeline.clone(), postgres, limits);
             fatal.spawn("the spool's drain", draining);
         }
         let refusals = Refusals::default();
         fatal.spawn("the log of refusals", refusals.clone().follow());
+        let (kept, waiting) = Kept::new();
+        let keeping = keep(waiting, control.clone().recipient(), snapshot.clone());
+        fatal.spawn("the keeper of refused requests", keeping);
         let desk = control.clone().recipient();
         Ok(Self {
+            kept,
+            proxies: Proxies::new(&settings.trusted_proxies),
             attempts: Attempts::new(gaps.clone()),
             gaps: Running::start(gaps, desk, snapshot.clone(), fatal),
             pipeline,
+            taking,
             budget: Budget::new(Limits {
                 requests: limits.pending_requests,
                 bytes: limits.pending_bytes.0,
                 share: limits.source_share,
                 wire: limits.wire(),
+                message: limits.largest(),
             }),
             drain: Drain::new(),
             directory: Directory::new(snapshot.clone(), control.clone().recipient()),
@@ -160,6 +185,7 @@ impl Parts {
     pub(super) fn hooks(&self, settings: &RunArgs) -> Hooks {
         Hooks {
             pipeline: self.pipeline.clone(),
+            taking: self.taking.clone(),
             directory: self.directory.clone(),
             budget: self.budget.clone(),
             max_body: settings.limits.max_body.get(),
@@ -167,6 +193,8 @@ impl Parts {
             spool: self.spool.clone(),
             refusals: self.refusals.clone(),
             attempts: self.attempts.clone(),
+            proxies: self.proxies.clone(),
+            kept: self.kept.clone(),
         }
     }
 
@@ -174,6 +202,7 @@ impl Parts {
         let LimitArgs {
             batch_requests,
             push_streams,
+            source_share,
             ..
         } = settings.limits;
         Push {
@@ -183,9 +212,10 @@ impl Parts {
             budget: self.budget.clone(),
             drain: self.drain.clone(),
             chunks: ChunkLimits::within(batch_requests as usize),
-            streams: Arc::new(Semaphore::new(push_streams as usize)),
-            questions: Arc::new(Semaphore::new(QUESTIONS)),
+            streams: PushStreams::new(push_streams as usize, source_share),
+            turns: Turns::new(QUESTIONS),
             refusals: self.refusals.clone(),
+            proxies: self.proxies.clone(),
         }
     }
 }

@@ -85,7 +85,9 @@ pub(crate) struct LimitArgs {
     /// get 503 and pushes wait
     ///
     /// All requests for unknown sources use one such share together. So do all events that
-    /// arrived by gRPC and are not yet answered, with a quarter of --pending-bytes at most.
+    /// arrived by gRPC and whose replies are not read yet, with a quarter of --pending-bytes at
+    /// most, or twice the largest message. Of these, and of --push-streams, one source may use
+    /// this share too.
     #[arg(
         long,
         env = "TIDINGS_SOURCE_SHARE",
@@ -109,7 +111,8 @@ pub(crate) struct LimitArgs {
     pub(crate) head_timeout: Duration,
 
     /// Time for a body; after it, 408 (503 for a provider that gives up after a 4xx). For a
-    /// message of a push; after it, DEADLINE_EXCEEDED
+    /// message of a push; after it, DEADLINE_EXCEEDED. For the reader of a reply of a gRPC call;
+    /// after it, RESOURCE_EXHAUSTED
     #[arg(
         long,
         env = "TIDINGS_BODY_TIMEOUT",
@@ -143,7 +146,10 @@ pub(crate) struct LimitArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) http_connections: u32,
 
-    /// Open gRPC connections; further ones are closed at once
+    /// Open gRPC connections; a further one takes the place of one without a push stream
+    ///
+    /// Of the address that has most of these, the oldest is closed. If all have a push stream,
+    /// the further one is closed at once.
     #[arg(
         long,
         env = "TIDINGS_GRPC_CONNECTIONS",
@@ -163,7 +169,8 @@ pub(crate) struct LimitArgs {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=1_000))]
     pub(crate) grpc_streams: u32,
 
-    /// Open gRPC push streams; further ones get RESOURCE_EXHAUSTED
+    /// Open gRPC push streams, of which one source may have --source-share; further ones get
+    /// RESOURCE_EXHAUSTED
     #[arg(
         long,
         env = "TIDINGS_PUSH_STREAMS",
@@ -172,6 +179,31 @@ pub(crate) struct LimitArgs {
     )]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) push_streams: u32,
+
+    /// Open gRPC calls without authorization (health and reflection); a further one ends the
+    /// oldest with UNAVAILABLE
+    ///
+    /// The first watches of the health do not count: see "Endpoints".
+    #[arg(
+        long,
+        env = "TIDINGS_OPEN_CALLS",
+        value_name = "N",
+        default_value_t = 64
+    )]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(crate) open_calls: u32,
+
+    /// Time for a gRPC call without authorization; after it, UNAVAILABLE
+    ///
+    /// The first watches of the health last as long as their caller likes: see "Endpoints".
+    #[arg(
+        long,
+        env = "TIDINGS_OPEN_CALL_TIME",
+        value_name = "TIME",
+        default_value = "30s"
+    )]
+    #[arg(value_parser = duration)]
+    pub(crate) open_call_time: Duration,
 }
 
 impl LimitArgs {
@@ -209,14 +241,16 @@ impl LimitArgs {
     }
 
     /// Size of the largest body with its head.
-    fn largest(&self) -> u32 {
+    pub(crate) fn largest(&self) -> u32 {
         self.max_body.0.saturating_add(HEAD)
     }
 
     /// Limit on the bytes of events that arrived over gRPC and are not yet answered: a quarter
-    /// of the pending bytes, and enough for the largest message.
+    /// of the pending bytes, and enough for the largest message of one source beside that of
+    /// another.
     pub(crate) fn wire(&self) -> u32 {
-        (self.pending_bytes.0 / 4).max(self.largest())
+        let two = self.largest().saturating_mul(2);
+        (self.pending_bytes.0 / 4).max(two)
     }
 
     /// Refuses a spool that is too small for the largest request even when it is empty.

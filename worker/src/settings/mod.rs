@@ -10,14 +10,13 @@ pub(crate) mod units;
 use std::ffi::OsString;
 
 use clap::{Parser, Subcommand, error::ErrorKind};
-use tokio_postgres::config::Config;
 
 pub(crate) use self::{
     commands::{
         CheckArgs, ReconcileArgs, SchemaArgs, SpoolCommand, SpoolDrainArgs, SpoolSetAsideArgs,
         SpoolStatusArgs,
     },
-    database::{DatabaseArgs, place},
+    database::{Database, DatabaseArgs, Pair, Roots, Server, Tls, TlsMode, Version, place},
     limits::LimitArgs,
     run::RunArgs,
     tls::TlsArgs,
@@ -76,7 +75,7 @@ pub(crate) enum Stop {
 /// Reads and checks all settings, without connecting to anything.
 pub(crate) fn parse(
     arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>,
-) -> Result<(Command, Config), Stop> {
+) -> Result<(Command, Database), Stop> {
     let cli = Cli::try_parse_from(arguments).map_err(|error| match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => Stop::Asked(error),
         _ => {
@@ -98,10 +97,10 @@ pub(crate) fn parse(
         Command::Reconcile(reconcile) => &reconcile.database,
         Command::Spool(SpoolCommand::Drain(drain)) => &drain.database,
         Command::Spool(SpoolCommand::SetAside(aside)) => &aside.database,
-        Command::Spool(SpoolCommand::Status(_)) => return Ok((cli.command, Config::new())),
+        Command::Spool(SpoolCommand::Status(_)) => return Ok((cli.command, Database::default())),
     };
-    let config = database.config().map_err(named)?;
-    Ok((cli.command, config))
+    let database = database.database().map_err(named)?;
+    Ok((cli.command, database))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::Args;
+use tidings_core::network::Network;
 
 use super::{DatabaseArgs, LimitArgs, TlsArgs, units::duration};
 use crate::process::log;
@@ -41,6 +42,21 @@ pub(crate) struct RunArgs {
         default_value = "127.0.0.1:8082"
     )]
     pub(crate) admin_listen: SocketAddr,
+
+    /// Addresses and networks of the proxies whose X-Forwarded-For or Forwarded is believed,
+    /// such as 127.0.0.1,10.0.0.0/8
+    ///
+    /// The sender of a request is then the last address in the header that is not one of
+    /// these. It is in tidings.rejected and in the log, and the option allow_from of a source
+    /// demands it. If both headers are there and disagree, neither is believed: let the proxy
+    /// remove the one that it does not set.
+    #[arg(
+        long,
+        env = "TIDINGS_TRUSTED_PROXIES",
+        value_name = "CIDR",
+        value_delimiter = ','
+    )]
+    pub(crate) trusted_proxies: Vec<Network>,
 
     #[command(flatten)]
     pub(crate) tls: TlsArgs,

@@ -6,12 +6,12 @@ use super::{units::Bytes, *};
 
 const URL: &str = "postgres://tidings:s3cret@db.internal:5433/app";
 
-fn run(arguments: &[&str]) -> Result<(Command, Config), Stop> {
+fn run(arguments: &[&str]) -> Result<(Command, Database), Stop> {
     let url = ["tidings-worker", "run", "--database-url", URL];
     parse(url.iter().chain(arguments))
 }
 
-fn complaint(result: Result<(Command, Config), Stop>) -> String {
+fn complaint(result: Result<(Command, Database), Stop>) -> String {
     match result {
         Err(Stop::Bad(text)) => text,
         other => panic!("expected a complaint, not {other:?}"),
@@ -31,6 +31,7 @@ fn defaults_are_as_documented() {
     assert_eq!(run.http_listen.to_string(), "127.0.0.1:8080");
     assert_eq!(run.grpc_listen.to_string(), "127.0.0.1:8081");
     assert_eq!(run.admin_listen.to_string(), "127.0.0.1:8082");
+    assert!(run.trusted_proxies.is_empty());
     assert_eq!(run.limits.max_body, Bytes(8 << 20));
     assert_eq!(run.limits.connections, 2);
     assert_eq!(run.patience, Duration::from_secs(20));
@@ -43,6 +44,11 @@ fn bad_settings_are_refused_by_name() {
         (&["--http-listen", "nowhere"][..], "--http-listen"),
         (&["--grpc-listen", "127.0.0.1"], "--grpc-listen"),
         (&["--admin-listen", "8082"], "--admin-listen"),
+        (&["--trusted-proxies", "10.0.0.1/8"], "10.0.0.0/8"),
+        (
+            &["--trusted-proxies", "127.0.0.1,proxy"],
+            "--trusted-proxies",
+        ),
         (&["--connections", "0"], "--connections"),
         (&["--max-body", "8MB"], "KiB"),
         (&["--max-body", "100"], "--max-body"),

@@ -11,13 +11,16 @@ use uuid::Uuid;
 
 use super::{
     gaps::OpenGaps,
+    lag::{self, Lags},
     lease::Holding,
     loss::{Unwritten, WriteGap},
     queries::{Queries, Unheld},
     readers::ForReaders,
+    refused::KeepRefusal,
     source::{Database, Snapshot, Source},
 };
 use crate::{
+    pipeline::taking::Taking,
     postgres::{ConnectError, Connector, Event},
     process::{
         backoff::Backoff,
@@ -56,7 +59,10 @@ pub(crate) struct Control {
     attempt: u64,
     backoff: Backoff,
     snapshot: watch::Sender<Snapshot>,
+    /// Is told when the connection is lost, because the others may be lost too.
+    taking: Taking,
     open_gaps: OpenGaps,
+    lags: Lags,
     _vital: Vital,
 }
 
@@ -64,7 +70,7 @@ impl Control {
     pub(crate) fn spawn(
         connector: Arc<Connector>,
         poll: Duration,
-        snapshot: watch::Sender<Snapshot>,
+        (snapshot, taking): (watch::Sender<Snapshot>, Taking),
         fatal: Fatal,
     ) -> Addr<Self> {
         Self::create(|ctx| {
@@ -78,7 +84,9 @@ impl Control {
                 attempt: 0,
                 backoff: Backoff::between(LEAST_PAUSE, GREATEST_PAUSE),
                 snapshot,
+                taking,
                 open_gaps: OpenGaps::default(),
+                lags: Lags::default(),
             }
         })
     }
@@ -108,8 +116,11 @@ impl Control {
             .map(|connected, actor, ctx| match connected {
                 Ok(queries) => {
                     info!("connected to Postgres");
+                    let connector = actor.connector.clone();
+                    tokio::spawn(async move { connector.warn_of_pooler().await });
                     actor.queries = Some(queries);
                     ctx.notify(Refresh);
+                    ctx.notify(SeeLag);
                 }
                 Err(ConnectError::Incompatible(reason)) => {
                     actor.fatal.exit(Exit::new(Code::Incompatible, reason));
@@ -123,9 +134,10 @@ impl Control {
     fn lose(&mut self, reason: String, ctx: &mut Context<Self>) {
         let known = self.snapshot.borrow().database == Database::Down(reason.clone());
         if !known {
-            warn!(%reason, "Postgres cannot be used; trying again until it can");
+            warn!(%reason, "the control connection cannot be used; trying again until it can");
         }
-        gauge!(metric::DATABASE_UP).set(0.0);
+        gauge!(metric::CONTROL_UP).set(0.0);
+        self.taking.doubt(true);
         self.queries = None;
         self.snapshot
             .send_modify(|snapshot| snapshot.database = Database::Down(reason));
@@ -134,7 +146,8 @@ impl Control {
 
     fn learn(&mut self, sources: Vec<Source>) {
         self.backoff.reset();
-        gauge!(metric::DATABASE_UP).set(1.0);
+        gauge!(metric::CONTROL_UP).set(1.0);
+        self.taking.doubt(false);
         let sources = sources.into_iter().map(|s| (s.name.clone(), Arc::new(s)));
         self.snapshot.send_replace(Snapshot {
             database: Database::Up,
@@ -154,6 +167,7 @@ impl Actor for Control {
     fn started(&mut self, ctx: &mut Self::Context) {
         self.connect(ctx);
         ctx.run_interval(self.poll, |_, ctx| ctx.notify(Refresh));
+        ctx.run_interval(lag::EVERY, |_, ctx| ctx.notify(SeeLag));
     }
 }
 
@@ -258,6 +272,25 @@ impl Handler<CountGaps> for Control {
     }
 }
 
+/// Reads again how far the log's horizon and its consumers are behind.
+#[derive(Clone, Copy, Debug, Message)]
+#[rtype(result = "()")]
+struct SeeLag;
+
+impl Handler<SeeLag> for Control {
+    // Not atomic, as with the gaps.
+    type Result = ResponseActFuture<Self, ()>;
+
+    fn handle(&mut self, _: SeeLag, _: &mut Self::Context) -> Self::Result {
+        let queries = self.queries.clone();
+        let read = async move { queries.ok_or(AWAY)?.lag().await };
+        let read = read.into_actor(self).map(|read, actor, _| {
+            actor.lags.learn(read);
+        });
+        Box::pin(read)
+    }
+}
+
 impl Handler<Report> for Control {
     type Result = ResponseFuture<Result<(), String>>;
 
@@ -298,6 +331,18 @@ impl Handler<WriteGap> for Control {
             written
         });
         Box::pin(written)
+    }
+}
+
+impl Handler<KeepRefusal> for Control {
+    type Result = ResponseFuture<Result<(), Unwritten>>;
+
+    fn handle(&mut self, keep: KeepRefusal, _: &mut Self::Context) -> Self::Result {
+        let queries = self.queries.clone();
+        Box::pin(async move {
+            let queries = queries.ok_or_else(|| Unwritten::Away(AWAY.to_owned()))?;
+            queries.keep_refusal(&keep).await
+        })
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) struct NewGap {
     pub(crate) once: bool,
 }
 
-/// Why a gap is not written.
+/// Why a gap or a refused request is not written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unwritten {
     /// There is no connection, or it is of no use any more.
@@ -30,7 +30,7 @@ pub(crate) enum Unwritten {
     Away(String),
     #[error("there is no such source")]
     NoSource,
-    /// Postgres refuses this gap, and answers others.
+    /// Postgres refuses to write this, and answers other questions.
     #[error("{0}")]
     Refused(String),
 }

@@ -8,8 +8,10 @@ use tokio_postgres::{error::SqlState, types::Type};
 use uuid::Uuid;
 
 use super::{
+    lag::Lag,
     lease::Holding,
     loss::{NewGap, Unwritten},
+    refused::KeepRefusal,
     source::{Described, OwnSchema, Source, Sources},
 };
 use crate::{
@@ -32,6 +34,8 @@ const REPORT_GAP: &str =
     "select tidings.report_gap($1, $2, detail => $3, resume_after => $4, lease_epoch => $5)";
 const OPEN_GAPS: &str = "select s.name, (select count(*) from tidings.gap g where g.source_id = s.id and g.closed_at is null) \
      from tidings.source s";
+const LAG: &str =
+    "select consumer, events, extract(epoch from age)::float8 from tidings._worker_lag()";
 const HOLD: &str = "select source, epoch, extract(epoch from wait)::float8 \
      from tidings.hold_streams($1, $2, $3, pg_catalog.make_interval(secs => $4))";
 const RELEASE: &str = "select tidings.release_streams($1)";
@@ -41,6 +45,7 @@ const WAKE: &str = "select tidings.wake()";
 const TICK: &str = "select tidings.tick(), tidings.wake() \
      where tidings.log_horizon() < tidings.ulid_at(pg_catalog.clock_timestamp() - interval '1 s')";
 const FIND: &str = "select tidings.find_source($1, $2)";
+const KEEP_REFUSAL: &str = "select tidings.report_refusal($1, $2, $3, $4, $5, $6)";
 /// A gap, unless its requests were not the source's, or it is known.
 const WRITE_GAP: &str = "select case \
      when $6 is not null and not exists (select from tidings.source s where s.name = $1 and s.provider = $6) then null \
@@ -166,6 +171,28 @@ impl Queries {
         gaps.map_err(|error| describe(&error))
     }
 
+    /// How far the log's horizon and the consumers are behind.
+    pub(super) async fn lag(&self) -> Result<Lag, String> {
+        let rows = bounded(self.0.query(LAG, &[])).await?;
+        let mut lag = Lag::default();
+        let mut read = || {
+            for row in &rows {
+                let age: Option<f64> = row.try_get(2)?;
+                match row.try_get::<_, Option<String>>(0)? {
+                    None => lag.horizon = age,
+                    Some(consumer) => {
+                        let events: Option<i32> = row.try_get(1)?;
+                        let behind = events.map(|events| (events, age.unwrap_or_default()));
+                        lag.consumers.insert(consumer, behind);
+                    }
+                }
+            }
+            Ok::<_, tokio_postgres::Error>(())
+        };
+        read().map_err(|error| describe(&error))?;
+        Ok(lag)
+    }
+
     /// Takes or keeps the streams of these sources, as far as no other worker has them.
     /// Also says whether a failure is that of the connection.
     pub(crate) async fn hold(
@@ -233,7 +260,29 @@ impl Queries {
             (&gap.once, Type::BOOL),
         ];
         let row = within(TIMEOUT, self.0.query_one(WRITE_GAP, &params)).await;
-        let row = row.map_err(|unanswered| match unanswered {
+        let row = row.map_err(|unanswered| self.unwritten(unanswered))?;
+        row.try_get(0)
+            .map_err(|error| Unwritten::Refused(describe(&error)))
+    }
+
+    /// Keeps a refused request in `tidings.rejected`.
+    pub(crate) async fn keep_refusal(&self, refusal: &KeepRefusal) -> Result<(), Unwritten> {
+        let body: &[u8] = &refusal.body;
+        let params: [Param<'_>; 6] = [
+            (&refusal.source.as_ref(), Type::TEXT),
+            (&refusal.received, Type::TIMESTAMPTZ),
+            (&refusal.reason, Type::TEXT),
+            (&Json(&refusal.headers), Type::JSONB),
+            (&body, Type::BYTEA),
+            (&refusal.bytes, Type::INT8),
+        ];
+        let kept = within(TIMEOUT, self.0.query(KEEP_REFUSAL, &params)).await;
+        kept.map(|_| ())
+            .map_err(|unanswered| self.unwritten(unanswered))
+    }
+
+    fn unwritten(&self, unanswered: Unanswered) -> Unwritten {
+        match unanswered {
             Unanswered::Refused(error) if error.code() == Some(&SqlState::UNDEFINED_OBJECT) => {
                 Unwritten::NoSource
             }
@@ -241,9 +290,7 @@ impl Queries {
                 Unheld::Lost(reason) => Unwritten::Away(reason),
                 Unheld::Refused(reason) => Unwritten::Refused(reason),
             },
-        })?;
-        row.try_get(0)
-            .map_err(|error| Unwritten::Refused(describe(&error)))
+        }
     }
 
     /// The source, if these headers (a JSON object) are what it demands, without regard to

@@ -41,6 +41,17 @@ impl Source {
             .is_some_and(|provider| provider.gives_up_after_4xx)
     }
 
+    /// Whether its requests are signed, or may be, because only a newer worker knows its
+    /// provider.
+    pub(crate) fn signs_body(&self) -> bool {
+        self.provider().is_none_or(Provider::signs_body)
+    }
+
+    /// Whether it accepts requests from some addresses alone.
+    pub(crate) fn has_allowed_addresses(&self) -> bool {
+        self.options.get("allow_from").is_some()
+    }
+
     /// The call by which its events come, if they come by gRPC.
     pub(crate) fn call(&self) -> Option<&'static Call> {
         self.provider()?.call(&self.options)

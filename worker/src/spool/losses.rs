@@ -4,13 +4,15 @@
 //! - A file that is missing at the start although it held entries: somebody moved it away, or
 //!   it was lost. Which sources had entries is therefore noted beside the file.
 //! - A file that `tidings-worker spool set-aside` moves away.
+//!
+//! A file that is moved away while it is open is no loss: it is put back.
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
 };
 
-use tidings_spool::{Content, Part, note};
+use tidings_spool::{Content, Folder, Note, Part, file};
 use tracing::warn;
 
 use crate::gaps::{Cause, Extent, Gaps, Key, Report, report::now};
@@ -27,13 +29,18 @@ type Waiting = BTreeMap<String, u64>;
 pub(crate) struct Losses {
     /// The path of the file.
     file: PathBuf,
+    note: Note,
     waiting: Waiting,
     gaps: Gaps,
 }
 
 impl Losses {
-    pub(crate) fn noted(file: &Path, gaps: Gaps) -> Self {
-        let waiting = match read(file) {
+    /// The gaps wait in the same folder.
+    pub(crate) fn noted(folder: &Folder, gaps: Gaps) -> Self {
+        let mut note = Note::new(folder.path(), FILE);
+        note.keep_in(folder.clone());
+        gaps.keep_in(folder.clone());
+        let waiting = match read(&mut note) {
             Ok(waiting) => waiting,
             Err(reason) => {
                 warn!(%reason, "{FILE} in the spool's folder cannot be read");
@@ -41,7 +48,8 @@ impl Losses {
             }
         };
         Self {
-            file: file.to_owned(),
+            file: folder.path().join(file::FILE),
+            note,
             waiting,
             gaps,
         }
@@ -175,21 +183,36 @@ impl Losses {
             return;
         }
         self.waiting = waiting;
+        self.write();
+    }
+
+    fn write(&mut self) {
         let written = serde_json::to_vec(&self.waiting)
             .map_err(std::io::Error::from)
-            .and_then(|bytes| note::write(parent(&self.file), FILE, &bytes));
+            .and_then(|bytes| self.note.write(&bytes));
         if let Err(reason) = written {
             warn!(%reason, "which sources have requests in the spool cannot be noted");
         }
     }
+
+    /// Writes the note again if somebody has removed or replaced it.
+    pub(crate) fn look_after(&mut self) {
+        if !self.waiting.is_empty() && !self.note.is_in_place() {
+            self.write();
+        }
+    }
+
+    /// The file was put back, perhaps into another folder.
+    pub(crate) fn moved(&mut self, is_other_folder: bool) {
+        self.look_after();
+        if is_other_folder {
+            self.gaps.move_in();
+        }
+    }
 }
 
-fn parent(file: &Path) -> &Path {
-    file.parent().unwrap_or(Path::new("."))
-}
-
-fn read(file: &Path) -> std::io::Result<Waiting> {
-    match note::read(parent(file), FILE)? {
+fn read(note: &mut Note) -> std::io::Result<Waiting> {
+    match note.read()? {
         Some(bytes) => Ok(serde_json::from_slice(&bytes)?),
         None => Ok(Waiting::new()),
     }

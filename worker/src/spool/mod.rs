@@ -34,7 +34,10 @@ use std::{
 use metrics::{counter, gauge};
 use tidings_spool::{Batch, SpoolFile};
 pub(crate) use tidings_spool::{Entry, Mode, ReadLimits, SpoolError};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    time::sleep,
+};
 
 pub(crate) use self::when::{spooled_after, spooled_at_once};
 use self::{
@@ -55,6 +58,9 @@ pub(crate) type Names = Arc<BTreeSet<Arc<str>>>;
 /// Time after a failed put for which the spool reports that it is unusable. After that
 /// time the next put tries again.
 const FAILING: Duration = Duration::from_secs(30);
+
+/// Time between two looks whether the file is still in its place.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// The contents of the spool, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -109,6 +115,8 @@ pub(crate) struct Spool {
     asks: mpsc::UnboundedSender<Ask>,
     depth: watch::Receiver<Depth>,
     names: watch::Receiver<Names>,
+    /// Why puts are refused at present.
+    failure: watch::Receiver<Option<SpoolError>>,
     limit: u64,
     /// Whether commits stall: a commit was not done in time, and nothing has shown since
     /// that Postgres accepts requests. The drain shows that by any outcome, even a
@@ -127,7 +135,7 @@ impl Spool {
         vital: Option<Vital>,
     ) -> Result<Self, SpoolError> {
         let file = SpoolFile::open(folder, mode)?;
-        let losses = Losses::noted(file.path(), gaps);
+        let losses = Losses::noted(file.folder(), gaps);
         let keeper = Keeper::new(file, limit, losses, vital)?;
         let (spool, asked) = Self::way_to(&keeper, limit);
         std::thread::Builder::new()
@@ -144,6 +152,7 @@ impl Spool {
             asks,
             depth: keeper.depth(),
             names: keeper.names(),
+            failure: keeper.failure(),
             limit,
             stalled: Arc::default(),
         };
@@ -168,9 +177,9 @@ impl Spool {
         let result = self.ask(|reply| Ask::Put(entry, share, reply)).await;
         let result = result.unwrap_or_else(|| Err(Unspooled::Failed(ended())));
         let word = match &result {
-            Ok(()) => "stored",
-            Err(Unspooled::Full) => "full",
-            Err(Unspooled::Failed(_)) => "failed",
+            Ok(()) => STORED,
+            Err(Unspooled::Full) => FULL,
+            Err(Unspooled::Failed(_)) => FAILED,
         };
         counter!(metric::SPOOLED, "result" => word).increment(1);
         result
@@ -204,6 +213,17 @@ impl Spool {
         !failing && depth.bytes + depth.damaged.bytes < self.limit
     }
 
+    /// Why a put was refused last, unless a later one succeeded.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failure.borrow().as_ref().map(ToString::to_string)
+    }
+
+    /// Limit on the bytes of the requests in the spool; of what is in it already, if that is
+    /// more. A source may have half of it.
+    fn size(&self) -> u64 {
+        self.limit.max(self.depth().bytes.saturating_mul(2)).max(1)
+    }
+
     /// The source of that name, if its webhooks were accepted when Postgres was last up.
     pub(crate) fn knows(&self, name: &str) -> Option<Arc<str>> {
         self.names.borrow().get(name).cloned()
@@ -231,6 +251,18 @@ impl Spool {
         gauge!(metric::SPOOL_DAMAGED).set(depth.damaged.requests as f64);
     }
 
+    /// Has the keeper look whether the file is still in its place, also while nothing is
+    /// spooled.
+    pub(crate) async fn look_after(self) {
+        loop {
+            sleep(LOOK_EVERY).await;
+            // If the keeper has ended, the process is ending.
+            if self.asks.send(Ask::Look).is_err() {
+                return;
+            }
+        }
+    }
+
     /// Stores the names of the sources, for a worker that starts while Postgres is down.
     pub(crate) async fn remember(self, mut snapshot: watch::Receiver<Snapshot>) {
         loop {
@@ -248,6 +280,12 @@ impl Spool {
         }
     }
 }
+
+const STORED: &str = "stored";
+const FULL: &str = "full";
+const FAILED: &str = "failed";
+/// Results of offering a request to the spool, in the words of the metric.
+pub(crate) const RESULTS: [&str; 3] = [STORED, FULL, FAILED];
 
 fn ended() -> SpoolError {
     SpoolError::Ended

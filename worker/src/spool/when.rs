@@ -1,15 +1,13 @@
 //! Whether a webhook is spooled.
 
-use crate::{
-    pipeline::request::{Outcome, Refusal, Verdict},
-    sources::source::Database,
-};
+use crate::pipeline::request::{Outcome, Refusal, Verdict};
 
-/// Whether to spool before trying Postgres: if Postgres is known to be down, or if
+/// Whether to spool before trying Postgres: if Postgres is known to take no requests, or if
 /// commits stall and the drain of the spool will notice when they work again. No request
-/// then waits in vain.
-pub(crate) fn spooled_at_once(database: &Database, stalled: bool) -> bool {
-    stalled || matches!(database, Database::Down(_))
+/// then waits in vain. (A connection that is lost says nothing of this: the control connection
+/// may be lost while those that store requests are not.)
+pub(crate) fn spooled_at_once(is_taking: bool, stalled: bool) -> bool {
+    stalled || !is_taking
 }
 
 /// Whether to spool after trying Postgres: if the request may succeed later. The outcome
@@ -19,7 +17,13 @@ pub(crate) fn spooled_at_once(database: &Database, stalled: bool) -> bool {
 /// the database may be being restored otherwise.
 pub(crate) fn spooled_after(outcome: &Outcome, is_telling: bool) -> bool {
     match outcome {
-        Err(Refusal::Late | Refusal::Failed(_) | Refusal::Declined(_) | Refusal::Busy) => true,
+        Err(
+            Refusal::Late
+            | Refusal::Failed(_)
+            | Refusal::Declined(_)
+            | Refusal::Busy
+            | Refusal::Overloaded,
+        ) => true,
         Ok(receipt) => receipt.verdict == Verdict::UnknownSource && !is_telling,
         // The request is not stored, and another worker may answer at once.
         Err(Refusal::Stopping) => false,
@@ -33,14 +37,13 @@ mod tests {
 
     #[test]
     fn an_outage_is_not_tried_again_by_each_request() {
-        let down = Database::Down("gone".to_owned());
-        for (database, stalled, expected) in [
-            (&Database::Up, false, false),
-            (&Database::Up, true, true),
-            (&down, false, true),
-            (&down, true, true),
+        for (is_taking, stalled, expected) in [
+            (true, false, false),
+            (true, true, true),
+            (false, false, true),
+            (false, true, true),
         ] {
-            assert_eq!(spooled_at_once(database, stalled), expected, "{database:?}");
+            assert_eq!(spooled_at_once(is_taking, stalled), expected, "{is_taking}");
         }
     }
 
@@ -59,6 +62,7 @@ mod tests {
             (Err(Refusal::Failed("x".into())), [true, true]),
             (Err(Refusal::Declined("x".into())), [true, true]),
             (Err(Refusal::Busy), [true, true]),
+            (Err(Refusal::Overloaded), [true, true]),
         ] {
             let spooled = [true, false].map(|is_telling| spooled_after(&outcome, is_telling));
             assert_eq!(spooled, expected, "{outcome:?}");

@@ -11,13 +11,14 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use strum::EnumIter;
 use tidings_core::{Ulid, wire::Start};
 
 /// By how much the worker's clock may be ahead of the provider's.
 const CLOCKS: Duration = Duration::from_secs(60);
 
 /// Why the provider leaves out events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter)]
 pub(crate) enum Cause {
     /// The cursor is older than what the provider replays.
     CursorExpired,

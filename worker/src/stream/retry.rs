@@ -19,6 +19,8 @@
 
 use std::time::Duration;
 
+use strum::EnumIter;
+
 use super::report::State;
 use crate::process::backoff::Backoff;
 
@@ -34,7 +36,7 @@ const STOPPED: Duration = Duration::from_secs(600);
 const REFUSALS: u32 = 2;
 
 /// Why there is no connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter)]
 pub(crate) enum Cause {
     /// The server closed the stream cleanly.
     Clean,

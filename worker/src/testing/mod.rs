@@ -24,8 +24,10 @@ use crate::{
         batcher::{Batcher, Pipeline},
         queue::BatchLimits,
         request::{Outcome, Request},
-        store::Commit,
+        store::{Commit, Open, Settled},
+        taking::Taking,
     },
+    postgres::failure::Failure,
     process::exit::Fatal,
     wire,
 };
@@ -92,7 +94,7 @@ impl<F: Fn(&[Request]) -> Vec<Outcome> + Unpin + 'static> Actor for Lane<F> {
 }
 
 impl<F: Fn(&[Request]) -> Vec<Outcome> + Unpin + 'static> Handler<Commit> for Lane<F> {
-    type Result = AtomicResponse<Self, Vec<Outcome>>;
+    type Result = AtomicResponse<Self, Settled>;
 
     fn handle(&mut self, commit: Commit, _: &mut Self::Context) -> Self::Result {
         let takes = self.takes;
@@ -102,11 +104,20 @@ impl<F: Fn(&[Request]) -> Vec<Outcome> + Unpin + 'static> Handler<Commit> for La
             }
         };
         let answer = |(), lane: &mut Self, _: &mut Self::Context| {
-            let outcomes = (lane.answer)(&commit.requests);
-            lane.seen.lock().unwrap().extend(commit.requests);
-            outcomes
+            let requests = &commit.work.requests;
+            let outcomes = (lane.answer)(requests);
+            lane.seen.lock().unwrap().extend(requests.iter().cloned());
+            Settled::whole(commit.work, outcomes)
         };
         AtomicResponse::new(Box::pin(work.into_actor(self).map(answer)))
+    }
+}
+
+impl<F: Fn(&[Request]) -> Vec<Outcome> + Unpin + 'static> Handler<Open> for Lane<F> {
+    type Result = Result<(), Failure>;
+
+    fn handle(&mut self, _: Open, _: &mut Self::Context) -> Self::Result {
+        Ok(())
     }
 }
 
@@ -147,11 +158,11 @@ pub(crate) fn slow_pipeline(
         bytes: 1_000_000,
     };
     let (fatal, _) = Fatal::channel();
-    let lanes = vec![lane.start().recipient()];
+    let lanes = vec![lane.start().into()];
     let vital = fatal.vital("the batcher");
     let thread = Arbiter::current();
     (
-        Batcher::spawn(limits, lanes, patience, vital, &thread),
+        Batcher::spawn(limits, lanes, patience, Taking::trusting(), vital, &thread),
         seen,
     )
 }

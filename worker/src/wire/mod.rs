@@ -2,6 +2,7 @@
 //! has none of its own.
 
 pub(crate) mod codec;
+pub(crate) mod flow;
 
 use std::sync::{Arc, LazyLock};
 

@@ -35,6 +35,7 @@ pub(super) const GROUPS: &[Group] = &[
         objects: &[
             "ingest",
             "ingest_batch",
+            "probe_ingest",
             "receipt",
             "verify",
             "find_source",
@@ -120,6 +121,7 @@ pub(super) const GROUPS: &[Group] = &[
             "gap",
             "close_gap",
             "report_gap",
+            "report_refusal",
             "requests_to_reconcile",
             "request_finals",
         ],

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Provider;
-use crate::{time, wire::Call};
+use crate::{network::Network, time, wire::Call};
 
 /// An option, what its value must be, what it sets, and how it goes with others.
 #[derive(Debug)]
@@ -39,6 +39,8 @@ pub(super) enum Form {
     Seconds,
     /// An array of texts.
     Texts,
+    /// An array of networks or addresses.
+    Networks,
     /// One of these words.
     OneOf(&'static [&'static str]),
 }
@@ -89,6 +91,13 @@ const COMMON: [Spec; 2] = [
         "If true, a webhook source without a secret and without a `url_token` accepts every request; otherwise it refuses every request.",
     ),
 ];
+
+/// Options that every source takes whose provider sends requests to the worker.
+const CALLED: [Spec; 1] = [Spec::new(
+    "allow_from",
+    Form::Networks,
+    "Accepts requests from these networks and addresses alone, in addition to what else is required: an array such as `[\"192.0.2.0/24\", \"2001:db8::7\"]`. Behind a proxy the worker needs `--trusted-proxies`, because it sees the address of the proxy otherwise.",
+)];
 
 /// The option that some providers have a default for.
 const ISSUER: &str = "issuer";
@@ -307,6 +316,12 @@ impl Provider {
         COMMON.iter().map(Spec::doc)
     }
 
+    /// The options that every source takes whose provider sends requests to the worker, as
+    /// the documents describe them.
+    pub fn called_options() -> impl Iterator<Item = OptionDoc> {
+        CALLED.iter().map(Spec::doc)
+    }
+
     /// The options that every source takes whose provider is dialed, as the documents
     /// describe them.
     pub fn dialed_options() -> impl Iterator<Item = OptionDoc> {
@@ -314,9 +329,9 @@ impl Provider {
     }
 
     fn specs(&self) -> impl Iterator<Item = &'static Spec> {
-        let dialed: &[Spec] = if self.is_dialed() { &DIALED } else { &[] };
+        let by_direction: &[Spec] = if self.is_dialed() { &DIALED } else { &CALLED };
         let own = self.options.iter().chain(self.asked());
-        COMMON.iter().chain(dialed).chain(own)
+        COMMON.iter().chain(by_direction).chain(own)
     }
 
     /// The options of sources whose provider can be asked for events that are missing.
@@ -359,6 +374,14 @@ impl Form {
                     values.iter().all(text)
                 }),
                 "an array of texts that are not empty",
+            ),
+            Self::Networks => (
+                value.as_array().is_some_and(|values| {
+                    let text = |value: &Value| value.as_str().map(str::parse::<Network>);
+                    let is_network = |value| text(value).is_some_and(|network| network.is_ok());
+                    !values.is_empty() && values.iter().all(is_network)
+                }),
+                "an array of addresses and of networks in CIDR notation, without bits beyond their prefix, such as [\"192.0.2.0/24\", \"2001:db8::7\"]",
             ),
             Self::OneOf(words) => (
                 text.is_some_and(|text| words.contains(&text)),

@@ -43,6 +43,10 @@ fn options_are_checked_by_name_and_form() {
         ),
         ("ppoppo", json!({"client_id": "c"})),
         (
+            "arpoone",
+            json!({"allow_from": ["192.0.2.0/24", "2001:db8::/32", "203.0.113.9"]}),
+        ),
+        (
             "ppoppo",
             json!({"client_id": "c", "issuer": "https://accounts.example", "resource": "urn:chat"}),
         ),
@@ -73,6 +77,11 @@ fn options_are_checked_by_name_and_form() {
         ("ppoppo", json!({"issuer": "accounts", "client_id": "c"})),
         ("ppoppo", json!({"resource": "", "client_id": "c"})),
         ("pushpushgo", json!({"allow_unauthenticated": "yes"})),
+        ("arpoone", json!({"allow_from": "192.0.2.0/24"})),
+        ("arpoone", json!({"allow_from": []})),
+        ("arpoone", json!({"allow_from": [7]})),
+        ("arpoone", json!({"allow_from": ["192.0.2.7/24"]})),
+        ("pushwoosh", json!({"allow_from": ["192.0.2.0/24", "*"]})),
     ] {
         assert!(
             check(provider, options.clone())

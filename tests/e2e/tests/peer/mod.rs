@@ -13,6 +13,7 @@ use tidings_e2e::{eventually, on_stage};
 use tidings_harness::ledger::Demand;
 use tidings_harness::reconcile::Reconciliation;
 
+mod burst;
 mod gaps;
 mod process;
 

@@ -100,3 +100,25 @@ pub(super) fn look(stage: &Stage, at: SocketAddr) -> Result<Value> {
     let mut process = Process::start("the peer", &mut command, &log, Speaks::Stdout)?;
     Ok(serde_json::from_str(&process.line(DEADLINE)?)?)
 }
+
+/// A burst of the smallest events, which the peer pushes on one stream.
+#[derive(Debug)]
+pub(crate) struct Burst(Process);
+
+impl Burst {
+    pub(crate) fn start(stage: &Stage, authorization: &str, events: usize) -> Result<Self> {
+        let mut command = Python::prepare()?.peer();
+        command
+            .args(["burst", "--at", &stage.worker.grpc.to_string()])
+            .args(["--authorization", authorization])
+            .args(["--events", &events.to_string()]);
+        let log = stage.cluster.folder().join("burst.log");
+        let process = Process::start("the peer", &mut command, &log, Speaks::Stdout)?;
+        Ok(Self(process))
+    }
+
+    /// What it counted, when the stream has ended.
+    pub(crate) fn ended(mut self) -> Result<Value> {
+        Ok(serde_json::from_str(&self.0.line(PLAYED)?)?)
+    }
+}

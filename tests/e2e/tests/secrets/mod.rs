@@ -298,6 +298,7 @@ fn ask(worker: &Worker, told: &mut Told) -> Result<()> {
         ("/hooks/sms/sekret-of-the-url", &[], b"{"),
         ("/hooks/sms/sekret%00wrong", &[], SMS),
         ("/hooks/sms?token=sekret-wrong", &[], SMS),
+        ("/hooks/sms/sekret-of-the-url/sekret-wrong", &[], SMS),
         ("/hooks/absent/sekret-wrong", &[], SMS),
         ("/elsewhere/sekret-wrong", &[], SMS),
         ("/hooks/push", &right, b"[]"),
@@ -313,10 +314,10 @@ fn ask(worker: &Worker, told: &mut Told) -> Result<()> {
             post(at, path, headers, body)?,
         );
     }
-    told.keep(
-        "405",
-        format!("{:?}", http::get(at, "/hooks/sms/sekret-of-the-url")?),
-    );
+    for method in ["GET", "PUT", "DELETE"] {
+        let answer = http::request(at, method, "/hooks/sms/sekret-of-the-url", &right, SMS)?;
+        told.keep(method, format!("{answer:?}"));
+    }
     for request in [
         "POST /hooks/push HTTP/1.1\r\nauthorization sekret-wrong\r\n\r\n",
         "POST /hooks/sms/sekret wrong HTTP/1.1\r\n\r\n",

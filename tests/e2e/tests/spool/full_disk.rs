@@ -4,6 +4,7 @@
 
 use super::{fill, first, folder, id, is_drained, post, stored_once};
 use anyhow::{Result, ensure};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use tidings_e2e::{eventually, server};
 use tidings_harness::cluster::Durability;
@@ -55,7 +56,7 @@ fn a_full_disk_is_drained() -> Result<()> {
     })
 }
 
-fn on_a_small_disk(test: impl FnOnce(&mut Stage) -> Result<()>) -> Result<()> {
+pub(super) fn on_a_small_disk(test: impl FnOnce(&mut Stage) -> Result<()>) -> Result<()> {
     let Some(unshare) = unshare() else {
         println!("SKIPPED: this system lets nobody mount a file system of his own");
         return Ok(());
@@ -101,14 +102,19 @@ fn unshare() -> Option<&'static [&'static str]> {
 
 /// Makes the worker's disk larger.
 fn grow(stage: &Stage) -> Result<()> {
+    let remount = ["mount", "-o", "remount,size=64m"];
+    in_mounts_of(stage, &remount, &folder(&stage.cluster))
+}
+
+/// Runs a command on a folder as the worker sees it.
+pub(super) fn in_mounts_of(stage: &Stage, run: &[&str], folder: &Path) -> Result<()> {
     let target = stage.worker.id().to_string();
     let mut command = Command::new("nsenter");
     command.args(["--target", &target, "--mount"]);
     if unshare().is_some_and(|way| way.contains(&"--map-root-user")) {
         command.args(["--user", "--preserve-credentials"]);
     }
-    command.args(["mount", "-o", "remount,size=64m"]);
-    let output = command.arg(folder(&stage.cluster)).output()?;
+    let output = command.args(run).arg(folder).output()?;
     ensure!(output.status.success(), "{output:?}");
     Ok(())
 }

@@ -1,7 +1,9 @@
 //! While Postgres is away, webhooks are kept; what was answered is stored once afterwards.
 
 mod black_hole;
+mod displaced;
 mod full_disk;
+mod refused;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};

@@ -1,8 +1,8 @@
 //! TLS towards those who call, and towards Postgres, with certificates made for it.
 
-mod authority;
+pub(crate) mod authority;
 mod client;
-mod postgres;
+pub(crate) mod postgres;
 
 use anyhow::{Context as _, Result, ensure};
 use authority::{Authority, Pair};

@@ -1,6 +1,6 @@
 //! TLS towards a server that has it, by every way to ask for it.
 
-use super::authority::Authority;
+use super::authority::{Authority, Pair};
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use std::fs::{self, Permissions};
@@ -13,7 +13,7 @@ use tidings_harness::stage::DATABASE;
 use tidings_harness::worker::{self, ANY_PORT, Worker};
 
 #[test]
-fn require_verifies_the_authority_and_the_name() -> Result<()> {
+fn a_named_authority_is_asked_for_and_so_is_the_name() -> Result<()> {
     on_cluster(|cluster| {
         let (right, wrong) = (Authority::new("right")?, Authority::new("wrong")?);
         turn_on(cluster, &right, "127.0.0.1")?;
@@ -30,8 +30,14 @@ fn require_verifies_the_authority_and_the_name() -> Result<()> {
             ensure!(said.contains("--database-ca"), "{mode}: {said}");
         }
         // The system's roots do not know it either.
-        let (code, said) = check(cluster, "require", None)?;
+        let (code, said) = check(cluster, "verify-full", None)?;
         ensure!(code == Some(69) && said.contains("--database-ca"), "{said}");
+        // What libpq does not verify is not verified, and says so.
+        let (code, said) = check(cluster, "require", None)?;
+        ensure!(
+            code == Some(0) && said.contains("does not verify"),
+            "{said}"
+        );
 
         turn_on(cluster, &right, "db.example")?;
         let (code, said) = check(cluster, "require", Some(&right))?;
@@ -105,13 +111,17 @@ fn connections(cluster: &Cluster) -> Result<(i64, i64)> {
 
 /// Gives the running server a certificate for a host.
 fn turn_on(cluster: &Cluster, authority: &Authority, host: &str) -> Result<()> {
-    let pair = authority.issue(&[host])?;
+    serve(cluster, &authority.issue(&[host])?, host)
+}
+
+/// Gives the running server a certificate, under this name.
+pub(crate) fn serve(cluster: &Cluster, pair: &Pair, name: &str) -> Result<()> {
     let owner = fs::metadata(cluster.folder().join("data"))?;
-    let (cert, key) = (format!("{host}.crt"), format!("{host}.key"));
+    let (cert, key) = (format!("{name}.crt"), format!("{name}.key"));
     let folder = cluster.folder();
-    fs::write(folder.join(&cert), pair.cert)?;
+    fs::write(folder.join(&cert), &pair.cert)?;
     // The server reads a key only from a file of its own that nobody else can read.
-    fs::write(folder.join(&key), pair.key)?;
+    fs::write(folder.join(&key), &pair.key)?;
     fs::set_permissions(folder.join(&key), Permissions::from_mode(0o600))?;
     chown(folder.join(&key), Some(owner.uid()), Some(owner.gid()))?;
     let mut client = cluster.connect("postgres")?;

@@ -402,15 +402,15 @@ pub(crate) fn installed(cluster: &Cluster, version: &str) -> Result<Client> {
 }
 
 /// The rows of each table, sorted; without what the step to a version sets: the digest of a
-/// secret, which 0.4.0 added, and the kind of an event and the time of the last one of a
-/// stream, of 0.5.0.
+/// secret, which 0.4.0 added, and the kind of an event, the time of the last one of a stream,
+/// and the spool of a refused request, of 0.5.0.
 fn rows(client: &mut Client, tables: &[&str]) -> Result<Vec<Vec<String>>> {
     tables
         .iter()
         .map(|table| {
             let sql = format!(
                 "select '{table} ' || r as row
-                 from {table} t, lateral (select (to_jsonb(t) - 'digest' - 'event_at' - case when to_jsonb(t) ? 'provider_kind' then 'kind' else '' end)::text) x (r) order by r collate \"C\""
+                 from {table} t, lateral (select (to_jsonb(t) - 'digest' - 'event_at' - 'peer' - 'spool_bytes' - case when to_jsonb(t) ? 'provider_kind' then 'kind' else '' end)::text) x (r) order by r collate \"C\""
             );
             let rows = client.query(&sql, &[])?;
             rows.iter().map(|row| Ok(row.try_get(0)?)).collect()

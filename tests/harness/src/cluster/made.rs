@@ -64,6 +64,14 @@ impl Owner {
         )
     }
 
+    pub(super) fn give(self, path: &Path) -> Result<()> {
+        let Some((uid, gid)) = self.0 else {
+            return Ok(());
+        };
+        std::os::unix::fs::chown(path, Some(uid), Some(gid))
+            .with_context(|| format!("cannot give {} away", path.display()))
+    }
+
     pub(super) fn become_it(self, command: &mut Command) {
         if let Some((uid, gid)) = self.0 {
             command.uid(uid).gid(gid);
@@ -71,8 +79,9 @@ impl Owner {
     }
 }
 
-/// Settings of the user's shell must not affect a private server.
-pub(super) fn without_pg_variables(command: &mut Command) -> &mut Command {
+/// Removes libpq's variables, because the settings of the user's shell must not affect a
+/// private server or a worker of a test.
+pub fn without_pg_variables(command: &mut Command) -> &mut Command {
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("PG") {
             command.env_remove(name);

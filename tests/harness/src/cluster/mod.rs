@@ -8,7 +8,8 @@ mod crash;
 mod made;
 mod standby;
 
-use self::made::{Owner, data, folder, initdb, log, settings, without_pg_variables};
+pub use self::made::without_pg_variables;
+use self::made::{Owner, data, folder, initdb, log, settings};
 use crate::DEADLINE;
 use crate::leash::{self, Leash};
 use crate::server::Server;
@@ -240,6 +241,11 @@ impl Cluster {
     /// Makes a program run as the server's user.
     pub(crate) fn become_owner(&self, command: &mut Command) {
         self.owner.become_it(command);
+    }
+
+    /// Gives a file or folder to the server's user.
+    pub(crate) fn give(&self, path: &Path) -> Result<()> {
+        self.owner.give(path)
     }
 
     /// Where the server logs.

@@ -21,8 +21,9 @@ pub(crate) enum Payer {
     Source(Arc<str>),
     /// All requests for unknown sources together.
     Strangers,
-    /// The bytes that arrived over gRPC and whose events are not answered yet.
-    Wire,
+    /// The bytes that arrived over gRPC for a source, and whose replies are not yet read.
+    /// All sources together have one further share.
+    Wire(Arc<str>),
 }
 
 /// The limit that a request has reached.
@@ -37,6 +38,8 @@ pub(crate) enum Spent {
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     whole: Pool,
+    /// What arrived over gRPC, of all sources together.
+    wire: Pool,
     payers: Arc<Mutex<HashMap<Payer, Pool>>>,
     limits: Limits,
 }
@@ -47,9 +50,11 @@ pub(crate) struct Limits {
     pub(crate) bytes: u32,
     /// Share of each payer, in percent.
     pub(crate) share: u8,
-    /// Limit on the bytes of [`Payer::Wire`]. It leaves a part of the budget for decoded
-    /// pushes and for webhooks, and is enough for one message.
+    /// Limit on the bytes of all [`Payer::Wire`] together. It leaves a part of the budget
+    /// for decoded pushes and for webhooks.
     pub(crate) wire: u32,
+    /// Least limit on the bytes of one [`Payer::Wire`]: enough for one message.
+    pub(crate) message: u32,
 }
 
 #[derive(Clone, Debug)]
@@ -62,6 +67,8 @@ struct Pool {
 #[derive(Debug)]
 pub(crate) struct Share {
     own: Taken,
+    /// The part of what all of [`Payer::Wire`] may have together.
+    wire: Option<Taken>,
     whole: Taken,
 }
 
@@ -73,16 +80,30 @@ struct Taken {
 }
 
 impl Limits {
+    fn share(self, limit: u32) -> u32 {
+        let share = (u64::from(limit) * u64::from(self.share) / 100).max(1);
+        u32::try_from(share).unwrap_or(limit)
+    }
+
+    /// The limits of all [`Payer::Wire`] together.
+    pub(crate) fn of_wire(self) -> Self {
+        Self {
+            bytes: self.share(self.bytes).min(self.wire),
+            ..self
+        }
+    }
+
     /// The limits of one payer: at least 1.
-    fn of(self, payer: &Payer) -> Self {
-        let share = |limit: u32| (u64::from(limit) * u64::from(self.share) / 100).max(1);
-        let share = |limit| u32::try_from(share(limit)).unwrap_or(limit);
+    pub(crate) fn of(self, payer: &Payer) -> Self {
         let bytes = match payer {
-            Payer::Wire => share(self.bytes).min(self.wire),
-            _ => share(self.bytes),
+            Payer::Wire(_) => {
+                let all = self.of_wire().bytes;
+                self.share(all).max(self.message).min(all)
+            }
+            _ => self.share(self.bytes),
         };
         Self {
-            requests: share(self.requests),
+            requests: self.share(self.requests),
             bytes,
             ..self
         }
@@ -93,6 +114,7 @@ impl Budget {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             whole: Pool::new(limits),
+            wire: Pool::new(limits.of_wire()),
             payers: Arc::default(),
             limits,
         }
@@ -105,11 +127,21 @@ impl Budget {
         pool.or_insert_with(|| Pool::new(limits)).clone()
     }
 
+    /// The pool that a payer shares with others, besides the whole.
+    fn shared(&self, payer: &Payer) -> Option<Pool> {
+        matches!(payer, Payer::Wire(_)).then(|| self.wire.clone())
+    }
+
     /// A share for one request of `bytes` so far.
     pub(crate) fn try_take(&self, payer: Payer, bytes: usize) -> Result<Share, Spent> {
+        let shared = self.shared(&payer);
         let own = self.pool(payer).try_take(bytes).ok_or(Spent::Share)?;
+        let wire = match shared {
+            Some(shared) => Some(shared.try_take(bytes).ok_or(Spent::Budget)?),
+            None => None,
+        };
         let whole = self.whole.clone().try_take(bytes).ok_or(Spent::Budget)?;
-        Ok(Share { own, whole })
+        Ok(Share { own, wire, whole })
     }
 
     /// Waits for a share for several requests. A share that exceeds the limits is granted
@@ -122,17 +154,44 @@ impl Budget {
         }
         let requests = clamp(requests, most.requests);
         let bytes = clamp(bytes, most.bytes);
+        let shared = self.shared(&payer);
         // The order is fixed, so that two waiters cannot deadlock.
         let own = self.pool(payer).take(requests, bytes).await?;
+        let wire = match shared {
+            Some(shared) => Some(shared.take(requests, bytes).await?),
+            None => None,
+        };
         let whole = self.whole.clone().take(requests, bytes).await?;
-        Some(Share { own, whole })
+        Some(Share { own, wire, whole })
     }
 
     /// The requests and bytes that are in use now.
     pub(crate) fn taken(&self) -> (usize, usize) {
-        let requests = self.limits.requests as usize - self.whole.requests.available_permits();
-        let bytes = self.limits.bytes as usize - self.whole.bytes.available_permits();
-        (requests, bytes)
+        self.whole.taken(self.limits)
+    }
+
+    /// The greatest number of requests, and of bytes, that a source uses now.
+    pub(crate) fn taken_by_a_source(&self) -> (usize, usize) {
+        let limits = self.limits.of(&Payer::Source("".into()));
+        let payers = self.payers.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_sources = payers.iter().filter_map(|(payer, pool)| match payer {
+            Payer::Source(_) => Some(pool.taken(limits)),
+            Payer::Strangers | Payer::Wire(_) => None,
+        });
+        of_sources.fold((0, 0), |(requests, bytes), taken| {
+            (requests.max(taken.0), bytes.max(taken.1))
+        })
+    }
+
+    /// The bytes that arrived over gRPC and whose events are not answered yet.
+    pub(crate) fn taken_by_wire(&self) -> usize {
+        let (_, bytes) = self.wire.taken(self.limits.of_wire());
+        bytes
+    }
+
+    /// The limits of the whole budget.
+    pub(crate) fn limits(&self) -> Limits {
+        self.limits
     }
 }
 
@@ -151,6 +210,17 @@ impl Pool {
             bytes: self.bytes.clone().try_acquire_many_owned(bytes).ok()?,
             pool: self,
         })
+    }
+
+    /// The requests and bytes that are in use, of these limits.
+    fn taken(&self, limits: Limits) -> (usize, usize) {
+        let used = |limit: u32, semaphore: &Semaphore| {
+            (limit as usize).saturating_sub(semaphore.available_permits())
+        };
+        (
+            used(limits.requests, &self.requests),
+            used(limits.bytes, &self.bytes),
+        )
     }
 
     async fn take(self, requests: u32, bytes: u32) -> Option<Taken> {
@@ -172,34 +242,59 @@ impl Share {
             taken.pool.bytes.clone().try_acquire_many_owned(bytes).ok()
         };
         let own = more(&self.own).ok_or(Spent::Share)?;
+        let wire = match &self.wire {
+            Some(wire) => Some(more(wire).ok_or(Spent::Budget)?),
+            None => None,
+        };
         let whole = more(&self.whole).ok_or(Spent::Budget)?;
         self.own.bytes.merge(own);
+        if let (Some(held), Some(wire)) = (&mut self.wire, wire) {
+            held.bytes.merge(wire);
+        }
         self.whole.bytes.merge(whole);
         Ok(())
     }
 
     /// Joins two shares of one payer.
     pub(crate) fn join(&mut self, more: Self) {
-        self.own.requests.merge(more.own.requests);
-        self.whole.requests.merge(more.whole.requests);
-        self.own.bytes.merge(more.own.bytes);
-        self.whole.bytes.merge(more.whole.bytes);
+        self.own.join(more.own);
+        if let (Some(wire), Some(more)) = (&mut self.wire, more.wire) {
+            wire.join(more);
+        }
+        self.whole.join(more.whole);
+    }
+
+    /// Splits off a share of so many bytes, or of as many as there are.
+    pub(crate) fn cut_at_most(&mut self, bytes: usize) -> Option<Self> {
+        let parts = [Some(&self.own), self.wire.as_ref(), Some(&self.whole)];
+        let held = parts.map(|part| part.map_or(usize::MAX, |taken| taken.bytes.num_permits()));
+        self.cut(held.into_iter().fold(bytes, usize::min))
     }
 
     /// Splits off a share of so many bytes, if this share has them.
     pub(crate) fn cut(&mut self, bytes: usize) -> Option<Self> {
-        let (own, whole) = (self.own.bytes.num_permits(), self.whole.bytes.num_permits());
-        if bytes > own.min(whole) {
+        let lacks = |taken: &Taken| bytes > taken.bytes.num_permits();
+        if lacks(&self.own) || self.wire.as_ref().is_some_and(lacks) || lacks(&self.whole) {
             return None;
         }
+        let wire = match &mut self.wire {
+            Some(wire) => Some(wire.cut(bytes)?),
+            None => None,
+        };
         Some(Self {
             own: self.own.cut(bytes)?,
+            wire,
             whole: self.whole.cut(bytes)?,
         })
     }
 }
 
 impl Taken {
+    fn join(&mut self, more: Self) {
+        self.requests.merge(more.requests);
+        self.bytes.merge(more.bytes);
+    }
+
     fn cut(&mut self, bytes: usize) -> Option<Self> {
         Some(Self {
             requests: self.requests.split(0)?,

@@ -57,7 +57,8 @@ const RIGHTS: &[(&str, &str)] = &[
     (
         "ingest",
         "select case when has_schema_privilege('tidings', 'usage') then has_function_privilege( \
-            to_regprocedure('tidings.ingest_batch(text[],bytea[],jsonb[])'), 'execute') end",
+            to_regprocedure('tidings.ingest_batch(text[],bytea[],jsonb[])'), 'execute') \
+            and has_function_privilege(to_regprocedure('tidings.probe_ingest()'), 'execute') end",
     ),
     (
         "read the sources",
@@ -78,6 +79,11 @@ const RIGHTS: &[(&str, &str)] = &[
             to_regprocedure('tidings.wake()'), 'execute') \
             and has_function_privilege(to_regprocedure('tidings.tick()'), 'execute') \
             and has_function_privilege(to_regprocedure('tidings.log_horizon()'), 'execute') end",
+    ),
+    (
+        "see how far consumers are behind",
+        "select case when has_schema_privilege('tidings', 'usage') then \
+            has_function_privilege(to_regprocedure('tidings._worker_lag()'), 'execute') end",
     ),
     (
         "hold streams and report on them",

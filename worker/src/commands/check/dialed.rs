@@ -281,10 +281,8 @@ impl Look<'_> {
                 format!("the server sent GOAWAY: {}", reason.description())
             }
             Some(Over::Unanswered) => "the server does not answer pings".to_owned(),
-            _ => {
-                let cause = std::error::Error::source(status).map(dial::chain);
-                cause.unwrap_or_else(|| status::line(status))
-            }
+            Some(Over::Ours(error)) => status::ended_here(error),
+            _ => status::broken(status),
         };
         let scheme = if self.dial.is_tls() {
             "http://"

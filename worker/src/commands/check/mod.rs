@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
-use tokio_postgres::Config;
 
 use self::{
     database::Known,
@@ -27,9 +26,9 @@ use self::{
 };
 use crate::{
     dial::options::Dial,
-    postgres::{Connector, Session, failure::describe},
+    postgres::{Connector, Session, backends::ADVICE, failure::describe},
     process::exit::Code,
-    settings::{CheckArgs, place},
+    settings::{CheckArgs, Database, place},
     sources::{queries::Queries, source::Source},
 };
 
@@ -40,7 +39,7 @@ const DATABASE: Duration = Duration::from_secs(30);
 
 /// Prints each finding as a line on stdout; the exit code tells whether anything needs
 /// fixing.
-pub(crate) fn main(settings: &CheckArgs, database: Config) -> Code {
+pub(crate) fn main(settings: &CheckArgs, database: Database) -> Code {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -59,9 +58,13 @@ pub(crate) fn main(settings: &CheckArgs, database: Config) -> Code {
     }
 }
 
-async fn check(settings: &CheckArgs, database: Config) -> Code {
+async fn check(settings: &CheckArgs, database: Database) -> Code {
     let mut printer = Printer::new(settings.json);
     let place = place(&database);
+    printer.print(&connection(&database));
+    for note in &database.notes {
+        printer.print(&Finding::warn("connection", note));
+    }
     let connector = match Connector::new(database, &settings.database) {
         Ok(connector) => connector,
         Err(error) => {
@@ -78,7 +81,11 @@ async fn check(settings: &CheckArgs, database: Config) -> Code {
             return printer.code();
         }
     };
-    let looked = timeout(DATABASE, database::findings(&session, &place, &mut printer)).await;
+    let looked = async {
+        pooler(&connector, &mut printer).await;
+        database::findings(&session, &place, &mut printer).await
+    };
+    let looked = timeout(DATABASE, looked).await;
     let failed = match looked {
         Ok(Ok(())) => None,
         Ok(Err(error)) => Some(describe(&error)),
@@ -92,6 +99,21 @@ async fn check(settings: &CheckArgs, database: Config) -> Code {
         sources(session, settings.wait, &mut printer).await;
     }
     printer.code()
+}
+
+/// Where the settings of the connection come from. It shows no value that may be secret.
+fn connection(database: &Database) -> Finding {
+    let mode = database.tls.mode.as_str();
+    let found = format!("sslmode {mode}; {}", database.origins);
+    Finding::ok("connection", found)
+}
+
+/// Prints a warning if there is a pooler that the settings do not mention.
+async fn pooler(connector: &Connector, printer: &mut Printer) {
+    // A failure to connect is a finding of its own elsewhere.
+    if let Ok(true) = connector.finds_pooler().await {
+        printer.print(&Finding::warn("pooler", ADVICE));
+    }
 }
 
 /// Prints advice on the server's settings. It never fails the check, even if the settings

@@ -14,7 +14,7 @@ use std::{
 use prost_reflect::prost_types::FileDescriptorSet;
 use tidings_core::wire::{Call, Names};
 use tokio::time::timeout;
-use tokio_postgres::{Config, types::Type};
+use tokio_postgres::types::Type;
 
 use self::statement::statement;
 use super::{
@@ -26,7 +26,7 @@ use crate::{
     dial::options::Dial,
     postgres::{ConnectError, Connector, Session, failure::describe},
     process::exit::Code,
-    settings::{SchemaArgs, place},
+    settings::{Database, SchemaArgs, place},
     sources::{queries::Queries, source::Source},
     stream::desk::Resume,
 };
@@ -43,7 +43,7 @@ fn failed(text: impl Into<String>) -> Failed {
     Failed(Code::Findings, text.into())
 }
 
-pub(crate) fn main(settings: &SchemaArgs, database: Config) -> Code {
+pub(crate) fn main(settings: &SchemaArgs, database: Database) -> Code {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -102,7 +102,7 @@ struct Answer {
     code: Code,
 }
 
-async fn answer(settings: &SchemaArgs, database: Config) -> Result<Answer, Failed> {
+async fn answer(settings: &SchemaArgs, database: Database) -> Result<Answer, Failed> {
     let place = place(&database);
     let connector = Connector::new(database, &settings.database);
     let connector = connector.map_err(|error| Failed(Code::Usage, error.to_string()))?;

@@ -2,22 +2,19 @@
 
 use std::path::Path;
 
-use tidings_spool::file::FILE;
-use tokio_postgres::Config;
-
 use super::{Done, counted, say};
 use crate::{
     gaps::{Gaps, reporter::Reporter},
     postgres::Connector,
     process::exit::Code,
-    settings::{DatabaseArgs, SpoolSetAsideArgs, place},
+    settings::{Database, DatabaseArgs, SpoolSetAsideArgs, place},
     sources::queries::Queries,
     spool::losses::Losses,
 };
 
 /// The file is moved first, because Postgres may be away. What was in it is noted in the
 /// folder until Postgres has it.
-pub(super) async fn set_aside(args: &SpoolSetAsideArgs, database: Config) -> Done {
+pub(super) async fn set_aside(args: &SpoolSetAsideArgs, database: Database) -> Done {
     let folder = args.spool_dir.as_path();
     let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
     let aside = tidings_spool::set_aside(folder, &time.to_string());
@@ -29,13 +26,13 @@ pub(super) async fn set_aside(args: &SpoolSetAsideArgs, database: Config) -> Don
     let content = content.unwrap_or("damaged, so that it cannot be read".to_owned());
     say(&format!("moved to {}: {content}", aside.path.display()));
     let gaps = Gaps::open(Some(folder));
-    let mut losses = Losses::noted(&folder.join(FILE), gaps.clone());
+    let mut losses = Losses::noted(&aside.folder, gaps.clone());
     losses.file_is_set_aside(&aside.path, aside.content);
     report(&gaps, folder, &args.database, database).await;
     Ok(Code::Clean)
 }
 
-async fn report(gaps: &Gaps, folder: &Path, args: &DatabaseArgs, database: Config) {
+async fn report(gaps: &Gaps, folder: &Path, args: &DatabaseArgs, database: Database) {
     let count = gaps.len();
     if count == 0 {
         return;
@@ -60,7 +57,7 @@ fn many(gaps: usize) -> String {
     }
 }
 
-async fn written(gaps: &Gaps, args: &DatabaseArgs, database: Config) -> Result<(), String> {
+async fn written(gaps: &Gaps, args: &DatabaseArgs, database: Database) -> Result<(), String> {
     let connector = Connector::new(database, args).map_err(|error| error.to_string())?;
     let session = connector.connect(|_| ()).await;
     let queries = Queries::new(session.map_err(|error| error.to_string())?);

@@ -7,14 +7,13 @@ use std::{io::Write, path::Path, sync::Arc};
 
 use actix::prelude::*;
 use serde_json::json;
-use tokio_postgres::Config;
 
 use crate::{
     gaps::{Gaps, reporter::Reporter},
-    pipeline::{batcher::Batcher, lane::Lane, queue::BatchLimits, store::Store, stored::Stored},
+    pipeline::{batcher::Batcher, lane::Lane, queue::BatchLimits, settle::Told, store::Store},
     postgres::{ConnectError, Connector},
     process::exit::{Code, Fatal},
-    settings::{SpoolCommand, SpoolDrainArgs, SpoolStatusArgs, place},
+    settings::{Database, SpoolCommand, SpoolDrainArgs, SpoolStatusArgs, place},
     sources::{queries::Queries, readers},
     spool::{
         Depth, Mode, Spool,
@@ -22,7 +21,7 @@ use crate::{
     },
 };
 
-pub(crate) fn main(command: &SpoolCommand, database: Config) -> Code {
+pub(crate) fn main(command: &SpoolCommand, database: Database) -> Code {
     let done = match command {
         SpoolCommand::Status(args) => status(args),
         SpoolCommand::Drain(args) => System::new().block_on(empty(args, database)),
@@ -99,7 +98,7 @@ fn shown(depth: Depth, as_json: bool) -> String {
     }
 }
 
-async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
+async fn empty(args: &SpoolDrainArgs, database: Database) -> Done {
     let gaps = Gaps::open(Some(&args.spool_dir));
     let spool = open(&args.spool_dir, &gaps)?;
     let place = place(&database);
@@ -117,22 +116,24 @@ async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
     let sources = sources.map_err(|reason| (Code::Unavailable, format!("{place}: {reason}")))?;
     if sources.is_empty() {
         let reason = format!(
-            "{place} has no sources, without which every request would be given up: \
+            "{place} has no sources, without which no request can be stored: \
              add them, or name the database that has them"
         );
         return Err((Code::Findings, reason));
     }
     let (fatal, _exits) = Fatal::channel();
     let lane = Lane::new(Arc::new(connector), fatal.clone());
-    let stored = Stored::default();
-    let lane = Store::new(lane, stored.clone(), fatal.vital("the connection")).start();
+    let told = Told::new();
+    let lane = Store::new(lane, told.clone(), fatal.vital("the connection")).start();
     let limits = BatchLimits {
         requests: LIMITS.requests,
         bytes: LIMITS.bytes,
     };
-    let lanes = vec![lane.recipient()];
+    let lanes = vec![lane.into()];
     let vital = fatal.vital("the batcher");
-    let pipeline = Batcher::spawn(limits, lanes, args.patience, vital, &Arbiter::current());
+    let thread = Arbiter::current();
+    let Told { stored, taking } = told;
+    let pipeline = Batcher::spawn(limits, lanes, args.patience, taking, vital, &thread);
     let draining = drain::once(&spool, &pipeline, LIMITS);
     let drained = readers::wake_during(stored, &queries, draining).await;
     let drained = drained.map_err(|error| (Code::Spool, error.to_string()))?;
@@ -159,8 +160,8 @@ async fn empty(args: &SpoolDrainArgs, database: Config) -> Done {
 fn left_behind(stays: usize, damaged: u64) -> Option<String> {
     let stays = (stays > 0).then(|| {
         format!(
-            "{} left in the spool: of disabled sources, declined by Postgres, or not \
-             committed in time",
+            "{} left in the spool: of sources that are disabled or that Postgres does not \
+             know, declined by Postgres, or not committed in time",
             counted(stays as u64)
         )
     });

@@ -29,6 +29,12 @@ const LOOK: Duration = Duration::from_secs(2);
 /// A token is not used in the last part of its lifetime, because the request takes time.
 const GREATEST_MARGIN: Duration = Duration::from_secs(60);
 
+const OK: &str = "ok";
+const REFUSED: &str = "refused";
+const FAILED: &str = "failed";
+/// Results of asking for a token, in the words of the metric.
+pub(crate) const RESULTS: [&str; 3] = [OK, REFUSED, FAILED];
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TokenError {
     /// There is no token, or it cannot be used: somebody has to change something.
@@ -118,9 +124,9 @@ impl Tokens {
         }
         let fetched = fetcher.fetch(&credential).await;
         let result = match &fetched {
-            Ok(_) => "ok",
-            Err(OAuthError::Refused(_) | OAuthError::Lasting(_)) => "refused",
-            Err(OAuthError::Passing(_)) => "failed",
+            Ok(_) => OK,
+            Err(OAuthError::Refused(_) | OAuthError::Lasting(_)) => REFUSED,
+            Err(OAuthError::Passing(_)) => FAILED,
         };
         counter!(metric::TOKEN_REFRESHES, "source" => self.source.clone(), "result" => result)
             .increment(1);

@@ -1,7 +1,8 @@
 //! The connections of the gRPC server: accepting them, and the TLS handshake.
 //!
-//! Open connections are counted. A connection beyond the limit is closed at once, so that
-//! a gRPC client tries another address or retries later rather than hang. A connection
+//! Open connections are counted. A connection beyond the limit takes the place of one that
+//! has no push stream ([`places`](super::places)); if all have one, it is closed at once, so
+//! that a gRPC client tries another address or retries later rather than hang. A connection
 //! that does not send the preface is closed too, because pings, which detect a peer that
 //! has vanished, begin only after the preface. So is a connection without a call for
 //! long, because the number of connections is limited.
@@ -18,23 +19,21 @@ use std::{
 };
 
 use futures_util::{Stream, StreamExt, stream};
-use metrics::{counter, gauge};
 use rustls::ServerConfig;
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
     time::{Duration, Instant, Sleep, sleep, timeout},
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
+use super::places::{Place, Places, Secured, Stay};
 use crate::{
     inbound::{
         gate::{Gate, Gated},
         tls::HANDSHAKE_TIMEOUT,
     },
-    process::{metric, seldom::Seldom},
+    process::seldom::Seldom,
 };
 
 /// Limit on concurrent handshakes; further connections wait to be accepted.
@@ -50,7 +49,7 @@ const PREFACE: usize = 24;
 /// Limits on connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Reception {
-    places: Arc<Semaphore>,
+    places: Places,
     /// Time limit for the first bytes of a connection.
     patience: Duration,
     /// Time after which a connection without a call is closed, at the latest after twice
@@ -61,20 +60,10 @@ pub(crate) struct Reception {
 impl Reception {
     pub(crate) fn new(most: usize, patience: Duration, keep_alive: Duration) -> Self {
         Self {
-            places: Arc::new(Semaphore::new(most)),
+            places: Places::new(most),
             patience,
             keep_alive,
         }
-    }
-
-    fn place(&self) -> Option<Place> {
-        let permit = self.places.clone().try_acquire_owned();
-        let Ok(permit) = permit else {
-            counter!(metric::GRPC_REFUSED).increment(1);
-            return None;
-        };
-        gauge!(metric::GRPC_CONNECTIONS).increment(1.0);
-        Some(Place(permit))
     }
 
     fn welcome<C>(&self, connection: C, (peer, place): Arrived) -> Gated<C, CallGate> {
@@ -84,22 +73,13 @@ impl Reception {
             read: 0,
             calls: Calls {
                 counts: Arc::default(),
+                stay: place.stay(),
                 peer,
             },
             seen: 0,
             _place: place,
         };
         Gated::new(connection, gate)
-    }
-}
-
-/// Counts a connection as open until it is dropped.
-#[derive(Debug)]
-struct Place(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        gauge!(metric::GRPC_CONNECTIONS).decrement(1.0);
     }
 }
 
@@ -115,7 +95,7 @@ fn accepted(
         loop {
             match listener.accept().await {
                 Ok((connection, peer)) => {
-                    let Some(place) = reception.place() else {
+                    let Some(place) = reception.places.enter(peer.ip()).await else {
                         continue;
                     };
                     // If this fails, the connection is merely slower.
@@ -154,13 +134,19 @@ pub(crate) fn handshakes(
 ) -> impl Stream<Item = io::Result<Gated<TlsStream<TcpStream>, CallGate>>> {
     let acceptor = TlsAcceptor::from(Arc::new(config));
     accepted(listener, reception.clone())
-        .map(move |(connection, arrived)| {
+        .map(move |(connection, (peer, place))| {
             let (acceptor, reception) = (acceptor.clone(), reception.clone());
             // Each handshake is a task, so that the computation of many handshakes uses
             // all cores.
             tokio::spawn(async move {
                 let handshake = timeout(HANDSHAKE_TIMEOUT, acceptor.accept(connection));
-                io::Result::Ok(reception.welcome(handshake.await??, arrived))
+                let connection = tokio::select! {
+                    connection = handshake => connection??,
+                    () = place.stay().over() => {
+                        return Err(io::ErrorKind::ConnectionAborted.into());
+                    }
+                };
+                io::Result::Ok(reception.welcome(connection, (peer, place)))
             })
         })
         .buffer_unordered(HANDSHAKES)
@@ -178,6 +164,7 @@ pub(crate) fn handshakes(
 #[derive(Clone, Debug)]
 pub(crate) struct Calls {
     counts: Arc<Counts>,
+    stay: Stay,
     pub(crate) peer: SocketAddr,
 }
 
@@ -196,6 +183,17 @@ impl Calls {
         self.counts.open.fetch_add(1, Ordering::Relaxed);
         self.counts.all.fetch_add(1, Ordering::Relaxed);
         Call(self.clone())
+    }
+
+    /// Resolves when the connection has to leave in favour of another.
+    pub(super) async fn over(&self) {
+        self.stay.clone().over().await;
+    }
+
+    /// Keeps the connection from having to leave in favour of another, as long as it has an
+    /// open push stream.
+    pub(super) fn secure(&self) -> Secured {
+        self.stay.secure()
     }
 }
 
@@ -221,6 +219,10 @@ pub(crate) struct CallGate {
 }
 
 impl CallGate {
+    pub(super) fn calls(&self) -> Calls {
+        self.calls.clone()
+    }
+
     fn has_spoken(&self) -> bool {
         self.read >= PREFACE
     }
@@ -257,13 +259,5 @@ impl Gate for CallGate {
         if self.has_spoken() {
             self.look_later();
         }
-    }
-}
-
-impl<C> Connected for Gated<C, CallGate> {
-    type ConnectInfo = Calls;
-
-    fn connect_info(&self) -> Calls {
-        self.gate().calls.clone()
     }
 }

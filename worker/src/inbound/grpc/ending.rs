@@ -1,5 +1,4 @@
-//! Calls that acknowledge nothing and may last as long as their caller likes; they end
-//! when the drain begins.
+//! Calls that acknowledge nothing, and end when they have to.
 
 use std::{
     pin::Pin,
@@ -12,34 +11,23 @@ use http::{HeaderMap, Response};
 use http_body::Frame;
 use tonic::{Status, body::Body};
 
-use crate::process::drain::Drain;
-
-/// The answer, for as long as the drain has not begun.
-pub(super) async fn until_drained<E>(
+/// The answer, for as long as the call does not have to end.
+pub(super) async fn until<E>(
     answer: impl Future<Output = Result<Response<Body>, E>>,
-    drain: Drain,
+    mut ends: BoxFuture<'static, Status>,
 ) -> Result<Response<Body>, E> {
     let answer = tokio::select! {
         biased;
         answer = answer => answer?,
-        () = drain.begun() => return Ok(stopping().into_http()),
+        status = &mut ends => return Ok(status.into_http()),
     };
-    Ok(answer.map(|body| {
-        Body::new(Ending {
-            body,
-            begun: drain.begun().boxed(),
-        })
-    }))
+    Ok(answer.map(|body| Body::new(Ending { body, ends })))
 }
 
-fn stopping() -> Status {
-    Status::unavailable("the worker is stopping")
-}
-
-/// A body that ends with a status when the drain begins, unless more of it is ready.
+/// A body that ends with a status when its call has to end, unless more of it is ready.
 struct Ending {
     body: Body,
-    begun: BoxFuture<'static, ()>,
+    ends: BoxFuture<'static, Status>,
 }
 
 impl http_body::Body for Ending {
@@ -52,11 +40,14 @@ impl http_body::Body for Ending {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
         let frame = Pin::new(&mut this.body).poll_frame(context);
-        if frame.is_pending() && this.begun.poll_unpin(context).is_ready() {
+        if frame.is_pending()
+            && let Poll::Ready(status) = this.ends.poll_unpin(context)
+        {
             this.body = Body::empty();
+            this.ends = std::future::pending().boxed();
             let mut trailers = HeaderMap::new();
             // Only metadata could make this fail, and there is none.
-            let _ = stopping().add_header(&mut trailers);
+            let _ = status.add_header(&mut trailers);
             return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
         }
         frame

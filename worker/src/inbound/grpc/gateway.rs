@@ -1,26 +1,25 @@
 //! Which service answers a call, and under which limits.
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    task::{Context, Poll},
-};
+use std::convert::Infallible;
 
-use bytes::Bytes;
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::BoxStream};
+use futures_util::{FutureExt, StreamExt, future::BoxFuture};
+use http::{HeaderMap, HeaderValue, Response as HttpResponse, header::CONTENT_TYPE};
 use tonic::{
-    Request, Response, Status, Streaming,
+    Status,
     body::Body,
-    server::{Grpc, StreamingService},
+    codec::{EncodeBody, SingleMessageCompressionOverride},
     service::Routes,
 };
 use tower::Service;
 
 use super::{
     accept::Calls,
-    ending::until_drained,
+    ending::until,
+    messages::Messages,
     meter::{Bounds, Meter, Metered},
-    push::{Push, Received, Target},
+    open_calls::OpenCalls,
+    push::{Opened, Push, Target},
+    reply::Unread,
     route,
 };
 use crate::{admission::budget::Payer, wire::codec::Raw};
@@ -34,44 +33,51 @@ pub(super) const QUESTION: usize = 4 << 10;
 pub(super) struct Gateway {
     pub(super) push: Push,
     pub(super) others: Routes,
+    pub(super) open_calls: OpenCalls,
     pub(super) messages: Bounds,
 }
 
-impl Service<http::Request<Body>> for Gateway {
-    type Response = http::Response<Body>;
-    type Error = Infallible;
-    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // Both are always ready: limits are answered, not waited for.
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let calls = request.extensions().get::<Calls>();
-        let (open, peer) = (calls.map(Calls::begin), calls.map(|calls| calls.peer));
-        let target = route::target(request.uri().path());
+impl Gateway {
+    /// Begins to answer a call of a connection.
+    pub(super) fn call(
+        mut self,
+        request: http::Request<Body>,
+        calls: &Calls,
+    ) -> BoxFuture<'static, HttpResponse<Body>> {
+        let path = request.uri().path();
+        let target = route::target(path);
         let Some(target) = target.filter(|target| self.push.takes(&target.method)) else {
+            let ends = self.open_calls.begin(path, &self.push.drain);
             let bounds = Bounds {
                 message: QUESTION,
                 ..self.messages
             };
             // Anybody may ask these, so they must not have what pushes need.
-            let meter = Meter::new(self.push.budget.clone(), Payer::Strangers);
-            let request = request.map(|body| Body::new(Metered::new(body, meter, bounds, open)));
-            let answer = self.others.call(request);
-            return until_drained(answer, self.push.drain.clone()).boxed();
+            let meter = Meter::new(self.push.budget.clone());
+            meter.assign(Payer::Strangers);
+            let request = request.map(|body| Body::new(Metered::new(body, meter, bounds)));
+            let answer = until(self.others.call(request), ends);
+            return answer
+                .map(|answer: Result<_, Infallible>| match answer {
+                    Ok(answer) => answer,
+                    Err(never) => match never {},
+                })
+                .boxed();
         };
-        let meter = Meter::new(self.push.budget.clone(), Payer::Wire);
+        let meter = Meter::new(self.push.budget.clone());
+        let (head, body) = request.into_parts();
+        let body = Metered::new(body, meter.clone(), self.messages);
         let call = PushCall {
+            push: self.push,
             target,
-            peer,
-            push: self.push.clone(),
-            meter: meter.clone(),
+            calls: calls.clone(),
+            meter,
         };
-        let request = request.map(|body| Metered::new(body, meter, self.messages, open));
-        let mut grpc = Grpc::new(Raw).max_decoding_message_size(self.messages.message);
-        async move { Ok(grpc.streaming(call, request).await) }.boxed()
+        async move {
+            let answer = call.answer(&head.headers, body).await;
+            answer.unwrap_or_else(Status::into_http)
+        }
+        .boxed()
     }
 }
 
@@ -80,32 +86,39 @@ impl Service<http::Request<Body>> for Gateway {
 struct PushCall {
     push: Push,
     target: Target,
-    peer: Option<SocketAddr>,
+    calls: Calls,
     meter: Meter,
 }
 
-impl StreamingService<Bytes> for PushCall {
-    type Response = Bytes;
-    type ResponseStream = BoxStream<'static, Result<Bytes, Status>>;
-    type Future = BoxFuture<'static, Result<Response<Self::ResponseStream>, Status>>;
-
-    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
-        let push = self.push.clone();
-        let (target, peer) = (self.target.clone(), self.peer);
-        let meter = self.meter.clone();
-        let (metadata, _, messages) = request.into_parts();
-        let messages = messages.map(move |message| {
-            let received = |bytes: Bytes| Received {
-                held: meter.release(bytes.len()),
-                bytes,
-            };
-            message.map(received)
+impl PushCall {
+    async fn answer(
+        self,
+        headers: &HeaderMap,
+        body: Metered,
+    ) -> Result<HttpResponse<Body>, Status> {
+        let Self {
+            push,
+            target,
+            calls,
+            meter,
+        } = self;
+        let messages = Messages::new(body, meter.clone());
+        let opened = push.open(&target, headers, Some(calls.peer), messages);
+        let Opened { sender, replies } = opened.await?;
+        // Nothing was read until here.
+        meter.assign(Payer::Wire(sender.source().clone()));
+        let secured = calls.secure();
+        let replies = replies.map(move |reply| {
+            let _ = &secured;
+            reply
         });
-        async move {
-            let headers = metadata.into_headers();
-            let replies = push.open(&target, &headers, peer, messages).await?;
-            Ok(Response::new(replies.boxed()))
-        }
-        .boxed()
+        let single = SingleMessageCompressionOverride::default();
+        let body = EncodeBody::new_server(Raw, replies.boxed(), None, single, None);
+        let mut response = HttpResponse::new(Body::new(body));
+        let grpc = HeaderValue::from_static("application/grpc");
+        response.headers_mut().insert(CONTENT_TYPE, grpc);
+        let unread = Unread::new(move |status| sender.unread(status));
+        response.extensions_mut().insert(unread);
+        Ok(response)
     }
 }

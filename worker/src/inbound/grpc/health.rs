@@ -5,7 +5,14 @@ use std::collections::BTreeSet;
 use tokio::sync::watch;
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::sources::source::{Database, Snapshot};
+use crate::{
+    pipeline::taking::{Taking, Trouble},
+    sources::source::{Database, Snapshot},
+};
+
+/// What the health of the push services follows. A push is opened by a question to Postgres
+/// over the control connection, and is never spooled, so that it needs both.
+pub(crate) type Postgres = (watch::Receiver<Snapshot>, Taking);
 
 /// Keeps the health of the push services up to date with Postgres. The health of the
 /// server as a whole (the empty name) means that the process is alive.
@@ -14,6 +21,8 @@ pub(super) struct Health {
     /// The services that are there whatever the sources are.
     known: BTreeSet<String>,
     told: BTreeSet<String>,
+    /// The status that was told of last. Who watches a service hears of changes alone.
+    status: ServingStatus,
 }
 
 impl Health {
@@ -21,29 +30,34 @@ impl Health {
     pub(super) async fn begin(
         reporter: HealthReporter,
         known: BTreeSet<String>,
-        snapshot: &watch::Receiver<Snapshot>,
+        (snapshot, taking): &Postgres,
     ) -> Self {
         let mut health = Self {
             reporter,
             known,
             told: BTreeSet::new(),
+            status: ServingStatus::Unknown,
         };
-        health.tell(snapshot).await;
+        health.tell(snapshot, &taking.news()).await;
         health
     }
 
     pub(super) async fn follow(
         mut self,
-        mut snapshot: watch::Receiver<Snapshot>,
+        (mut snapshot, taking): Postgres,
         stopping: impl Future<Output = ()>,
     ) {
         let mut stopping = std::pin::pin!(stopping);
+        let mut trouble = taking.news();
+        // It may have changed since the beginning.
+        trouble.mark_changed();
         loop {
             tokio::select! {
                 changed = snapshot.changed() => if changed.is_err() { break },
+                changed = trouble.changed() => if changed.is_err() { break },
                 () = &mut stopping => break,
             }
-            self.tell(&snapshot).await;
+            self.tell(&snapshot, &trouble).await;
         }
         for service in &self.told {
             let stopped = ServingStatus::NotServing;
@@ -51,12 +65,17 @@ impl Health {
         }
     }
 
-    async fn tell(&mut self, snapshot: &watch::Receiver<Snapshot>) {
+    async fn tell(
+        &mut self,
+        snapshot: &watch::Receiver<Snapshot>,
+        trouble: &watch::Receiver<Option<Trouble>>,
+    ) {
         let (status, services) = {
             let snapshot = snapshot.borrow();
+            let is_taking = trouble.borrow().is_none();
             let status = match snapshot.database {
-                Database::Up => ServingStatus::Serving,
-                Database::Down(_) => ServingStatus::NotServing,
+                Database::Up if is_taking => ServingStatus::Serving,
+                Database::Up | Database::Down(_) => ServingStatus::NotServing,
             };
             let mut services = own_services(&snapshot);
             services.extend(self.known.iter().cloned());
@@ -65,10 +84,13 @@ impl Health {
         for gone in self.told.difference(&services) {
             self.reporter.clear_service_status(gone).await;
         }
+        let is_news = self.status != status;
         for service in &services {
-            self.reporter.set_service_status(service, status).await;
+            if is_news || !self.told.contains(service) {
+                self.reporter.set_service_status(service, status).await;
+            }
         }
-        self.told = services;
+        (self.told, self.status) = (services, status);
     }
 }
 

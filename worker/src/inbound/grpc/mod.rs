@@ -2,42 +2,43 @@
 //! with a schema of their own are served by its method, beside those that are known.
 
 pub(crate) mod accept;
+mod connection;
 mod ending;
 mod gateway;
 mod health;
+mod messages;
 mod meter;
+mod open_calls;
+mod places;
 pub(crate) mod push;
+mod reply;
 mod route;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, io, time::Duration};
 
+use futures_util::{Stream, StreamExt};
 use rustls::ServerConfig;
 use tidings_core::wire::SchemaError;
-use tokio::{net::TcpListener, sync::watch, time::sleep};
-use tonic::{service::Routes, transport::Server};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    task::JoinSet,
+    time::sleep,
+};
+use tonic::service::Routes;
 use tonic_reflection::server::Builder;
 
-pub(crate) use self::meter::Bounds;
 use self::{
-    accept::{Reception, connections, handshakes},
+    accept::{CallGate, Reception, connections, handshakes},
+    connection::Service,
     gateway::Gateway,
-    health::Health,
+    health::{Health, Postgres},
+    open_calls::OpenCalls,
     push::Push,
 };
-use crate::{sources::source::Snapshot, wire};
+pub(crate) use self::{meter::Bounds, open_calls::OpenLimits};
+use crate::{inbound::gate::Gated, wire};
 
-/// Interval of pings, which detect a peer that has vanished.
-const PING_INTERVAL: Duration = Duration::from_secs(60);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
-/// Flow-control windows of one call and of one connection, in bytes, because unread bytes
-/// are not in the budget.
-const STREAM_WINDOW: u32 = 256 << 10;
-const CONNECTION_WINDOW: u32 = 512 << 10;
-/// Limit on the headers of one call, in bytes.
-const HEADERS: u32 = 16 << 10;
-/// Limit on the calls of one connection that were reset before they were handled; beyond
-/// it the connection is closed.
-const RESETS: usize = 32;
 /// Time for connections to close when nothing is in flight any more, so that a client
 /// which keeps its connection open, or has vanished, does not delay the end.
 const GOODBYE: Duration = Duration::from_secs(2);
@@ -53,6 +54,7 @@ pub(crate) struct GrpcLimits {
     /// Time limit for a connection without a call.
     pub(crate) keep_alive: Duration,
     pub(crate) messages: Bounds,
+    pub(crate) open_calls: OpenLimits,
 }
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -63,60 +65,75 @@ pub(crate) async fn serve(
     tls: Option<ServerConfig>,
     push: Push,
     limits: GrpcLimits,
-    snapshot: watch::Receiver<Snapshot>,
+    postgres: Postgres,
 ) -> Result<(), BoxError> {
     let (reporter, health) = tonic_health::server::health_reporter();
     let served = Served::new()?;
-    let health_of = Health::begin(reporter, served.services(), &snapshot).await;
+    let health_of = Health::begin(reporter, served.services(), &postgres).await;
     let others = Routes::new(health)
         .add_service(served.reflection().build_v1()?)
         .add_service(served.reflection().build_v1alpha()?)
         .prepare();
-    let (stopping, drain) = (push.drain.begun(), push.drain.clone());
-    let gateway = Gateway {
-        push,
-        others,
-        messages: limits.messages,
+    let drain = push.drain.clone();
+    let service = Service {
+        drain: drain.clone(),
+        streams: limits.streams,
+        patience: limits.messages.time,
+        gateway: Gateway {
+            push,
+            others,
+            open_calls: OpenCalls::new(limits.open_calls),
+            messages: limits.messages,
+        },
     };
-    let server = Server::builder()
-        .http2_keepalive_interval(Some(PING_INTERVAL))
-        .http2_keepalive_timeout(Some(PING_TIMEOUT))
-        .max_concurrent_streams(limits.streams)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_max_header_list_size(HEADERS)
-        .http2_max_pending_accept_reset_streams(Some(RESETS))
-        // tonic's default is none at all.
-        .http2_max_local_error_reset_streams(Some(RESETS));
     let reception = Reception::new(limits.connections, limits.silence, limits.keep_alive);
     let serving = async move {
         match tls {
-            Some(config) => {
-                let incoming = handshakes(listener, config, reception);
-                server
-                    .serve_with_incoming_shutdown(gateway, incoming, stopping)
-                    .await
-            }
-            None => {
-                let incoming = connections(listener, reception);
-                server
-                    .serve_with_incoming_shutdown(gateway, incoming, stopping)
-                    .await
-            }
+            Some(config) => serve_all(handshakes(listener, config, reception), service).await,
+            None => serve_all(connections(listener, reception), service).await,
         }
     };
     let settled = async move {
-        health_of.follow(snapshot, drain.begun()).await;
+        health_of.follow(postgres, drain.begun()).await;
         // The task also ends when the snapshot is gone.
         drain.begun().await;
         drain.finished().await;
         sleep(GOODBYE).await;
     };
     tokio::select! {
-        served = serving => served?,
+        () = serving => {}
         () = settled => {}
     }
     Ok(())
+}
+
+/// Serves connections until the drain begins, and then those that are open until they end.
+async fn serve_all<C>(
+    incoming: impl Stream<Item = io::Result<Gated<C, CallGate>>> + Send,
+    service: Service,
+) where
+    C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut incoming = Box::pin(incoming);
+    let mut stopping = std::pin::pin!(service.drain.begun());
+    let mut open = JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut stopping => break,
+            Some(_) = open.join_next() => {}
+            next = incoming.next() => match next {
+                Some(Ok(connection)) => {
+                    open.spawn(service.clone().serve(connection));
+                }
+                Some(Err(_)) => {}
+                None => break,
+            },
+        }
+    }
+    // The port is closed from here on.
+    drop(incoming);
+    while open.join_next().await.is_some() {}
 }
 
 /// The services of the calls that providers make.

@@ -17,8 +17,7 @@ use serde_json::json;
 use super::{
     listen::{self, Bounds},
     probes::{self, Public},
-    take_turns,
-    turn::{Connections, Times},
+    turn::{Connections, Times, take_turns},
     webhook::Hooks,
 };
 use crate::process::drain::Drain;

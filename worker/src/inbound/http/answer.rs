@@ -57,6 +57,34 @@ pub(crate) enum Body {
     },
 }
 
+/// The words for refusals that no commit counts, which are the reasons in the metric.
+pub(crate) const CAUSES: [&str; 17] = [
+    "busy",
+    "commit_timeout",
+    "disabled",
+    "malformed",
+    "method_not_allowed",
+    "not_found",
+    "overloaded",
+    "sources_unread",
+    "source_busy",
+    "spool_failed",
+    "spool_full",
+    "stopping",
+    "timeout",
+    "too_large",
+    "unauthorized",
+    "unknown_source",
+    "unsupported_encoding",
+];
+
+/// What an answer means for the sender, as the metric of its time has it.
+pub(crate) const OUTCOMES: [&str; 4] = [COMMITTED, SPOOLED, REFUSED, UNAVAILABLE];
+const COMMITTED: &str = "committed";
+const SPOOLED: &str = "spooled";
+const REFUSED: &str = "refused";
+const UNAVAILABLE: &str = "unavailable";
+
 /// Time to retry after a limit of the worker was reached, which a commit relieves.
 const SOON: u64 = 1;
 /// Time to retry when something has to recover first.
@@ -135,7 +163,7 @@ impl Answer {
         let word = refusal.as_str();
         match refusal {
             Refusal::Busy | Refusal::Stopping => Self::retry(word, None, SOON),
-            Refusal::Late => Self::retry(word, None, LATER),
+            Refusal::Late | Refusal::Overloaded => Self::retry(word, None, LATER),
             Refusal::Failed(reason) | Refusal::Declined(reason) => {
                 Self::retry(word, None, LATER).because(reason.clone())
             }
@@ -147,6 +175,17 @@ impl Answer {
         match self.body {
             Body::Error { error, .. } => Some(error),
             Body::Counts { .. } | Body::Spooled { .. } => None,
+        }
+    }
+
+    /// What the answer means for the sender: that an event is stored or spooled, is not to be
+    /// sent again, or is to be sent again.
+    pub(super) fn outcome(&self) -> &'static str {
+        match self.body {
+            Body::Counts { .. } => COMMITTED,
+            Body::Spooled { .. } => SPOOLED,
+            Body::Error { .. } if self.status.is_server_error() => UNAVAILABLE,
+            Body::Error { .. } => REFUSED,
         }
     }
 
@@ -281,6 +320,7 @@ mod tests {
             (receipt(Verdict::Disabled, 0), 503, Some(60)),
             (Err(Refusal::Busy), 503, Some(SOON)),
             (Err(Refusal::Late), 503, Some(LATER)),
+            (Err(Refusal::Overloaded), 503, Some(LATER)),
             (Err(Refusal::Failed("x".into())), 503, Some(LATER)),
             (Err(Refusal::Stopping), 503, Some(SOON)),
             (Err(Refusal::Declined("x".into())), 503, Some(LATER)),
@@ -321,6 +361,7 @@ mod tests {
         for (answer, word) in [
             (unread(), "sources_unread"),
             (Answer::of(Err(Refusal::Late)), "commit_timeout"),
+            (Answer::of(Err(Refusal::Overloaded)), "overloaded"),
             (Answer::of(Err(Refusal::Failed(reason()))), "commit_failed"),
             (Answer::of(Err(Refusal::Declined(reason()))), "declined"),
             (Answer::of(receipt(Verdict::Fenced, 0)), "fenced"),

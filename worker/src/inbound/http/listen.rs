@@ -3,14 +3,24 @@
 //! actix-web's own server has no place for a [`TurnGate`], so its parts are put together
 //! here.
 
-use std::{fmt, io, net::TcpListener, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpListener},
+    sync::Arc,
+    time::Duration,
+};
 
-use actix_http::{Extensions, HttpService, KeepAlive, Request, Response, error::DispatchError};
+use actix_http::{
+    Extensions, HttpService, KeepAlive, Request, Response,
+    error::{DispatchError, ParseError},
+};
 use actix_server::Server;
 use actix_service::{
-    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_service, map_config,
+    IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_service,
+    map_config,
 };
 use actix_web::{body::MessageBody, dev::AppConfig};
+use metrics::counter;
 use rustls::ServerConfig;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -21,7 +31,10 @@ use tokio_rustls::TlsAcceptor;
 use tracing::debug;
 
 use super::turn::{Connections, Times, TurnGate};
-use crate::inbound::{gate::Gated, tls::HANDSHAKE_TIMEOUT};
+use crate::{
+    inbound::{gate::Gated, tls::HANDSHAKE_TIMEOUT},
+    process::metric,
+};
 
 /// Connections beyond those that are kept alive, each of which gets one answer, so that a
 /// client is served however many others are idle.
@@ -106,11 +119,35 @@ where
                 data.insert(connection.gate().turn());
             })
             .h1(map_config(app, |()| AppConfig::default()));
+        let http = apply_fn_factory(http, |(connection, peer): Arrived, service| {
+            let served = service.call((connection, peer));
+            async move { served.await.inspect_err(|error| tell(error, peer)) }
+        });
         // actix-http's own lines about this are left out of the log.
         let ended = |error| debug!(%error, "an HTTP connection ended");
         accept.and_then(http).map_err(ended)
     });
     Ok(server?.run())
+}
+
+type Arrived = (Connection, Option<SocketAddr>);
+
+/// Counts a connection that ended because of what was sent. No request of it was read, so that
+/// nobody knows whose it was.
+fn tell(error: &DispatchError, peer: Option<SocketAddr>) {
+    let reason = match error {
+        DispatchError::Parse(ParseError::TooLarge) => metric::HEAD_TOO_LARGE,
+        DispatchError::Parse(_) => metric::MALFORMED,
+        DispatchError::SlowRequestTimeout => metric::TIMEOUT,
+        // The gate's word for a head beyond its limit.
+        DispatchError::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
+            metric::HEAD_TOO_LARGE
+        }
+        _ => return,
+    };
+    counter!(metric::HTTP_BROKEN, "reason" => reason).increment(1);
+    let peer = peer.map(tracing::field::display);
+    debug!(peer, reason, %error, "a connection ends without a request");
 }
 
 type Connection = Gated<Box<dyn Transport>, TurnGate>;

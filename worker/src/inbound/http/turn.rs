@@ -24,9 +24,22 @@ use std::{
     time::Duration,
 };
 
+use actix_web::{
+    body::MessageBody,
+    dev::{ServiceRequest, ServiceResponse},
+    http::{
+        ConnectionType,
+        header::{CONTENT_LENGTH, TRANSFER_ENCODING},
+    },
+    middleware::Next,
+    web,
+};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::inbound::gate::{Gate, Gated};
+use crate::{
+    inbound::gate::{Gate, Gated},
+    process::drain::Drain,
+};
 
 /// Limit on a request's head and on what arrives with it in one piece, and on one step, in bytes.
 pub(super) const HEAD_BYTES: usize = 32 << 10;
@@ -271,4 +284,32 @@ impl Gate for TurnGate {
         }
         self.read = self.read.saturating_add(bytes);
     }
+}
+
+/// Marks the connection as being served, and closes it afterwards if necessary.
+pub(super) async fn take_turns<B: MessageBody + 'static>(
+    drain: web::Data<Drain>,
+    request: ServiceRequest,
+    next: Next<B>,
+) -> actix_web::Result<ServiceResponse<impl MessageBody>> {
+    let turn = request.conn_data::<Turn>().cloned();
+    let mut serving = turn.as_ref().map(Turn::take);
+    let has_body = has_body(&request);
+    let is_surplus = turn.as_ref().is_some_and(Turn::is_surplus);
+    let mut response = next.call(request).await?;
+    let is_unread = has_body && turn.is_some_and(|turn| !turn.is_finished());
+    if is_unread && let Some(serving) = &mut serving {
+        serving.leave();
+    }
+    if is_surplus || is_unread || drain.has_begun() {
+        let head = response.response_mut().head_mut();
+        head.set_connection_type(ConnectionType::Close);
+    }
+    Ok(response)
+}
+
+fn has_body(request: &ServiceRequest) -> bool {
+    let headers = request.headers();
+    let length = headers.get(CONTENT_LENGTH);
+    headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != "0")
 }

@@ -15,7 +15,7 @@ use std::{
     time::Duration,
 };
 
-use metrics::counter;
+use metrics::{counter, gauge};
 use rustls::{
     ServerConfig,
     crypto::ring,
@@ -24,6 +24,7 @@ use rustls::{
 };
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
+use x509_cert::{Certificate, der::Decode};
 
 use self::pair::{Contents, Files, Look, PairError, Watch};
 use crate::{
@@ -35,6 +36,11 @@ use crate::{
 pub(crate) const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the files are read.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+const RENEWED: &str = "ok";
+const REFUSED: &str = "refused";
+/// Results of a change of the files, in the words of the metric.
+pub(crate) const RESULTS: [&str; 2] = [RENEWED, REFUSED];
 
 /// The protocol inside TLS.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +60,7 @@ impl Served {
     }
 
     fn replace(&self, key: CertifiedKey) {
+        show_expiry(&key);
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
     }
 }
@@ -84,6 +91,7 @@ impl ServerTls {
         };
         let contents = Contents::read(&files)?;
         let key = contents.pair(&files)?;
+        show_expiry(&key);
         Ok(Some(Self {
             files,
             watch: Watch::new(contents),
@@ -127,16 +135,29 @@ impl ServerTls {
             Look::Same => {}
             Look::New(key) => {
                 // The reload is counted before it becomes visible.
-                counter!(metric::CERTIFICATE_RELOADS, "result" => "ok").increment(1);
+                counter!(metric::CERTIFICATE_RELOADS, "result" => RENEWED).increment(1);
                 self.served.replace(key);
                 info!("the TLS certificate was renewed");
             }
             Look::Bad(error) => {
-                counter!(metric::CERTIFICATE_RELOADS, "result" => "refused").increment(1);
+                counter!(metric::CERTIFICATE_RELOADS, "result" => REFUSED).increment(1);
                 warn!(%error, "the changed TLS certificate cannot be used: the previous one stays in use");
             }
         }
     }
+}
+
+/// Sets the gauge of when the certificate expires.
+fn show_expiry(key: &CertifiedKey) {
+    if let Some(at) = key.cert.first().and_then(|cert| expiry(cert)) {
+        gauge!(metric::CERTIFICATE_EXPIRES).set(at.as_secs_f64());
+    }
+}
+
+/// When a certificate expires, since 1970.
+fn expiry(cert: &[u8]) -> Option<Duration> {
+    let cert = Certificate::from_der(cert).ok()?;
+    Some(cert.tbs_certificate.validity.not_after.to_unix_duration())
 }
 
 #[cfg(test)]

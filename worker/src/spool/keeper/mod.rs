@@ -2,6 +2,7 @@
 //! disk, and one fsync serves all waiting requests.
 
 mod count;
+mod place;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,8 @@ pub(super) enum Ask {
     Delete(Vec<u64>, oneshot::Sender<Result<(), SpoolError>>),
     Read(Option<u64>, ReadLimits, oneshot::Sender<Read>),
     Names(BTreeSet<String>),
+    /// Looks whether the file is still in its place.
+    Look,
 }
 
 pub(super) type PutReply = oneshot::Sender<Result<(), Unspooled>>;
@@ -49,7 +52,10 @@ pub(super) type Read = Result<Batch, SpoolError>;
 ///
 /// Promises:
 /// - A request is answered after the commit that contains it, together with all requests
-///   that waited meanwhile.
+///   that waited meanwhile, and if the path still leads to the file then: else the next
+///   process would not find it.
+/// - What a file holds that somebody has removed, renamed or replaced is written to a new
+///   file. Until that succeeds, requests are refused, and what is held can be drained.
 /// - A refused request is not in the file, even if a commit failed half-way: entries that
 ///   such a commit has left are deleted before anything else is written.
 /// - Beyond the bound nothing is written; on a full disk the spool can still be drained.
@@ -70,10 +76,16 @@ pub(super) struct Keeper {
     doubtful: bool,
     /// When and why puts failed, unless they work again.
     refusing: Option<(Instant, SpoolError)>,
+    /// Why the file could not be put back, and until when that is not tried again.
+    unplaced: Option<(Instant, SpoolError)>,
     depth: watch::Sender<Depth>,
     names: watch::Sender<Names>,
+    failure: watch::Sender<Option<SpoolError>>,
     losses: Losses,
     _vital: Option<Vital>,
+    /// Done between a commit and the answer.
+    #[cfg(test)]
+    after_commit: Option<tests::Hook>,
 }
 
 impl Keeper {
@@ -97,10 +109,14 @@ impl Keeper {
             told: BTreeSet::new(),
             doubtful: false,
             refusing: None,
+            unplaced: None,
             depth: watch::Sender::new(Depth::default()),
             names: watch::Sender::new(shared(&names)),
+            failure: watch::Sender::new(None),
             losses,
             _vital: vital,
+            #[cfg(test)]
+            after_commit: None,
         };
         keeper.count()?;
         keeper.tell();
@@ -113,6 +129,10 @@ impl Keeper {
 
     pub(super) fn names(&self) -> watch::Receiver<Names> {
         self.names.subscribe()
+    }
+
+    pub(super) fn failure(&self) -> watch::Receiver<Option<SpoolError>> {
+        self.failure.subscribe()
     }
 
     /// Serves until all handles are dropped.
@@ -160,6 +180,7 @@ impl Keeper {
                 group.change.names = is_new.then_some(names);
             }
             Ask::Read(after, limits, reply) => group.reads.push((after, limits, reply)),
+            Ask::Look => group.looks = true,
         }
     }
 
@@ -167,6 +188,9 @@ impl Keeper {
         // Puts are refused without an attempt, because each attempt would reopen the
         // file.
         if group.is_idle() {
+            if group.looks {
+                self.look();
+            }
             return;
         }
         let committed = self.commit(&group.change);
@@ -192,7 +216,7 @@ impl Keeper {
             Err(_) if !group.deleted.is_empty() => self.delete_alone(group.change.deletes),
             committed => committed,
         };
-        if !group.deleted.is_empty() && deleted.is_ok() {
+        if !group.deleted.is_empty() && deleted.is_ok() && !self.is_displaced() {
             // There may be space now.
             self.refuse(None);
         }
@@ -212,6 +236,9 @@ impl Keeper {
             }
             let _ = reply.send(read);
         }
+        if group.looks {
+            self.look();
+        }
     }
 
     fn commit(&mut self, change: &Change) -> Result<(), SpoolError> {
@@ -227,14 +254,46 @@ impl Keeper {
             return Ok(());
         }
         if !change.puts.is_empty() {
-            self.file.hold_reserve().inspect_err(|_| {
+            let next = self.next;
+            let is_counted = self.be_in_place();
+            let ready = is_counted.and_then(|is_counted| {
+                if is_counted {
+                    for (source, bytes) in sizes(&change.puts) {
+                        self.bound.hold(source, bytes);
+                    }
+                }
+                // Entries of another file have the keys that these were to have.
+                if self.next != next {
+                    let reason = "another file was in its place, whose requests were taken along";
+                    return Err(SpoolError::unusable(self.file.path(), reason));
+                }
+                self.file.hold_reserve()
+            });
+            ready.inspect_err(|_| {
                 for (source, bytes) in sizes(&change.puts) {
                     self.bound.release(source, bytes);
                 }
             })?;
         }
         self.losses.put(origins(&change.puts));
-        let deleted = match self.file.apply(change) {
+        let applied = self.file.apply(change);
+        #[cfg(test)]
+        if let Some(after_commit) = &self.after_commit {
+            (after_commit.0)();
+        }
+        // What the next process would not find is not acknowledged.
+        let displaced = match change.puts.is_empty() {
+            true => None,
+            false => self.file.displaced(),
+        };
+        let applied = match (applied, displaced) {
+            (Ok(_), Some(what)) => Err(SpoolError::unusable(
+                self.file.path(),
+                format!("it was {what} meanwhile"),
+            )),
+            (applied, _) => applied,
+        };
+        let deleted = match applied {
             Ok(deleted) => deleted,
             Err(failure) => {
                 self.doubtful = true;
@@ -257,7 +316,7 @@ impl Keeper {
             }
         }
         if !change.puts.is_empty() {
-            self.refusing = None;
+            self.refuse(None);
         }
         // A damaged entry may be any source's.
         if !deleted.is_empty() && self.damaged.requests == 0 {
@@ -301,6 +360,11 @@ impl Keeper {
 
     /// Records that puts fail from now on, or may be tried again.
     fn refuse(&mut self, failure: Option<SpoolError>) {
+        self.failure.send_if_modified(|known| {
+            let is_new = *known != failure;
+            known.clone_from(&failure);
+            is_new
+        });
         self.refusing = failure.map(|failure| (Instant::now(), failure));
         let failed = self.failed();
         self.depth.send_modify(|depth| depth.failed = failed);
@@ -356,10 +420,11 @@ struct Group {
     stored: Vec<(Share, PutReply)>,
     deleted: Vec<oneshot::Sender<Result<(), SpoolError>>>,
     reads: Vec<(Option<u64>, ReadLimits, oneshot::Sender<Read>)>,
+    looks: bool,
 }
 
 impl Group {
-    /// Whether every ask is answered already.
+    /// Whether every ask is answered already, but for a look.
     fn is_idle(&self) -> bool {
         let nothing = self.stored.is_empty() && self.deleted.is_empty() && self.reads.is_empty();
         nothing && self.change.names.is_none()

@@ -46,6 +46,7 @@ pub(super) fn budget() -> Budget {
         bytes: 1 << 10,
         share: 100,
         wire: 1 << 10,
+        message: 0,
     })
 }
 
@@ -98,6 +99,7 @@ pub(crate) fn broken(requests: u64) -> Spool {
         asks: mpsc::unbounded_channel().0,
         depth: watch::channel(depth).1,
         names: watch::channel(Names::default()).1,
+        failure: watch::channel(None).1,
         limit: LIMIT,
         stalled: Arc::default(),
     }
@@ -262,6 +264,12 @@ fn the_manual_states_the_times_of_the_spool() {
         2 * drain::GREATEST_REST.as_secs(),
     );
     states(MANUAL, &format!("retried every {least} to {greatest} s"));
+    let grace = drain::GRACE.as_secs() / 3600;
+    states(MANUAL, &format!("has not existed for {grace} hours"));
+    states(
+        "docs/outages.md",
+        &format!("has not existed for {grace} hours"),
+    );
     let failing = FAILING.as_secs();
     states(MANUAL, &format!("counts as unusable for {failing} s"));
 }

@@ -275,7 +275,8 @@ impl Following<'_> {
         (cause, self.tokens.redact(&reason))
     }
 
-    /// Why a connection broke. After ENHANCE_YOUR_CALM the worker pings less often.
+    /// Why a connection broke. If the server sent ENHANCE_YOUR_CALM, the worker pings less
+    /// often.
     fn cut(&mut self, status: &Status, over: Option<Over>) -> String {
         match (over, self.keepalive) {
             (Some(Over::Closed(Some(Reason::ENHANCE_YOUR_CALM))), Some(keepalive)) => {
@@ -293,13 +294,10 @@ impl Following<'_> {
             (Some(Over::Unanswered), _) => {
                 "the connection broke: the server does not answer pings".to_owned()
             }
-            _ => {
-                let cause = std::error::Error::source(status).map(dial::chain);
-                format!(
-                    "the connection broke: {}",
-                    cause.unwrap_or(status::line(status))
-                )
+            (Some(Over::Ours(error)), _) => {
+                format!("the connection broke: {}", status::ended_here(error))
             }
+            _ => format!("the connection broke: {}", status::broken(status)),
         }
     }
 

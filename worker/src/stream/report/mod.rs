@@ -9,7 +9,7 @@
 
 use std::{
     sync::{Arc, LazyLock},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use actix::prelude::*;
@@ -117,7 +117,7 @@ impl Reporter {
     /// Records that events were committed.
     pub(crate) fn progress(&self) {
         let source = self.source.to_string();
-        gauge!(metric::STREAM_LAST_EVENT, "source" => source).set(unix(SystemTime::now()));
+        gauge!(metric::STREAM_LAST_EVENT, "source" => source).set(metric::unix(SystemTime::now()));
         let changed = self.status.send_if_modified(|status| {
             let failed = status.failures > 0;
             status.failures = 0;
@@ -163,17 +163,12 @@ impl Reporter {
             .set(f64::from(u8::from(connected)));
         gauge!(metric::STREAM_FAILURES, "source" => source.clone()).set(f64::from(status.failures));
         // 0 means that no retry is planned.
-        let next_try = status.next_try.map(unix).unwrap_or_default();
+        let next_try = status.next_try.map(metric::unix).unwrap_or_default();
         gauge!(metric::STREAM_NEXT_TRY, "source" => source).set(next_try);
     }
 }
 
 /// Seconds since 1970.
-fn unix(time: SystemTime) -> f64 {
-    let since = time.duration_since(UNIX_EPOCH);
-    since.map_or(0.0, |since| since.as_secs_f64())
-}
-
 /// The text in one line of limited length.
 fn shortened(text: &str) -> String {
     let line = text.chars().map(|c| if c.is_control() { ' ' } else { c });

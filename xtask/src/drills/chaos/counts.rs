@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use tidings_harness::metrics;
 use tidings_harness::worker::Worker;
 
+/// The worker's label for a request that its spool has stored.
+pub(super) const STORED: &str = "stored";
 /// The worker's label for a request that its spool could not store.
 pub(super) const FAILED: &str = "failed";
 

@@ -1,5 +1,6 @@
 //! The cycles, and for how long no events were stored in each.
 
+use super::counts::STORED;
 use super::fault::Kind;
 use super::rig::Rig;
 use super::schedule::{Cycle, Step};
@@ -16,6 +17,8 @@ use tidings_harness::table::number;
 /// Time limit after the end of a fault until events are stored again.
 const DEADLINE: Duration = Duration::from_secs(90);
 const TICK: Duration = Duration::from_millis(20);
+/// A source whose webhooks arrive many times a second, each with one event.
+const STEADY: &str = "pushpushgo";
 
 /// How long no event of some source was stored.
 #[derive(Clone, Debug)]
@@ -101,11 +104,22 @@ impl Drill {
         if is_full {
             rig.renew_spool()?;
         }
-        let began = Instant::now();
+        let (began, begin) = (Instant::now(), now());
+        let spooled = rig.spooled.get(STORED);
         for (at, step) in cycle.steps() {
             thread::sleep(at.saturating_sub(began.elapsed()));
             if is_full && matches!(step, Step::End(_)) {
                 rig.wait_full()?;
+            }
+            if let Step::End(kind) = step
+                && kind.is_harmless()
+            {
+                self.check_stored(kind, begin.midpoint(now()))?;
+                rig.count()?;
+                let more = rig.spooled.get(STORED).saturating_sub(spooled);
+                if more > 0 {
+                    bail!("{}: {more} requests were spooled", kind.word());
+                }
             }
             rig.take(step)?;
         }
@@ -118,6 +132,20 @@ impl Drill {
             after: ended.elapsed(),
             since: began.elapsed(),
         })
+    }
+
+    /// Fails unless webhooks were still stored in the second half of this fault.
+    fn check_stored(&self, kind: Kind, half: u64) -> Result<()> {
+        let lasts = self.watch.seen().lasts;
+        let last = lasts.get(STEADY).copied().unwrap_or_default();
+        if last <= half {
+            bail!(
+                "{}: the last event of {STEADY} was stored {} ms before its half",
+                kind.word(),
+                half.saturating_sub(last)
+            );
+        }
+        Ok(())
     }
 
     /// Waits until the worker is ready and events of every source were stored after this

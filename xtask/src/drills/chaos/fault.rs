@@ -50,6 +50,18 @@ pub(super) enum Kind {
     PausePostmaster,
     /// The disk of the spool is full.
     FullDisk,
+    /// A provider's secret changes while Postgres is away; the source's is rotated later, and
+    /// what was refused is replayed.
+    ChangeSecret,
+    /// The folder of the spool is moved away while Postgres is; the worker is killed when it
+    /// has another one.
+    MoveSpool,
+    /// The database is gone, and another one with its name is there, without the extension.
+    RecreateDatabase,
+    /// The control connection is cut again and again, while the lanes' connections work.
+    CutControl,
+    /// Nobody reads the worker's log.
+    BlockLog,
 }
 
 /// The target of a fault; two overlapping faults have different targets.
@@ -82,8 +94,25 @@ impl Kind {
             | Self::Swallow(link)
             | Self::Lose(link) => Target::Link(link),
             Self::ExpireCursors => Target::Link(Link::Stream),
-            Self::FullDisk => Target::Disk,
+            Self::FullDisk | Self::MoveSpool => Target::Disk,
+            Self::BlockLog => Target::Worker,
+            Self::RecreateDatabase => Target::Postgres,
+            Self::ChangeSecret | Self::CutControl => Target::Link(Link::Database),
         }
+    }
+
+    /// The path that is at fault, where there are several.
+    fn link(self) -> Option<Link> {
+        match (self, self.target()) {
+            (Self::ChangeSecret | Self::CutControl, _) => None,
+            (_, Target::Link(link)) => Some(link),
+            _ => None,
+        }
+    }
+
+    /// True if webhooks must be stored meanwhile as before, and none is spooled.
+    pub(super) fn is_harmless(self) -> bool {
+        matches!(self, Self::CutControl | Self::BlockLog)
     }
 
     /// The name of the fault in the summary.
@@ -104,6 +133,11 @@ impl Kind {
             Self::PausePostgres => "Postgres paused",
             Self::PausePostmaster => "postmaster paused",
             Self::FullDisk => "spool's disk full",
+            Self::ChangeSecret => "secret changed in an outage",
+            Self::MoveSpool => "spool moved away",
+            Self::RecreateDatabase => "database recreated",
+            Self::CutControl => "control connection cut",
+            Self::BlockLog => "log not read",
         }
     }
 }
@@ -125,7 +159,7 @@ impl fmt::Display for Fault {
         match self.kind {
             Kind::Delay(link, by) => write!(f, " ({}, by {by} ms)", link.word())?,
             kind => {
-                if let Target::Link(link) = kind.target() {
+                if let Some(link) = kind.link() {
                     write!(f, " ({})", link.word())?;
                 }
             }

@@ -26,7 +26,8 @@ mod watch;
 use self::disk::SmallDisk;
 use self::drill::Drill;
 use self::rig::{Load, Rig};
-use anyhow::Result;
+use self::schedule::Cycle;
+use anyhow::{Result, ensure};
 use tidings_harness::leash;
 use tidings_harness::server::Server;
 
@@ -37,19 +38,29 @@ const SECONDS_EACH: u64 = 120;
 /// The emulator's own limit.
 const MOST_EVENTS: u64 = 100_000_000;
 
+/// Number of cycles that include every kind of fault.
+pub(crate) const EVERY_KIND: usize = schedule::WHOLE;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
     pub cycles: usize,
     pub seed: u64,
+    /// Only the cycles with this kind of fault.
+    pub only: Option<String>,
 }
 
 /// Prints the schedule of a seed, and does nothing else.
 pub(crate) fn show(options: &Options) {
-    for (nth, cycle) in schedule::draw(options.cycles, options.seed, true)
-        .iter()
-        .enumerate()
-    {
+    for (nth, cycle) in schedule(options, true).iter().enumerate() {
         println!("{:>5}  {cycle}", nth + 1);
+    }
+}
+
+fn schedule(options: &Options, full_disk: bool) -> Vec<Cycle> {
+    let (cycles, seed) = (options.cycles, options.seed);
+    match &options.only {
+        Some(word) => schedule::draw_only(word, cycles, seed, full_disk),
+        None => schedule::draw(cycles, seed, full_disk),
     }
 }
 
@@ -65,7 +76,11 @@ pub(crate) fn run(server: &Server, options: &Options) -> Result<()> {
     let disk = SmallDisk::mount()
         .inspect_err(|error| println!("left out: a full disk, which needs a mount ({error:#})"))
         .ok();
-    let schedule = schedule::draw(options.cycles, options.seed, disk.is_some());
+    let schedule = schedule(options, disk.is_some());
+    ensure!(
+        !schedule.is_empty() || cycles == 0,
+        "no fault is called that; --dry-run prints them"
+    );
     let load = Load {
         events: (cycles * SECONDS_EACH * RATE).clamp(1, MOST_EVENTS),
         seed: options.seed,

@@ -52,7 +52,7 @@ impl Cycle {
     /// nothing else is wrong.
     pub(super) fn must_spool(&self) -> bool {
         let away = match self.fault.kind {
-            Kind::KillDraining => true,
+            Kind::KillDraining | Kind::ChangeSecret | Kind::MoveSpool => true,
             Kind::KillPostgres | Kind::Refuse(Link::Database) => self.fault.lasts >= OUTAGE,
             _ => false,
         };
@@ -88,9 +88,17 @@ enum Card {
     /// Longer than a webhook waits for its commit where there is a spool.
     LongHold,
     FullDisk,
+    ChangeSecret,
+    MoveSpool,
+    Recreate,
+    CutControl,
+    BlockLog,
 }
 
-const DECK: [Card; 20] = [
+/// Number of cycles that include every kind of fault.
+pub(super) const WHOLE: usize = DECK.len();
+
+const DECK: [Card; 25] = [
     Card::Kill(Kind::KillWorker),
     Card::Kill(Kind::KillPostgres),
     Card::Drain,
@@ -112,6 +120,11 @@ const DECK: [Card; 20] = [
     Card::LongPause(Kind::PausePostgres),
     Card::LongHold,
     Card::FullDisk,
+    Card::ChangeSecret,
+    Card::MoveSpool,
+    Card::Recreate,
+    Card::CutControl,
+    Card::BlockLog,
 ];
 
 /// So many cycles. Without `full_disk` that card is not in the deck.
@@ -133,8 +146,12 @@ pub(super) fn draw(cycles: usize, seed: u64, full_disk: bool) -> Vec<Cycle> {
             Kind::FullDisk => outage(&mut draw),
             // Nothing else goes wrong: it is to end well.
             Kind::DrainWorker => None,
-            // It has an outage of its own.
-            Kind::KillDraining => None,
+            // These have an outage of their own.
+            Kind::KillDraining | Kind::ChangeSecret | Kind::MoveSpool | Kind::RecreateDatabase => {
+                None
+            }
+            // Otherwise something else might keep webhooks from being stored.
+            kind if kind.is_harmless() => None,
             _ if draw.one_in(PAIR_EVERY) => another(&mut draw, fault.kind.target()),
             _ => None,
         };
@@ -151,6 +168,14 @@ pub(super) fn draw(cycles: usize, seed: u64, full_disk: bool) -> Vec<Cycle> {
         }
     }
     schedule
+}
+
+/// So many of the cycles that include a fault of this kind, which is named as in the summary.
+pub(super) fn draw_only(word: &str, cycles: usize, seed: u64, full_disk: bool) -> Vec<Cycle> {
+    // A deck has each kind.
+    let all = draw(cycles.saturating_mul(WHOLE), seed, full_disk);
+    let has = |cycle: &Cycle| cycle.kinds().any(|kind| kind.word() == word);
+    all.into_iter().filter(has).take(cycles).collect()
 }
 
 /// The shorter one begins before the longer one is half over.
@@ -186,6 +211,11 @@ impl Card {
             Self::LongPause(kind) => (kind, 3500, 4500),
             Self::LongHold => (Kind::Hold(Link::Database), 5500, 6500),
             Self::FullDisk => (Kind::FullDisk, 1500, 3000),
+            Self::ChangeSecret => (Kind::ChangeSecret, 1500, 2500),
+            Self::MoveSpool => (Kind::MoveSpool, 1500, 2500),
+            Self::Recreate => (Kind::RecreateDatabase, 2000, 4000),
+            Self::CutControl => (Kind::CutControl, 2500, 4000),
+            Self::BlockLog => (Kind::BlockLog, 2500, 4000),
         };
         let lasts = Duration::from_millis(draw.between(least, most));
         Some(Fault { kind, lasts })
@@ -232,9 +262,9 @@ mod tests {
     }
 
     const FIRST_OF_SEED_1: [&str; 3] = [
-        "connections cut (pushes)",
-        "connections lost (stream)",
-        "bytes swallowed (webhooks) for 2.5 s",
+        "postmaster paused for 1.7 s",
+        "connections cut (database)",
+        "database recreated for 2.8 s",
     ];
 
     #[test]
@@ -250,14 +280,23 @@ mod tests {
     #[test]
     fn a_deck_meets_every_kind() {
         for seed in 1..=50 {
-            let words: BTreeSet<&str> = draw(DECK.len(), seed, true)
+            let words: BTreeSet<&str> = draw(WHOLE, seed, true)
                 .iter()
                 .flat_map(|cycle| cycle.kinds().map(Kind::word).collect::<Vec<_>>())
                 .collect();
-            assert_eq!(words.len(), 15, "seed {seed}: {words:?}");
-            let schedule = draw(DECK.len(), seed, true);
+            assert_eq!(words.len(), 20, "seed {seed}: {words:?}");
+            let schedule = draw(WHOLE, seed, true);
             assert!(schedule.iter().any(Cycle::must_spool), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn one_kind_can_be_drawn_alone() {
+        let cycles = draw_only("spool moved away", 3, 1, true);
+        assert_eq!(cycles.len(), 3);
+        let is_it = |cycle: &Cycle| cycle.fault.kind == Kind::MoveSpool;
+        assert!(cycles.iter().all(is_it), "{cycles:?}");
+        assert!(draw_only("nothing", 3, 1, true).is_empty());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! the ledger is compared with the database id by id, the state with the provider's own list
 //! of recipients, and the log with what its reader saw.
 
-use super::counts::{Counts, FAILED};
+use super::counts::{Counts, FAILED, STORED};
 use super::drill::{Drilled, Stall};
 use super::fault::Kind;
 use super::gaps::Gaps;
@@ -25,8 +25,6 @@ const DEADLINE: Duration = Duration::from_secs(180);
 /// second, and a failure is followed by a pause of minutes.
 const CLOSED: Duration = Duration::from_secs(900);
 
-/// The worker's label for a request that its spool has stored.
-const STORED: &str = "stored";
 /// Of so many events one may be given up, because Pushwoosh waits 12 s, which a slow
 /// machine may need after a fault. While the worker works no event is given up.
 const GIVEN_UP: u64 = 100;
@@ -45,7 +43,7 @@ pub(super) fn reach(rig: &mut Rig, drilled: Drilled, seed: u64) -> Result<()> {
     rig.drain()?;
     rig.emulator.listen()?;
     let sent = rig.emulator.sent().clone();
-    rig.emulator.finish()?;
+    rig.finish()?;
     let mut client = rig.connect()?;
     let reconciliation =
         Reconciliation::by(&mut client, rig.emulator.ledger(), Demand::Acknowledged)?;

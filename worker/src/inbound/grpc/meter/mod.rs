@@ -9,7 +9,7 @@
 
 use std::{
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     task::{Context, Poll},
     time::Duration,
 };
@@ -20,7 +20,6 @@ use http_body::Frame;
 use tokio::time::{Instant, Sleep, sleep};
 use tonic::{Status, body::Body};
 
-use super::accept::Call;
 use crate::admission::budget::{Budget, Payer, Share};
 
 /// Length of the prefix of each message: a flag and a length.
@@ -41,17 +40,28 @@ pub(crate) struct Bounds {
 #[derive(Clone, Debug)]
 pub(crate) struct Meter {
     budget: Budget,
-    payer: Payer,
+    /// The payer, once it is known: nothing is read before.
+    payer: Arc<OnceLock<Payer>>,
     held: Arc<Mutex<Option<Share>>>,
 }
 
 impl Meter {
-    pub(crate) fn new(budget: Budget, payer: Payer) -> Self {
+    pub(crate) fn new(budget: Budget) -> Self {
         Self {
             budget,
-            payer,
+            payer: Arc::default(),
             held: Arc::default(),
         }
+    }
+
+    /// Sets who pays for what is read from now on.
+    pub(crate) fn assign(&self, payer: Payer) {
+        // The first one remains.
+        let _ = self.payer.set(payer);
+    }
+
+    fn payer(&self) -> Payer {
+        self.payer.get().cloned().unwrap_or(Payer::Strangers)
     }
 
     fn hold(&self, more: Share) {
@@ -138,14 +148,11 @@ pub(super) struct Metered {
     waiting: Option<(Bytes, Taking)>,
     /// Why nothing more is read.
     refused: Option<Status>,
-    /// Marks the connection as in use.
-    _open: Option<Call>,
 }
 
 impl Metered {
-    pub(super) fn new(body: Body, meter: Meter, bounds: Bounds, open: Option<Call>) -> Self {
+    pub(super) fn new(body: Body, meter: Meter, bounds: Bounds) -> Self {
         Self {
-            _open: open,
             body,
             meter,
             bounds,
@@ -204,7 +211,7 @@ impl http_body::Body for Metered {
                             }
                         }
                         let (budget, size) = (this.meter.budget.clone(), data.len());
-                        let payer = this.meter.payer.clone();
+                        let payer = this.meter.payer();
                         let taking = async move { budget.take(payer, 0, size).await }.boxed();
                         (data, taking)
                     }

@@ -29,16 +29,13 @@ fn metered(bytes: u32) -> (mpsc::Sender<Bytes>, Metered, Meter, Budget) {
         bytes,
         share: 100,
         wire: bytes,
+        message: 0,
     });
-    let meter = Meter::new(budget.clone(), Payer::Wire);
+    let meter = Meter::new(budget.clone());
+    meter.assign(Payer::Wire("a".into()));
     let (feed, fed) = mpsc::channel(64);
     let frames = ReceiverStream::new(fed).map(|data| Ok::<_, Status>(Frame::data(data)));
-    let body = Metered::new(
-        Body::new(StreamBody::new(frames)),
-        meter.clone(),
-        BOUNDS,
-        None,
-    );
+    let body = Metered::new(Body::new(StreamBody::new(frames)), meter.clone(), BOUNDS);
     (feed, body, meter, budget)
 }
 

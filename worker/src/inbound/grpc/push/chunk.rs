@@ -1,6 +1,6 @@
 //! Chunks of events: the events that have arrived, within limits.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures_util::{FutureExt, Stream, StreamExt, future::Either, stream};
@@ -44,8 +44,25 @@ pub(super) struct Part {
     pub(super) message: u64,
     pub(super) piece: Piece,
     /// The share of its message, which is held until all events of the message are
-    /// answered.
-    pub(super) held: Arc<Option<Share>>,
+    /// settled.
+    pub(super) held: Arc<Held>,
+}
+
+/// The share of a message. Its events take their parts of it for the time until their replies
+/// are read.
+#[derive(Debug)]
+pub(super) struct Held(Mutex<Option<Share>>);
+
+impl Held {
+    pub(super) fn new(share: Option<Share>) -> Self {
+        Self(Mutex::new(share))
+    }
+
+    /// A part of the share, of so many bytes or of those that are left.
+    pub(super) fn part(&self, bytes: usize) -> Option<Share> {
+        let mut share = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        share.as_mut()?.cut_at_most(bytes)
+    }
 }
 
 /// Events of one chunk, and perhaps the end of the stream after them.
@@ -70,7 +87,7 @@ where
         Ok(received) => {
             count += 1;
             let message = count;
-            let held = Arc::new(received.held);
+            let held = Arc::new(Held::new(received.held));
             let pieces = schema.pieces(received.bytes);
             Either::Left(stream::iter(pieces.map(move |piece| {
                 let held = held.clone();

@@ -1,110 +1,89 @@
-//! Submits a chunk to the pipeline, and makes the replies to it.
+//! Submits a chunk to the pipeline, and says what became of its events.
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::sync::Arc;
 
-use bytes::Bytes;
-use tidings_core::wire::{Decoded, Key, Reply, Schema};
-use tokio::time::timeout;
+use metrics::histogram;
+use tidings_core::wire::{Decoded, Schema};
+use tokio::time::{Instant, timeout};
 use tonic::{Code, Status};
 use uuid::Uuid;
 
 use super::{
-    Open, Push,
+    COMMITTED, Push, REFUSED,
+    admit::Open,
     bodies::{Bodies, Envelope},
     chunk::Chunk,
     receipted,
+    replies::{Answer, Replies, Why},
 };
 use crate::{
     admission::budget::Payer,
-    inbound::refusal::{Named, Refused},
+    inbound::{
+        peer::Peer,
+        refusal::{Named, Refused},
+    },
     pipeline::{
         headers::Template,
         request::{Outcome, Refusal, Verdict},
     },
-    process::receipt,
+    process::{metric, receipt},
 };
 
 /// Submits the chunks of one stream.
 #[derive(Debug)]
-pub(super) struct Sender {
+pub(crate) struct Sender {
     pub(super) push: Push,
     pub(super) source: Arc<str>,
-    pub(super) peer: Option<SocketAddr>,
+    pub(super) peer: Option<Peer>,
     pub(super) schema: Arc<Schema>,
     pub(super) headers: Template,
     pub(super) _open: Open,
 }
 
-/// An event of a chunk, and what became of it.
-struct Sent {
-    message: u64,
-    /// `None` if the event has no key for a reply.
-    key: Option<Key>,
-    undecodable: Option<String>,
-    receipt: Uuid,
-    outcome: Outcome,
-}
-
 impl Sender {
-    /// Commits a chunk, and returns the replies to its events.
-    pub(super) async fn settle(self: Arc<Self>, chunk: Chunk) -> Vec<Result<Bytes, Status>> {
-        let (mut messages, mut events) = (Vec::new(), Vec::new());
-        // The shares of the messages are held until their events are answered.
-        let mut held = Vec::new();
-        for part in chunk.parts {
-            messages.push(part.message);
-            events.push(self.schema.decode(part.piece));
-            held.push(part.held);
-        }
-        let outcomes = self.commit(&mut events).await;
-        let sent = messages.into_iter().zip(events).zip(outcomes);
-        let sent = sent.map(|((message, event), (receipt, outcome))| Sent {
-            message,
-            key: event.key,
-            undecodable: event.error,
-            receipt,
-            outcome,
-        });
-        let mut replies = self.replies(sent);
-        replies.extend(chunk.end.map(|end| Err(self.end(end))));
-        replies
+    pub(crate) fn source(&self) -> &Arc<str> {
+        &self.source
     }
 
-    /// Makes the reply messages of the schema. The replies to one message are joined if
-    /// the schema allows several in one reply message.
-    fn replies(&self, events: impl Iterator<Item = Sent>) -> Vec<Result<Bytes, Status>> {
-        let answered: Vec<(u64, Key, Option<String>)> = events
-            .filter_map(|event| {
-                let refused = match event.undecodable {
+    /// Commits a chunk, and returns the replies to its events.
+    pub(super) async fn settle(self: Arc<Self>, chunk: Chunk) -> Replies {
+        let (mut messages, mut events) = (Vec::new(), Vec::new());
+        for part in chunk.parts {
+            // The share of a message is held until its events are settled.
+            messages.push((part.message, part.held));
+            events.push(self.schema.decode(part.piece));
+        }
+        let began = Instant::now();
+        let outcomes = self.commit(&mut events).await;
+        if !outcomes.is_empty() {
+            let is_committed = outcomes.iter().all(|(_, outcome)| is_accepted(outcome));
+            let outcome = if is_committed { COMMITTED } else { REFUSED };
+            histogram!(metric::REQUEST_SECONDS, "route" => "push", "outcome" => outcome)
+                .record(began.elapsed().as_secs_f64());
+        }
+        let events = events.into_iter().zip(outcomes);
+        let answers = events
+            .zip(messages)
+            .filter_map(|((event, outcome), message)| {
+                let (receipt, outcome) = outcome;
+                let refused = match event.error {
                     Some(error) => Some(Why {
                         cause: "undecodable",
                         detail: Some(error.into()),
                         is_told: true,
                     }),
-                    None => refused(event.outcome),
+                    None => refused(outcome),
                 };
-                let receipt = event.receipt;
-                let refused = refused.map(|why| {
+                if let Some(why) = &refused {
                     self.tell("a pushed event", receipt, why.cause, why.detail.as_deref());
-                    format!("{why} (receipt {receipt})")
-                });
-                Some((event.message, event.key?, refused))
-            })
-            .collect();
-        answered
-            .chunk_by(|(one, ..), (other, ..)| one == other)
-            .flat_map(|of_message| {
-                let replies: Vec<Reply<'_>> = of_message
-                    .iter()
-                    .map(|(_, key, refused)| Reply {
-                        key,
-                        refused: refused.as_deref(),
-                    })
-                    .collect();
-                self.schema.replies(&replies)
-            })
-            .map(Ok)
-            .collect()
+                }
+                let (message, held) = message;
+                let refused = refused.map(|why| (why, receipt));
+                Some(Answer::new(message, event.key?, refused, &held))
+            });
+        let answers = answers.collect();
+        let end = chunk.end.map(|end| self.end(end));
+        Replies::new(self.schema.clone(), answers, end)
     }
 
     /// A status that ends the stream, with its line in the log where the worker refuses to
@@ -118,6 +97,14 @@ impl Sender {
         };
         let receipt = receipt::id();
         self.tell("a push stream", receipt, cause, Some(status.message()));
+        receipted(status, receipt)
+    }
+
+    /// The status of a stream whose replies nobody reads, with its line in the log.
+    pub(crate) fn unread(&self, status: Status) -> Status {
+        let receipt = receipt::id();
+        let reason = Some(status.message());
+        self.tell("a push stream", receipt, "replies_unread", reason);
         receipted(status, receipt)
     }
 
@@ -158,22 +145,8 @@ impl Sender {
     }
 }
 
-/// Why an event is to be sent again.
-#[derive(Debug)]
-struct Why {
-    cause: &'static str,
-    detail: Option<Arc<str>>,
-    /// Whether the sender is told the details too, or only the log.
-    is_told: bool,
-}
-
-impl fmt::Display for Why {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.detail {
-            Some(detail) if self.is_told => write!(f, "{}: {detail}", self.cause),
-            _ => f.write_str(self.cause),
-        }
-    }
+fn is_accepted(outcome: &Outcome) -> bool {
+    matches!(outcome, Ok(receipt) if receipt.verdict == Verdict::Accepted)
 }
 
 /// `None` after the commit that holds the event.
@@ -181,7 +154,7 @@ fn refused(outcome: Outcome) -> Option<Why> {
     match outcome {
         // A rejected event counts too, because it is kept and a retry would change
         // nothing.
-        Ok(receipt) if receipt.verdict == Verdict::Accepted => None,
+        outcome if is_accepted(&outcome) => None,
         Ok(receipt) => Some(Why {
             cause: receipt.verdict.as_str(),
             detail: receipt.detail.map(Arc::from),
@@ -191,7 +164,7 @@ fn refused(outcome: Outcome) -> Option<Why> {
             cause: refusal.as_str(),
             detail: match refusal {
                 Refusal::Failed(reason) | Refusal::Declined(reason) => Some(reason),
-                Refusal::Busy | Refusal::Late | Refusal::Stopping => None,
+                Refusal::Busy | Refusal::Overloaded | Refusal::Late | Refusal::Stopping => None,
             },
             is_told: false,
         }),

@@ -10,7 +10,7 @@ use futures_util::{FutureExt, StreamExt};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tidings_proto::pushwoosh::{Event, event_streaming_client::EventStreamingClient};
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::{mpsc, watch},
     task::JoinHandle,
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -20,7 +20,11 @@ use tonic_health::{
     pb::{HealthCheckRequest, health_client::HealthClient},
 };
 
-use super::{push::ChunkLimits, *};
+use super::{
+    connection::{CONNECTION_WINDOW, HEADERS, SEND_BUFFER},
+    push::{ChunkLimits, PushStreams, Turns},
+    *,
+};
 use crate::{
     admission::{
         budget::{Budget, Limits},
@@ -29,10 +33,16 @@ use crate::{
             fake::{Control, snapshot, source},
         },
     },
-    inbound::refusal::Refusals,
-    pipeline::request::{Outcome, Verdict, fake},
+    inbound::{peer::Proxies, refusal::Refusals},
+    pipeline::{
+        request::{Outcome, Verdict, fake},
+        taking::Taking,
+    },
     process::{drain::Drain, metric},
-    sources::{control::FindSource, source::Source},
+    sources::{
+        control::FindSource,
+        source::{Snapshot, Source},
+    },
     testing,
     wire::codec::Raw,
 };
@@ -68,6 +78,7 @@ struct Fixture {
     budget: Budget,
     drain: Drain,
     snapshot: watch::Sender<Snapshot>,
+    taking: Taking,
     seen: Arc<Mutex<Vec<crate::pipeline::request::Request>>>,
     /// Until the server has ended.
     serving: JoinHandle<()>,
@@ -112,6 +123,7 @@ async fn keeping(sources: &[Source], streams: usize, keep_alive: Duration) -> Fi
         bytes: 10_000,
         share: 50,
         wire: 5_000,
+        message: 1_000,
     });
     let push = Push {
         pipeline,
@@ -123,13 +135,15 @@ async fn keeping(sources: &[Source], streams: usize, keep_alive: Duration) -> Fi
             events: 4,
             bytes: 1_000,
         },
-        streams: Arc::new(Semaphore::new(streams)),
-        questions: Arc::new(Semaphore::new(1)),
+        streams: PushStreams::new(streams, 50),
+        turns: Turns::new(1),
         refusals: Refusals::default(),
+        proxies: Proxies::default(),
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let known = watched.subscribe();
+    let taking = Taking::trusting();
+    let postgres = (watched.subscribe(), taking.clone());
     let limits = GrpcLimits {
         connections: 4,
         streams: 8,
@@ -139,9 +153,13 @@ async fn keeping(sources: &[Source], streams: usize, keep_alive: Duration) -> Fi
             message: 1_000,
             time: Duration::from_secs(5),
         },
+        open_calls: OpenLimits {
+            calls: 4,
+            time: Duration::from_secs(60),
+        },
     };
     let serving =
-        tokio::spawn(async move { serve(listener, None, push, limits, known).await.unwrap() });
+        tokio::spawn(async move { serve(listener, None, push, limits, postgres).await.unwrap() });
     let channel = Channel::from_shared(format!("http://{address}")).unwrap();
     Fixture {
         channel: channel.connect().await.unwrap(),
@@ -149,6 +167,7 @@ async fn keeping(sources: &[Source], streams: usize, keep_alive: Duration) -> Fi
         budget,
         drain,
         snapshot: watched,
+        taking,
         seen,
         serving,
     }
@@ -345,9 +364,14 @@ async fn its_health_follows_postgres() {
     let mut changes = health.watch(request).await.unwrap().into_inner();
     let first = changes.message().await.unwrap().unwrap();
     assert_eq!(first.status, ServingStatus::Serving as i32);
+    let mut next = async || changes.message().await.unwrap().unwrap().status;
+    // Pushes are not spooled, so that a connection alone is not enough.
+    fixture.taking.stop_for("read-only");
+    assert_eq!(next().await, ServingStatus::NotServing as i32);
+    fixture.taking.resume();
+    assert_eq!(next().await, ServingStatus::Serving as i32);
     fixture.snapshot.send_replace(Snapshot::default());
-    let second = changes.message().await.unwrap().unwrap();
-    assert_eq!(second.status, ServingStatus::NotServing as i32);
+    assert_eq!(next().await, ServingStatus::NotServing as i32);
 }
 
 #[test]
@@ -361,6 +385,23 @@ fn the_manual_states_the_limits_of_a_call() {
             "headers of a gRPC call: {headers} KiB; a request to health or reflection: {question} KiB"
         ),
     );
-    let window = CONNECTION_WINDOW >> 10;
-    states(MANUAL, &format!("{window} KiB for each gRPC connection"));
+    // What has arrived, and about as much for what the library knows of its last ration.
+    let connection = (2 * CONNECTION_WINDOW) >> 10;
+    states(
+        MANUAL,
+        &format!("{connection} KiB for each gRPC connection"),
+    );
+    // What tonic encodes at a time, and what the library has of it.
+    let call = 32 + ((2 * SEND_BUFFER) >> 10);
+    states(MANUAL, &format!("{call} KiB for each call on it"));
+    let (watches, key) = (open_calls::WATCHES, push::KEY);
+    states(
+        MANUAL,
+        &format!("{watches} watches of the health have neither limit"),
+    );
+    states(MANUAL, &format!("at most {key} bytes of its event's key"));
+    states(
+        "docs/security.md",
+        &format!("Only {watches} watches of the health"),
+    );
 }

@@ -21,6 +21,7 @@ mod recent;
 mod window;
 
 use std::{
+    net::IpAddr,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -83,9 +84,12 @@ struct Sender {
     source: Arc<str>,
     /// A JSON object.
     headers: String,
-    /// Of both: what strangers send is not kept.
+    /// Of the source, the authorization and the token: what strangers send is not kept.
     hash: Hash,
 }
+
+/// A request, its URL token, and the address of its sender.
+pub(super) type Who<'a> = (&'a HttpRequest, Option<&'a str>, Option<IpAddr>);
 
 /// A body that was refused.
 #[derive(Debug)]
@@ -103,6 +107,8 @@ pub(super) struct Attempt {
     source: Arc<str>,
     /// `None` if Postgres is away, and the source was not listed before.
     provider: Option<&'static str>,
+    /// Whether the source may demand an address.
+    needs_address: bool,
     body: Option<Bytes>,
 }
 
@@ -113,6 +119,7 @@ impl Attempt {
         Self {
             source,
             provider: provider.map(|known| known.map_or("", |provider| provider.name)),
+            needs_address: listed.is_none_or(Source::has_allowed_addresses),
             body: None,
         }
     }
@@ -144,14 +151,7 @@ impl Attempts {
 
     /// Notes how a request was answered. `is_kept` says that its body was kept, whatever the
     /// status.
-    pub(super) fn answered(
-        &self,
-        attempt: &Attempt,
-        request: &HttpRequest,
-        token: Option<&str>,
-        answer: &Answer,
-        is_kept: bool,
-    ) {
+    pub(super) fn answered(&self, attempt: &Attempt, who: Who<'_>, answer: &Answer, is_kept: bool) {
         let status = answer.status;
         let gave_up = |provider: &&Provider| match status {
             StatusCode::SERVICE_UNAVAILABLE => provider.retries.is_some(),
@@ -164,7 +164,7 @@ impl Attempts {
                 && attempt
                     .providers()
                     .any(|provider| provider.retries.is_some())
-                && let Some(sender) = sender(attempt, request, token)
+                && let Some(sender) = sender(attempt, who)
             {
                 self.forget(&sender, attempt);
             }
@@ -174,7 +174,7 @@ impl Attempts {
         if providers.peek().is_none() {
             return;
         }
-        let Some(sender) = sender(attempt, request, token) else {
+        let Some(sender) = sender(attempt, who) else {
             return;
         };
         let cause = answer.cause().unwrap_or_default();
@@ -344,7 +344,7 @@ impl State {
 
 /// Whose the request may be, by what Postgres can check without its body; `None` if it is
 /// certainly nobody's, because Postgres can hold no such name or token.
-fn sender(attempt: &Attempt, request: &HttpRequest, token: Option<&str>) -> Option<Sender> {
+fn sender(attempt: &Attempt, (request, token, address): Who<'_>) -> Option<Sender> {
     if attempt.source.len() > LONGEST_NAME || token.is_some_and(|token| token.contains('\0')) {
         return None;
     }
@@ -353,10 +353,15 @@ fn sender(attempt: &Attempt, request: &HttpRequest, token: Option<&str>) -> Opti
     if let Some(token) = token {
         headers.set_url_token(token);
     }
+    // A provider may send each attempt from another address.
+    let hash = hash([attempt.source.as_bytes(), headers.to_json().as_bytes()]);
+    if let Some(address) = address.filter(|_| attempt.needs_address) {
+        headers.set_peer_address(address);
+    }
     let headers = headers.to_json();
     (headers.len() <= LONGEST_PROOF).then(|| Sender {
         source: attempt.source.clone(),
-        hash: hash([attempt.source.as_bytes(), headers.as_bytes()]),
+        hash,
         headers,
     })
 }

@@ -133,6 +133,59 @@ async fn after_a_4xx_only_what_was_not_kept_is_lost() {
     assert_eq!(headers, r#"{"authorization":"x","url-token":"token"}"#);
 }
 
+/// Those of a path with a part too many, of another method, and of another encoding.
+#[actix_web::test]
+async fn what_is_refused_whatever_it_contains_is_lost_too() {
+    let to = |path: &str| post(path).insert_header(("authorization", "x"));
+    for (request, status, cause) in [
+        (to("/hooks/push/token/more"), 404, "not_found"),
+        (
+            to("/hooks/push").method(Method::PUT),
+            405,
+            "method_not_allowed",
+        ),
+        (
+            to("/hooks/push").insert_header(("content-encoding", "br")),
+            415,
+            "unsupported_encoding",
+        ),
+        (
+            to("/hooks/push").insert_header(("content-encoding", "gzip")),
+            400,
+            "malformed",
+        ),
+    ] {
+        let (fixture, gaps) = with_gaps(sources(), accept);
+        assert_eq!(fixture.call(request).await.0, status);
+        let what = format!("answered {status} ({cause})");
+        assert_eq!(only(&gaps).key.what, what);
+    }
+    // A sender of another provider sends it again, or may.
+    let (fixture, gaps) = with_gaps(sources(), accept);
+    assert_eq!(fixture.call(to("/hooks/sms/token/more")).await.0, 404);
+    assert_eq!(fixture.call(to("/hooks/push/")).await.0, 200);
+    assert_eq!(gaps.len(), 0, "{:?}", gaps.waiting());
+}
+
+/// Postgres checks the address where it writes the gap, and attempts may have different ones.
+#[actix_web::test]
+async fn the_proof_has_the_address_where_the_source_demands_one() {
+    let mut demanding = source("push", "pushwoosh");
+    demanding.options = json!({"allow_from": ["192.0.2.0/24"]});
+    let (fixture, gaps) = with_gaps(snapshot(&[demanding]), failed);
+    for attempt in 1..=4 {
+        let request = post(PUSH)
+            .insert_header(("authorization", "x"))
+            .peer_addr(format!("192.0.2.{attempt}:80").parse().unwrap());
+        assert_eq!(fixture.call(request).await.0, 503);
+    }
+    let headers = only(&gaps).key.proof.unwrap().headers;
+    assert_eq!(
+        headers,
+        r#"{"authorization":"x","peer-address":"192.0.2.4"}"#
+    );
+}
+
 /// Attempts after 0, 1, 4 and 12 s.
 #[actix_web::test]
 async fn what_is_refused_unread_for_as_long_as_it_is_sent_may_be_lost() {

@@ -1,4 +1,5 @@
 mod attempts;
+mod lost;
 mod refusals;
 
 use std::{
@@ -11,6 +12,7 @@ use actix_web::{
     http::{Method, StatusCode, header},
     test::{TestRequest, call_service, init_service, read_body},
 };
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
@@ -25,8 +27,14 @@ use crate::{
         },
     },
     gaps::Gaps,
-    inbound::refusal::{self, Refusals},
-    pipeline::request::{Outcome, Refusal, Request, Verdict, fake},
+    inbound::{
+        peer::Proxies,
+        refusal::{self, Refusals},
+    },
+    pipeline::{
+        request::{Outcome, Refusal, Request, Verdict, fake},
+        taking::Taking,
+    },
     sources::source::{Database, Snapshot},
     spool, testing,
 };
@@ -42,16 +50,21 @@ struct Fixture {
 
 fn fixture(now: Snapshot, answer: fn(&Request) -> Outcome) -> Fixture {
     let (pipeline, seen) = testing::pipeline(answer, testing::PATIENCE);
-    let (directory, _) = directory(now.clone(), now);
+    let (directory, _) = directory(now.clone(), now.clone());
     let limits = Limits {
         requests: 1,
         bytes: 1_000,
         share: 100,
         wire: 1_000,
+        message: 0,
     };
     Fixture {
         hooks: Hooks {
             pipeline,
+            taking: match &now.database {
+                Database::Up => Taking::trusting(),
+                Database::Down(reason) => Taking::stopped_for(reason),
+            },
             directory,
             budget: Budget::new(limits),
             max_body: MAX_BODY,
@@ -59,6 +72,8 @@ fn fixture(now: Snapshot, answer: fn(&Request) -> Outcome) -> Fixture {
             spool: None,
             refusals: Refusals::default(),
             attempts: Attempts::new(Gaps::default()),
+            proxies: Proxies::default(),
+            kept: Kept::new().0,
         },
         drain: Drain::new(),
         seen,
@@ -90,6 +105,7 @@ impl Fixture {
             .app_data(web::Data::new(self.hooks.clone()))
             .app_data(web::Data::new(self.drain.clone()))
             .wrap(from_fn(count))
+            .wrap(slashes())
             .configure(routes);
         Self::answered(call_service(&init_service(app).await, request.to_request()).await).await
     }
@@ -164,8 +180,13 @@ async fn what_is_not_a_hook_is_refused_before_the_lane() {
         (post("/hooks/off"), 503, Some("60")),
         (post("/hooks/sms/a%00b"), 401, None),
         (
-            post("/hooks/sms").insert_header(("content-encoding", "gzip")),
+            post("/hooks/sms").insert_header(("content-encoding", "br")),
             415,
+            None,
+        ),
+        (
+            post("/hooks/sms").insert_header(("content-encoding", "gzip")),
+            400,
             None,
         ),
         (post("/hooks/sms").set_payload(large), 413, None),
@@ -181,10 +202,85 @@ async fn what_is_not_a_hook_is_refused_before_the_lane() {
 }
 
 #[actix_web::test]
-async fn an_uncompressed_body_may_say_so() {
+async fn a_body_that_is_not_compressed_may_say_so() {
     let fixture = fixture(known(), accept);
-    let request = post("/hooks/sms").insert_header(("content-encoding", "identity"));
-    assert_eq!(fixture.call(request).await.0, 200);
+    for coding in ["", "identity", "identity, identity", "utf-8"] {
+        let request = post("/hooks/sms").insert_header(("content-encoding", coding));
+        assert_eq!(fixture.call(request).await.0, 200, "{coding}");
+    }
+}
+
+/// With a slash at its end, or two for one, as forms in which providers store URLs.
+#[actix_web::test]
+async fn a_path_is_read_without_its_surplus_slashes() {
+    let fixture = fixture(known(), accept);
+    for (path, token) in [
+        ("/hooks/sms/", None),
+        ("/hooks//sms", None),
+        ("/hooks/sms/the%20token/", Some("the token")),
+        ("//hooks/sms//the%20token//?a=b", Some("the token")),
+        ("/hooks/sms/a%2Fb/", Some("a/b")),
+    ] {
+        assert_eq!(fixture.call(post(path)).await.0, 200, "{path}");
+        let seen = fixture.seen.lock().unwrap().pop().unwrap();
+        let headers: Value = serde_json::from_str(&seen.headers.to_string()).unwrap();
+        assert_eq!(
+            headers.get("url-token").and_then(Value::as_str),
+            token,
+            "{path}"
+        );
+    }
+}
+
+/// Whatever the token, so that the answer says nothing of it.
+#[actix_web::test]
+async fn a_probe_is_told_that_there_is_such_a_hook_and_nothing_is_stored() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let fixture = fixture(known(), accept);
+    for method in [Method::GET, Method::HEAD] {
+        for (path, expected) in [
+            ("/hooks/sms", 200),
+            ("/hooks/sms/token", 200),
+            ("/hooks/sms/guess/", 200),
+            ("/hooks/off", 200),
+            ("/hooks/chat", 404),
+            ("/hooks/absent", 404),
+            ("/hooks/absent/token", 404),
+            ("/hooks/sms/token/more", 404),
+        ] {
+            let probe = TestRequest::default().method(method.clone()).uri(path);
+            assert_eq!(fixture.call(probe).await.0, expected, "{method} {path}");
+        }
+    }
+    assert!(fixture.seen.lock().unwrap().is_empty());
+    let text = recorder.handle().render();
+    let counted = format!("{}{{source=\"sms\"}} 6", metric::HOOK_PROBES);
+    assert!(text.contains(&counted), "{text}");
+}
+
+#[actix_web::test]
+async fn other_methods_are_told_which_there_are() {
+    let fixture = fixture(known(), accept);
+    let app = App::new()
+        .app_data(web::Data::new(fixture.hooks.clone()))
+        .app_data(web::Data::new(fixture.drain.clone()))
+        .configure(routes);
+    let app = init_service(app).await;
+    for (method, path, expected) in [
+        (Method::OPTIONS, "/hooks/sms", 204),
+        (Method::OPTIONS, "/hooks/absent/token", 204),
+        (Method::PUT, "/hooks/sms/token", 405),
+        (Method::DELETE, "/hooks/sms", 405),
+        (Method::TRACE, "/hooks/absent", 405),
+    ] {
+        let request = TestRequest::default().method(method.clone()).uri(path);
+        let response = call_service(&app, request.to_request()).await;
+        assert_eq!(response.status(), expected, "{method} {path}");
+        let allowed = response.headers().get(header::ALLOW).unwrap();
+        assert_eq!(allowed, "POST, GET, HEAD, OPTIONS", "{method} {path}");
+    }
+    assert!(fixture.seen.lock().unwrap().is_empty());
 }
 
 #[actix_web::test]
@@ -207,6 +303,7 @@ fn quarters() -> Budget {
         bytes: 1_000,
         share: 25,
         wire: 1_000,
+        message: 0,
     })
 }
 
@@ -303,7 +400,64 @@ async fn while_postgres_is_away_a_hook_is_spooled_at_once() {
         (StatusCode::OK, &json!("ready, spooling"))
     );
     assert_eq!(body["spool"]["requests"], 1);
-    assert_eq!(body["reason"], "gone");
+    assert_eq!(
+        (&body["reason"], &body["degraded"]),
+        (&json!("gone"), &json!(true))
+    );
+}
+
+#[actix_web::test]
+async fn readiness_says_whether_webhooks_are_taken_and_since_when_they_are_not() {
+    let mut taken = fixture(known(), accept);
+    let (status, body) = taken.probe("/readyz").await;
+    assert_eq!(
+        (status, body),
+        (
+            StatusCode::OK,
+            json!({"status": "ready", "degraded": false})
+        )
+    );
+
+    // Connected, and read-only.
+    taken.hooks.taking = Taking::stopped_for("read-only");
+    let (status, body) = taken.probe("/readyz").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        (&body["status"], &body["reason"]),
+        (&json!("not ready"), &json!("read-only"))
+    );
+    let since: jiff::Timestamp = body["since"].as_str().unwrap().parse().unwrap();
+    let age = jiff::Timestamp::now().duration_since(since).as_secs();
+    assert!((0..10).contains(&age), "{body}");
+    let (mut spooled, _folder) = spooling(known(), accept, 1 << 20);
+    spooled.hooks.taking = taken.hooks.taking.clone();
+    let (status, body) = spooled.probe("/readyz").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(
+        (&body["status"], &body["degraded"]),
+        (&json!("ready, spooling"), &json!(true))
+    );
+    let (_, body, _) = spooled.call(post("/hooks/sms/token")).await;
+    assert_eq!(body, json!({"spooled": true}));
+}
+
+/// The control connection is lost alone.
+#[actix_web::test]
+async fn what_postgres_takes_is_not_spooled_because_another_connection_is_lost() {
+    let (mut fixture, _folder) = spooling(away(), accept, 1 << 20);
+    fixture.hooks.taking = Taking::trusting();
+    let (status, body, _) = fixture.call(post("/hooks/sms/token")).await;
+    assert_eq!((status.as_u16(), &body["inserted"]), (200, &json!(1)));
+    let (status, body) = fixture.probe("/readyz").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(
+        (&body["status"], &body["reason"]),
+        (&json!("ready, degraded"), &json!("gone"))
+    );
+    // Its sources were never read.
+    fixture = self::fixture(Snapshot::default(), accept);
+    fixture.hooks.taking = Taking::trusting();
+    assert_eq!(fixture.probe("/readyz").await.0, 503);
 }
 
 /// A folder where the reserve should be: there is no room for it.

@@ -1,7 +1,5 @@
 //! What the answer, the log and the metrics say of a refused webhook.
 
-use metrics_exporter_prometheus::PrometheusBuilder;
-
 use super::*;
 
 /// The receipt id of a request, as the lane has it.
@@ -29,7 +27,7 @@ async fn each_refusal_has_one_line_in_the_log_with_the_receipt_id_of_its_answer(
         _ => Ok(fake::receipt(Verdict::Unauthorized)),
     };
     let fixture = fixture(known(), refuse);
-    let get = TestRequest::get;
+    let delete = |path| TestRequest::delete().uri(path);
     let cases = [
         ("WARN", post("/hooks/sms"), "sms", "unauthorized"),
         (
@@ -43,9 +41,11 @@ async fn each_refusal_has_one_line_in_the_log_with_the_receipt_id_of_its_answer(
         ("DEBUG", post("/hooks/absent"), "absent", "unknown_source"),
         // The worker dials it: it has no webhooks to lose.
         ("DEBUG", post("/hooks/chat"), "chat", "unknown_source"),
+        ("DEBUG", delete("/hooks/sms"), "sms", "method_not_allowed"),
+        // Events may have come with it.
         (
-            "DEBUG",
-            get().uri("/hooks/sms"),
+            "WARN",
+            post("/hooks/sms").method(Method::PUT),
             "sms",
             "method_not_allowed",
         ),
@@ -117,7 +117,12 @@ async fn each_cause_has_its_word_in_the_answer_and_in_the_metric() {
     ] {
         let answer = fixture.call(post("/hooks/sms")).await;
         assert_eq!(answer, later(word));
-        let counted = format!("{}{{reason=\"{word}\"}} 1", metric::REFUSED_EARLY);
+        // The source is a label as soon as it is known.
+        let source = if word == "sources_unread" { "" } else { "sms" };
+        let counted = format!(
+            "{}{{source=\"{source}\",reason=\"{word}\"}} 1",
+            metric::REFUSED_EARLY
+        );
         let text = recorder.handle().render();
         assert_eq!(text.contains(&counted), is_early, "{word}: {text}");
     }
@@ -128,7 +133,7 @@ async fn a_path_that_nothing_serves_is_counted_whatever_it_is() {
     let recorder = PrometheusBuilder::new().build_recorder();
     let _recording = metrics::set_default_local_recorder(&recorder);
     let fixture = fixture(known(), accept);
-    for path in ["/hooks", "/hooks/", "/hooks/sms/", "/hooks/sms/a/b"] {
+    for path in ["/hooks", "/hooks/", "/hooks/absent/a/b/c", "/hooks/sms/a/b"] {
         assert_eq!(fixture.call(post(path)).await.0, 404, "{path}");
     }
     for path in ["/", "/hook/sms/token", "/hookshot", "/.env"] {

@@ -203,3 +203,49 @@ async fn pings_that_are_taken_for_abuse_become_fewer() {
     let error = fixture.status().last_error.unwrap();
     assert!(error.contains("keepalive raised to 200 s"), "{error}");
 }
+
+/// A server whose first connection has more empty frames than the library of the worker
+/// takes, so that the worker ends it.
+async fn empty_frames() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        for number in 1.. {
+            let (stream, _) = listener.accept().await.unwrap();
+            let mut connection = h2::server::handshake(stream).await.unwrap();
+            tokio::spawn(async move {
+                let mut bodies = Vec::new();
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let head = http::Response::builder().header("content-type", "application/grpc");
+                    let mut body = respond
+                        .send_response(head.body(()).unwrap(), false)
+                        .unwrap();
+                    let event = crate::testing::chat::event(&id(number));
+                    let mut frame = vec![0];
+                    frame.extend(u32::try_from(event.len()).unwrap().to_be_bytes());
+                    frame.extend(event);
+                    body.send_data(frame.into(), false).unwrap();
+                    for _ in 0..1_000 * u32::from(number == 1) {
+                        body.send_data(bytes::Bytes::new(), false).unwrap();
+                    }
+                    bodies.push(body);
+                }
+            });
+        }
+    });
+    address
+}
+
+#[actix::test]
+async fn a_connection_that_the_worker_ends_is_not_the_servers_word() {
+    let fixture = Fixture::at(empty_frames().await, json!({"keepalive": 100})).await;
+    fixture
+        .until("the other", |f| f.events().last() == Some(&id(2)))
+        .await;
+    let error = fixture.status().last_error.unwrap();
+    assert!(error.contains("this worker ended it"), "{error}");
+    assert!(
+        !error.contains("server") && !error.contains("keepalive"),
+        "{error}"
+    );
+}

@@ -17,6 +17,18 @@ const SETTLED: Duration = Duration::from_secs(180);
 /// The paths of events to the worker.
 const ENTRIES: [Link; 3] = [Link::Webhooks, Link::Pushes, Link::Stream];
 
+/// Locks the partitions and not their table, so that the worker's probes pass and it drains.
+const LOCK_PARTITIONS: &str = "
+    do $$
+    declare
+      partition regclass;
+    begin
+      for partition in select inhrelid::regclass from pg_inherits where inhparent = 'tidings.event'::regclass
+      loop
+        execute format('lock table %s in exclusive mode', partition);
+      end loop;
+    end $$";
+
 impl Rig {
     /// Begins an outage. The worker's events of the stream are committed before it, and
     /// not after.
@@ -36,14 +48,14 @@ impl Rig {
         let mut looking = self.connect()?;
         let mut client = self.connect()?;
         let mut held = client.transaction()?;
-        held.batch_execute("lock table tidings.event in exclusive mode")?;
+        held.batch_execute(LOCK_PARTITIONS)?;
         self.end(Kind::Refuse(Link::Database))?;
         let started = Instant::now();
         loop {
             let waiting = looking.query_one(
                 "select count(*) from pg_locks join pg_stat_activity using (pid)
-                 where not granted and relation = 'tidings.event'::regclass
-                   and query like '%ingest_batch%'",
+                 where not granted and query like '%ingest_batch%'
+                   and relation in (select inhrelid from pg_inherits where inhparent = 'tidings.event'::regclass)",
                 &[],
             )?;
             if waiting.try_get::<_, i64>(0)? > 0 {

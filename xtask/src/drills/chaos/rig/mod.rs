@@ -1,8 +1,14 @@
 //! The system that the drill breaks: Postgres, a worker with a spool, the emulated
 //! providers, and a proxy on each path between them.
 
+mod control;
 mod draining;
+mod moved;
+mod recreated;
+mod secret;
 
+use self::control::Cutter;
+use self::secret::Rotating;
 use super::counts::{Counts, FAILED};
 use super::disk::SmallDisk;
 use super::fault::{Kind, Link};
@@ -27,6 +33,7 @@ use tidings_harness::server::Server;
 use tidings_harness::sources::{self, CHANNELS, Wish};
 use tidings_harness::stage::{self, DATABASE};
 use tidings_harness::step;
+use tidings_harness::strangers::noise::{MALFORMED, Noise, UNKNOWN};
 use tidings_harness::worker::{self, ANY_PORT, Worker};
 
 /// The worker's time limit for a drain: longer than a connection may hang.
@@ -45,12 +52,20 @@ const PLAYED: &str = "ppoppo,ppoppo-channels,pushwoosh,pushwoosh-grpc,arpoone,pu
 /// Time limit until a webhook is refused because the disk is full.
 const NOTICED: Duration = Duration::from_secs(30);
 
+/// Requests of each kind a second that are made to fill the log.
+const NOISE: u64 = 500;
+/// The worker logs each refusal, so that it has something to write while nobody reads.
+const LOG: &str = "info,actix_server=warn,tidings_worker=debug";
+
 const TICK: Duration = Duration::from_millis(20);
 
 /// The order of dropping matters: a stopped process must continue before it can end.
 #[derive(Debug)]
 pub(super) struct Rig {
     paused: Vec<(Kind, Pause)>,
+    noise: Vec<Noise>,
+    cutter: Option<Cutter>,
+    rotating: Rotating,
     pub(super) emulator: Emulator,
     pub(super) worker: Worker,
     webhooks: Proxy,
@@ -108,8 +123,12 @@ impl Rig {
         let mut client = cluster.connect(DATABASE)?;
         sources::add_all_with(&mut client, stream.address(), &keepalive)?;
         sources::add_channels(&mut client, stream.address(), &keepalive)?;
+        let rotating = Rotating::add(&mut client)?;
         let mut rig = Self {
             paused: Vec::new(),
+            noise: Vec::new(),
+            cutter: None,
+            rotating,
             emulator,
             worker,
             webhooks,
@@ -203,6 +222,19 @@ impl Rig {
             Kind::PausePostgres => self.pause(kind, Pause::all(self.cluster.id())?),
             Kind::PausePostmaster => self.pause(kind, Pause::one(self.cluster.id())?),
             Kind::FullDisk => self.disk()?.fill()?,
+            Kind::ChangeSecret => self.begin(Kind::Refuse(Link::Database))?,
+            Kind::MoveSpool => self.move_spool()?,
+            Kind::RecreateDatabase => self.take_database()?,
+            Kind::CutControl => {
+                self.cutter = Some(Cutter::start(&self.cluster.url(DATABASE))?);
+            }
+            Kind::BlockLog => {
+                self.worker.leave_log_unread();
+                let to = self.worker.http;
+                self.noise = [MALFORMED, UNKNOWN]
+                    .map(|requests| Noise::make(to, requests, NOISE))
+                    .into();
+            }
         }
         Ok(())
     }
@@ -228,6 +260,19 @@ impl Rig {
                 self.paused.retain(|(of, _)| *of != kind);
             }
             Kind::FullDisk => self.disk()?.empty()?,
+            Kind::ChangeSecret => self.change_secret()?,
+            Kind::MoveSpool => self.lose_moved_spool()?,
+            Kind::RecreateDatabase => self.return_database()?,
+            Kind::CutControl => {
+                let cut = self.cutter.take().map(Cutter::stop).transpose()?;
+                if cut.unwrap_or_default() == 0 {
+                    bail!("no control connection was found");
+                }
+            }
+            Kind::BlockLog => {
+                self.worker.read_log();
+                self.noise.clear();
+            }
         }
         Ok(())
     }
@@ -273,6 +318,12 @@ impl Rig {
     pub(super) fn check_running(&mut self) -> Result<()> {
         self.emulator.listen()?;
         self.worker.check_running()
+    }
+
+    /// Ends the emulator, whose ledger then has the events of the drill's own source too.
+    pub(super) fn finish(&mut self) -> Result<()> {
+        self.emulator.finish()?;
+        self.rotating.enter(self.emulator.ledger())
     }
 
     /// Whether the worker says that it is ready.
@@ -325,6 +376,7 @@ fn start(cluster: &Cluster, database: &Proxy, spool: &PathBuf) -> Result<Worker>
     let mut command = worker::command(&url, ANY_PORT, ANY_PORT)?;
     command.arg("--spool-dir").arg(spool);
     command.args(["--lease-time", LEASE, "--drain-timeout", DRAIN_TIMEOUT]);
+    command.args(["--log", LOG]);
     Worker::spawn(&mut command, &cluster.folder().join("worker.log"))
         .context("the worker does not start")
 }

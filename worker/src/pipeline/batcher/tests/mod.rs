@@ -1,3 +1,6 @@
+mod lanes;
+mod overload;
+
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::{join, join_all, join3};
@@ -36,21 +39,27 @@ impl Actor for Lane {
 }
 
 impl Handler<Commit> for Lane {
-    type Result = ResponseFuture<Vec<Outcome>>;
+    type Result = ResponseFuture<Settled>;
 
     fn handle(&mut self, commit: Commit, _: &mut Self::Context) -> Self::Result {
         let takes = self.takes;
-        self.sizes.lock().unwrap().push(commit.requests.len());
-        assert_ne!(
-            commit.requests[0].body.as_ref(),
-            b"panic",
-            "as the test wants"
-        );
+        let requests = &commit.work.requests;
+        self.sizes.lock().unwrap().push(requests.len());
+        assert_ne!(requests[0].body.as_ref(), b"panic", "as the test wants");
         Box::pin(async move {
             actix::clock::sleep(takes).await;
             let accepted = Ok(fake::receipt(Verdict::Accepted));
-            vec![accepted; commit.requests.len()]
+            let outcomes = vec![accepted; commit.work.requests.len()];
+            Settled::whole(commit.work, outcomes)
         })
+    }
+}
+
+impl Handler<Open> for Lane {
+    type Result = Result<(), Failure>;
+
+    fn handle(&mut self, _: Open, _: &mut Self::Context) -> Self::Result {
+        Ok(())
     }
 }
 
@@ -65,7 +74,7 @@ fn fixture(lanes: usize, takes: Duration) -> Fixture {
     let (fatal, exits) = Fatal::channel();
     let lanes = (0..lanes).map(|_| {
         let sizes = sizes.clone();
-        Lane { sizes, takes }.start().recipient()
+        Lane { sizes, takes }.start().into()
     });
     let limits = BatchLimits {
         requests: 100,
@@ -77,6 +86,7 @@ fn fixture(lanes: usize, takes: Duration) -> Fixture {
             limits,
             lanes.collect(),
             PATIENCE,
+            Taking::trusting(),
             vital,
             &Arbiter::current(),
         ),

@@ -1,3 +1,5 @@
+mod refused;
+
 use std::{sync::Mutex, time::Duration};
 
 use tokio::{task::JoinHandle, time::Instant};
@@ -8,8 +10,10 @@ use crate::{
     pipeline::{
         batcher::Pipeline,
         request::{Outcome, Refusal, Request, Verdict},
+        taking::Taking,
     },
     process::backoff::Backoff,
+    sources::source::Database,
     spool::drain,
     testing,
 };
@@ -63,8 +67,12 @@ async fn once(spool: &Spool, pipeline: &Pipeline, limits: ReadLimits) -> (usize,
 }
 
 /// Postgres is there, and has the source.
-fn there() -> watch::Receiver<Snapshot> {
-    watch::channel(snapshot(&[source("s", "arpoone")])).1
+fn there() -> drain::Postgres {
+    there_with(watch::channel(snapshot(&[source("s", "arpoone")])).1)
+}
+
+fn there_with(snapshot: watch::Receiver<Snapshot>) -> drain::Postgres {
+    (snapshot, Taking::trusting())
 }
 
 /// Drains until it is aborted, with no rest but for what a round took.
@@ -96,8 +104,9 @@ async fn what_is_done_goes_in_order_and_what_may_pass_stays() {
     ];
     let spool = spool(folder.path(), &requests).await;
     let (pipeline, seen) = testing::pipeline(as_told, PATIENCE);
-    assert_eq!(once(&spool, &pipeline, LIMITS).await, (6, 3, false));
-    assert_eq!(bodies(&spool).await, ["disabled-1", "declined-1", "odd-1"]);
+    assert_eq!(once(&spool, &pipeline, LIMITS).await, (5, 4, false));
+    let left = ["disabled-1", "unknown", "declined-1", "odd-1"];
+    assert_eq!(bodies(&spool).await, left);
     // What is not known to have passed goes again with what was behind it, and then alone.
     let again = ["odd-1", "c", "odd-1", "c"];
     assert_eq!(given(&seen), [&requests[..], &again].concat());
@@ -173,10 +182,13 @@ async fn it_waits_for_postgres_and_goes_on_with_what_comes() {
     let (sender, receiver) = watch::channel(Snapshot::default());
     let long = Duration::from_secs(3600);
     let rests = Backoff::between(long, long);
-    let rounds = drain::rounds(spool.clone(), pipeline, receiver, LIMITS, rests);
+    let taking = Taking::stopped_for("gone");
+    let postgres = (receiver, taking.clone());
+    let rounds = drain::rounds(spool.clone(), pipeline, postgres, LIMITS, rests);
     let running = tokio::spawn(rounds);
     spool.keep(fake::request("s", "c")).await.unwrap();
     assert!(seen.lock().unwrap().is_empty(), "Postgres is away");
+    taking.resume();
     sender.send_replace(snapshot(&[]));
     for _ in 0..20 {
         bodies(&spool).await;
@@ -196,6 +208,28 @@ async fn it_waits_for_postgres_and_goes_on_with_what_comes() {
     let tried = given(&seen);
     let tried = tried.iter().filter(|body| *body == "disabled-1");
     assert_eq!(tried.count(), 1, "what stays does not go with every batch");
+    running.abort();
+}
+
+/// The control connection is lost, and those that store requests are not.
+#[actix::test]
+async fn it_goes_on_with_the_sources_that_were_read_last_and_gives_none_up() {
+    tokio::time::pause();
+    let folder = tempfile::tempdir().unwrap();
+    let spool = spool(folder.path(), &["a", "unknown", "b"]).await;
+    let (pipeline, _) = testing::pipeline(as_told, PATIENCE);
+    let mut lost = snapshot(&[source("s", "arpoone")]);
+    lost.database = Database::Down("gone".to_owned());
+    let (_sender, receiver) = watch::channel(lost);
+    let running = tokio::spawn(drain::run(
+        spool.clone(),
+        pipeline,
+        there_with(receiver),
+        LIMITS,
+    ));
+    let mut depth = spool.depth.clone();
+    depth.wait_for(|depth| depth.requests == 1).await.unwrap();
+    assert_eq!(bodies(&spool).await, ["unknown"]);
     running.abort();
 }
 
@@ -221,7 +255,12 @@ async fn what_a_database_without_sources_does_not_know_stays() {
             .collect()
     };
     let (pipeline, seen) = testing::pipeline_of_batches(answer, PATIENCE);
-    let running = tokio::spawn(drain::run(spool.clone(), pipeline, receiver, LIMITS));
+    let running = tokio::spawn(drain::run(
+        spool.clone(),
+        pipeline,
+        there_with(receiver),
+        LIMITS,
+    ));
     heard.recv().await.unwrap();
     drop(heard);
     // Restored.

@@ -1,5 +1,9 @@
 //! The drain: what is in the spool goes through the same pipeline as any request, oldest
 //! first, a batch at a time, and is deleted after its commit.
+//!
+//! - [`told`] says what becomes of each request by its outcome, and what the log says of it.
+
+mod told;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -8,14 +12,17 @@ use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until},
 };
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
+#[cfg(test)]
+pub(super) use self::told::GRACE;
+pub(crate) use self::told::outcomes;
+use self::told::{Done, Fate, Told};
 use super::{Batch, Depth, Entry, ReadLimits, Spool, SpoolError};
 use crate::{
     pipeline::{
-        batcher::Pipeline,
-        queue::BatchLimits,
-        request::{Outcome, Refusal, Request, Verdict},
+        batcher::Pipeline, headers::HeaderText, queue::BatchLimits, request::Request,
+        taking::Taking,
     },
     process::{backoff::Backoff, metric},
     sources::source::Snapshot,
@@ -32,57 +39,6 @@ const GREATEST_PAUSE: Duration = Duration::from_secs(5);
 /// Before what stays is tried again, such as the requests of a disabled source.
 pub(super) const LEAST_REST: Duration = Duration::from_secs(5);
 pub(super) const GREATEST_REST: Duration = Duration::from_secs(60);
-
-/// What becomes of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// It is done with: committed, or refused for good.
-    Done(Done),
-    /// It may pass later: it was acknowledged, so nothing but a verdict ends it.
-    Stays,
-    /// Nothing is known of it: Postgres takes nothing at present, or one beside it is slow.
-    Untried,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Done {
-    Accepted,
-    /// `tidings.rejected` has it.
-    Unauthorized,
-    /// `tidings.rejected` has it.
-    Malformed,
-    /// Its source was dropped: nobody is left to keep it for.
-    UnknownSource,
-}
-
-impl Done {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Unauthorized => "unauthorized",
-            Self::Malformed => "malformed",
-            Self::UnknownSource => "unknown_source",
-        }
-    }
-}
-
-/// `is_told`: whether a source that is unknown now is dropped, and not yet restored.
-fn fate(outcome: &Outcome, is_told: bool) -> Fate {
-    match outcome {
-        Ok(receipt) => match receipt.verdict {
-            Verdict::Accepted => Fate::Done(Done::Accepted),
-            Verdict::Unauthorized => Fate::Done(Done::Unauthorized),
-            Verdict::Malformed => Fate::Done(Done::Malformed),
-            Verdict::UnknownSource if is_told => Fate::Done(Done::UnknownSource),
-            Verdict::UnknownSource => Fate::Untried,
-            Verdict::Disabled | Verdict::Fenced => Fate::Stays,
-        },
-        Err(Refusal::Declined(_)) => Fate::Stays,
-        Err(Refusal::Late | Refusal::Failed(_) | Refusal::Busy | Refusal::Stopping) => {
-            Fate::Untried
-        }
-    }
-}
 
 /// How one batch went.
 #[derive(Debug, PartialEq, Eq)]
@@ -101,7 +57,8 @@ async fn batch(
     pipeline: &Pipeline,
     after: Option<u64>,
     limits: ReadLimits,
-    is_told: impl Fn() -> bool,
+    is_telling: impl Fn() -> bool,
+    told: &mut Told,
 ) -> Result<Went, SpoolError> {
     let Batch { entries, last, .. } = spool.read(after, limits).await?;
     let Some(last) = last else {
@@ -111,19 +68,19 @@ async fn batch(
     if entries.is_empty() {
         return Ok(Went::On(last, 0, 0));
     }
-    let requests = entries.iter().map(|(_, entry)| request(entry));
+    let size = told.spool_bytes;
+    let requests = entries.iter().map(|(_, entry)| request(entry, size));
     let outcomes = pipeline.submit(requests.collect()).await;
-    // Now, for it may be another database than the one that it was sent to.
-    let is_told = is_told();
+    // Now, because it may be another database than the one that was asked.
+    let is_telling = is_telling();
     let mut done = Vec::new();
     let mut counts = BTreeMap::<Done, u64>::new();
     let (mut tried, mut stays) = (None, 0);
     for ((key, entry), outcome) in entries.iter().zip(&outcomes) {
-        match fate(outcome, is_told) {
+        match told.fate(entry, outcome, is_telling) {
             Fate::Done(word) => {
                 done.push(*key);
                 *counts.entry(word).or_default() += 1;
-                tell(word, entry);
             }
             Fate::Stays => stays += 1,
             // It is next. One behind it that was committed meets itself.
@@ -135,6 +92,7 @@ async fn batch(
         return Ok(Went::Blocked(last, entries.len()));
     };
     spool.set_stalled(false);
+    told.tell();
     let drained = done.len();
     if drained > 0 {
         spool.delete(done).await?;
@@ -145,21 +103,13 @@ async fn batch(
     Ok(Went::On(tried, drained, stays))
 }
 
-/// The request that this entry keeps, as it arrived.
-fn request(entry: &Entry) -> Request {
+/// The request that this entry keeps, as it arrived, and the size of the spool that it came
+/// through: if Postgres refuses the request, it keeps it within that bound.
+fn request(entry: &Entry, spool_bytes: u64) -> Request {
     Request {
         source: entry.source.clone(),
         body: entry.body.clone(),
-        headers: entry.headers.clone().into(),
-    }
-}
-
-/// What nothing else keeps is at least in the log.
-fn tell(word: Done, entry: &Entry) {
-    if word == Done::UnknownSource {
-        let (source, received, bytes) = (&entry.source, entry.received, entry.body.len());
-        let receipt = request(entry).headers.receipt();
-        warn!(receipt, %source, received, bytes, "a spooled request is given up, because its source no longer exists");
+        headers: HeaderText::through_spool(entry.headers.clone(), spool_bytes),
     }
 }
 
@@ -177,9 +127,11 @@ impl Size {
         Self { now, limits }
     }
 
-    fn limits(self) -> ReadLimits {
+    /// The limits of the next batch. While commits are slow they are those of all batches, so
+    /// that the drain holds up no webhook for long.
+    fn limits(self, pipeline: &Pipeline) -> ReadLimits {
         ReadLimits {
-            requests: self.now,
+            requests: self.now.min(pipeline.limit()),
             ..self.limits
         }
     }
@@ -201,27 +153,42 @@ pub(crate) fn within(batch: BatchLimits) -> ReadLimits {
     }
 }
 
-/// Drains whenever there is something to drain and Postgres is there.
-pub(crate) async fn run(
-    spool: Spool,
-    pipeline: Pipeline,
-    snapshot: watch::Receiver<Snapshot>,
-    limits: ReadLimits,
-) {
+/// What the drain knows of Postgres: its sources, and whether it takes requests.
+pub(crate) type Postgres = (watch::Receiver<Snapshot>, Taking);
+
+/// Drains whenever there is something to drain and Postgres takes it.
+pub(crate) async fn run(spool: Spool, pipeline: Pipeline, postgres: Postgres, limits: ReadLimits) {
     let rests = Backoff::between(LEAST_REST, GREATEST_REST);
-    rounds(spool, pipeline, snapshot, limits, rests).await;
+    rounds(spool, pipeline, postgres, limits, rests).await;
+}
+
+/// Waits until Postgres takes requests, and may know their sources; `false` if the process is
+/// ending. The control connection may be lost meanwhile: the sources are then those that were
+/// read last, and one that Postgres does not know is not given up.
+async fn wait(snapshot: &mut watch::Receiver<Snapshot>, taking: &Taking) -> bool {
+    loop {
+        taking.begun().await;
+        let may_know = |snapshot: &Snapshot| snapshot.sources.is_some() && !snapshot.lists_none();
+        if snapshot.wait_for(may_know).await.is_err() {
+            return false;
+        }
+        if taking.is_taking() {
+            return true;
+        }
+    }
 }
 
 pub(super) async fn rounds(
     spool: Spool,
     pipeline: Pipeline,
-    mut snapshot: watch::Receiver<Snapshot>,
+    (mut snapshot, taking): Postgres,
     limits: ReadLimits,
     mut rests: Backoff,
 ) {
     let mut depth = spool.depth.clone();
     let mut pauses = Backoff::between(LEAST_PAUSE, GREATEST_PAUSE);
     let mut size = Size::new(limits);
+    let mut told = Told::new(&spool);
     let mut drained = 0;
     // The last key looked at in this round; when what stays is looked at again.
     let (mut after, mut again) = (None, None);
@@ -234,6 +201,7 @@ pub(super) async fn rounds(
         // many that stay would have the lane, and the server's log, to themselves.
         if some_stay && again.is_none() && !more(&depth.borrow()) {
             again = Some(Instant::now() + rests.pause().max(spent));
+            told.tell_all();
         }
         let rest = async {
             match again {
@@ -252,15 +220,16 @@ pub(super) async fn rounds(
                 (some_stay, spent) = (false, Duration::ZERO);
             }
         }
-        // Else every request would be given up for want of its source.
-        if snapshot.wait_for(Snapshot::is_telling).await.is_err() {
+        if !wait(&mut snapshot, &taking).await {
             return;
         }
         // What comes after the read lies behind this key, also where the read saw nothing.
         let next = depth.borrow().next;
         let began = Instant::now();
-        let is_told = || snapshot.borrow().is_telling();
-        let went = match batch(&spool, &pipeline, after, size.limits(), is_told).await {
+        let is_telling = || snapshot.borrow().is_telling();
+        let limits = size.limits(&pipeline);
+        let went = batch(&spool, &pipeline, after, limits, is_telling, &mut told).await;
+        let went = match went {
             Ok(went) => went,
             Err(reason) => {
                 error!(%reason, "the spool cannot be drained; trying again");
@@ -282,6 +251,7 @@ pub(super) async fn rounds(
                 }
                 if depth.borrow().requests == 0 && drained > 0 {
                     info!(requests = drained, "the spool is drained");
+                    told.tell_all();
                     rests.reset();
                     drained = 0;
                 }
@@ -318,10 +288,13 @@ pub(crate) async fn once(
     limits: ReadLimits,
 ) -> Result<Drained, SpoolError> {
     let mut drained = Drained::default();
+    let mut told = Told::new(spool);
     let mut size = Size::new(limits);
     let (mut after, mut passed) = (None, false);
     loop {
-        match batch(spool, pipeline, after, size.limits(), || true).await? {
+        let limits = size.limits(pipeline);
+        let went = batch(spool, pipeline, after, limits, || true, &mut told).await;
+        match went? {
             Went::On(last, done, stays) => {
                 size.passed();
                 (after, drained.blocked) = (Some(last), false);
@@ -342,6 +315,7 @@ pub(crate) async fn once(
                 (after, drained.blocked) = (Some(last), true);
             }
             Went::Through => {
+                told.tell_all();
                 drained.blocked &= !passed;
                 return Ok(drained);
             }

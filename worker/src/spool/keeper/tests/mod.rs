@@ -1,6 +1,8 @@
 //! What the keeper does after the disk has failed. Its thread is the test's: nothing
 //! happens between two groups.
 
+mod place;
+
 use std::{
     fs,
     os::unix::fs::FileExt,
@@ -17,7 +19,10 @@ use crate::{
         directory::fake::{snapshot, source},
     },
     gaps::Gaps,
-    pipeline::request::{Verdict, fake},
+    pipeline::{
+        request::{Verdict, fake},
+        taking::Taking,
+    },
     process::backoff::Backoff,
     spool::{
         FAILING, Spool, drain,
@@ -26,9 +31,17 @@ use crate::{
     testing,
 };
 
+pub(super) struct Hook(pub(super) Box<dyn Fn() + Send>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Hook")
+    }
+}
+
 fn keeper(folder: &Path) -> Keeper {
     let file = open_file(folder, Mode::Create).unwrap();
-    let losses = Losses::noted(file.path(), Gaps::default());
+    let losses = Losses::noted(file.folder(), Gaps::default());
     Keeper::new(file, LIMIT, losses, None).unwrap()
 }
 
@@ -215,8 +228,7 @@ fn a_spool_that_fails_says_so_until_one_is_kept() {
     // So does one that cannot be opened.
     keeper.doubtful = true;
     let path = folder.path().join(tidings_spool::file::FILE);
-    let away = folder.path().join("away");
-    fs::rename(&path, &away).unwrap();
+    fs::write(&path, "").unwrap();
     let log = testing::Log::default();
     let guard = log.listen();
     assert!(keeper.read(None).is_err());
@@ -353,7 +365,8 @@ async fn what_comes_while_the_drain_sees_nothing_is_not_stepped_over() {
     let (_sender, snapshot) = watch::channel(snapshot(&[source("s", "arpoone")]));
     let rest = Duration::from_secs(3600);
     let rests = Backoff::between(rest, rest);
-    let rounds = drain::rounds(spool, pipeline, snapshot, ALL, rests);
+    let postgres = (snapshot, Taking::trusting());
+    let rounds = drain::rounds(spool, pipeline, postgres, ALL, rests);
     let mut rounds = std::pin::pin!(rounds);
     for expected in [None, Some(0), Some(1)] {
         let ask = tokio::select! {
