@@ -83,7 +83,7 @@ create table rejected (
 create index rejected_source_idx on rejected (source_id, verdict, id) where spool_bytes is null;
 create index rejected_spooled_idx on rejected (source_id, id desc) where spool_bytes is not null;
 comment on table rejected is
-  'Refused requests and rejected items, with the reason. They are kept within a bound for each source and verdict: the newest 1000 rows, and of those the newest 16 MB. Rows whose requests came through a worker''s spool are apart from that bound, because these requests were answered 200 before they were verified: they are kept whole, for each source as many bytes as the spool may hold (spool_bytes). What maintain removes of them is in tidings.gap.';
+  'Refused requests and rejected items, with the reason. They are kept within a bound for each source and verdict: the newest 1000 rows, and of those the newest 16 MB. Rows whose requests came through a worker''s spool are apart from that bound, because these requests were answered 200 before they were verified: they are kept whole, for each source as many bytes as the spool may hold (spool_bytes). For those that maintain removes it writes a gap (tidings.gap).';
 comment on column rejected.id is 'Id of the row; ids are in the order of rejection.';
 comment on column rejected.received_at is 'When the request arrived, as in event.received_at.';
 comment on column rejected.source_id is 'tidings.source.id.';
@@ -91,10 +91,10 @@ comment on column rejected.verdict is 'unauthorized: the request failed the poli
 comment on column rejected.reason is 'The reason of the rejection. For an unauthorized request it says which header or token is missing or does not match, that the source has no secret, or that it does not allow the address of the sender.';
 comment on column rejected.ordinal is 'Number of the item in its request, from 1; null for a whole request.';
 comment on column rejected.headers is 'Headers of a whole request, without its secrets if the request passed the policy of its source. They contain the address of the sender as peer-address.';
-comment on column rejected.body is 'The body or the item as it arrived; only the first 1 MB of it, unless the request came through a spool, and of a refused request what the worker had read of it, at most 64 kB.';
+comment on column rejected.body is 'The body or the item as it arrived: only the first 1 MB of it, unless the request came through a spool; for the verdict refused, the part that the worker had read, at most 64 kB.';
 comment on column rejected.body_bytes is 'Number of bytes that arrived, or that the sender announced; greater than the length of body if there was more than was kept.';
 comment on column rejected.spool_bytes is 'Size of the worker''s spool (--spool-bytes) through which the request came, and therefore the bound of such rows of a source; null for a request that came directly.';
-comment on column rejected.peer is 'The address of the sender: of its connection, or as a proxy that the worker trusts reports it; null if it is not known.';
+comment on column rejected.peer is 'The address of the sender: that of its connection, or the one that a proxy which the worker trusts reports; null if it is not known.';
 
 -- A dump contains all data.
 select pg_catalog.pg_extension_config_dump('tidings.source', '');

@@ -38,7 +38,7 @@ comment on column gap.id is 'Id of the gap.';
 comment on column gap.source is 'Name of the source at that time.';
 comment on column gap.source_id is 'tidings.source.id.';
 comment on column gap.found_at is 'When the gap was found.';
-comment on column gap.cause is 'cursor_expired: the provider no longer replays what came after the stream cursor; started_at_live_edge: the stream was dialed without a cursor, and the provider sends nothing from before; spool_discarded: requests that were answered 200 were moved away with the worker''s spool, or were refused later and removed from tidings.rejected; provider_gave_up: the provider sends a request no more that was refused; moved_by_hand: set_stream_cursor.';
+comment on column gap.cause is 'cursor_expired: the provider no longer replays what came after the stream cursor; started_at_live_edge: the stream was dialed without a cursor, and the provider sends nothing from before; spool_discarded: requests that were answered 200 were moved away with the worker''s spool, or were refused later and removed from tidings.rejected; provider_gave_up: a request was refused, and the provider does not send it again; moved_by_hand: set_stream_cursor.';
 comment on column gap.from_cursor is 'For a stream: the stream cursor after which events may be missing; null if there was none.';
 comment on column gap.to_cursor is 'For a stream: the first event that arrived afterwards, or the cursor that was set by hand; null before that.';
 comment on column gap.from_at is 'From when events may be missing: the time of from_cursor, or when the first of the lost requests arrived; null if unknown.';

@@ -82,7 +82,7 @@ begin
 end
 $$;
 comment on function grant_worker(regrole) is
-  'Allows a role to do what the worker does: read the sources and their schemas, verify, ingest, hold streams and report on them, report and close gaps, keep what it refuses, see how far consumers are behind, and call maintain. From Postgres 15 on the role can also set log_parameter_max_length, with which it keeps the headers of requests out of the server''s log. The role can read no event, no row of tidings.rejected, and no secret except those with which it dials.';
+  'Allows a role to do what the worker does: read the sources and their schemas, verify, ingest, hold streams and report on them, report and close gaps, keep the requests that it refuses, see how far consumers are behind, and call maintain. From Postgres 15 on the role can also set log_parameter_max_length, with which it keeps the headers of requests out of the server''s log. The role can read no event, no row of tidings.rejected, and no secret except those with which it dials.';
 
 revoke all on all functions in schema tidings from public;
 grant usage on schema tidings to public;

@@ -8,7 +8,7 @@ as $$
   select case jsonb_typeof(headers) when 'object' then headers - '{authorization,url-token,spooled,body-as-sent}'::text[] end
 $$;
 comment on function _without_secrets(jsonb) is
-  'Internal: removes the secrets from the headers of a request that passed the policy of its source, "spooled", which has a column, and the bytes as sent, which nothing verifies again.';
+  'Internal: removes headers of a request that passed the policy of its source: those with its secrets, "spooled", which has a column of its own, and "body-as-sent", which nothing verifies again.';
 
 create function _require_batch(sources text[], bodies bytea[], headers jsonb[]) returns void
   language plpgsql volatile
@@ -45,7 +45,7 @@ as $$
   select case when spool_bytes is null then substr(body, 1, 1 << 20) else body end
 $$;
 comment on function _kept_body(bytea, bigint) is
-  'Internal: what tidings.rejected keeps of a body: its beginning, but all of it if the request came through a spool, because a body that was cut cannot be replayed.';
+  'Internal: the part of a body that tidings.rejected keeps: its beginning, but all of it if the request came through a spool, because a body that was cut cannot be replayed.';
 
 create function _keep_refusals(refusals _refusal[], bodies bytea[], headers jsonb[]) returns void
   language plpgsql volatile
@@ -191,7 +191,7 @@ begin
 end
 $$;
 comment on function ingest_batch(text[], bytea[], jsonb[]) is
-  'Ingests many requests in one statement, and returns the outcome of each, in their order. Everything is stored when the transaction commits, so answer the senders after the commit. A bad request or item does not fail the others. The names of headers are in lower case. "url-token" is the token of the URL. "receipt-id" (a UUID of version 7, or a ULID) identifies this arrival of the request and tells its time, so that a batch can be submitted again; a time ahead of the server''s clock counts as now, except in the identity and the time of events that have neither of their own. "spooled" is the size in bytes of the spool through which the worker has brought the request: if it is refused, it is kept within that bound (see tidings.rejected). "lease-epoch" is the epoch of the lease under which a stream was read (see hold_streams). "peer-address" is the address of the sender, which a source may demand (option allow_from). "body-as-sent" contains the bytes as sent, in base64, of a body that arrived compressed and is passed without its coding ("content-encoding"), for the signature. SQLSTATE 2202E if the arrays differ in length, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
+  'Ingests many requests in one statement, and returns the outcome of each, in their order. Everything is stored when the transaction commits, so answer the senders after the commit. A bad request or item does not fail the others. The names of headers are in lower case. "url-token" is the token of the URL. "receipt-id" (a UUID of version 7, or a ULID) identifies this arrival of the request and tells its time, so that a batch can be submitted again; a time ahead of the server''s clock counts as now, except in the identity and the time of events that have neither of their own. "spooled" is the size in bytes of the spool through which the worker has brought the request: if the request is refused, it is kept within that bound (see tidings.rejected). "lease-epoch" is the epoch of the lease under which a stream was read (see hold_streams). "peer-address" is the address of the sender, which a source may restrict (option allow_from). "body-as-sent" contains, in base64, the bytes as sent of a body that arrived compressed ("content-encoding") and is passed inflated, because the signature may cover them. SQLSTATE 2202E if the arrays differ in length, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby.';
 
 create function ingest(source text, body bytea, headers jsonb default '{}')
   returns receipt
@@ -232,7 +232,7 @@ begin
 end
 $$;
 comment on function probe_ingest() is
-  'Does what ingest needs of the server, and stores nothing: the worker calls it to know whether requests are taken while none is stored. Any error is one that ingest would have: SQLSTATE 25006 on a standby and on a read-only server, 42501 without the right to call it, 55P03 if a table is locked for 2 seconds.';
+  'Does what ingest needs of the server, and stores nothing. The worker calls it while no request is stored, to learn whether requests would be. Any error is one that ingest would raise: SQLSTATE 25006 on a standby and on a read-only server, 42501 without the right to call it, 55P03 if a table is locked for 2 seconds.';
 
 create function _trim_rejected(of_source int, of_verdict text) returns void
   language plpgsql volatile

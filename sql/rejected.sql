@@ -25,7 +25,7 @@ begin
 end
 $$;
 comment on function report_refusal(text, timestamptz, text, jsonb, bytea, bigint) is
-  'For the worker: keeps a request that it refused before any part of it was verified in tidings.rejected, within the bound of the verdict "refused". "body" is what was read of the body, of which 64 kB are kept, and "body_bytes" its whole length as far as it is known: it is greater than the length of "body" if there was more. The commit waits for no disk, so call it in a transaction of its own. SQLSTATE 42704 if there is no such source.';
+  'For the worker: keeps in tidings.rejected, within the bound of the verdict "refused", a request that the worker refused before any part of it was verified. "body" is the part of the body that was read, of which 64 kB are kept, and "body_bytes" the length of the whole body as far as it is known, which is greater than the length of "body" if there was more. The commit waits for no disk, so call it in a transaction of its own. SQLSTATE 42704 if there is no such source.';
 
 create function _first_receipt(headers jsonb, received_at timestamptz, id ulid) returns jsonb
   language plpgsql immutable
@@ -82,7 +82,7 @@ begin
 end
 $$;
 comment on function _join_items(text, text, bytea, int) is
-  'Internal: the body with which equal items of one request are replayed: an array of all of them, or of one if they cannot be told apart in it; no JSON if the item is not one item in an array either.';
+  'Internal: the body with which equal items of one request are replayed: an array of all of them, or of one of them if they cannot be told apart in it; a body that is not JSON if one of them is not a single item in an array either.';
 
 -- Rows with the same head are one request: equal items of one request have to be replayed
 -- together to become as many events as they were.

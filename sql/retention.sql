@@ -13,7 +13,7 @@ comment on column retention.one_row is 'Ensures that there is one row.';
 comment on column retention.partition_width is 'Width of new partitions: week (from Monday) or month, in UTC. Existing partitions keep their width.';
 comment on column retention.partitions_ahead is 'Number of partitions that are created ahead of the current one. For as many ranges before the current one, a partition is created as soon as the default partition contains an event of that range.';
 comment on column retention.keep_events is 'Events that occurred longer ago are removed, one partition at a time; null keeps all events.';
-comment on column retention.keep_rejected is 'Rows of tidings.rejected that arrived longer ago are removed; null removes only rows beyond the bounds of the table. A row whose request came through a spool leaves a gap (spool_discarded).';
+comment on column retention.keep_rejected is 'Rows of tidings.rejected that arrived longer ago are removed; null removes only rows beyond the bounds of the table. If the request of a removed row came through a spool, a gap is written (spool_discarded).';
 
 -- A dump contains a row, and CREATE EXTENSION in its restoration has already inserted
 -- one.

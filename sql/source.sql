@@ -166,7 +166,7 @@ begin
 end
 $$;
 comment on function add_source(text, text, text, jsonb) is
-  'Adds a source and returns its id. "secret" is what the provider''s own scheme needs: a bearer token, a whole Authorization value, a token for the URL, or the key of a signature. Options of every source: url_token (a token that is demanded in addition, as the last part of the URL), allow_unauthenticated (a webhook source with neither a secret nor a token refuses everything unless this is true). Of every source that is not dialed: allow_from (an array of the networks and addresses that requests are accepted from). providers() lists the options of each provider, and docs/providers.md says what each of them sets. SQLSTATE 22023 for an unknown provider or option, 42710 if the name is taken.';
+  'Adds a source and returns its id. "secret" is what the provider''s own scheme needs: a bearer token, a whole Authorization value, a token for the URL, or the key of a signature. Options of every source: url_token (a token that is demanded in addition, as the last part of the URL), allow_unauthenticated (a webhook source with neither a secret nor a token refuses everything unless this is true). Option of every source that is not dialed: allow_from (an array of the networks and addresses from which requests are accepted). providers() lists the options of each provider, and docs/providers.md says what each of them sets. SQLSTATE 22023 for an unknown provider or option, 42710 if the name is taken.';
 
 create function rotate_secret(name text, new_secret text, overlap interval default '24 hours')
   returns void
@@ -285,7 +285,7 @@ comment on column _policy.name is 'source.name.';
 comment on column _policy.provider is 'source.provider.';
 comment on column _policy.options is 'source.options.';
 comment on column _policy.enabled is 'source.enabled.';
-comment on column _policy.allow_from is 'The networks that requests are accepted from; null if from all.';
+comment on column _policy.allow_from is 'Networks from which requests are accepted; null if they are accepted from all.';
 
 create function stream_cursor(source text)
   returns text

@@ -12,7 +12,7 @@ use flate2::{Decompress, FlushDecompress, Status, bufread::MultiGzDecoder};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Coding {
     Gzip,
-    /// In the form of zlib, as RFC 9110 has it, or without its frame, as many senders do.
+    /// The form of zlib, as RFC 9110 has it, or the same without its frame, as many senders do.
     Deflate,
 }
 

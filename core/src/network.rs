@@ -17,7 +17,7 @@ const MAPPED: u8 = 96;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network(IpNet);
 
-/// Why a text is not a network.
+/// The reason why a text is not a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkError {
     #[error("not an address, or a network in CIDR notation such as 192.0.2.0/24")]

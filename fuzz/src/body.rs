@@ -123,7 +123,7 @@ fn slices(source: Source<'_>, body: &[u8], items: &[Item<'_>]) {
     between(source, rest);
 }
 
-/// What belongs to no item: an array, and the blanks.
+/// The bytes that belong to no item: those of an array, and the blanks.
 fn between(source: Source<'_>, bytes: &[u8]) {
     let is_mark = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b',' | b'[' | b']');
     assert!(

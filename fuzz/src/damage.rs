@@ -8,7 +8,7 @@ use std::ops::Range;
 use serde_json::value::RawValue;
 use tidings_core::{Item, Provider, provider::Settings};
 
-/// How a body holds its items.
+/// The form in which a body holds its items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     Array,
@@ -81,7 +81,7 @@ pub fn elements(body: &[u8]) -> Option<Vec<&str>> {
     Some(elements)
 }
 
-/// What the damaged item may take with it.
+/// The items that the damaged one may take with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach {
     /// The items before it: none of them, the one right before it, or all.
@@ -125,12 +125,27 @@ impl Reach {
         Self { before, after }
     }
 
-    /// The reach among these items. Behind an odd quote the strings of an item are read as if
-    /// they were outside, so that a bracket of an array in one of them ends or begins an array.
-    pub fn among(self, damaged: &[u8], form: Form, items: &[&[u8]]) -> Self {
+    /// The reach among these items, at `place` in them. Behind an odd quote the strings of an
+    /// item are read as if they were outside, so that a bracket of an array in one of them ends
+    /// or begins an array. Behind an open bracket, an item that begins with another name may be
+    /// the rest of the damaged one.
+    pub fn among(mut self, damaged: &[u8], form: Form, items: &[&[u8]], place: usize) -> Self {
+        let next = items.get(place + 1).copied().unwrap_or_default();
+        let is_other = |name| Some(name) != first_name(next);
+        let may_be_rest = form != Form::Lines
+            && Scan::of(damaged).is_open
+            && first_name(damaged.trim_ascii()).is_some_and(is_other);
+        if self.after == Neighbours::None && may_be_rest {
+            self.after = Neighbours::One;
+        }
         let is_bracket = |item: &&[u8]| Scan::of(item).has_quoted_array;
         let is_wide = Scan::of(damaged).is_quoted && items.iter().any(|item| is_bracket(item));
         match form {
+            // A body whose first two lines begin with no bracket is none.
+            Form::Lines if place == 0 && begins_foreign(damaged) => Self {
+                before: Neighbours::All,
+                after: Neighbours::All,
+            },
             Form::Lines => self,
             _ if is_wide => Self {
                 before: Neighbours::All,
@@ -154,28 +169,42 @@ impl Reach {
     }
 }
 
+/// Whether more than one line of some bytes begins with no bracket, before one that does.
+fn begins_foreign(text: &[u8]) -> bool {
+    let lines = text.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let lines = lines.filter(|line| !line.is_empty());
+    lines
+        .take_while(|line| !matches!(line.first(), Some(b'{' | b'[')))
+        .count()
+        > 1
+}
+
 /// Whether some bytes begin with a bracket, a name and a colon.
 fn begins_object(text: &[u8]) -> bool {
-    let Some((b'{', text)) = text.split_first() else {
-        return false;
-    };
-    let Some((b'"', text)) = text.trim_ascii_start().split_first() else {
-        return false;
-    };
+    first_name(text).is_some()
+}
+
+/// The name with which some bytes begin, after a bracket and before a colon.
+fn first_name(text: &[u8]) -> Option<&[u8]> {
+    let text = text.strip_prefix(b"{")?.trim_ascii_start();
+    let text = text.strip_prefix(b"\"")?;
     let mut is_escaped = false;
     let end = text.iter().position(|byte| {
         let ends = *byte == b'"' && !is_escaped;
         is_escaped = *byte == b'\\' && !is_escaped;
         ends
     });
-    let after = end.and_then(|end| text.get(end + 1..));
-    after.is_some_and(|text| text.trim_ascii_start().starts_with(b":"))
+    let (name, after) = text.split_at_checked(end?)?;
+    let after = after.get(1..)?.trim_ascii_start();
+    after.starts_with(b":").then_some(name)
 }
 
 /// The brackets and quotes of some bytes, one after the other.
 #[derive(Debug, Default)]
 struct Scan {
     is_quoted: bool,
+    /// Whether a bracket in it has no end, or ends another one.
+    is_open: bool,
     /// Whether it ends inside of an array that it opens.
     is_in_array: bool,
     /// Whether it closes an array that it does not open.
@@ -200,7 +229,9 @@ impl Scan {
                 b'}' | b']' if !scan.is_quoted => {
                     let opened = open.pop();
                     scan.ends_array |= opened.is_none() && *byte == b']';
-                    is_even &= matches!((opened, byte), (Some(b'{'), b'}') | (Some(b'['), b']'));
+                    let is_pair = matches!((opened, byte), (Some(b'{'), b'}') | (Some(b'['), b']'));
+                    scan.is_open |= !is_pair && opened.is_some();
+                    is_even &= is_pair;
                 }
                 b':' if !scan.is_quoted => is_even &= !open.is_empty(),
                 // A line break may end a part of the body.
@@ -209,6 +240,7 @@ impl Scan {
             }
             is_escaped = *byte == b'\\' && !is_escaped;
         }
+        scan.is_open |= !open.is_empty();
         scan.is_in_array = open.contains(&b'[');
         scan.is_even = is_even && open.is_empty() && !scan.is_quoted && !is_escaped;
         scan
@@ -236,7 +268,8 @@ pub fn good(provider: &Provider) -> [String; 4] {
     })
 }
 
-/// What must hold if these bytes stand between good items, in a form that their length decides.
+/// Checks a body in which these bytes stand between good items, in a form that their length
+/// decides.
 pub(crate) fn between_others(provider: &'static Provider, settings: &Settings, damaged: &[u8]) {
     // An array in the place of an item is not a damaged item.
     if damaged.trim_ascii_start().starts_with(b"[") {

@@ -19,7 +19,7 @@ pub struct Note {
     path: PathBuf,
     /// The folder as the owner of the spool holds it; `None` if nobody holds it.
     held: Option<Folder>,
-    /// What was read or written last.
+    /// The identity of the file that was read or written last.
     last: Option<Identity>,
 }
 
@@ -33,8 +33,8 @@ impl Note {
         }
     }
 
-    /// From now on the note is written only as long as this process holds the folder that is
-    /// at the path.
+    /// Restricts writing from now on: the note is written only as long as this process holds
+    /// the folder that is at the path.
     pub fn keep_in(&mut self, folder: Folder) {
         self.held = Some(folder);
     }

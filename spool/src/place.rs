@@ -1,4 +1,4 @@
-//! Whether a path still leads to an open file.
+//! The identity of a file, which shows whether a path still leads to an open file.
 
 use std::{
     fs::{self, File, Metadata},

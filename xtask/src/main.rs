@@ -143,7 +143,7 @@ struct Outage {
 
 #[derive(Args)]
 struct Strangers {
-    /// How long
+    /// Length of the run
     #[arg(long, default_value_t = 60)]
     minutes: u64,
     /// The same seed emits the same events
@@ -153,7 +153,7 @@ struct Strangers {
 
 #[derive(Args)]
 struct Overload {
-    /// How long, after the measurement of what Postgres takes
+    /// Length of the overload, after the measurement of what Postgres takes
     #[arg(long, default_value_t = 120)]
     seconds: u64,
 }

@@ -1,4 +1,4 @@
-//! What must hold of a body one of whose items is damaged.
+//! The properties that a body must have if one of its items is damaged.
 
 use tidings_core::{Item, Provider, Settings};
 use tidings_fuzz::{
@@ -25,7 +25,7 @@ pub(crate) fn check(
     if elements(&body).is_some() {
         return;
     }
-    let reach = Reach::of(damaged, form).among(damaged, form, &parts);
+    let reach = Reach::of(damaged, form).among(damaged, form, &parts, place);
     let read = provider.normalize("s", &Settings::default(), &body);
     let read = read.unwrap_or_default();
     for (index, item) in items.iter().enumerate() {
@@ -47,7 +47,10 @@ pub(crate) fn check(
     for item in read.iter().filter(|item| item.event.is_ok()) {
         let found = slice(&body, item.bytes).unwrap();
         if places[place].start <= found.start && found.end <= places[place].end {
-            let is_whole = item.bytes == damaged.trim_ascii() || item.text() == items[place];
+            let rest = damaged.strip_prefix(item.bytes);
+            // A word behind an item is no part of it.
+            let is_word = |rest: &[u8]| !rest.iter().any(|byte| b"\"{}[],:".contains(byte));
+            let is_whole = rest.is_some_and(is_word) || item.text() == items[place];
             assert!(is_whole, "{} of\n{shown}", item.text());
         }
     }

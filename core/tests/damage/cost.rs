@@ -1,4 +1,4 @@
-//! What a hostile body costs, counted.
+//! The cost of a hostile body, counted.
 
 use std::cell::Cell;
 

@@ -12,7 +12,7 @@ pub(crate) enum Damage {
     /// The beginning, or the end, is missing.
     Head(Index),
     Tail(Index),
-    /// This text, wherever it first stands, is another one.
+    /// The first occurrence of this text is replaced by another one.
     Other(&'static str, &'static [u8]),
 }
 

@@ -1,7 +1,7 @@
 //! One damaged item costs no other: bodies of good items and a damaged one, of every provider
 //! and in every form, with damage that is drawn and damage that was seen.
 //!
-//! What the damage may reach is judged by simple means (`tidings_fuzz::damage::Reach`), which
+//! The reach of the damage is judged by simple means (`tidings_fuzz::damage::Reach`), which
 //! share nothing with the code that cuts a damaged body.
 
 #[cfg(test)]

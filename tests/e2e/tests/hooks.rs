@@ -171,8 +171,8 @@ fn a_refusal_is_found_by_the_receipt_id_in_its_answer() -> Result<()> {
     })
 }
 
-/// As providers and load balancers ask before they send: nothing is stored, and nothing is said
-/// of the token.
+/// Providers and load balancers ask like this before they send: nothing is stored, and nothing
+/// is said of the token.
 #[test]
 fn a_probe_of_a_hook_is_answered_and_stores_nothing() -> Result<()> {
     on_stage(|stage| {
@@ -211,7 +211,7 @@ fn a_probe_of_a_hook_is_answered_and_stores_nothing() -> Result<()> {
     })
 }
 
-/// With the slashes that people and programs put into URLs.
+/// People and programs put such slashes into URLs.
 #[test]
 fn a_hook_is_found_with_a_slash_too_many() -> Result<()> {
     on_stage(|stage| {
@@ -232,7 +232,7 @@ fn a_hook_is_found_with_a_slash_too_many() -> Result<()> {
     })
 }
 
-/// What names the sources is not where webhooks come.
+/// The pages that name the sources are not at the address for webhooks.
 #[test]
 fn operators_have_an_address_of_their_own() -> Result<()> {
     on_stage(|stage| {

@@ -1,4 +1,5 @@
-//! What a scrape shows: before anything has happened, after something has, and to promtool.
+//! The result of a scrape: before anything has happened, after something has, and as promtool
+//! judges it.
 
 use anyhow::{Context as _, Result, ensure};
 use std::collections::BTreeMap;

@@ -87,7 +87,7 @@ fn six_thousand_reports_in_one_body_are_stored_once() -> Result<()> {
     })
 }
 
-/// What all five sources of the emulator send arrives through nginx, webhooks and pushes.
+/// The events of all five sources of the emulator arrive through nginx, webhooks and pushes.
 #[test]
 fn all_providers_reach_the_worker_through_nginx() -> Result<()> {
     behind_nginx(&[], |stage, nginx| {
@@ -207,7 +207,7 @@ async fn push(at: SocketAddr) -> Result<usize> {
 const ALLOWED: &str = r#"{"allow_from": ["127.0.0.2/32"]}"#;
 const ALLOWED_HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 const OTHER_HOST: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 3);
-/// What somebody else is called in either header.
+/// The address of somebody else in either header.
 const OTHER: &str = "192.0.2.1";
 const OTHER_FOR: &str = "for=192.0.2.1";
 

@@ -15,7 +15,7 @@ const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionI
 const CONNECTIONS: &str = "tidings_worker_grpc_connections";
 /// The default of --grpc-connections.
 const MOST: usize = 256;
-/// What is answered at once is answered within this time.
+/// Time within which an answer counts as one that came at once.
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 fn add_source(stage: &Stage) -> Result<()> {

@@ -1,5 +1,5 @@
-//! What the worker refuses before Postgres sees it leaves a trace: a row of tidings.rejected,
-//! a line of the log and a series with its source.
+//! A request that the worker refuses before Postgres sees it leaves a trace: a row of
+//! tidings.rejected, a line of the log and a series with its source.
 
 use anyhow::{Context as _, Result, ensure};
 use std::io::{Read as _, Write as _};
@@ -13,7 +13,7 @@ use tidings_harness::stage::Stage;
 
 const HOOK: &str = "/hooks/sms/token";
 const KEPT: &str = "tidings_worker_refused_kept_total";
-/// What each source may have kept at once, and in each second from then on.
+/// Number of requests of a source that are kept at once, and in each second from then on.
 const BURST: f64 = 100.0;
 const PER_SECOND: f64 = 10.0;
 

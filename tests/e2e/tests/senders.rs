@@ -1,5 +1,5 @@
-//! Who has sent a request, as the worker tells Postgres: by its connection, or by what a
-//! trusted proxy says; and a source that allows some addresses alone.
+//! The sender of a request, as the worker tells Postgres: the address of its connection, or the
+//! one that a trusted proxy reports; and a source that allows some addresses alone.
 
 use anyhow::{Context as _, Result, ensure};
 use std::path::Path;

@@ -21,8 +21,8 @@ const STREAMS: usize = 64;
 const OF_ONE: usize = 32;
 /// Slightly less than --max-body.
 const UUID: usize = (8 << 20) - 1_000;
-/// How much larger the worker may become, at its peak, in MiB: the manual's three times
-/// --pending-bytes, and what is fixed.
+/// Limit on the growth of the worker, at its peak, in MiB: the manual's three times
+/// --pending-bytes, and its fixed part.
 const MOST_GROWTH: u64 = 3 * 64 + 64;
 
 fn add_sources(stage: &Stage) -> Result<()> {

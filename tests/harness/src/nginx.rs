@@ -1,7 +1,7 @@
 //! An nginx of its own before a worker: its own folder, configuration and ports, run by no
 //! privileged user. It ends when it is dropped or when this program ends.
 //!
-//! Where nginx is not installed the error is [`Missing`], which skips a test.
+//! The error is [`Missing`] if nginx is not installed, which skips a test.
 
 use crate::DEADLINE;
 use crate::cluster::{Cluster, free_port};
@@ -16,7 +16,7 @@ use std::process::Command;
 use std::time::Instant;
 
 const PORT_TRIES: usize = 10;
-/// Where packages put it: Debian's is not in everybody's PATH.
+/// The places in which packages put nginx: Debian's is not in everybody's PATH.
 const PLACES: [&str; 3] = ["/usr/sbin", "/usr/bin", "/usr/local/sbin"];
 /// The addresses of the worker in a documented configuration, and the line by which nginx
 /// listens there.
@@ -29,9 +29,9 @@ const FOLDERS: [&str; 5] = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"];
 #[derive(Debug)]
 pub struct Nginx {
     process: Process,
-    /// Where it takes HTTP/1.1.
+    /// The address at which it takes HTTP/1.1.
     pub http: SocketAddr,
-    /// Where it takes HTTP/2. Without TLS a port of nginx speaks one of the two.
+    /// The address at which it takes HTTP/2. Without TLS a port of nginx speaks one of the two.
     pub http2: SocketAddr,
 }
 

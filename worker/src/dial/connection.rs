@@ -39,7 +39,7 @@ const CONNECTION_WINDOW: u32 = 4 << 20;
 const END: Duration = Duration::from_secs(1);
 /// Limit on calls that the connection's task has not seen yet; further ones wait.
 const CALLS: usize = 8;
-/// How often a connection is polled in a row before other tasks have their turn.
+/// Number of times that a connection is polled in a row before other tasks have their turn.
 const ROUNDS: usize = 16;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -113,8 +113,8 @@ pub(crate) fn is_broken(status: &Status) -> bool {
     status.source().is_some()
 }
 
-/// Why the connection of a broken call ended. The word of the library is no word of the
-/// server.
+/// The reason why the connection of a broken call ended. The word of the library is no word of
+/// the server.
 pub(crate) fn broken(status: &Status) -> String {
     let Some(cause) = status.source() else {
         return line(status);
@@ -125,7 +125,7 @@ pub(crate) fn broken(status: &Status) -> String {
     }
 }
 
-/// What is reported of a connection that this side ended.
+/// The report of a connection that this side ended.
 pub(crate) fn ended_here(error: impl Display) -> String {
     format!("this worker ended it: {error}")
 }

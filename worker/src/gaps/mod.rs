@@ -69,8 +69,8 @@ impl Gaps {
         }))
     }
 
-    /// From now on what waits is written only as long as this process holds the folder that
-    /// is at the path.
+    /// Restricts writing from now on: the reports that wait are written only as long as this
+    /// process holds the folder that is at the path.
     pub(crate) fn keep_in(&self, folder: Folder) {
         if let Some(saved) = lock(&self.0.saved).as_mut() {
             saved.note.keep_in(folder);

@@ -1,4 +1,5 @@
-//! Who sent a request: the address of its connection, or what a trusted proxy says of it.
+//! The sender of a request: the address of its connection, or the one that a trusted proxy
+//! reports.
 //!
 //! Proxies append to `X-Forwarded-For`, or to `Forwarded` (RFC 7239), the address that they
 //! have the request from. The sender is the first address from the end that is no trusted
@@ -203,7 +204,7 @@ fn value(text: &str) -> Option<(Cow<'_, str>, &str)> {
     None
 }
 
-/// What stands before the first of these characters, and the rest.
+/// The text before the first of these characters, and the rest.
 fn word<'a>(text: &'a str, ends: &str) -> (&'a str, &'a str) {
     let end = text.find(|c: char| ends.contains(c)).unwrap_or(text.len());
     text.split_at(end)
@@ -322,7 +323,7 @@ mod tests {
     }
 
     proptest! {
-        /// What a client writes changes nothing of what the proxy appends in a line of its own.
+        /// A client can write nothing that changes what the proxy appends in a line of its own.
         #[test]
         fn whatever_a_client_writes_it_is_the_address_that_the_proxy_saw(
             name in prop::sample::select(vec![X_FORWARDED_FOR, FORWARDED]),

@@ -112,7 +112,9 @@ impl Ingest for Lane {
 
     async fn probe(&mut self) -> Result<(), Failure> {
         let session = self.session().await?;
-        let limit = limit(Duration::ZERO, self.unanswered);
+        // Nothing is repeated that the server has begun, so that it need not be given longer
+        // and longer; and nothing is stored until the next probe.
+        let limit = limit(Duration::ZERO, self.unanswered.min(1));
         let Ok(probed) = timeout(limit, session.query(PROBE, &[])).await else {
             self.unanswered = self.unanswered.saturating_add(1);
             return Err(Failure::new(Next::Reconnect, "Postgres does not answer"));

@@ -18,7 +18,7 @@ const BUSY: Duration = Duration::from_millis(5);
 /// batch, so that no batch waits for a connection while another lane has one.
 #[derive(Debug)]
 pub(super) struct Lanes<L> {
-    /// Those with a connection. The lane that was used last is used next, so that the others
+    /// The lanes with a connection. The lane that was used last is used next, so that the others
     /// stay unused, and unconnected, as long as one is enough.
     idle: Vec<L>,
     closed: Vec<Closed<L>>,
@@ -32,23 +32,24 @@ pub(super) struct Lanes<L> {
 #[derive(Debug)]
 pub(super) struct Closed<L> {
     pub(super) lane: L,
-    /// When it may be opened.
+    /// The time from which on it may be opened.
     due: Instant,
     pauses: Backoff,
 }
 
-/// What happens to what waits.
+/// The next step for the submissions that wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// The next batch is committed now.
     Now,
     /// A lane is opened for it.
     Open,
-    /// It is committed then, unless a commit ends before, or what waits has become large.
+    /// The next batch is committed then, unless a commit ends before, or what waits has become
+    /// large.
     At(Instant),
     /// A lane may be opened then.
     OpenAt(Instant),
-    /// It waits for the end of a commit, or for a lane that is being opened.
+    /// The next batch waits for the end of a commit, or for a lane that is being opened.
     Later,
 }
 
@@ -68,7 +69,7 @@ impl<L> Lanes<L> {
         }
     }
 
-    /// What happens to the next batch, if so many bytes wait.
+    /// The next step for the next batch, if so many bytes wait.
     pub(super) fn next(&self, now: Instant, waiting: usize) -> Next {
         let newest = self.begun.iter().max();
         let wait = newest.map(|newest| *newest + BUSY);

@@ -11,7 +11,7 @@ use strum::IntoEnumIterator;
 use super::request::{Outcome, Refusal, Request, Verdict};
 use crate::process::metric;
 
-/// What becomes of the events of a request.
+/// The possible fates of an event of a request.
 const RESULTS: [&str; 3] = ["inserted", "duplicate", "rejected"];
 
 /// Creates the series of a source, and the one of the requests whose source is unknown.

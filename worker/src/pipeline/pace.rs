@@ -1,4 +1,4 @@
-//! How many requests a batch has while commits are slow.
+//! The number of requests that a batch has while commits are slow.
 //!
 //! A batch gathers what arrives during the one before it. Where each request costs the server
 //! much time, and more arrive than it can store, each batch would be larger and slower than

@@ -1,4 +1,4 @@
-//! Whether Postgres takes requests, as the attempts to store them show.
+//! The knowledge whether Postgres takes requests, as the attempts to store them show.
 //!
 //! A connection that is open promises nothing: a server may be read-only, a table locked, a
 //! right missing. So the answer comes from the outcomes of commits, and while these give none,
@@ -46,7 +46,7 @@ struct Attempts {
     failing_since: Option<Instant>,
 }
 
-/// Why no requests are taken.
+/// The reason why no requests are taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Trouble {
     pub(crate) reason: Arc<str>,

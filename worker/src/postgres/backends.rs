@@ -20,7 +20,7 @@ pub(crate) const ADVICE: &str = "DATABASE_URL leads through a pooler in transact
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Backend {
     pub(super) pid: i32,
-    /// When the server was started, in microseconds since 1970.
+    /// The time at which the server was started, in microseconds since 1970.
     pub(super) server: i64,
 }
 

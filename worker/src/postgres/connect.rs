@@ -39,7 +39,7 @@ pub(super) struct Target {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Plain,
-    /// With TLS if the server offers it.
+    /// TLS if the server offers it.
     Offered,
     Encrypted,
 }

@@ -1,5 +1,5 @@
-//! Where connections get their settings: read again for each of them, as libpq does, so that
-//! a rotated password or certificate works without a restart.
+//! The source of the settings of connections: they are read again for each connection, as libpq
+//! does, so that a rotated password or certificate works without a restart.
 
 use std::{
     fmt,
@@ -25,7 +25,7 @@ impl fmt::Debug for Source {
 
 struct Known {
     target: Arc<Target>,
-    /// Why what was read last cannot be used.
+    /// The reason why the settings that were read last cannot be used.
     complaint: Option<String>,
 }
 
@@ -87,7 +87,7 @@ impl Source {
     }
 }
 
-/// What has changed, in words that show no secret.
+/// The settings that have changed, in words that show no secret.
 fn changes(before: &Database, now: &Database) -> &'static str {
     let passwords = |database: &Database| -> Vec<_> {
         let servers = database.servers.iter();

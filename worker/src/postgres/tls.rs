@@ -1,7 +1,7 @@
 //! TLS towards Postgres, by libpq's rules ([`TlsMode`]).
 //!
-//! What verifies does so against the system's roots or a file of authorities
-//! ([`super::verify`]). What does not verify protects against eavesdropping alone.
+//! A mode that verifies does so against the system's roots or a file of authorities
+//! ([`super::verify`]). A mode that does not verify protects against eavesdropping alone.
 
 use std::{io, os::unix::fs::MetadataExt, path::Path, sync::Arc};
 

@@ -310,7 +310,7 @@ impl<R: Records> Run<'_, R> {
 const ANSWERED: &str = "answered";
 const UNKNOWN: &str = "unknown";
 const FAILED: &str = "failed";
-/// What became of a question, in the words of the metric.
+/// The possible outcomes of a question, in the words of the metric.
 pub(crate) const OUTCOMES: [&str; 3] = [ANSWERED, UNKNOWN, FAILED];
 
 #[cfg(test)]

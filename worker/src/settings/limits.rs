@@ -148,8 +148,8 @@ pub(crate) struct LimitArgs {
 
     /// Open gRPC connections; a further one takes the place of one without a push stream
     ///
-    /// Of the address that has most of these, the oldest is closed. If all have a push stream,
-    /// the further one is closed at once.
+    /// The oldest connection of the address that has most of these is closed. If all have a push
+    /// stream, the further one is closed at once.
     #[arg(
         long,
         env = "TIDINGS_GRPC_CONNECTIONS",

@@ -47,9 +47,9 @@ pub(crate) struct RunArgs {
     /// such as 127.0.0.1,10.0.0.0/8
     ///
     /// The sender of a request is then the last address in the header that is not one of
-    /// these. It is in tidings.rejected and in the log, and the option allow_from of a source
-    /// demands it. If both headers are there and disagree, neither is believed: let the proxy
-    /// remove the one that it does not set.
+    /// these. The address is in tidings.rejected and in the log, and the option allow_from of a
+    /// source restricts it. If both headers are there and disagree, neither is believed: let the
+    /// proxy remove the one that it does not set.
     #[arg(
         long,
         env = "TIDINGS_TRUSTED_PROXIES",

@@ -59,7 +59,7 @@ pub(crate) struct Control {
     attempt: u64,
     backoff: Backoff,
     snapshot: watch::Sender<Snapshot>,
-    /// Is told when the connection is lost, because the others may be lost too.
+    /// The part that is told when the connection is lost, because the others may be lost too.
     taking: Taking,
     open_gaps: OpenGaps,
     lags: Lags,

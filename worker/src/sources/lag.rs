@@ -10,15 +10,15 @@ use tracing::warn;
 
 use crate::process::metric;
 
-/// How often it is asked.
+/// Time between two readings of the lag.
 pub(super) const EVERY: Duration = Duration::from_secs(15);
 
-/// How far the log's horizon and the consumers are behind.
+/// The lag of the log's horizon and of the consumers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Lag {
-    /// By how many seconds the horizon is behind the clock; `None` on a standby.
+    /// Number of seconds by which the horizon is behind the clock; `None` on a standby.
     pub(super) horizon: Option<f64>,
-    /// By how many events each consumer is behind, and the age of the oldest of them in
+    /// Number of events by which each consumer is behind, and the age of the oldest of them in
     /// seconds; `None` if the consumer was not looked at.
     pub(super) consumers: HashMap<String, Option<(i32, f64)>>,
 }
@@ -27,7 +27,7 @@ pub(super) struct Lag {
 #[derive(Debug, Default)]
 pub(super) struct Lags {
     known: HashSet<String>,
-    /// Why the lag could not be read the last time.
+    /// The reason why the lag could not be read the last time.
     failure: Option<String>,
 }
 

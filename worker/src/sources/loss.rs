@@ -22,7 +22,7 @@ pub(crate) struct NewGap {
     pub(crate) once: bool,
 }
 
-/// Why a gap or a refused request is not written.
+/// The reason why a gap or a refused request is not written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Unwritten {
     /// There is no connection, or it is of no use any more.

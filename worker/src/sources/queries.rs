@@ -171,7 +171,7 @@ impl Queries {
         gaps.map_err(|error| describe(&error))
     }
 
-    /// How far the log's horizon and the consumers are behind.
+    /// The lag of the log's horizon and of the consumers.
     pub(super) async fn lag(&self) -> Result<Lag, String> {
         let rows = bounded(self.0.query(LAG, &[])).await?;
         let mut lag = Lag::default();

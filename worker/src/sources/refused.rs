@@ -12,7 +12,7 @@ use super::loss::Unwritten;
 #[rtype(result = "Result<(), Unwritten>")]
 pub(crate) struct KeepRefusal {
     pub(crate) source: Arc<str>,
-    /// When the request arrived.
+    /// The time at which the request arrived.
     pub(crate) received: SystemTime,
     pub(crate) reason: String,
     /// A JSON object of header names in lower case.

@@ -115,7 +115,7 @@ pub(crate) struct Spool {
     asks: mpsc::UnboundedSender<Ask>,
     depth: watch::Receiver<Depth>,
     names: watch::Receiver<Names>,
-    /// Why puts are refused at present.
+    /// The reason why puts are refused at present.
     failure: watch::Receiver<Option<SpoolError>>,
     limit: u64,
     /// Whether commits stall: a commit was not done in time, and nothing has shown since
@@ -213,7 +213,7 @@ impl Spool {
         !failing && depth.bytes + depth.damaged.bytes < self.limit
     }
 
-    /// Why a put was refused last, unless a later one succeeded.
+    /// The reason why a put was refused last, unless a later one succeeded.
     pub(crate) fn failure(&self) -> Option<String> {
         self.failure.borrow().as_ref().map(ToString::to_string)
     }

@@ -1,4 +1,4 @@
-//! What a piece of a damaged body is by itself.
+//! Judges a piece of a damaged body by itself.
 
 use super::super::{
     Tape,
@@ -44,4 +44,13 @@ pub(super) fn is_utf16(body: &[u8]) -> bool {
             | [0, b'{' | b'[', ..]
             | [0, 0, 0, b'{' | b'[', ..]
     )
+}
+
+/// Whether a body that is not JSON was never meant to be: its first two lines that are not
+/// blank begin with no bracket. It may be a form, a page or a mail that quotes JSON further on.
+/// One such line may be a damaged item.
+pub(super) fn is_foreign(body: &[u8]) -> bool {
+    let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let mut lines = lines.filter(|line| !line.is_empty()).take(2);
+    lines.all(|line| !matches!(line.first(), Some(b'{' | b'[')))
 }

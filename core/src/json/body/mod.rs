@@ -7,7 +7,7 @@ mod tests;
 
 pub(super) use self::place::begins;
 use self::{
-    judge::{alone, grammar, is_utf16},
+    judge::{alone, grammar, is_foreign, is_utf16},
     place::Place,
 };
 use super::{
@@ -26,9 +26,9 @@ pub const MAX_ITEMS: usize = 100_000;
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// How a provider may wrap its items: in an object whose only array of objects contains
-/// the items, whatever the array's name. A wrapper has none of the fields `unless`, and
-/// every item has one of them.
+/// The form in which a provider may wrap its items: an object whose only array of objects
+/// contains the items, whatever the array's name. A wrapper has none of the fields `unless`,
+/// and every item has one of them.
 #[derive(Debug)]
 pub struct Wrapper {
     pub unless: &'static [&'static str],
@@ -55,7 +55,7 @@ pub(crate) struct Cursor<'a> {
     pause: Pause,
 }
 
-/// Where the items come from.
+/// The place from which the items come.
 #[derive(Debug)]
 enum Source<'a> {
     /// A body that is JSON.
@@ -140,7 +140,11 @@ impl<'a> Cursor<'a> {
         if is_utf16(body) {
             return Err(Malformed::Utf16);
         }
-        let Some(pieces) = recover::pieces(body, wrapper, pause)? else {
+        let pieces = match is_foreign(body) {
+            true => None,
+            false => recover::pieces(body, wrapper, pause)?,
+        };
+        let Some(pieces) = pieces else {
             return Err(Malformed::NotJson(flaw.describe(body)));
         };
         let (mut longest, mut most) = (0, 0);

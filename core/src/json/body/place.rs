@@ -27,11 +27,11 @@ pub(super) struct Place {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Inside {
-    /// Between the values of a body.
+    /// The place between the values of a body.
     Nothing,
-    /// At the beginning of an array.
+    /// The beginning of an array.
     NewArray,
-    /// After an element of an array.
+    /// The place after an element of an array.
     Array,
 }
 

@@ -83,6 +83,19 @@ fn a_body_is_cut_into_the_items_as_sent() {
 }
 
 #[test]
+fn a_form_or_a_page_is_not_searched_for_items() {
+    for body in [
+        "POST /hooks HTTP/1.1\r\nhost: a\r\n\r\n[{\"a\":1}]",
+        "--x\r\nContent-Type: application/json\r\n\r\n{\"a\":1}\r\n--x--\r\n",
+        "<html>\n<script>\n{\"a\":1}\n</script>",
+    ] {
+        assert!(matches!(cut(body), Err(Malformed::NotJson(_))), "{body}");
+    }
+    // One line may be a damaged item.
+    assert_eq!(cut("\"a\":1}\n{}\n").unwrap(), ["\"a\":1}", "{}"]);
+}
+
+#[test]
 fn what_is_no_body_says_why() {
     assert_eq!(cut(""), Err(Malformed::Empty));
     assert_eq!(cut(" \n"), Err(Malformed::Empty));

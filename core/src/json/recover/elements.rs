@@ -7,12 +7,12 @@ use super::{
 };
 use crate::{event::Malformed, json::scan::Container};
 
-/// Where the elements of a part end.
+/// The end of the elements of a part.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Ended {
     /// Before the bracket that ends the array.
     Closed(usize),
-    /// With the part, between two elements.
+    /// At the end of the part, between two elements.
     Out(usize),
     /// Before another value of the line.
     Next(usize),
@@ -62,7 +62,7 @@ impl Cutter<'_> {
             let previous = before.replace(mark);
             if !nest.is_outside() {
                 let Some(current) = &mut element else {
-                    return Ok(self.lost(base, misfit, mark, mark.start));
+                    return Ok(Ended::Lost(self.lost(base, misfit, mark, mark.start)));
                 };
                 if edge == Edge::Line
                     && mark.is_first
@@ -71,7 +71,8 @@ impl Cutter<'_> {
                 {
                     let start = current.start;
                     let kind = Kind::End;
-                    return Ok(self.lost(base, misfit, Mark { kind, ..mark }, start));
+                    let damage = self.lost(base, misfit, Mark { kind, ..mark }, start);
+                    return Ok(Ended::Lost(damage.inside()));
                 }
                 match nest.take(mark.kind) {
                     Fit::Good => {}
@@ -83,8 +84,8 @@ impl Cutter<'_> {
                         });
                     }
                     Fit::Lost => {
-                        let start = current.start;
-                        return Ok(self.lost(base, misfit, mark, start));
+                        let damage = self.lost(base, misfit, mark, current.start);
+                        return Ok(Ended::Lost(damage.inside()));
                     }
                 }
                 current.end = mark.end;
@@ -155,7 +156,7 @@ impl Cutter<'_> {
                     let start = current.map(|current| current.start);
                     let start = start.or_else(|| last.map(|piece| piece.start()));
                     let start = start.unwrap_or(mark.start);
-                    return Ok(self.lost(base, misfit, mark, start));
+                    return Ok(Ended::Lost(self.lost(base, misfit, mark, start)));
                 }
             }
         }
@@ -167,7 +168,7 @@ impl Cutter<'_> {
 
     /// The part cannot be read beyond this mark: the piece begins at `start`, or with the first
     /// element in which something did not fit.
-    fn lost(&mut self, base: usize, misfit: Option<Misfit>, mark: Mark, start: usize) -> Ended {
+    fn lost(&mut self, base: usize, misfit: Option<Misfit>, mark: Mark, start: usize) -> Damage {
         let seen = match mark.kind {
             Kind::End => Seen::End(mark.start),
             Kind::Cut => Seen::End(mark.end),
@@ -189,7 +190,12 @@ impl Cutter<'_> {
             end = piece.end();
             self.pieces.pop();
         }
-        Ended::Lost(Damage { start, low, seen })
+        Damage {
+            start,
+            low,
+            seen,
+            is_open: false,
+        }
     }
 
     /// Whether an object begins here, with a name and a colon.

@@ -22,7 +22,9 @@
 //! because the damage begins there or before it; what stands before that place might be inside
 //! of the damaged item. Everything between the elements before the damage and those after it
 //! is one piece. If that piece does not begin like an object, the element before it may have
-//! ended too early, and belongs to it.
+//! ended too early, and belongs to it. If a bracket of it is still open, the element right
+//! behind it may be its rest, and belongs to it unless it begins with the same name: an item has
+//! each name once, and the items of a sender begin alike.
 //!
 //! If the elements at the end might as well be elements of an array that is inside of the
 //! damaged item, or if an array ends although the text goes on as in an object, then nothing
@@ -44,7 +46,7 @@ use self::{
 };
 use super::{
     body::{MAX_ITEMS, Wrapper},
-    scan::blanks,
+    scan::{self, blanks},
 };
 use crate::event::{Malformed, Pause};
 
@@ -126,8 +128,19 @@ struct Damage {
     start: usize,
     /// Elements count again from here on.
     low: usize,
-    /// How far the part was read.
+    /// The place up to which the part was read.
     seen: Seen,
+    /// Whether the part cannot be read on inside of an element, of which a bracket is open.
+    is_open: bool,
+}
+
+impl Damage {
+    fn inside(self) -> Self {
+        Self {
+            is_open: true,
+            ..self
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -216,15 +229,18 @@ impl Cutter<'_> {
         }
     }
 
-    /// Whether something that begins no value follows on the same line.
+    /// Whether something follows on the same line that may be the rest of the element: a text
+    /// with quotes, brackets, commas or colons that begins no value.
     fn goes_on(&self, end: usize) -> bool {
         let (before, after) = self.body.split_at_checked(end).unwrap_or_default();
         let blanks = before.iter().rev().take_while(|byte| is_blank(**byte));
-        let next = after
-            .iter()
-            .find(|byte| !matches!(byte, b' ' | b'\t' | b'\r'));
-        !blanks.into_iter().any(|byte| *byte == b'\n')
-            && !matches!(next, None | Some(b'\n' | b'{' | b'['))
+        if blanks.into_iter().any(|byte| *byte == b'\n') {
+            return false;
+        }
+        let mut line = after.iter().take_while(|byte| **byte != b'\n');
+        let first = line.clone().find(|byte| !is_blank(**byte));
+        !matches!(first, None | Some(b'{' | b'['))
+            && line.any(|byte| matches!(byte, b'"' | b'{' | b'}' | b'[' | b']' | b',' | b':'))
     }
 
     /// Marks the pieces that go on over a line break. They begin inside of what looks like an
@@ -256,6 +272,7 @@ impl Cutter<'_> {
                 start: end,
                 low: end,
                 seen: Seen::End(end),
+                is_open: false,
             },
             Ended::Lost(damage) => damage,
         };
@@ -291,6 +308,7 @@ impl Cutter<'_> {
             start,
             low: after,
             seen: Seen::Mark(after),
+            is_open: false,
         }
     }
 
@@ -307,6 +325,13 @@ impl Cutter<'_> {
         let next = match bracket {
             Some(bracket) => self.back(bracket, damage.low, damage.start)?,
             None => None,
+        };
+        let next = match next {
+            Some(next) if damage.is_open && self.may_be_rest(damage.start, next) => {
+                self.pieces.remove(place + 1);
+                self.pieces.get(place + 1).map(|piece| piece.start())
+            }
+            next => next,
         };
         // A bracket too many is damage only if there are elements after it.
         let (start, until) = match next {
@@ -328,5 +353,21 @@ impl Cutter<'_> {
             }
         }
         Ok(next.is_some())
+    }
+
+    /// Whether the object at `next` may be the rest of the one at `start`: no quote is missing
+    /// between them, and they begin with different names.
+    fn may_be_rest(&self, start: usize, next: usize) -> bool {
+        let name = |at: usize| {
+            let name = scan::name_token(self.body, blanks(self.body, at + 1)).ok()?;
+            self.body.get(name.start..name.end)
+        };
+        let mut quotes = 0_usize;
+        let mut is_escaped = false;
+        for byte in self.body.get(start..next).unwrap_or_default() {
+            quotes += usize::from(*byte == b'"' && !is_escaped);
+            is_escaped = *byte == b'\\' && !is_escaped;
+        }
+        quotes.is_multiple_of(2) && name(start).is_some_and(|first| Some(first) != name(next))
     }
 }

@@ -45,7 +45,7 @@ impl Open {
     }
 }
 
-/// What the grammar has next, in the innermost bracket.
+/// The mark that the grammar has next, in the innermost bracket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expected {
     Value,
@@ -55,7 +55,7 @@ enum Expected {
     After,
 }
 
-/// How a mark fits into the grammar.
+/// The fit of a mark into the grammar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fit {
     /// It fits, or is wrong in a way that leaves no doubt about what follows: a word that is no

@@ -1,4 +1,4 @@
-//! Where the pieces of a damaged body are. `core/tests/damage.rs` has the properties.
+//! The places of the pieces of a damaged body. `core/tests/damage/` has the properties.
 
 use super::*;
 
@@ -103,6 +103,15 @@ fn what_may_be_inside_of_a_damaged_item_is_part_of_it() {
         ["{}", r#"{"a":1},"b":2}"#, r#"{"a":1}"#],
     );
     is_cut(r#"["b":2},{"a":1}]"#, [r#""b":2}"#, r#"{"a":1}"#]);
+    // A bracket in it is open, and what comes next begins otherwise.
+    is_cut(
+        r#"[{},{"a":1,{"b":2},{"a":3}]"#,
+        ["{}", r#"{"a":1,{"b":2}"#, r#"{"a":3}"#],
+    );
+    is_cut(
+        r#"{"events":[{},{"a":1,{"b":2}],"m":2}"#,
+        ["{}", r#"{"a":1,{"b":2}],"m":2}"#],
+    );
     is_cut(
         r#"[{},{"cut,{"a":1},{}]"#,
         [r#"{},{"cut"#, r#"{"a":1}"#, "{}"],

@@ -51,6 +51,7 @@ impl Cutter<'_> {
                         start: blanks(body, array + 1),
                         low: after,
                         seen: Seen::Mark(after),
+                        is_open: false,
                     })
                 }
                 Tail::Item => {
@@ -70,6 +71,7 @@ impl Cutter<'_> {
                     start: last.start(),
                     low: end,
                     seen: Seen::End(end),
+                    is_open: false,
                 })
             }
         };

@@ -22,10 +22,10 @@ use crate::{error::SpoolError, place::Identity, reserve::Reserve};
 /// Limit on the bytes of one transaction while entries are copied.
 const COPIED: usize = 8 << 20;
 
-/// What was written to a new file.
+/// The entries that were written to a new file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PutBack {
-    /// What had happened to the file.
+    /// The words for what happened to the file.
     pub what: &'static str,
     /// Number of entries of the file that had lost its place.
     pub requests: u64,
@@ -41,7 +41,8 @@ const CUT: &str = "cut";
 const HIDDEN: &str = "made inaccessible";
 
 impl SpoolFile {
-    /// What has happened to the file, if its path no longer leads to it, or if it was cut.
+    /// The words for what happened to the file, if its path no longer leads to it or if it was
+    /// cut.
     pub fn displaced(&self) -> Option<&'static str> {
         let metadata = self.handle.metadata();
         if metadata.is_ok_and(|metadata| metadata.len() < self.length.get()) {
@@ -60,7 +61,7 @@ impl SpoolFile {
     /// that; `None` if the file is in its place. Entries keep their keys, so that whoever has
     /// read one can delete it. After an error the file that was open is still in use.
     ///
-    /// What another file in that place holds is written to the new file too. If another
+    /// The entries of another file in that place are written to the new file too. If another
     /// process holds the folder, or the other file cannot be read, nothing is written.
     pub fn put_back(&mut self, end: u64) -> Result<Option<PutBack>, SpoolError> {
         let Some(what) = self.displaced() else {

@@ -97,7 +97,7 @@ impl Scene {
         put_back
     }
 
-    /// What the next process finds.
+    /// The entries that the next process finds.
     fn found_later(self) -> Vec<(u64, String)> {
         let Self {
             folder,

@@ -30,7 +30,7 @@ const SIZE: usize = 80;
 /// Events of the dialed stream: more than a worker gathers, and as many as it took to reach
 /// the library's limit.
 const STREAMED: usize = 20_000;
-/// How long Postgres stands still.
+/// Time for which Postgres stands still.
 const LOCKED: Duration = Duration::from_secs(3);
 
 /// Runs `during` while `tidings.event` is locked, and for [`LOCKED`] after it has returned.

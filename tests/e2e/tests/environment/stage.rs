@@ -39,7 +39,7 @@ pub(super) struct Case {
     variables: Vec<(String, String)>,
 }
 
-/// What `tidings-worker check` said.
+/// The output of `tidings-worker check`.
 #[derive(Debug)]
 pub(super) struct Said {
     pub(super) code: Option<i32>,

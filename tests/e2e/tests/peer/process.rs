@@ -117,7 +117,7 @@ impl Burst {
         Ok(Self(process))
     }
 
-    /// What it counted, when the stream has ended.
+    /// The counts of the peer, once the stream has ended.
     pub(crate) fn ended(mut self) -> Result<Value> {
         Ok(serde_json::from_str(&self.0.line(PLAYED)?)?)
     }

@@ -1,5 +1,5 @@
-//! What Postgres does not accept when the spool is drained: it was answered 200, so that
-//! nothing of it is lost.
+//! The requests that Postgres does not accept when the spool is drained: they were answered 200,
+//! so that none of them may be lost.
 
 use super::{
     Worker, command, depth, first, id, is_drained, is_spooling, on_stage, post, post_to,
@@ -93,7 +93,7 @@ fn count(lines: &[String]) -> u64 {
     lines.iter().filter_map(|line| warned(line)).sum()
 }
 
-/// Its sources are added one after another.
+/// The sources of the new database are added one after another.
 #[test]
 fn a_database_that_is_created_anew_gets_what_was_spooled() -> Result<()> {
     on_stage(&[], |stage| {

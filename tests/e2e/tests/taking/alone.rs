@@ -96,7 +96,7 @@ fn a_right_that_one_sources_rows_lack_refuses_only_that_source() -> Result<()> {
     together(&[], false, denied)
 }
 
-/// What is everybody's is found by one probe rather than by halving each batch.
+/// An error of everybody's is found by one probe rather than by halving each batch.
 #[test]
 fn a_right_that_is_missing_is_everybodys_and_ends_when_it_is_granted() -> Result<()> {
     on_limited(&["--patience", "3s"], |stage| {

@@ -1,5 +1,5 @@
-//! Whether webhooks are taken: what one request, a lane, a table or a mode of the server may
-//! stop, and what the worker says of it.
+//! Tests of whether webhooks are taken: what one request, a lane, a table or a mode of the
+//! server may stop, and what the worker says of it.
 
 mod alone;
 mod lanes;
@@ -58,7 +58,7 @@ fn post(worker: SocketAddr, source: &str, number: &str) -> Result<Answer> {
         .context("the worker does not answer")
 }
 
-/// What `/readyz` says.
+/// The answer of `/readyz`.
 fn readiness(admin: SocketAddr) -> Result<(u16, Value)> {
     let answer = http::get(admin, "/readyz")?;
     Ok((answer.status, serde_json::from_str(&answer.body)?))

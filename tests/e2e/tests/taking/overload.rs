@@ -24,7 +24,7 @@ const COSTLY: &str = "
     end $$;
     create trigger costly after insert on tidings.event for each row execute function costly()";
 
-/// What is stored in a second if so many senders send one webhook after another.
+/// Number of webhooks that are stored in a second if [`SENDERS`] send one after another.
 fn capacity(worker: SocketAddr) -> Result<f64> {
     let (stored, began) = (AtomicUsize::new(0), Instant::now());
     thread::scope(|scope| {
@@ -50,7 +50,7 @@ fn capacity(worker: SocketAddr) -> Result<f64> {
     Ok(stored.into_inner() as f64 / began.elapsed().as_secs_f64())
 }
 
-/// When a webhook was answered, how long that took, and how.
+/// The time at which a webhook was answered, the time that this took, and the answer.
 type Answered = (Duration, Duration, Answer);
 
 fn offer(worker: SocketAddr, rate: f64) -> Result<Vec<Answered>> {

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 const TICK: Duration = Duration::from_millis(50);
-/// Who was cut comes again so long after the last time.
+/// Time after which a caller that was cut comes again.
 const AGAIN: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(2);
 

@@ -23,11 +23,11 @@ use std::time::{Duration, Instant};
 
 /// The flags of the worker: an hour of idle calls, shortened.
 pub const FLAGS: &[&str] = &["--keep-alive", "2s", "--head-timeout", "2s"];
-/// As many as the gRPC port has connections by default.
+/// Number of idle calls: as many as the gRPC port has connections by default.
 const CALLS: usize = 256;
 /// Malformed requests a second, where the machine does so many.
 const NOISE: u64 = 10_000;
-/// So much may the worker grow meanwhile, in bytes, besides what an open call may take.
+/// Limit on the growth of the worker meanwhile, in bytes, besides what an open call may take.
 const GROWTH: u64 = 64 << 20;
 const PER_CALL: u64 = 128 << 10;
 const TICK: Duration = Duration::from_millis(20);
@@ -41,7 +41,7 @@ pub struct Options {
     pub seed: u64,
 }
 
-/// How it went. Sizes are in bytes.
+/// The outcome of a run. Sizes are in bytes.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     pub took: Duration,

@@ -12,7 +12,7 @@ const SENDERS: u64 = 4;
 /// After this time nobody waits for an answer any more.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// What is no HTTP.
+/// Bytes that are not HTTP.
 pub const MALFORMED: &[&[u8]] = &[
     b"NOT HTTP\r\n\r\n",
     b"GET / HTTP/9.9\r\n\r\n",
@@ -42,7 +42,7 @@ struct Shared {
 }
 
 impl Noise {
-    /// So many a second at most; fewer if the machine does not do more.
+    /// Sends at most `rate` requests a second; fewer if the machine does not manage more.
     pub fn make(at: SocketAddr, requests: &'static [&'static [u8]], rate: u64) -> Self {
         let shared = Arc::<Shared>::default();
         let each = Duration::from_secs_f64(SENDERS as f64 / rate.max(1) as f64);

@@ -38,7 +38,7 @@ pub(crate) enum Spent {
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {
     whole: Pool,
-    /// What arrived over gRPC, of all sources together.
+    /// The part for events that arrived over gRPC, of all sources together.
     wire: Pool,
     payers: Arc<Mutex<HashMap<Payer, Pool>>>,
     limits: Limits,

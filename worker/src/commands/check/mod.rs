@@ -101,7 +101,7 @@ async fn check(settings: &CheckArgs, database: Database) -> Code {
     printer.code()
 }
 
-/// Where the settings of the connection come from. It shows no value that may be secret.
+/// The origins of the settings of the connection. No value that may be secret is shown.
 fn connection(database: &Database) -> Finding {
     let mode = database.tls.mode.as_str();
     let found = format!("sslmode {mode}; {}", database.origins);

@@ -44,7 +44,7 @@ pub(super) const HEADERS: u32 = 16 << 10;
 /// Limit on the calls of one connection that were reset before they were handled; beyond
 /// it the connection is closed.
 const RESETS: usize = 32;
-/// How often a connection is polled in a row before other tasks have their turn.
+/// Number of times that a connection is polled in a row before other tasks have their turn.
 const ROUNDS: usize = 16;
 
 /// The common part of all connections.

@@ -10,8 +10,8 @@ use crate::{
     sources::source::{Database, Snapshot},
 };
 
-/// What the health of the push services follows. A push is opened by a question to Postgres
-/// over the control connection, and is never spooled, so that it needs both.
+/// The two states that the health of the push services follows. A push is opened by a question
+/// to Postgres over the control connection, and is never spooled, so that it needs both.
 pub(crate) type Postgres = (watch::Receiver<Snapshot>, Taking);
 
 /// Keeps the health of the push services up to date with Postgres. The health of the

@@ -1,6 +1,6 @@
 //! The calls that anybody may make: health and reflection.
 //!
-//! They need no authorization, so that they are bounded apart from pushes: a further call
+//! Such calls need no authorization, so that they are bounded apart from pushes: a further call
 //! ends the oldest one, and each ends after a time. Some watches of the health may last as
 //! long as their connection, because load balancers keep them open.
 

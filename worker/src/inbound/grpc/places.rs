@@ -2,7 +2,7 @@
 //!
 //! A connection that has an open push stream is safe, because an authorization is needed for
 //! one. All others cost their callers nothing, so that a new connection takes the place of
-//! one of them: of the address that has most of them, the oldest. So idle callers lock
+//! one of them: the oldest one of the address that has most of them. So idle callers lock
 //! nobody out, and neither do many of them at one address.
 
 use std::{

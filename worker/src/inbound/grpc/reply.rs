@@ -1,10 +1,10 @@
-//! What is sent in answer to a call, at the pace of its reader.
+//! The answer to a call, sent at the pace of its reader.
 //!
 //! A client that does not read holds memory of the worker: the replies that wait, and the
 //! share of the budget that their events keep until they are answered. So the worker makes
 //! a reply only when the one before it has been handed to the connection, and ends a call
-//! whose client has not made room for a piece of it in time. The status does: HTTP/2 does
-//! not hold it back.
+//! whose client has not made room for a piece of it in time. The status of the call arrives
+//! all the same, because HTTP/2 does not hold it back.
 
 use std::{fmt, future::poll_fn, sync::Arc, time::Duration};
 
@@ -63,7 +63,7 @@ pub(super) async fn answer(
     }
 }
 
-/// What became of a body or a part of it.
+/// The fate of a body or a part of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sent {
     Whole,

@@ -78,7 +78,7 @@ pub(crate) const CAUSES: [&str; 17] = [
     "unsupported_encoding",
 ];
 
-/// What an answer means for the sender, as the metric of its time has it.
+/// The meanings of an answer for its sender, as the metric of its time has them.
 pub(crate) const OUTCOMES: [&str; 4] = [COMMITTED, SPOOLED, REFUSED, UNAVAILABLE];
 const COMMITTED: &str = "committed";
 const SPOOLED: &str = "spooled";
@@ -178,7 +178,7 @@ impl Answer {
         }
     }
 
-    /// What the answer means for the sender: that an event is stored or spooled, is not to be
+    /// The meaning of the answer for the sender: that an event is stored or spooled, is not to be
     /// sent again, or is to be sent again.
     pub(super) fn outcome(&self) -> &'static str {
         match self.body {

@@ -1,5 +1,5 @@
-//! What a source loses because the worker refuses it: kept in `tidings.rejected`, outside of
-//! the request's way.
+//! The requests that a source loses because the worker refuses them: kept in
+//! `tidings.rejected`, outside of the request's way.
 //!
 //! Anybody who knows the name of a source can have requests refused, so that each source has a
 //! rate, and what waits has a bound. Beyond them, and while Postgres is away, a refused request
@@ -30,7 +30,7 @@ use crate::{
 
 /// Limit on what is kept of a body, in bytes.
 pub(super) const MOST_BYTES: usize = 64 << 10;
-/// What became of refused requests, in the words of the metric.
+/// The fates of refused requests, in the words of the metric.
 const KEPT: &str = "kept";
 const DROPPED: &str = "dropped";
 pub(crate) const RESULTS: [&str; 2] = [KEPT, DROPPED];
@@ -62,7 +62,7 @@ pub(crate) struct Waiting {
     _place: OwnedSemaphorePermit,
 }
 
-/// How many requests of a source may be kept now.
+/// The number of requests of a source that may be kept now.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
     left: f64,

@@ -111,7 +111,7 @@ struct Shared {
     changes: Cell<u64>,
     /// The body has been read to its end.
     is_whole: Cell<bool>,
-    /// Who reads the connection.
+    /// The reader of the connection.
     reader: RefCell<Option<Waker>>,
     is_surplus: bool,
 }
@@ -125,7 +125,7 @@ enum Whose {
     /// Both: the body is read.
     Body,
     /// To send the rest of a body that nobody wants, until the connection is closed.
-    /// What comes is thrown away: cut off, it could take the answer with it.
+    /// The rest of the body is thrown away: cut off, it could take the answer with it.
     Leftover,
 }
 

@@ -154,7 +154,7 @@ fn show_expiry(key: &CertifiedKey) {
     }
 }
 
-/// When a certificate expires, since 1970.
+/// The time at which a certificate expires, since 1970.
 fn expiry(cert: &[u8]) -> Option<Duration> {
     let cert = Certificate::from_der(cert).ok()?;
     Some(cert.tbs_certificate.validity.not_after.to_unix_duration())

@@ -56,7 +56,7 @@ pub(crate) struct Batcher {
     limit: Arc<AtomicUsize>,
     taking: Taking,
     probes: Probes,
-    /// When it will look at the queue by itself.
+    /// The time at which the batcher will look at the queue by itself.
     looks_at: Option<Instant>,
     _vital: Vital,
 }
@@ -142,7 +142,7 @@ impl Batcher {
         }
     }
 
-    /// What happens now, and the batch if one is to be committed.
+    /// The next step, and the batch if one is to be committed.
     fn next(&mut self, now: Instant) -> (Next, Option<Taken>) {
         let limit = self.pace.limit();
         let mut waiting = self.waiting.lock();

@@ -18,7 +18,7 @@ use crate::{
     process::backoff::Backoff,
 };
 
-/// How often the batcher looks whether a probe is due.
+/// Time after which the batcher looks again whether a probe is due.
 const TICK: Duration = Duration::from_millis(250);
 /// Pauses between probes. They grow as long as no request is stored, also where probes pass:
 /// then a request shows what a probe does not.

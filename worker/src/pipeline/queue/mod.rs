@@ -27,7 +27,7 @@ use super::{
 pub(crate) struct Submission {
     pub(crate) requests: Vec<Request>,
     pub(crate) arrived: Instant,
-    /// When the caller stops waiting for the outcome.
+    /// The time at which the caller stops waiting for the outcome.
     pub(crate) deadline: Instant,
     /// True if it may be refused because too much waits.
     pub(crate) is_sheddable: bool,
@@ -258,7 +258,7 @@ impl Queue {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Order {
     OfArrival,
-    /// In an overload, the newest of them first.
+    /// The order of an overload, in which the newest webhooks go first.
     WebhooksFirst,
     OthersFirst,
 }

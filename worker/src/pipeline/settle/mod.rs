@@ -1,4 +1,4 @@
-//! How a lane gets an outcome for every request of a batch.
+//! The way in which a lane gets an outcome for every request of a batch.
 //!
 //! - A failure that may pass is tried again until the deadline of the batch.
 //! - Any other failure may be that of one request: a trigger or an index of the operator's, a
@@ -32,7 +32,7 @@ pub(super) const GREATEST_PAUSE: Duration = Duration::from_secs(2);
 /// Pause between a refusal and the next batch.
 const COOL_DOWN: Duration = Duration::from_millis(250);
 
-/// Who is told of the attempts.
+/// The parts that are told of the attempts.
 #[derive(Clone, Debug)]
 pub(crate) struct Told {
     pub(crate) stored: Stored,
@@ -40,7 +40,7 @@ pub(crate) struct Told {
 }
 
 impl Told {
-    /// Those of a command, which runs only if Postgres has answered.
+    /// The parts of a command, which runs only if Postgres has answered.
     pub(crate) fn new() -> Self {
         Self {
             stored: Stored::default(),

@@ -17,7 +17,7 @@ fn source(name: &str, provider: &str, options: serde_json::Value) -> Source {
     }
 }
 
-/// What a scrape shows after the closure.
+/// The result of a scrape after the closure.
 fn shown(work: impl FnOnce()) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();

@@ -5,9 +5,9 @@ use self::Use::{Ignored, Only, Refused, Used};
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Use {
-    /// It means what it means to libpq.
+    /// The keyword means what it means to libpq.
     Used,
-    /// It has no effect, with a warning that says why.
+    /// The keyword has no effect; the text of the warning says why.
     Ignored(&'static str),
     /// Only these values are accepted; the text says what to do instead of others.
     Only(&'static [&'static str], &'static str),

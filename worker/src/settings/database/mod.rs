@@ -47,8 +47,8 @@ pub(crate) struct DatabaseArgs {
 
     /// Read the URL of the database from this file instead
     ///
-    /// For a secret that is mounted as a file. The file is read again for each new connection,
-    /// so that a rotated password needs no restart.
+    /// This flag is for a secret that is mounted as a file. The file is read again for each new
+    /// connection, so that a rotated password needs no restart.
     #[arg(
         long,
         env = "DATABASE_URL_FILE",

@@ -11,7 +11,7 @@ use std::{
 /// the file.
 const DEFAULT_SOCKETS: [&str; 2] = ["/var/run/postgresql", "/tmp"];
 
-/// What a connection is looked up by.
+/// The fields by which a connection is looked up.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wanted<'a> {
     pub(super) host: &'a str,
@@ -68,7 +68,7 @@ pub(super) fn find(text: &str, wanted: Wanted<'_>) -> Option<(usize, String)> {
     None
 }
 
-/// What follows the field, if the field is `*` or this value.
+/// The text that follows the field, if the field is `*` or this value.
 fn after<'a>(line: &'a str, value: &str) -> Option<&'a str> {
     if let Some(rest) = line.strip_prefix("*:") {
         return Some(rest);

@@ -7,7 +7,8 @@ use std::{
 
 use super::{environment::Environment, keyword};
 
-/// Where distributions of libpq look for the system's file, unless PGSYSCONFDIR says where.
+/// The folders in which distributions of libpq look for the system's file, unless PGSYSCONFDIR
+/// names one.
 const SYSTEM: [&str; 3] = ["/etc/postgresql-common", "/etc/sysconfig/pgsql", "/etc"];
 const FILE: &str = "pg_service.conf";
 
@@ -64,7 +65,7 @@ pub(super) fn find(
     ))
 }
 
-/// What one file says of a service; the first value of a keyword counts.
+/// The settings of a service in one file; the first value of a keyword counts.
 fn of_service(name: &str, text: &str) -> Result<Option<Vec<(&'static str, String)>>, String> {
     let mut found: Option<Vec<(&'static str, String)>> = None;
     for (number, line) in (1..).zip(text.lines()) {

@@ -17,7 +17,7 @@ const DEFAULT_PORT: u16 = 5432;
 /// A database, and how to connect to it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Database {
-    /// In the order in which they are tried.
+    /// The servers, in the order in which they are tried.
     pub(crate) servers: Vec<Server>,
     /// Whether the order is random.
     pub(crate) shuffled: bool,
@@ -31,11 +31,11 @@ pub(crate) struct Database {
     pub(crate) tcp: Tcp,
     pub(crate) channel_binding: Option<ChannelBinding>,
     pub(crate) tls: Tls,
-    /// Where a password was looked for.
+    /// The places in which a password was looked for.
     pub(crate) passwords: String,
     /// Warnings about settings.
     pub(crate) notes: Vec<String>,
-    /// Where the settings come from, in words.
+    /// The origins of the settings, in words.
     pub(crate) origins: String,
 }
 
@@ -316,7 +316,7 @@ fn writable(values: &Values) -> Result<bool, String> {
     }
 }
 
-/// Where the settings come from, such as "dbname, host from DATABASE_URL; sslmode from
+/// The origins of the settings, such as "dbname, host from DATABASE_URL; sslmode from
 /// PGSSLMODE".
 fn origins(values: &Values, servers: &[Server]) -> String {
     let mut by_origin = BTreeMap::<&Origin, Vec<&str>>::new();

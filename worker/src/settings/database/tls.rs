@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use super::{environment::Environment, values::Values};
 
-/// How much of a connection TLS protects, from nothing to the server's name.
+/// The degree to which TLS protects a connection, from nothing to the server's name.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum TlsMode {
     Disable,
-    /// Only if the server refuses a connection without TLS.
+    /// TLS only if the server refuses a connection without it.
     Allow,
-    /// If the server offers TLS.
+    /// TLS if the server offers it.
     #[default]
     Prefer,
     Require,

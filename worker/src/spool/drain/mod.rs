@@ -153,7 +153,7 @@ pub(crate) fn within(batch: BatchLimits) -> ReadLimits {
     }
 }
 
-/// What the drain knows of Postgres: its sources, and whether it takes requests.
+/// The state of Postgres as the drain knows it: its sources, and whether it takes requests.
 pub(crate) type Postgres = (watch::Receiver<Snapshot>, Taking);
 
 /// Drains whenever there is something to drain and Postgres takes it.

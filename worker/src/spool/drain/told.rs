@@ -1,5 +1,5 @@
-//! What becomes of a request of the spool by its outcome, and what the log says of it. The
-//! provider was told that the request is stored, so that nothing goes in silence.
+//! The fate of a request of the spool by its outcome, and the lines of the log about it. The
+//! provider was told that the request is stored, so that no request is lost in silence.
 //!
 //! - What Postgres refuses is in `tidings.rejected`: a warning names the source, how many
 //!   requests there are, and what to do.
@@ -26,14 +26,15 @@ const WARN_EVERY: Duration = Duration::from_secs(60);
 /// Time between two warnings about a source that Postgres does not know.
 const REMIND_EVERY: Duration = Duration::from_secs(3600);
 
-/// What becomes of an entry.
+/// The fate of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It is done with: committed, or refused for good.
+    /// The entry is done with: committed, or refused for good.
     Done(Done),
-    /// It may pass later: it was acknowledged, so nothing but a verdict ends it.
+    /// The entry may pass later: it was acknowledged, so nothing but a verdict ends it.
     Stays,
-    /// Nothing is known of it: Postgres takes nothing at present, or one beside it is slow.
+    /// Nothing is known of the entry: Postgres takes nothing at present, or an entry beside it
+    /// is slow.
     Untried,
 }
 
@@ -44,7 +45,7 @@ pub(super) enum Done {
     Unauthorized,
     /// `tidings.rejected` has it.
     Malformed,
-    /// Its source was dropped: nobody is left to keep it for.
+    /// The source of the entry was dropped: nobody is left to keep the entry for.
     UnknownSource,
 }
 
@@ -59,7 +60,7 @@ impl Done {
     }
 }
 
-/// How requests leave the spool, in the words of the metric.
+/// The ways in which requests leave the spool, in the words of the metric.
 pub(crate) fn outcomes() -> impl Iterator<Item = &'static str> {
     Done::iter().map(Done::as_str)
 }
@@ -74,7 +75,7 @@ enum Notice {
     GivenUp,
 }
 
-/// What was not yet said of a source, and when something was said last.
+/// The number that was not yet said of a source, and the time at which something was said last.
 #[derive(Clone, Copy, Debug, Default)]
 struct Count {
     untold: u64,
@@ -88,7 +89,7 @@ struct Unknown {
     reminded: Instant,
 }
 
-/// What the drain remembers of outcomes.
+/// The outcomes that the drain remembers.
 #[derive(Debug)]
 pub(super) struct Told {
     pub(super) spool_bytes: u64,
@@ -105,7 +106,7 @@ impl Told {
         }
     }
 
-    /// What becomes of this entry. If Postgres is not telling, it may be being restored.
+    /// The fate of this entry. If Postgres is not telling, it may be being restored.
     pub(super) fn fate(&mut self, entry: &Entry, outcome: &Outcome, is_telling: bool) -> Fate {
         let receipt = match outcome {
             Ok(receipt) => receipt,

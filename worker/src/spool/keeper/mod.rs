@@ -76,14 +76,15 @@ pub(super) struct Keeper {
     doubtful: bool,
     /// When and why puts failed, unless they work again.
     refusing: Option<(Instant, SpoolError)>,
-    /// Why the file could not be put back, and until when that is not tried again.
+    /// The reason why the file could not be put back, and the time until which that is not tried
+    /// again.
     unplaced: Option<(Instant, SpoolError)>,
     depth: watch::Sender<Depth>,
     names: watch::Sender<Names>,
     failure: watch::Sender<Option<SpoolError>>,
     losses: Losses,
     _vital: Option<Vital>,
-    /// Done between a commit and the answer.
+    /// The action between a commit and the answer.
     #[cfg(test)]
     after_commit: Option<tests::Hook>,
 }

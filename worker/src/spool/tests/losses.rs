@@ -30,7 +30,7 @@ async fn keep(spool: &Spool, sources: &[&str]) {
     }
 }
 
-/// What waits. The folder is held until this can be written to it.
+/// The reports that wait. The folder is held until they can be written to it.
 fn let_go(gaps: Gaps) -> Vec<Report> {
     gaps.waiting()
 }

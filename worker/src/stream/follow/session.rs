@@ -275,8 +275,8 @@ impl Following<'_> {
         (cause, self.tokens.redact(&reason))
     }
 
-    /// Why a connection broke. If the server sent ENHANCE_YOUR_CALM, the worker pings less
-    /// often.
+    /// The reason why a connection broke. If the server sent ENHANCE_YOUR_CALM, the worker pings
+    /// less often.
     fn cut(&mut self, status: &Status, over: Option<Over>) -> String {
         match (over, self.keepalive) {
             (Some(Over::Closed(Some(Reason::ENHANCE_YOUR_CALM))), Some(keepalive)) => {

@@ -1,4 +1,5 @@
-//! What arrives on a stream of HTTP/2: taken off the library at once, and read at leisure.
+//! The bytes that arrive on a stream of HTTP/2: taken off the library at once, and read at
+//! leisure.
 
 use std::{
     pin::Pin,
@@ -37,7 +38,7 @@ struct Shared(Arc<Mutex<State>>);
 struct State {
     /// Bytes that have arrived and are not read: at most the stream's window.
     data: BytesMut,
-    /// What follows them, once it is known.
+    /// The end that follows the data, once it is known.
     end: Option<End>,
     /// True if the reader has had the end.
     is_over: bool,

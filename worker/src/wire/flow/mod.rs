@@ -9,10 +9,10 @@
 //! is enough for a connection that lasts.
 //!
 //! Therefore the task that drives a connection takes every frame off the library as it
-//! arrives ([`inlet::Pump`]), and lets the library read only a [ration](ration::RATION) before it does so. What
-//! waits for its reader is then plain bytes, at most a window of them, and only the reader
-//! gives the peer new capacity ([`Inlet`]). The library's budget is switched off
-//! ([`FRAME_BUDGET`]), because it has nothing left to protect.
+//! arrives ([`inlet::Pump`]), and lets the library read only a [ration](ration::RATION) before
+//! it does so. What waits for its reader is then plain bytes, at most a window of them, and
+//! only the reader gives the peer new capacity ([`Inlet`]). The library's budget is switched
+//! off ([`FRAME_BUDGET`]), because it has nothing left to protect.
 
 mod inlet;
 mod pings;

@@ -110,7 +110,7 @@ impl Kind {
         }
     }
 
-    /// True if webhooks must be stored meanwhile as before, and none is spooled.
+    /// True if webhooks must be stored meanwhile as before, and not be spooled.
     pub(super) fn is_harmless(self) -> bool {
         matches!(self, Self::CutControl | Self::BlockLog)
     }

@@ -170,7 +170,8 @@ pub(super) fn draw(cycles: usize, seed: u64, full_disk: bool) -> Vec<Cycle> {
     schedule
 }
 
-/// So many of the cycles that include a fault of this kind, which is named as in the summary.
+/// The first `cycles` of those that include a fault of this kind, which is named as in the
+/// summary.
 pub(super) fn draw_only(word: &str, cycles: usize, seed: u64, full_disk: bool) -> Vec<Cycle> {
     // A deck has each kind.
     let all = draw(cycles.saturating_mul(WHOLE), seed, full_disk);

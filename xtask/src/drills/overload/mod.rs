@@ -19,7 +19,7 @@ use tidings_harness::server::Server;
 use tidings_harness::stage::Stage;
 use tidings_harness::table::render;
 
-/// So long takes each event: with two connections, 50 events a second.
+/// A trigger by which each event takes 40 ms: with two connections, 50 events a second.
 const SLOW: &str = "
 create function public.slow() returns trigger language plpgsql as $$
 begin
@@ -29,7 +29,7 @@ end $$;
 create trigger slow before insert on tidings.event for each row execute function public.slow();
 select tidings.add_source('sms', 'arpoone', 'token')";
 const CONNECTIONS: [&str; 2] = ["--connections", "2"];
-/// How the capacity is measured: so many clients, each of which sends when it was answered.
+/// Number of clients by which the capacity is measured, each of which sends when it was answered.
 const CLIENTS: usize = 32;
 const WARM: Duration = Duration::from_secs(5);
 const MEASURED: Duration = Duration::from_secs(15);
@@ -91,7 +91,7 @@ fn say(text: &str) {
 /// The requests that were due in ten seconds.
 #[derive(Debug, Default)]
 struct Row {
-    /// How many had which status; 0 is none in time.
+    /// Number of requests by their status; 0 stands for no answer in time.
     statuses: BTreeMap<u16, u64>,
     /// Times of the answers with 200.
     times: Vec<Duration>,

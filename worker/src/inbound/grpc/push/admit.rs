@@ -1,5 +1,5 @@
-//! Whether a stream may be opened: which source it is for, and whether its caller has the
-//! source's authorization.
+//! The decision whether a stream may be opened: which source it is for, and whether its caller
+//! has the source's authorization.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ static UNFOUND: Seldom = Seldom::new();
 /// The cause of a call that has no source's authorization.
 pub(super) const UNAUTHORIZED: &str = "unauthorized";
 
-/// Why a stream is not opened.
+/// The reason why a stream is not opened.
 #[derive(Debug)]
 pub(super) struct Denied {
     /// The word in the log and in the metric.
@@ -46,7 +46,7 @@ impl Denied {
     }
 }
 
-/// What a stream needs, once it may be opened.
+/// The parts that a stream needs, once it may be opened.
 pub(super) struct Admitted {
     pub(super) source: Arc<str>,
     pub(super) schema: Arc<Schema>,
@@ -153,7 +153,8 @@ impl Push {
         }
     }
 
-    /// Which source of this provider accepts these headers: this one, if it is named.
+    /// The source of this provider that accepts these headers: the one of this name, if there
+    /// is a name.
     async fn ask(
         &self,
         provider: &'static str,

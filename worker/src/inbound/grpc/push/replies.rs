@@ -22,7 +22,7 @@ const REASON: usize = 512;
 /// Memory of a reply besides its key and reason, in bytes.
 const BESIDES: usize = 128;
 
-/// Why an event is to be sent again.
+/// The reason why an event is to be sent again.
 #[derive(Debug)]
 pub(super) struct Why {
     pub(super) cause: &'static str,
@@ -40,13 +40,13 @@ impl fmt::Display for Why {
     }
 }
 
-/// What is replied to an event.
+/// The reply to an event.
 #[derive(Debug)]
 pub(super) struct Answer {
     /// The number of the event's message.
     message: u64,
     key: Key,
-    /// Why the event is to be sent again, and the receipt id of its refusal.
+    /// The reason why the event is to be sent again, and the receipt id of its refusal.
     refused: Option<(Why, Uuid)>,
     _held: Option<Share>,
 }

@@ -23,7 +23,7 @@ pub(crate) struct PushStreams {
 }
 
 impl PushStreams {
-    /// So many places, of which one source may have this share, in percent, and at least one.
+    /// `all` places, of which one source may have this share, in percent, and at least one.
     pub(crate) fn new(all: usize, share: u8) -> Self {
         Self {
             free: Arc::new(Semaphore::new(all)),

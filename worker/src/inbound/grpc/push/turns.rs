@@ -47,7 +47,7 @@ impl Caller {
 }
 
 impl Turns {
-    /// So many turns at a time for strangers, and as many for those who are known.
+    /// `most` turns at a time for strangers, and as many for callers that are known.
     pub(crate) fn new(most: usize) -> Self {
         Self {
             strangers: Arc::new(Semaphore::new(most)),

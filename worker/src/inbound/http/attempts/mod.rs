@@ -62,7 +62,7 @@ const LONGEST_PROOF: usize = 4 << 10;
 #[derive(Clone, Debug)]
 pub(crate) struct Attempts {
     state: Arc<Mutex<State>>,
-    /// How many bodies were refused lately, so that an accepted request costs nothing
+    /// The number of bodies that were refused lately, so that an accepted request costs nothing
     /// where there is none.
     bodies: Arc<AtomicUsize>,
     gaps: Gaps,
@@ -96,7 +96,7 @@ pub(super) type Who<'a> = (&'a HttpRequest, Option<&'a str>, Option<IpAddr>);
 struct Body {
     sender: Hash,
     refusals: usize,
-    /// When it was refused first, in milliseconds since 1970.
+    /// The time at which it was refused first, in milliseconds since 1970.
     from: u64,
     bytes: u64,
 }

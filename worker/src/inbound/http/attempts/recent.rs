@@ -10,7 +10,7 @@ use tokio::time::Instant;
 pub(super) struct Recent<K, V> {
     young: HashMap<K, V>,
     old: HashMap<K, V>,
-    /// When the younger one began.
+    /// The time at which the younger one began.
     since: Option<Instant>,
     most: usize,
     keep: Duration,

@@ -121,7 +121,7 @@ mod tests {
         window.loss(&PAUSES)
     }
 
-    /// When a loss is found first, and how it is described.
+    /// The time at which a loss is found first, and its description.
     fn first_loss(refusals: impl IntoIterator<Item = (u64, bool)>) -> Option<(u64, Loss)> {
         let mut window = Window::new(1_000);
         let mut refusals = refusals.into_iter();

@@ -29,7 +29,7 @@ fn failed(_: &Request) -> Outcome {
     Err(Refusal::Failed("as the test wants".into()))
 }
 
-/// What its body says.
+/// The text of its body.
 fn as_told(request: &Request) -> Outcome {
     match &request.body[..] {
         b"failed" => failed(request),

@@ -1,4 +1,4 @@
-//! What is kept of a request that a source loses, and what is taken although it is odd.
+//! The parts that are kept of a request that a source loses, and odd requests that are taken.
 
 use std::{
     io::Write as _,
@@ -121,7 +121,7 @@ async fn what_a_known_source_loses_is_kept_with_the_reason_the_sender_and_the_be
             401,
             "answered 401 (unauthorized): the token in the URL contains U+0000",
             "",
-            1,
+            3,
         ),
     ] {
         let (given, _, _, receipt) = fixture.receipted(from(request)).await;

@@ -210,7 +210,7 @@ async fn a_body_that_is_not_compressed_may_say_so() {
     }
 }
 
-/// With a slash at its end, or two for one, as forms in which providers store URLs.
+/// A path with a slash at its end, or two for one, as forms in which providers store URLs.
 #[actix_web::test]
 async fn a_path_is_read_without_its_surplus_slashes() {
     let fixture = fixture(known(), accept);

@@ -1,4 +1,4 @@
-//! What the answer, the log and the metrics say of a refused webhook.
+//! A refused webhook in the answer, the log and the metrics.
 
 use super::*;
 
@@ -89,7 +89,7 @@ async fn draining_tells_the_receipt_id_too() {
     assert!(log.text().contains(&receipt.unwrap()), "{}", log.text());
 }
 
-/// Where Postgres is away, and the answer is the same for whoever sends requests.
+/// Postgres is away, and the answer is the same for whoever sends requests.
 #[actix_web::test]
 async fn each_cause_has_its_word_in_the_answer_and_in_the_metric() {
     let recorder = PrometheusBuilder::new().build_recorder();

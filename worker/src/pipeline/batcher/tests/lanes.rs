@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::*;
 use crate::postgres::failure;
 
-/// What each lane was asked, in order, and what it answers.
+/// The questions to each lane, in order, and its answers.
 #[derive(Default)]
 struct Desk {
     asked: Vec<(usize, &'static str)>,

@@ -169,7 +169,7 @@ fn a_note_that_was_removed_is_written_again() {
     assert_eq!(fs::read(&note).unwrap(), before);
 }
 
-/// Its entries get the keys that the next ones were to have.
+/// The entries of the other file get the keys that the next entries were to have.
 #[test]
 fn what_another_file_holds_is_not_overwritten_by_what_comes() {
     let parent = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! What Postgres does not accept although it was answered 200.
+//! The requests that Postgres does not accept although they were answered 200.
 
 use super::*;
 
@@ -57,7 +57,7 @@ async fn what_is_of_a_source_that_was_dropped_is_given_up_after_a_day_with_a_war
     assert_eq!(counts.sum::<u64>(), 2, "{text}");
 }
 
-/// What was answered 200 and is refused is not refused in silence.
+/// A request that was answered 200 and is refused later is not refused in silence.
 #[actix::test]
 async fn what_is_refused_is_warned_of_once_with_its_source_and_number() {
     let folder = tempfile::tempdir().unwrap();

@@ -83,7 +83,7 @@ impl Rotating {
         Ok(count)
     }
 
-    /// How many of the acknowledged events are not stored.
+    /// Number of acknowledged events that are not stored.
     fn missing(&self, client: &mut Client) -> Result<i64> {
         let row = client.query_one(
             "select count(*) from unnest($2::text[]) sent (message_id) where not exists (
