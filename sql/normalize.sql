@@ -102,7 +102,7 @@ as $$
   where ordinal is not null or _raise_malformed(error)
 $$;
 comment on function tidings.normalize(text, bytea) is
-  'Normalizes a body of this provider (see providers()), and returns a row for each item. If an item is not an event, "error" gives the reason. Derived ids differ from those of stored events, because the name of the source is part of a derived id. Times without an offset are read as UTC. SQLSTATE 22032 if the body contains no JSON object, not even a damaged one, 22023 for an unknown provider.';
+  'Normalizes a body of this provider (see providers()), and returns a row for each item. If an item is not an event, "error" gives the reason. Derived ids differ from those of stored events, because the name of the source is part of a derived id. Times without an offset are read as UTC. SQLSTATE 22032 if the body contains no JSON object, not even a damaged one, or if its first two lines both begin with no bracket; 22023 for an unknown provider.';
 
 create function tidings.normalize(provider text, body jsonb)
   returns setof normalized_event

@@ -139,7 +139,7 @@ impl Reach {
             self.after = Neighbours::One;
         }
         let is_bracket = |item: &&[u8]| Scan::of(item).has_quoted_array;
-        let is_wide = Scan::of(damaged).is_quoted && items.iter().any(|item| is_bracket(item));
+        let is_wide = Scan::of(damaged).is_quoted && items.iter().any(is_bracket);
         match form {
             // A body whose first two lines begin with no bracket is none.
             Form::Lines if place == 0 && begins_foreign(damaged) => Self {
