@@ -116,6 +116,8 @@ fn what_is_no_body_says_why() {
     ] {
         assert_eq!(items(wide), Err(Malformed::Utf16));
     }
+    // One byte of an item is no sign of another encoding.
+    assert_eq!(items(b"{\0:1}\n{}").unwrap().len(), 2);
     let many = format!("[{}0]", "0,".repeat(MAX_ITEMS));
     assert_eq!(cut(&many), Err(Malformed::TooMany));
     let broken = format!("[{}{{}}] x", "{},".repeat(MAX_ITEMS - 1));

@@ -360,6 +360,7 @@ impl Cutter<'_> {
     fn may_be_rest(&self, start: usize, next: usize) -> bool {
         let name = |at: usize| {
             let name = scan::name_token(self.body, blanks(self.body, at + 1)).ok()?;
+            scan::colon(self.body, name.end).ok()?;
             self.body.get(name.start..name.end)
         };
         let mut quotes = 0_usize;

@@ -108,6 +108,11 @@ fn what_may_be_inside_of_a_damaged_item_is_part_of_it() {
         r#"[{},{"a":1,{"b":2},{"a":3}]"#,
         ["{}", r#"{"a":1,{"b":2}"#, r#"{"a":3}"#],
     );
+    // It has no name, so that nothing says that it is.
+    is_cut(
+        r#"[{"a"],"b":[{"n":1}]}},{"a":3}]"#,
+        [r#"{"a"],"b":[{"n":1}]}}"#, r#"{"a":3}"#],
+    );
     is_cut(
         r#"{"events":[{},{"a":1,{"b":2}],"m":2}"#,
         ["{}", r#"{"a":1,{"b":2}],"m":2}"#],
