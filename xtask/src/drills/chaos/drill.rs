@@ -105,7 +105,7 @@ impl Drill {
             rig.renew_spool()?;
         }
         let (began, begin) = (Instant::now(), now());
-        let (spooled, acknowledged) = (rig.spooled.get(STORED), acknowledged(rig));
+        let (spooled, acknowledged) = (rig.spooled.get(STORED), acknowledged(rig)?);
         for (at, step) in cycle.steps() {
             thread::sleep(at.saturating_sub(began.elapsed()));
             if is_full && matches!(step, Step::End(_)) {
@@ -117,7 +117,7 @@ impl Drill {
                 self.check_stored(kind, begin.midpoint(now()))?;
                 rig.count()?;
                 let more = rig.spooled.get(STORED).saturating_sub(spooled);
-                let all = self::acknowledged(rig).saturating_sub(acknowledged);
+                let all = self::acknowledged(rig)?.saturating_sub(acknowledged);
                 // On a busy machine a few may wait for longer than they have patience.
                 if more > all / 2 {
                     bail!("{}: {more} of {all} requests were spooled", kind.word());
@@ -180,9 +180,10 @@ impl Drill {
 }
 
 /// Number of requests of the steady source that were acknowledged.
-fn acknowledged(rig: &Rig) -> u64 {
+fn acknowledged(rig: &mut Rig) -> Result<u64> {
+    rig.check_running()?;
     let sent = rig.emulator.sent().get(STEADY).copied();
-    sent.unwrap_or_default().acknowledged
+    Ok(sent.unwrap_or_default().acknowledged)
 }
 
 /// The sources of which something should have been stored after this moment, and was not.
