@@ -271,8 +271,9 @@ pub fn good(provider: &Provider) -> [String; 4] {
 /// Checks a body in which these bytes stand between good items, in a form that their length
 /// decides.
 pub(crate) fn between_others(provider: &'static Provider, settings: &Settings, damaged: &[u8]) {
-    // An array in the place of an item is not a damaged item.
-    if damaged.trim_ascii_start().starts_with(b"[") {
+    // An array or a string in the place of an item is not a damaged item: a wrapper's array
+    // begins with an object.
+    if matches!(damaged.trim_ascii_start().first(), Some(b'[' | b'"')) {
         return;
     }
     let good = good(provider);
