@@ -25,7 +25,7 @@ begin
 end
 $$;
 comment on function report_refusal(text, timestamptz, text, jsonb, bytea, bigint) is
-  'For the worker: keeps in tidings.rejected, within the bound of the verdict "refused", a request that the worker refused before any part of it was verified. "body" is the part of the body that was read, of which 64 kB are kept, and "body_bytes" the length of the whole body as far as it is known, which is greater than the length of "body" if there was more. The commit waits for no disk, so call it in a transaction of its own. SQLSTATE 42704 if there is no such source.';
+  'Keeps in tidings.rejected, within the bound of the verdict "refused", a request that the worker refused before any part of it was verified. The worker calls it. "body" is the part of the body that was read, of which 64 kB are kept, and "body_bytes" the length of the whole body as far as it is known, which is greater than the length of "body" if there was more. The commit waits for no disk, so call it in a transaction of its own. SQLSTATE 42704 if there is no such source.';
 
 create function _first_receipt(headers jsonb, received_at timestamptz, id ulid) returns jsonb
   language plpgsql immutable

@@ -104,7 +104,7 @@ pub(crate) fn connector(settings: &Tls) -> Result<MakeRustlsConnect, TlsError> {
     let builder = match roots(&settings.roots)? {
         None => builder.with_custom_certificate_verifier(Arc::new(Opportunistic(provider))),
         Some((roots, trusted)) => {
-            let chain = WebPkiServerVerifier::builder_with_provider(roots, provider.clone())
+            let chain = WebPkiServerVerifier::builder_with_provider(roots, provider)
                 .with_crls(revoked(settings.revoked.as_deref())?)
                 .build()
                 .map_err(|error| TlsError::Revoked(error.to_string()))?;
@@ -112,7 +112,6 @@ pub(crate) fn connector(settings: &Tls) -> Result<MakeRustlsConnect, TlsError> {
                 chain,
                 trusted,
                 names: settings.mode == TlsMode::VerifyFull,
-                provider,
             }))
         }
     };

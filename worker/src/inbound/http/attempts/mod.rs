@@ -84,7 +84,8 @@ struct Sender {
     source: Arc<str>,
     /// A JSON object.
     headers: String,
-    /// Of the source, the authorization and the token: what strangers send is not kept.
+    /// The hash of the source, the authorization and the token, which are not kept themselves
+    /// because strangers may have sent them.
     hash: Hash,
 }
 

@@ -133,7 +133,7 @@ async fn after_a_4xx_only_what_was_not_kept_is_lost() {
     assert_eq!(headers, r#"{"authorization":"x","url-token":"token"}"#);
 }
 
-/// Those of a path with a part too many, of another method, and of another encoding.
+/// The requests have a path with a part too many, another method, or another encoding.
 #[actix_web::test]
 async fn what_is_refused_whatever_it_contains_is_lost_too() {
     let to = |path: &str| post(path).insert_header(("authorization", "x"));

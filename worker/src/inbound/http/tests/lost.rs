@@ -169,7 +169,7 @@ async fn nothing_is_kept_of_strangers_of_probes_and_of_what_is_sent_again() {
     assert_eq!(fixture.only(&kept).await, None);
 }
 
-/// In every form in which senders compress.
+/// The body arrives in every form in which senders compress.
 #[actix_web::test]
 async fn a_compressed_body_is_taken_as_the_body_that_it_is() {
     let (fixture, _) = keeping(sources());
