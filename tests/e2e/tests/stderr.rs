@@ -3,8 +3,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -68,7 +69,6 @@ fn malformed_requests_have_no_line_each() -> Result<()> {
     })
 }
 
-/// The last line is there, although nothing waits for it while it is written.
 #[test]
 fn the_last_line_of_a_worker_says_why_it_ended() -> Result<()> {
     on_stage(|stage| {
@@ -88,6 +88,48 @@ fn the_last_line_of_a_worker_says_why_it_ended() -> Result<()> {
         ensure!(message.contains(&taken), "{last}");
         Ok(())
     })
+}
+
+/// The worker ends its connections first, and then waits for whoever reads its log.
+#[test]
+fn the_last_lines_wait_for_a_slow_reader() -> Result<()> {
+    on_stage(|stage| {
+        stage.worker.leave_log_unread();
+        fill(stage.worker.id())?;
+        stage.worker.terminate()?;
+        let mut client = stage.connect()?;
+        eventually("it has left Postgres", || {
+            let left = client.query_one(
+                "select count(*) = 0 from pg_stat_activity
+                 where application_name = 'tidings-worker'",
+                &[],
+            )?;
+            Ok(left.get::<_, bool>(0).then_some(()))
+        })?;
+        stage.worker.read_log();
+        let status = stage.worker.ended(SOON)?;
+        ensure!(status.code() == Some(0), "{status}");
+        let text = fs::read_to_string(log(stage))?;
+        let last = text.lines().last().context("it says nothing")?;
+        let last: serde_json::Value = serde_json::from_str(last)?;
+        ensure!(last["message"] == "drained", "{last}");
+        Ok(())
+    })
+}
+
+/// Fills the pipe that is the stderr of a process.
+fn fill(process: u32) -> Result<()> {
+    let mut options = fs::OpenOptions::new();
+    let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits())?;
+    let pipe = options.write(true).custom_flags(nonblocking);
+    let mut pipe = pipe.open(format!("/proc/{process}/fd/2"))?;
+    loop {
+        match pipe.write(b"\n") {
+            Ok(_) => {}
+            Err(full) if full.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// Malformed requests, until so many lines of the log were dropped.
