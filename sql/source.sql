@@ -10,17 +10,45 @@ create table source (
   provider text not null,
   options jsonb not null default '{}',
   enabled boolean not null default true,
-  created_at timestamptz not null default now()
+  created_at timestamptz not null default now(),
+  first_name text not null
 );
 alter sequence source_id_seq owned by source.id;
 comment on sequence source_id_seq is 'Generates tidings.source.id.';
 comment on table source is 'The accounts at providers that send events. add_source adds a row. The table contains no secret.';
-comment on column source.id is 'Id of the source, as in tidings.event.source_id; never reused.';
+comment on column source.id is 'Id of the source, as in tidings.event.source_id. A source that is dropped and added again has its former id; no other source ever has it.';
 comment on column source.name is 'Name of the source, which is part of the URL of its webhooks: 1 to 63 letters, digits, ".", "_" and "-".';
 comment on column source.provider is 'The provider: one of providers().';
 comment on column source.options is 'The options of add_source, without the secret ones.';
 comment on column source.enabled is 'Whether its events are accepted. set_source_enabled sets it.';
 comment on column source.created_at is 'When the source was added.';
+comment on column source.first_name is 'The name under which the source was first added. It is part of the identity of events that have no id of their own, and never changes.';
+
+create table former_name (
+  name text primary key,
+  source_id int not null,
+  renamed_at timestamptz not null default now()
+);
+comment on table former_name is
+  'Former names of sources. A request under a former name is ingested as one of the source, until another source has the name.';
+comment on column former_name.name is 'The former name.';
+comment on column former_name.source_id is 'tidings.source.id.';
+comment on column former_name.renamed_at is 'When the source was given another name.';
+
+create table dropped_source (
+  id int primary key,
+  name text not null,
+  provider text not null,
+  first_name text not null,
+  dropped_at timestamptz not null default now()
+);
+comment on table dropped_source is
+  'Sources that were dropped, and not added again. add_source under the name and with the provider of such a source goes on with its id, so that an event that is delivered again is not stored again.';
+comment on column dropped_source.id is 'source.id.';
+comment on column dropped_source.name is 'The name that the source had when it was dropped.';
+comment on column dropped_source.provider is 'source.provider.';
+comment on column dropped_source.first_name is 'source.first_name.';
+comment on column dropped_source.dropped_at is 'When the source was dropped.';
 
 create table source_secret (
   source_id int not null,
@@ -71,6 +99,50 @@ create trigger digest before insert or update on source_secret
 -- without digests, and for a dump that is restored with triggers disabled.
 alter table source_secret enable always trigger digest;
 
+create function _guard_source() returns trigger
+  language plpgsql
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  if tg_op = 'INSERT' then
+    -- The dump of an earlier version has no such column.
+    new.first_name := coalesce(new.first_name, new.name);
+    delete from tidings.former_name f where f.name = new.name;
+    return new;
+  end if;
+  if (new.id, new.provider, new.first_name) is distinct from (old.id, old.provider, old.first_name) then
+    raise exception using
+      errcode = 'invalid_parameter_value',
+      message = format('the id, the provider and the first name of source "%s" cannot be changed', old.name),
+      detail = 'They are part of the identity of stored events: events that are delivered again would be stored again.',
+      hint = 'Add another source with tidings.add_source.';
+  end if;
+  if new.name <> old.name then
+    perform tidings._require_name(new.name);
+    delete from tidings.former_name f where f.name in (new.name, old.name);
+    insert into tidings.former_name (name, source_id) values (old.name, old.id);
+  end if;
+  if new.options is distinct from old.options then
+    if new.options ? 'url_token' then
+      raise exception using
+        errcode = 'invalid_parameter_value',
+        message = 'the option url_token is a secret, and everybody who reads tidings.source would see it',
+        hint = 'Set it with tidings.set_source_options.';
+    end if;
+    perform tidings._check_options(new.provider, new.options::text);
+  end if;
+  return new;
+end
+$$;
+comment on function _guard_source() is
+  'Internal: checks an UPDATE of tidings.source, and keeps the former name of a source that is renamed. SQLSTATE 22023 if the source could not work, or if stored events would be stored again.';
+
+create trigger guard before insert or update on source
+  for each row execute function _guard_source();
+-- The first name is filled in also where triggers are disabled, for the dump of an earlier
+-- version that is restored as data alone.
+alter table source enable always trigger guard;
+
 create function _notify_source() returns trigger
   language plpgsql
   set search_path = pg_catalog, tidings, pg_temp
@@ -111,6 +183,21 @@ end
 $$;
 comment on function _source(text) is 'Internal: returns the source of this name. SQLSTATE 42704 if there is no such source.';
 
+create function _require_name(name text) returns void
+  language plpgsql immutable
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  if name is null or name !~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$' then
+    raise exception using
+      errcode = 'invalid_parameter_value',
+      message = format('invalid source name "%s"', coalesce(name, 'null')),
+      hint = 'The name is part of a URL: use 1 to 63 letters, digits, ".", "_" and "-", beginning with a letter or a digit.';
+  end if;
+end
+$$;
+comment on function _require_name(text) is 'Internal: checks the name of a source. SQLSTATE 22023 if no source can have it.';
+
 create function _require_secret(value text, what text) returns text
   language plpgsql immutable
   set search_path = pg_catalog, tidings, pg_temp
@@ -122,10 +209,56 @@ begin
       message = format('%s is empty', what),
       hint = 'Pass a secret or leave it out, because an empty secret would protect nothing.';
   end if;
+  if value ~ '^\s|\s$|[\x01-\x1f\x7f]' then
+    raise exception using
+      errcode = 'invalid_parameter_value',
+      message = format(case when value ~ '^\s|\s$' then '%s begins or ends with white space' else '%s contains a control character' end, what),
+      detail = 'No request can carry it, because a header does not keep white space at an end, and contains no line break.',
+      hint = 'Pass the secret as the provider shows it. One that was read from a file often has the line break at its end.';
+  end if;
   return value;
 end
 $$;
-comment on function _require_secret(text, text) is 'Internal: returns the value. SQLSTATE 22023 if it is null or empty.';
+comment on function _require_secret(text, text) is
+  'Internal: returns the value. SQLSTATE 22023 if it is null or empty, or if no request could carry it.';
+
+create function _require_url_token(value text) returns text
+  language plpgsql immutable
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  perform tidings._require_secret(value, 'option url_token');
+  if value ~ '/' then
+    raise exception using
+      errcode = 'invalid_parameter_value',
+      message = 'option url_token contains a slash',
+      detail = 'The token is one part of a path, so that no request can carry it.',
+      hint = 'Choose a token of letters and digits, such as replace(gen_random_uuid()::text, ''-'', '''').';
+  end if;
+  return value;
+end
+$$;
+comment on function _require_url_token(text) is
+  'Internal: returns the value. SQLSTATE 22023 if it is null or empty, or if it cannot be the last part of a URL.';
+
+create function _set_secret(of_source int, of_kind text, new_value text, overlap interval) returns void
+  language plpgsql
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  update tidings.source_secret
+  set expires_at = least(expires_at, now() + overlap)
+  where source_id = of_source and kind = of_kind and value is distinct from new_value;
+  if new_value is not null then
+    insert into tidings.source_secret (source_id, kind, value)
+    values (of_source, of_kind, new_value)
+    on conflict (source_id, kind, digest) do update set expires_at = null, created_at = now();
+  end if;
+  delete from tidings.source_secret where source_id = of_source and expires_at <= now();
+end
+$$;
+comment on function _set_secret(int, text, text, interval) is
+  'Internal: sets the secret of this kind of a source; others are still accepted for the time "overlap". Null sets none.';
 
 create function add_source(name text, provider text, secret text default null, options jsonb default '{}')
   returns int
@@ -133,75 +266,136 @@ create function add_source(name text, provider text, secret text default null, o
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 declare
+  former tidings.dropped_source;
   new_id int;
 begin
-  if name is null or name !~ '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$' then
-    raise exception using
-      errcode = 'invalid_parameter_value',
-      message = format('invalid source name "%s"', coalesce(name, 'null')),
-      hint = 'The name is part of a URL: use 1 to 63 letters, digits, ".", "_" and "-", beginning with a letter or a digit.';
-  end if;
+  perform tidings._require_name(name);
   perform tidings._check_options(coalesce(provider, ''), coalesce(options, '{}')::text);
 
-  insert into tidings.source (name, provider, options)
-  values (add_source.name, add_source.provider, coalesce(add_source.options, '{}') - 'url_token')
+  delete from tidings.dropped_source d
+  where d.id = (
+    select x.id from tidings.dropped_source x
+    where x.name = add_source.name and x.provider = add_source.provider
+    order by x.dropped_at desc, x.id desc limit 1)
+  returning * into former;
+  insert into tidings.source (id, name, provider, options, first_name)
+  values (coalesce(former.id, nextval('tidings.source_id_seq')), add_source.name, add_source.provider,
+    coalesce(add_source.options, '{}') - 'url_token', coalesce(former.first_name, add_source.name))
   on conflict do nothing
   returning id into new_id;
   if new_id is null then
     raise exception using
       errcode = 'duplicate_object',
       message = format('source "%s" already exists', name),
-      hint = 'tidings.rotate_secret sets a new secret; tidings.drop_source removes the source and keeps its events.';
+      hint = 'tidings.set_source_options changes its options, and tidings.rotate_secret its secrets; tidings.rename_source gives it another name.';
   end if;
 
   if secret is not null then
-    insert into tidings.source_secret (source_id, kind, value)
-    values (new_id, 'secret', tidings._require_secret(secret, 'the secret'));
+    perform tidings._set_secret(new_id, 'secret', tidings._require_secret(secret, 'the secret'), '0');
   end if;
   if options ? 'url_token' then
-    insert into tidings.source_secret (source_id, kind, value)
-    values (new_id, 'url_token', tidings._require_secret(options ->> 'url_token', 'option url_token'));
+    perform tidings._set_secret(new_id, 'url_token', tidings._require_url_token(options ->> 'url_token'), '0');
   end if;
   return new_id;
 end
 $$;
 comment on function add_source(text, text, text, jsonb) is
-  'Adds a source and returns its id. "secret" is what the provider''s own scheme needs: a bearer token, a whole Authorization value, a token for the URL, or the key of a signature. Options of every source: url_token (a token that is demanded in addition, as the last part of the URL), allow_unauthenticated (a webhook source with neither a secret nor a token refuses everything unless this is true). Option of every source that is not dialed: allow_from (an array of the networks and addresses from which requests are accepted). providers() lists the options of each provider, and docs/providers.md says what each of them sets. SQLSTATE 22023 for an unknown provider or option, 42710 if the name is taken.';
+  'Adds a source and returns its id. "secret" is what the provider''s own scheme needs: a bearer token, a whole Authorization value, a token for the URL, or the key of a signature. Options of every source: url_token (a token that is demanded in addition, as the last part of the URL), allow_unauthenticated (a webhook source with neither a secret nor a token refuses everything unless this is true). Option of every source that is not dialed: allow_from (an array of the networks and addresses from which requests are accepted). providers() lists the options of each provider, and docs/providers.md says what each of them sets. A source of this name and provider that was dropped goes on with its former id, so that events that are delivered again are not stored again. SQLSTATE 22023 for an unknown provider or option, and for a secret that no request could carry; 42710 if the name is taken.';
 
-create function rotate_secret(name text, new_secret text, overlap interval default '24 hours')
+-- One change of a source at a time: two concurrent ones would not see each other's secrets or
+-- options. A session that waited for a source that was dropped may find another one of the name.
+create function _lock_source(name text) returns source
+  language plpgsql
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  locked tidings.source;
+begin
+  loop
+    select * into locked from tidings.source s where s.id = (tidings._source(name)).id for no key update;
+    exit when found and locked.name = _lock_source.name;
+  end loop;
+  return locked;
+end
+$$;
+comment on function _lock_source(text) is
+  'Internal: returns the source of this name, which no other session changes until the transaction ends. SQLSTATE 42704 if there is no such source.';
+
+create function set_source_options(name text, options jsonb) returns jsonb
+  language plpgsql
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  s tidings.source := tidings._lock_source(name);
+  merged jsonb;
+begin
+  if options is null or jsonb_typeof(options) <> 'object' then
+    raise exception using
+      errcode = 'invalid_parameter_value',
+      message = 'the options are not an object',
+      hint = 'Pass those that are to change, as in ''{"timezone": "Europe/Lisbon"}''; null removes an option.';
+  end if;
+  merged := jsonb_strip_nulls(s.options || options);
+  perform tidings._check_options(s.provider, merged::text);
+  if options ? 'url_token' then
+    perform tidings._set_secret(s.id, 'url_token',
+      case when jsonb_typeof(options -> 'url_token') <> 'null' then tidings._require_url_token(options ->> 'url_token') end, '0');
+  end if;
+  update tidings.source x set options = merged - 'url_token' where x.id = s.id and x.options <> merged - 'url_token';
+  return merged - 'url_token';
+end
+$$;
+comment on function set_source_options(text, jsonb) is
+  'Changes the options of a source that are named, and returns all that it has then, without the secret ones. Null removes an option. A url_token replaces the former one at once; rotate_secret with the kind url_token lets both be valid for a time. SQLSTATE 42704 if there is no such source, 22023 for an option that its provider does not take or a value that cannot work.';
+
+create function rename_source(name text, new_name text) returns void
+  language plpgsql
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  s tidings.source := tidings._lock_source(name);
+begin
+  perform tidings._require_name(new_name);
+  if exists (select from tidings.source x where x.name = new_name and x.id <> s.id) then
+    raise exception using
+      errcode = 'duplicate_object',
+      message = format('source "%s" already exists', new_name),
+      hint = 'Choose another name, or rename or drop that source first.';
+  end if;
+  update tidings.source x set name = new_name where x.id = s.id and x.name <> new_name;
+end
+$$;
+comment on function rename_source(text, text) is
+  'Gives a source another name. Its id and its events stay, and the identity of events does not change. Requests under the former name are still ingested as those of the source, until another source has that name. SQLSTATE 42704 if there is no such source, 42710 if the new name is taken, 22023 if it is no name.';
+
+create function rotate_secret(name text, new_secret text, overlap interval default '24 hours', kind text default 'secret')
   returns void
   language plpgsql
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 declare
-  of_source int;
+  s tidings.source := tidings._lock_source(name);
 begin
-  -- One rotation at a time: two concurrent ones would not see each other's secret, and
-  -- both secrets would be current. A session that waited for a dropped source may find
-  -- another one of the same name.
-  loop
-    of_source := (tidings._source(name)).id;
-    perform from tidings.source s where s.id = of_source for no key update;
-    exit when found;
-  end loop;
-  perform tidings._require_secret(new_secret, 'the secret');
+  case kind
+    when 'secret' then perform tidings._require_secret(new_secret, 'the secret');
+    when 'url_token' then perform tidings._require_url_token(new_secret);
+    else
+      raise exception using
+        errcode = 'invalid_parameter_value',
+        message = format('no secret is of kind %s', coalesce('"' || kind || '"', 'null')),
+        hint = 'The kinds are "secret", that of the provider''s own scheme, and "url_token".';
+  end case;
   if overlap is null or overlap < interval '0' then
     raise exception using
       errcode = 'invalid_parameter_value',
       message = 'the overlap is negative or null',
       hint = 'Pass the time for which the old secret is still accepted; with ''0'' it is refused at once.';
   end if;
-  update tidings.source_secret
-  set expires_at = least(expires_at, now() + overlap)
-  where source_id = of_source and kind = 'secret' and value <> new_secret;
-  insert into tidings.source_secret (source_id, kind, value)
-  values (of_source, 'secret', new_secret)
-  on conflict (source_id, kind, digest) do update set expires_at = null, created_at = now();
-  delete from tidings.source_secret where source_id = of_source and expires_at <= now();
+  perform tidings._set_secret(s.id, kind, new_secret, overlap);
 end
 $$;
-comment on function rotate_secret(text, text, interval) is
-  'Sets a new secret of a source; the old ones are still accepted for the time "overlap". SQLSTATE 42704 if there is no such source, 22023 for an empty secret.';
+comment on function rotate_secret(text, text, interval, text) is
+  'Sets a new secret of a source; the old ones of its kind are still accepted for the time "overlap". The kind "secret" is that of the provider''s own scheme, "url_token" the last part of the URL. SQLSTATE 42704 if there is no such source, 22023 for an unknown kind and for a secret that no request could carry.';
 
 create function set_source_enabled(name text, enabled boolean)
   returns void
@@ -235,13 +429,19 @@ begin
   delete from tidings.stream_state where source_id = of_source;
   delete from tidings.source_schema where source_id = of_source;
   delete from tidings.rejected where source_id = of_source;
-  delete from tidings.source where id = of_source;
+  delete from tidings.former_name where source_id = of_source;
+  with gone as (
+    delete from tidings.source s where s.id = of_source returning s.id, s.name, s.provider, s.first_name
+  )
+  insert into tidings.dropped_source (id, name, provider, first_name)
+  select g.id, g.name, g.provider, g.first_name from gone g
+  on conflict (id) do update set name = excluded.name, dropped_at = now();
   -- The source comes last, because rotate_secret locks the source first.
   delete from tidings.source_secret where source_id = of_source;
 end
 $$;
 comment on function drop_source(text) is
-  'Removes a source with its secrets, its schema, its stream cursor and its rows of tidings.rejected. Its events stay, and so do its gaps, which are closed. SQLSTATE 42704 if there is no such source.';
+  'Removes a source with its secrets, its schema, its stream cursor and its rows of tidings.rejected. Its events stay, and so do its gaps, which are closed. Added again under its name, it goes on with its id. SQLSTATE 42704 if there is no such source.';
 
 create function verify(source text, body bytea, headers jsonb)
   returns boolean
@@ -267,7 +467,8 @@ create view _policy as
     s.name, s.provider, s.options, s.enabled,
     case when s.options ? 'allow_from' then
       array(select n.network #>> '{}' from jsonb_path_query(s.options, '$.allow_from[*]') n (network))
-    end as allow_from
+    end as allow_from,
+    s.first_name
   from source s
   cross join lateral (
     select
@@ -285,6 +486,7 @@ comment on column _policy.name is 'source.name.';
 comment on column _policy.provider is 'source.provider.';
 comment on column _policy.options is 'source.options.';
 comment on column _policy.enabled is 'source.enabled.';
+comment on column _policy.first_name is 'source.first_name.';
 comment on column _policy.allow_from is 'Networks from which requests are accepted; null if they are accepted from all.';
 
 create function stream_cursor(source text)

@@ -85,7 +85,7 @@ begin
   with item as materialized (
     -- One row for each item, and one row without an item for each request that has none.
     select
-      r.ordinal as request, r.source_id, r.provider, r.source, r.receipt,
+      r.ordinal as request, r.source_id, r.provider, r.source, r.first_name, r.receipt,
       -- The time of a receipt id identifies some events, so that it stays as it is. Otherwise a
       -- time ahead of the server's clock is the fault of the worker's.
       coalesce(r.receipt::timestamptz, started_at) as receipt_at,
@@ -113,7 +113,7 @@ begin
         end as refused
       from (
         select
-          r.ordinal::int, r.source, s.source_id, s.provider, s.options, s.enabled,
+          r.ordinal::int, r.source, s.first_name, s.source_id, s.provider, s.options, s.enabled,
           tidings._receipt(r.headers ->> 'receipt-id') as receipt,
           r.ordinal = any (fenced) as is_fenced,
           case when s.enabled and r.verified is not true and (r.ordinal = any (fenced)) is not true then
@@ -122,16 +122,22 @@ begin
         from unnest(sources, headers, verified) with ordinality r (source, headers, verified, ordinal)
         left join (
           -- Each source is looked up once, by its key.
-          select p.source_id, p.name, p.provider, p.options::text as options, p.enabled, p.secrets, p.url_tokens, p.allow_unauthenticated, p.allow_from
-          from tidings._policy p
-          where p.name = any (sources)
+          select n.name, p.source_id, p.first_name, p.provider, p.options::text as options, p.enabled,
+            p.secrets, p.url_tokens, p.allow_unauthenticated, p.allow_from
+          from (
+            select x.id, x.name from tidings.source x where x.name = any (sources)
+            union all
+            select f.source_id, f.name from tidings.former_name f
+            where f.name = any (sources) and not exists (select from tidings.source x where x.name = f.name)
+          ) n
+          join tidings._policy p on p.source_id = n.id
           offset 0
         ) s on s.name = r.source
         order by r.ordinal  -- positions are given in the order of the requests
         offset 0  -- else the request would be verified once for each mention of the column
       ) q
     ) r
-    left join lateral tidings._normalize(r.provider, r.source, r.options, case when r.refused is null then bodies[r.ordinal] end) n on true
+    left join lateral tidings._normalize(r.provider, r.first_name, r.options, case when r.refused is null then bodies[r.ordinal] end) n on true
   ),
   stored as (
     insert into tidings.event as e (
@@ -142,7 +148,7 @@ begin
       i.id,
       -- An item without an identity is identified by its receipt id; without that, each
       -- delivery is an event.
-      coalesce(i.event_id, tidings._receipt_event_id(i.provider, i.source, i.receipt, i.receipt_at, i.ordinal, i.payload::text), i.id) as event_id,
+      coalesce(i.event_id, tidings._receipt_event_id(i.provider, i.first_name, i.receipt, i.receipt_at, i.ordinal, i.payload::text), i.id) as event_id,
       i.source_id, i.provider, i.kind, i.provider_kind, i.channel,
       coalesce(i.occurred_at, i.receipt_at) as occurred_at,
       i.received_at, i.request_id, i.message_id, i.recipient, i.campaign, i.error_code, i.reason, i.payload
