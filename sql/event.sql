@@ -80,6 +80,9 @@ create table rejected (
   peer inet,
   spool_bytes bigint
 );
+-- The headers of unauthorized requests may contain secrets. There is no policy, as for
+-- tidings.source_secret.
+alter table rejected enable row level security;
 create index rejected_source_idx on rejected (source_id, verdict, id) where spool_bytes is null;
 create index rejected_spooled_idx on rejected (source_id, id desc) where spool_bytes is not null;
 comment on table rejected is

@@ -84,6 +84,29 @@ $$;
 comment on function grant_worker(regrole) is
   'Allows a role to do what the worker does: read the sources and their schemas, verify, ingest, hold streams and report on them, report and close gaps, keep the requests that it refuses, see how far consumers are behind, and call maintain. From Postgres 15 on the role can also set log_parameter_max_length, with which it keeps the headers of requests out of the server''s log. The role can read no event, no row of tidings.rejected, and no secret except those with which it dials.';
 
+-- Roles may have been granted rights in all new objects (ALTER DEFAULT PRIVILEGES).
+do $$
+declare
+  granted record;
+begin
+  for granted in
+    select distinct a.grantee
+    from (
+      select c.relacl as acl from pg_catalog.pg_class c where c.relnamespace = 'tidings'::regnamespace
+      union all
+      select p.proacl from pg_catalog.pg_proc p where p.pronamespace = 'tidings'::regnamespace
+    ) x
+    cross join lateral pg_catalog.aclexplode(x.acl) a
+    where a.grantee not in (0, (select n.nspowner from pg_catalog.pg_namespace n where n.nspname = 'tidings'))
+  loop
+    execute pg_catalog.format(
+      'revoke all on all tables in schema tidings from %1$s;'
+      ' revoke all on all sequences in schema tidings from %1$s;'
+      ' revoke all on all functions in schema tidings from %1$s', granted.grantee::regrole);
+  end loop;
+end
+$$;
+revoke all on all tables in schema tidings from public;
 revoke all on all functions in schema tidings from public;
 grant usage on schema tidings to public;
 

@@ -10,16 +10,21 @@ comment on function providers() is
 create view source_policy as
   select
     s.name, s.provider, p.scheme,
-    coalesce(cardinality(d.secrets), 0) as secrets,
-    coalesce(cardinality(d.url_tokens), 0) as url_tokens,
+    d.secrets, d.url_tokens,
     case
       when p.is_dialed then 'the connection'
-      when coalesce(cardinality(d.secrets), cardinality(d.url_tokens)) > 0 then 'proof'
-      when d.allow_unauthenticated then 'anything'
+      when d.secrets + d.url_tokens > 0 then 'proof'
+      when (s.options ->> 'allow_unauthenticated')::boolean then 'anything'
       else 'nothing'
     end as accepts
   from source s
-  join _policy d on d.source_id = s.id
+  cross join lateral (
+    select
+      (count(*) filter (where x.kind = 'secret'))::int as secrets,
+      (count(*) filter (where x.kind = 'url_token'))::int as url_tokens
+    from source_secret x
+    where x.source_id = s.id and (x.expires_at is null or x.expires_at > statement_timestamp())
+  ) d
   join providers() p on p.name = s.provider;
 comment on view source_policy is 'What each source demands of a request, without the secrets themselves.';
 comment on column source_policy.name is 'The source.';

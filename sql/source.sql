@@ -68,6 +68,10 @@ comment on column source_secret.created_at is 'When it was set.';
 comment on column source_secret.expires_at is 'When the secret stops being accepted; null while it is the current one.';
 comment on column source_secret.digest is 'SHA-256 of the secret, in UTF-8.';
 
+-- There is no policy, so that only the owner of the table and superusers see its rows, whatever
+-- rights a role was granted by default or is a member of.
+alter table source_secret enable row level security;
+
 create table stream (
   source_id int primary key,
   cursor text not null,
@@ -460,6 +464,19 @@ $$;
 comment on function verify(text, bytea, jsonb) is
   'Whether a request carries what its source demands: signature, Authorization value, URL token, with any of the secrets that are accepted now, and an address that the source allows. The names of headers are in lower case; the token of the URL is "url-token", the address of the sender "peer-address". A disabled source is treated like an enabled one. SQLSTATE 42704 if there is no such source.';
 
+-- This is a function in order that the secrets are read with the rights of whoever selects
+-- from the view, and not with those of the view's owner. The planner makes it a part of the query.
+create function _accepted(of_source int) returns table (secrets text[], url_tokens text[])
+  language sql stable parallel safe
+as $$
+  select
+    array_agg(x.value) filter (where x.kind = 'secret'),
+    array_agg(x.value) filter (where x.kind = 'url_token')
+  from tidings.source_secret x
+  where x.source_id = of_source and (x.expires_at is null or x.expires_at > statement_timestamp())
+$$;
+comment on function _accepted(int) is 'Internal: the secrets and the URL tokens of a source that are accepted now.';
+
 create view _policy as
   select
     s.id as source_id, x.secrets, x.url_tokens,
@@ -470,14 +487,8 @@ create view _policy as
     end as allow_from,
     s.first_name
   from source s
-  cross join lateral (
-    select
-      array_agg(x.value) filter (where x.kind = 'secret') as secrets,
-      array_agg(x.value) filter (where x.kind = 'url_token') as url_tokens
-    from source_secret x
-    where x.source_id = s.id and (x.expires_at is null or x.expires_at > statement_timestamp())
-  ) x;
-comment on view _policy is 'Internal: what each source demands now.';
+  cross join lateral tidings._accepted(s.id) x;
+comment on view _policy is 'Internal: what each source demands now, for those who may read its secrets.';
 comment on column _policy.source_id is 'The source.';
 comment on column _policy.secrets is 'The accepted secrets of its provider''s scheme; null if it has none.';
 comment on column _policy.url_tokens is 'The accepted URL tokens, one of which is demanded in addition; null if none is demanded.';
