@@ -47,6 +47,9 @@ comment on table event_default is 'The events whose time falls into no other par
 -- its conflicts as duplicates.
 alter table event_default add primary key (event_id, occurred_at, source_id);
 create index event_default_id_idx on event_default (id);
+-- Events that are removed can be published, also as rows of the parent, which has no key.
+alter table event replica identity full;
+alter table event_default replica identity full;
 
 -- Users look events up by message, send request and recipient. An index on each of these texts
 -- would cost more than all else together: their values arrive in no order, so that every event
@@ -102,6 +105,8 @@ comment on column rejected.peer is 'The address of the sender: that of its conne
 -- A dump contains all data.
 select pg_catalog.pg_extension_config_dump('tidings.source', '');
 select pg_catalog.pg_extension_config_dump('tidings.source_id_seq', '');
+select pg_catalog.pg_extension_config_dump('tidings.former_name', '');
+select pg_catalog.pg_extension_config_dump('tidings.dropped_source', '');
 select pg_catalog.pg_extension_config_dump('tidings.source_secret', '');
 select pg_catalog.pg_extension_config_dump('tidings.stream', '');
 select pg_catalog.pg_extension_config_dump('tidings.event_default', '');

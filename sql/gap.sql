@@ -113,7 +113,7 @@ create function report_gap(
 as $$
 #variable_conflict use_column
 declare
-  s tidings.source := tidings._source(source);
+  s tidings.source := tidings._addressed(source);
   at constant timestamptz := clock_timestamp();
   is_of_stream constant boolean := cause in ('cursor_expired', 'started_at_live_edge');
   after text := from_cursor;
@@ -203,7 +203,7 @@ create function request_finals(source text, request_id text)
 as $$
   select count(*)
   from tidings.message m
-  where m.message_key = $2 and m.source_id = (tidings._source($1)).id and m.is_final
+  where m.message_key = $2 and m.source_id = (tidings._addressed($1)).id and m.is_final
 $$;
 comment on function request_finals(text, text) is
   'Returns the number of recipients of a send request that have a final status. SQLSTATE 42704 if there is no such source.';
@@ -218,7 +218,7 @@ create function requests_to_reconcile(
 as $$
 #variable_conflict use_column
 declare
-  of_source constant int := (tidings._source(source)).id;
+  of_source constant int := (tidings._addressed(source)).id;
 begin
   if max_requests is null or max_requests < 0 then
     raise exception using

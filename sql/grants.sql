@@ -56,10 +56,10 @@ as $$
 begin
   perform tidings._require_role(role);
   execute format('grant usage on schema tidings to %s', role);
-  execute format('grant select on tidings.source, tidings.source_schema, tidings.source_policy, tidings.stream_status, tidings.gap to %s', role);
+  execute format('grant select on tidings.source, tidings.former_name, tidings.source_schema, tidings.source_policy, tidings.stream_status, tidings.gap to %s', role);
   execute format(
     'grant execute on function tidings.ingest(text, bytea, jsonb), tidings.ingest_batch(text[], bytea[], jsonb[]), tidings.probe_ingest(),'
-    ' tidings.verify(text, bytea, jsonb), tidings.find_source(text, jsonb),'
+    ' tidings.verify(text, bytea, jsonb), tidings.find_source(text, jsonb), tidings._addressed(text),'
     ' tidings.stream_cursor(text), tidings.stream_secret(text),'
     ' tidings.hold_streams(uuid, text, text[], interval), tidings.release_streams(uuid),'
     ' tidings.report_stream(text, text, text, int, text, timestamptz, timestamptz), tidings.maintain(),'
@@ -84,30 +84,37 @@ $$;
 comment on function grant_worker(regrole) is
   'Allows a role to do what the worker does: read the sources and their schemas, verify, ingest, hold streams and report on them, report and close gaps, keep the requests that it refuses, see how far consumers are behind, and call maintain. From Postgres 15 on the role can also set log_parameter_max_length, with which it keeps the headers of requests out of the server''s log. The role can read no event, no row of tidings.rejected, and no secret except those with which it dials.';
 
--- Roles may have been granted rights in all new objects (ALTER DEFAULT PRIVILEGES).
+-- Nobody but the owner has a right in an object of the extension: neither PUBLIC nor a role that
+-- is granted rights in all new objects (ALTER DEFAULT PRIVILEGES). Other objects in the schema,
+-- where it was there before, are not touched.
 do $$
 declare
-  granted record;
+  held record;
 begin
-  for granted in
-    select distinct a.grantee
-    from (
-      select c.relacl as acl from pg_catalog.pg_class c where c.relnamespace = 'tidings'::regnamespace
-      union all
-      select p.proacl from pg_catalog.pg_proc p where p.pronamespace = 'tidings'::regnamespace
-    ) x
-    cross join lateral pg_catalog.aclexplode(x.acl) a
-    where a.grantee not in (0, (select n.nspowner from pg_catalog.pg_namespace n where n.nspname = 'tidings'))
+  for held in
+    with member as (
+      select d.classid, d.objid
+      from pg_catalog.pg_depend d
+      join pg_catalog.pg_extension e on e.oid = d.refobjid and e.extname = 'tidings'
+      where d.refclassid = 'pg_catalog.pg_extension'::regclass and d.deptype = 'e'
+    )
+    select case c.relkind when 'S' then 'sequence' else 'table' end as kind, c.oid::regclass::text as name, a.grantee
+    from member m
+    join pg_catalog.pg_class c on m.classid = 'pg_catalog.pg_class'::regclass and c.oid = m.objid and c.relkind in ('r', 'p', 'v', 'S')
+    cross join lateral pg_catalog.aclexplode(c.relacl) a
+    where a.grantee <> c.relowner
+    union
+    select 'routine', p.oid::regprocedure::text, a.grantee
+    from member m
+    join pg_catalog.pg_proc p on m.classid = 'pg_catalog.pg_proc'::regclass and p.oid = m.objid
+    cross join lateral pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) a
+    where a.grantee <> p.proowner
   loop
-    execute pg_catalog.format(
-      'revoke all on all tables in schema tidings from %1$s;'
-      ' revoke all on all sequences in schema tidings from %1$s;'
-      ' revoke all on all functions in schema tidings from %1$s', granted.grantee::regrole);
+    execute pg_catalog.format('revoke all on %s %s from %s', held.kind, held.name,
+      case when held.grantee = 0 then 'public' else held.grantee::regrole::text end);
   end loop;
 end
 $$;
-revoke all on all tables in schema tidings from public;
-revoke all on all functions in schema tidings from public;
 grant usage on schema tidings to public;
 
 do $$

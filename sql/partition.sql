@@ -120,7 +120,16 @@ create function _build_partition(p _partition) returns _partition
   set datestyle = 'ISO, YMD'
   set default_tablespace = ''  -- the caller may have no privilege on its own default; also for indexes
 as $$
+declare
+  plain constant text := p.name;
+  granted record;
 begin
+  -- The name is taken where a partition was detached, as for an archive.
+  for n in 2..10000 loop
+    exit when not exists (
+      select from pg_type t where t.typnamespace = 'tidings'::regnamespace and t.typname = p.name);
+    p.name := format('%s_%s', plain, n);
+  end loop;
   execute (
     select format('create table tidings.%I (like tidings.event_default including all excluding comments) using %I', p.name, a.amname)
       || coalesce(' tablespace ' || quote_ident(t.spcname), '')
@@ -129,7 +138,17 @@ begin
     left join pg_tablespace t on t.oid = c.reltablespace
     where c.oid = 'tidings.event_default'::regclass
   );
+  -- Roles may have been granted rights in all new tables (ALTER DEFAULT PRIVILEGES).
+  for granted in
+    select distinct a.grantee
+    from pg_class c cross join lateral aclexplode(c.relacl) a
+    where c.oid = format('tidings.%I', p.name)::regclass and a.grantee <> c.relowner
+  loop
+    execute format('revoke all on tidings.%I from %s', p.name,
+      case when granted.grantee = 0 then 'public' else granted.grantee::regrole::text end);
+  end loop;
   execute format('comment on table tidings.%I is %L', p.name, format('The events from %s to %s.', p.starts_at, p.ends_at));
+  execute format('alter table tidings.%I replica identity full', p.name);
   -- With this constraint the partition is attached without a scan.
   execute format('alter table tidings.%I add constraint event_range check (occurred_at >= %L and occurred_at < %L)',
     p.name, p.starts_at, p.ends_at);
@@ -146,46 +165,63 @@ $$;
 comment on function _build_partition(_partition) is
   'Internal: creates a table for a partition, like event_default and in its tablespace, with a copy of the rows that are to move into the partition.';
 
+create function _holders(partitions regclass[], since timestamptz) returns text
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+begin
+  perform pg_stat_clear_snapshot();
+  return (
+    select string_agg(format('process %s (%s), since %s', a.pid, coalesce(nullif(a.application_name, ''), a.backend_type), a.xact_start), '; ' order by a.xact_start)
+    from pg_stat_activity a
+    where a.pid <> pg_backend_pid() and a.xact_start <= since and a.backend_type <> 'autovacuum worker'
+      and exists (
+        select from pg_locks l
+        where l.pid = a.pid and l.granted and l.relation = any ('{tidings.event, tidings.event_default}'::regclass[] || partitions)
+          and l.database = (select d.oid from pg_database d where d.datname = current_database())));
+end
+$$;
+comment on function _holders(regclass[], timestamptz) is
+  'Internal: returns the transactions that were begun before this time and use tidings.event, its default partition or one of these tables, in words; null if there are none. An autovacuum does not count, because it yields.';
+
 create function _lock_event(partitions regclass[]) returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 declare
   own_timeout constant text := current_setting('lock_timeout');
-  partition regclass;
+  -- Longer than deadlock_timeout, after which an autovacuum is cancelled.
+  patience constant interval := case when own_timeout::interval > '0' then own_timeout::interval else '1.5 s' end;
+  target regclass;
   holders text;
+  gives_up_at timestamptz;
 begin
-  -- Later sessions queue behind this lock request, so each attempt is short and then lets
-  -- them pass. An attempt lasts longer than deadlock_timeout, after which an autovacuum
-  -- is cancelled.
-  for attempt in 1..5 loop
-    begin
-      perform set_config('lock_timeout', case when own_timeout::interval > '0' then own_timeout else '2s' end, true);
-      lock table only tidings.event in access exclusive mode;
-      lock table only tidings.event_default in access exclusive mode;
-      foreach partition in array partitions loop
-        execute format('lock table only %s in access exclusive mode', partition);
-      end loop;
-      perform set_config('lock_timeout', own_timeout, true);
-      return;
-    exception when lock_not_available or deadlock_detected then
-      perform pg_stat_clear_snapshot();
-      holders := (
-        select string_agg(format('process %s (%s), since %s', a.pid, coalesce(nullif(a.application_name, ''), a.backend_type), a.xact_start), '; ' order by a.xact_start)
-        from pg_stat_activity a
-        where a.pid <> pg_backend_pid() and exists (
-          select from pg_locks l
-          where l.pid = a.pid and l.granted and l.relation = any ('{tidings.event, tidings.event_default}'::regclass[] || partitions)
-            and l.database = (select d.oid from pg_database d where d.datname = current_database()))
-      );
-      perform pg_sleep(0.1 + random() * 0.2);
-    end;
+  -- Later sessions queue behind this lock request, ingest too. Therefore nothing is requested
+  -- while a transaction uses the tables that is older than an attempt lasts, because it will
+  -- not end soon; and after an attempt others pass.
+  for attempt in 1..10 loop
+    holders := tidings._holders(partitions, clock_timestamp() - patience);
+    if holders is null then
+      begin
+        gives_up_at := clock_timestamp() + patience;
+        foreach target in array '{tidings.event, tidings.event_default}'::regclass[] || partitions loop
+          perform set_config('lock_timeout',
+            greatest(1, ceil(extract(epoch from gives_up_at - clock_timestamp()) * 1000)::int)::text, true);
+          execute format('lock table only %s in access exclusive mode', target);
+        end loop;
+        perform set_config('lock_timeout', own_timeout, true);
+        return;
+      exception when lock_not_available or deadlock_detected then
+        holders := coalesce(tidings._holders(partitions, clock_timestamp()), holders);
+      end;
+    end if;
+    perform pg_sleep(0.5 + random() * 0.2);
   end loop;
   raise exception using
     errcode = 'lock_not_available',
     message = 'the partitions of tidings.event are in use',
     detail = format('They were last used by %s. Nothing was changed.', coalesce(holders, 'sessions that have ended since')),
-    hint = 'Call tidings.maintain() again when these transactions have ended. Each of its 5 attempts waits for lock_timeout if that is set, otherwise for 2 s.';
+    hint = 'Call tidings.maintain() again when these transactions have ended. Each of its 10 attempts waits for lock_timeout if that is set, otherwise for 1.5 s, and none waits for a transaction that is older than that.';
 end
 $$;
 comment on function _lock_event(regclass[]) is
@@ -267,5 +303,5 @@ comment on function _attach_partitions(_partition[]) is 'Internal: attaches part
 
 revoke all on function
   _partitions(), _object(regclass), _missing_partitions(timestamptz, retention), _build_partition(_partition),
-  _lock_event(regclass[]), _move_rows(_partition[]), _attach_partitions(_partition[])
+  _holders(regclass[], timestamptz), _lock_event(regclass[]), _move_rows(_partition[]), _attach_partitions(_partition[])
 from public;

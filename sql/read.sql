@@ -49,6 +49,10 @@ end
 $$;
 comment on function _require_max_events(int) is 'Internal: checks a number of events. SQLSTATE 22023 if the number is negative or null.';
 
+create function _require_kinds(kinds text[]) returns void
+  language c immutable strict parallel safe as 'MODULE_PATHNAME', 'require_kinds_wrapper';
+comment on function _require_kinds(text[]) is 'Internal: checks kinds of events. SQLSTATE 22023 if an event never has one of them.';
+
 create function _require_no_policies() returns void
   language plpgsql stable
   set search_path = pg_catalog, tidings, pg_temp
@@ -79,7 +83,7 @@ create function events_after(
   set plan_cache_mode = force_custom_plan  -- partitions outside the page's bounds are neither opened nor locked
 as $$
 declare
-  of_source int := case when source is not null then (tidings._source(source)).id end;
+  of_source int := case when source is not null then (tidings._addressed(source)).id end;
   reached tidings.ulid := coalesce(after, '00000000000000000000000000');
   last tidings.ulid;
   page record;
@@ -87,7 +91,7 @@ declare
   looked_at int := max_events;
   n int;
 begin
-  perform tidings._require_max_events(max_events);
+  perform tidings._require_max_events(max_events), tidings._require_kinds(kinds);
   perform tidings._require_log_access();
   perform tidings._require_no_policies();
 
@@ -115,7 +119,7 @@ begin
 end
 $$;
 comment on function events_after(ulid, int, text, text[]) is
-  'Returns the events after this position, or from the start of the log if the position is null; oldest first, and at most max_events of them. Pass the id of the last event to get the next ones: every committed event is returned once, whatever the order in which concurrent transactions commit. "source" and "kinds" restrict the result to one source and to some kinds; see read_log for a cursor that also moves past other events. SQLSTATE 22023 if max_events is negative or null, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 42704 if there is no such source, 55000 if a subscription fills the events, or if tidings.event has row level security.';
+  'Returns the events after this position, or from the start of the log if the position is null; oldest first, and at most max_events of them. Pass the id of the last event to get the next ones: every committed event is returned once, whatever the order in which concurrent transactions commit. "source" and "kinds" restrict the result to one source, under its name or a former one, and to some kinds; see read_log for a cursor that also moves past other events. SQLSTATE 22023 if max_events is negative or null, or if there is no such kind, 25001 in REPEATABLE READ and SERIALIZABLE, 25006 on a standby, 42704 if there is no such source, 55000 if a subscription fills the events, or if tidings.event has row level security.';
 
 create function read_log(
   after ulid default null,
@@ -132,14 +136,14 @@ create function read_log(
 as $$
 declare
   most constant bigint := 100000;
-  of_source int := case when source is not null then (tidings._source(source)).id end;
+  of_source int := case when source is not null then (tidings._addressed(source)).id end;
   position tidings.ulid := coalesce(after, '00000000000000000000000000');
   last tidings.ulid;
   page record;
   missing int := max_events;
   n int;
 begin
-  perform tidings._require_max_events(max_events);
+  perform tidings._require_max_events(max_events), tidings._require_kinds(kinds);
   perform tidings._require_log_access();
   perform tidings._require_no_policies();
 
@@ -172,6 +176,6 @@ comment on function read_log(ulid, int, text, text[]) is
   'Returns the events after this position as events_after does, each with the position that is reached with it, and looks at no more than about 100000 events. If these contain fewer than max_events that match, a last row has no event (null), and the position up to which everything was looked at. The last row is therefore always where to go on, also if no event matched, and no row means that there is nothing new. SQLSTATE as events_after.';
 
 revoke all on function
-  _log_page(ulid, ulid, bigint), _require_max_events(int), _require_no_policies(),
+  _log_page(ulid, ulid, bigint), _require_max_events(int), _require_kinds(text[]), _require_no_policies(),
   events_after(ulid, int, text, text[]), read_log(ulid, int, text, text[])
 from public;

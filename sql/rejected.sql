@@ -10,7 +10,7 @@ create function report_refusal(
 as $$
 declare
   most constant int := 64 << 10;
-  of_source constant int := (tidings._source(source)).id;
+  of_source constant int := (tidings._addressed(source)).id;
 begin
   -- What is lost here was answered as refused, and the commit holds up the worker's questions
   -- about its sources.

@@ -187,6 +187,23 @@ end
 $$;
 comment on function _source(text) is 'Internal: returns the source of this name. SQLSTATE 42704 if there is no such source.';
 
+create function _addressed(name text) returns source
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  addressed tidings.source;
+begin
+  select s.* into addressed
+  from tidings.former_name f
+  join tidings.source s on s.id = f.source_id
+  where f.name = _addressed.name and not exists (select from tidings.source x where x.name = f.name);
+  return case when found then addressed else tidings._source(name) end;
+end
+$$;
+comment on function _addressed(text) is
+  'Internal: returns the source to which requests under this name belong: the source of the name, or the one that had it last. SQLSTATE 42704 if there is none.';
+
 create function _require_name(name text) returns void
   language plpgsql immutable
   set search_path = pg_catalog, tidings, pg_temp
@@ -226,24 +243,27 @@ $$;
 comment on function _require_secret(text, text) is
   'Internal: returns the value. SQLSTATE 22023 if it is null or empty, or if no request could carry it.';
 
-create function _require_url_token(value text) returns text
-  language plpgsql immutable
+create function _check_secret(provider text, kind text, value text) returns text
+  language plpgsql stable
   set search_path = pg_catalog, tidings, pg_temp
 as $$
+declare
+  what constant text := case kind when 'secret' then 'the secret' else 'option url_token' end;
 begin
-  perform tidings._require_secret(value, 'option url_token');
-  if value ~ '/' then
+  perform tidings._require_secret(value, what);
+  if (kind = 'url_token' or (select p.scheme = 'url-token' from tidings.providers() p where p.name = provider))
+    and (value ~ '/' or value in ('.', '..')) then
     raise exception using
       errcode = 'invalid_parameter_value',
-      message = 'option url_token contains a slash',
-      detail = 'The token is one part of a path, so that no request can carry it.',
-      hint = 'Choose a token of letters and digits, such as replace(gen_random_uuid()::text, ''-'', '''').';
+      message = format(case when value ~ '/' then '%s contains a slash' else '%s is one or two dots' end, what),
+      detail = 'It is the last part of a path, and no request can carry it there.',
+      hint = 'Choose one of letters and digits, such as replace(gen_random_uuid()::text, ''-'', '''').';
   end if;
   return value;
 end
 $$;
-comment on function _require_url_token(text) is
-  'Internal: returns the value. SQLSTATE 22023 if it is null or empty, or if it cannot be the last part of a URL.';
+comment on function _check_secret(text, text, text) is
+  'Internal: returns the value. SQLSTATE 22023 if it is null or empty, or if no request to a source of this provider could carry it.';
 
 create function _set_secret(of_source int, of_kind text, new_value text, overlap interval) returns void
   language plpgsql
@@ -295,10 +315,10 @@ begin
   end if;
 
   if secret is not null then
-    perform tidings._set_secret(new_id, 'secret', tidings._require_secret(secret, 'the secret'), '0');
+    perform tidings._set_secret(new_id, 'secret', tidings._check_secret(provider, 'secret', secret), '0');
   end if;
   if options ? 'url_token' then
-    perform tidings._set_secret(new_id, 'url_token', tidings._require_url_token(options ->> 'url_token'), '0');
+    perform tidings._set_secret(new_id, 'url_token', tidings._check_secret(provider, 'url_token', options ->> 'url_token'), '0');
   end if;
   return new_id;
 end
@@ -343,7 +363,7 @@ begin
   perform tidings._check_options(s.provider, merged::text);
   if options ? 'url_token' then
     perform tidings._set_secret(s.id, 'url_token',
-      case when jsonb_typeof(options -> 'url_token') <> 'null' then tidings._require_url_token(options ->> 'url_token') end, '0');
+      case when jsonb_typeof(options -> 'url_token') <> 'null' then tidings._check_secret(s.provider, 'url_token', options ->> 'url_token') end, '0');
   end if;
   update tidings.source x set options = merged - 'url_token' where x.id = s.id and x.options <> merged - 'url_token';
   return merged - 'url_token';
@@ -380,15 +400,13 @@ as $$
 declare
   s tidings.source := tidings._lock_source(name);
 begin
-  case kind
-    when 'secret' then perform tidings._require_secret(new_secret, 'the secret');
-    when 'url_token' then perform tidings._require_url_token(new_secret);
-    else
-      raise exception using
-        errcode = 'invalid_parameter_value',
-        message = format('no secret is of kind %s', coalesce('"' || kind || '"', 'null')),
-        hint = 'The kinds are "secret", that of the provider''s own scheme, and "url_token".';
-  end case;
+  if kind is null or kind not in ('secret', 'url_token') then
+    raise exception using
+      errcode = 'invalid_parameter_value',
+      message = format('no secret is of kind %s', coalesce('"' || kind || '"', 'null')),
+      hint = 'The kinds are "secret", that of the provider''s own scheme, and "url_token".';
+  end if;
+  perform tidings._check_secret(s.provider, kind, new_secret);
   if overlap is null or overlap < interval '0' then
     raise exception using
       errcode = 'invalid_parameter_value',
@@ -453,7 +471,7 @@ create function verify(source text, body bytea, headers jsonb)
   set search_path = pg_catalog, tidings, pg_temp
 as $$
 declare
-  s tidings.source := tidings._source(source);
+  s tidings.source := tidings._addressed(source);
 begin
   return (
     select tidings._unmet(s.provider, p.secrets, p.url_tokens, p.allow_unauthenticated, p.allow_from, body, headers::text) is null
@@ -500,12 +518,33 @@ comment on column _policy.enabled is 'source.enabled.';
 comment on column _policy.first_name is 'source.first_name.';
 comment on column _policy.allow_from is 'Networks from which requests are accepted; null if they are accepted from all.';
 
+create function webhook_paths(source text) returns setof text
+  language sql stable
+  set search_path = pg_catalog, tidings, pg_temp
+  set standard_conforming_strings = on
+as $$
+  select '/hooks/' || s.name || coalesce('/' || (
+      select string_agg(
+        case when c.value ~ '^[A-Za-z0-9._~-]$' then c.value
+          else regexp_replace(upper(encode(convert_to(c.value, 'UTF8'), 'hex')), '..', '%\&', 'g') end, '' order by c.ordinal)
+      from regexp_split_to_table(x.value, '') with ordinality c (value, ordinal)
+    ), '')
+  from tidings._source($1) s
+  join tidings.providers() p on p.name = s.provider and not p.is_dialed
+  left join tidings.source_secret x on x.source_id = s.id
+    and (x.kind = 'url_token' or p.scheme = 'url-token')
+    and (x.expires_at is null or x.expires_at > statement_timestamp())
+  order by x.expires_at desc nulls first, x.created_at desc, x.value
+$$;
+comment on function webhook_paths(text) is
+  'Returns the paths of a source''s webhook, percent-encoded, as they are entered at the provider behind the address of the worker: one for each URL token that is accepted now, the current one first, or the one path of a source without a token. None for a source that is dialed. Only the owner of the extension sees the tokens. SQLSTATE 42704 if there is no such source.';
+
 create function stream_cursor(source text)
   returns text
   language sql stable security definer
   set search_path = pg_catalog, tidings, pg_temp
 as $$
-  select cursor from tidings.stream where source_id = (tidings._source($1)).id
+  select cursor from tidings.stream where source_id = (tidings._addressed($1)).id
 $$;
 comment on function stream_cursor(text) is
   'Returns the stream cursor of a source: the provider''s id of the last event that was stored from its stream, after which the stream is resumed; null at the start of the stream. SQLSTATE 42704 if there is no such source.';
@@ -516,7 +555,7 @@ create function stream_secret(source text)
   set search_path = pg_catalog, tidings, pg_temp
 as $$
   select x.value
-  from tidings.source_secret x, tidings._source($1) s
+  from tidings.source_secret x, tidings._addressed($1) s
   where x.source_id = s.id and x.kind = 'secret' and x.expires_at is null
     and tidings._is_dialed(s.provider)
 $$;

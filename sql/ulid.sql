@@ -124,7 +124,10 @@ create function ulid_at(at timestamptz) returns ulid
 comment on function ulid_at(timestamptz) is
   'Returns the smallest ULID of the millisecond of this time, for range scans: id >= tidings.ulid_at(''2026-01-01''). SQLSTATE 22008 before 1970 and after the year 10889.';
 
--- casts: all explicit, so that no comparison chooses one implicitly
+-- casts: explicit, so that no comparison chooses one, but for those from text. Clients send
+-- parameters as text or varchar, and Postgres would find no function and no operator for them.
+-- There is none from ulid to text that is implicit, so that a comparison of the two is one of
+-- ULIDs, which an index serves.
 
 create function ulid_to_bytea(ulid) returns bytea
   language internal immutable strict parallel safe as 'uuid_send';
@@ -135,6 +138,8 @@ create function ulid_to_timestamptz(value ulid) returns timestamptz
   language c immutable strict parallel safe as 'MODULE_PATHNAME', 'ulid_to_timestamptz_wrapper';
 comment on function ulid_to_timestamptz(ulid) is 'Internal: implementation of the cast to timestamptz.';
 
+create cast (text as ulid) with inout as implicit;
+create cast (varchar as ulid) with inout as implicit;
 create cast (ulid as uuid) without function;
 create cast (uuid as ulid) without function;
 create cast (ulid as bytea) with function ulid_to_bytea(ulid);
@@ -142,6 +147,8 @@ create cast (bytea as ulid) with function ulid_from_bytea(bytea);
 create cast (ulid as timestamptz) with function ulid_to_timestamptz(ulid);
 create cast (timestamptz as ulid) with function ulid_at(timestamptz);
 
+comment on cast (text as ulid) is 'The ULID of its text form, as a literal has it; SQLSTATE 22P02 for any other text.';
+comment on cast (varchar as ulid) is 'The ULID of its text form, as a literal has it; SQLSTATE 22P02 for any other text.';
 comment on cast (ulid as uuid) is 'The same 16 bytes, at no cost.';
 comment on cast (uuid as ulid) is 'The same 16 bytes, at no cost.';
 comment on cast (ulid as bytea) is 'The 16 bytes, big-endian.';

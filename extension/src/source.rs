@@ -2,7 +2,7 @@
 
 use pgrx::{iter::TableIterator, pg_sys::panic::ErrorReport, prelude::*};
 use tidings_core::{
-    Provider,
+    Kind, Provider,
     provider::{self, OptionError},
 };
 
@@ -54,6 +54,22 @@ fn is_dialed(provider_name: &str) -> Result<bool, ErrorReport> {
 #[pg_extern(sql = false)]
 fn asks_consent(provider_name: &str) -> Result<bool, ErrorReport> {
     Ok(provider(provider_name)?.asks_consent)
+}
+
+/// Raises an error unless events can be of all these kinds.
+#[pg_extern(sql = false)]
+fn require_kinds(kinds: Array<'_, &str>) -> Result<(), ErrorReport> {
+    let is_kind = |name: &str| Kind::ALL.iter().any(|kind| kind.as_str() == name);
+    match kinds.iter().flatten().find(|name| !is_kind(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let all: Vec<_> = Kind::ALL.iter().map(|kind| kind.as_str()).collect();
+            Err(invalid(
+                format!("no event is of kind \"{name}\""),
+                format!("The kinds are {}.", all.join(", ")),
+            ))
+        }
+    }
 }
 
 /// The providers that are supported.

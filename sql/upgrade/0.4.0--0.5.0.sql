@@ -66,6 +66,7 @@ drop table log_mark;
 -- take wake from log.sql
 -- take _log_page from read.sql
 -- take _require_max_events from read.sql
+-- take _require_kinds from read.sql
 -- take _require_no_policies from read.sql
 -- take read_log from read.sql
 
@@ -83,6 +84,27 @@ alter table request_summary
 -- take _outcome from consent.sql
 alter table stream add column event_at timestamptz;
 update stream set event_at = updated_at;
+-- Sources that can be changed.
+alter table source add column first_name text;
+update source set first_name = name;
+alter table source alter column first_name set not null;
+create table former_name (
+  name text primary key,
+  source_id int not null,
+  renamed_at timestamptz not null default now()
+);
+create table dropped_source (
+  id int primary key,
+  name text not null,
+  provider text not null,
+  first_name text not null,
+  dropped_at timestamptz not null default now()
+);
+select pg_catalog.pg_extension_config_dump('tidings.former_name', '');
+select pg_catalog.pg_extension_config_dump('tidings.dropped_source', '');
+alter table source_secret enable row level security;
+alter table rejected enable row level security;
+-- take _addressed from source.sql
 -- include gap.sql
 
 -- Its rows have one more column.
@@ -107,7 +129,44 @@ drop function _add_to_state(ulid, ulid);
 -- take _add_to_subscriber from subscriber.sql
 -- take _add_to_request_summary from request.sql
 -- take _add_stored_to_state from state.sql
+-- take _require_name from source.sql
+-- take _check_secret from source.sql
+-- take _set_secret from source.sql
+-- take _lock_source from source.sql
+-- take _guard_source from source.sql
+create trigger guard before insert or update on source
+  for each row execute function _guard_source();
+alter table source enable always trigger guard;
+-- take set_source_options from source.sql
+-- take rename_source from source.sql
+-- take webhook_paths from source.sql
+drop function rotate_secret(text, text, interval);
+-- take rotate_secret from source.sql
+-- take _accepted from source.sql
 -- take _policy from source.sql
+-- take source_policy from provider.sql
+-- Upkeep failed with these.
+update retention set
+  keep_events = case when keep_events <= '1000 years' then keep_events end,
+  keep_rejected = case when keep_rejected <= '1000 years' then keep_rejected end;
+alter table retention add constraint keep_at_most_1000_years check (greatest(keep_events, keep_rejected) <= '1000 years');
+alter table event replica identity full;
+do $$
+declare
+  partition regclass;
+begin
+  for partition in select i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = 'event'::regclass loop
+    execute pg_catalog.format('alter table %s replica identity full', partition);
+  end loop;
+end
+$$;
+create cast (text as ulid) with inout as implicit;
+create cast (varchar as ulid) with inout as implicit;
+revoke all on function
+  _addressed(text), _require_name(text), _check_secret(text, text, text), _set_secret(int, text, text, interval), _lock_source(text),
+  _guard_source(), set_source_options(text, jsonb), rename_source(text, text), webhook_paths(text), rotate_secret(text, text, interval, text), _accepted(int)
+from public;
+
 -- take _require_batch from ingest.sql
 -- take _refusal from store.sql
 -- take _reached from store.sql
@@ -150,6 +209,8 @@ where jsonb_typeof(headers) = 'object' and headers ?| '{peer-address,body-as-sen
 -- take _check_options from normalize.sql
 -- take report_refusal from rejected.sql
 -- take verify from source.sql
+-- take stream_cursor from source.sql
+-- take stream_secret from source.sql
 -- take find_source from source.sql
 drop function _verify(text, text[], text[], boolean, bytea, text);
 
@@ -158,7 +219,6 @@ drop function _verify(text, text[], text[], boolean, bytea, text);
 -- take _source from source.sql
 -- take _require_secret from source.sql
 -- take add_source from source.sql
--- take rotate_secret from source.sql
 -- take drop_source from source.sql
 -- take hold_streams from lease.sql
 -- take release_streams from lease.sql
@@ -183,6 +243,8 @@ drop function _trim_rejected(text[]);
 -- take seek from consumer.sql
 -- take _missing_partitions from partition.sql
 -- take _build_partition from partition.sql
+-- take _holders from partition.sql
+revoke all on function _holders(regclass[], timestamptz) from public;
 -- take _lock_event from partition.sql
 -- take _move_rows from partition.sql
 -- take _attach_partitions from partition.sql
@@ -249,7 +311,7 @@ revoke all on function
   _log_newest(), _merge_log(), rebuild_log(), _clock_ms(),
   _log_below(ulid), _log_end(), _log_begin(), _log_next(), _log_above(ulid),
   log_end(), log_horizon(), _bound_idle(), tick(), wake(),
-  _log_page(ulid, ulid, bigint), _require_max_events(int), _require_no_policies(),
+  _log_page(ulid, ulid, bigint), _require_max_events(int), _require_kinds(text[]), _require_no_policies(),
   read_log(ulid, int, text, text[]), _session_start(), _note_id(ulid), _noted_id(), _set_polled(text, ulid)
 from public;
 revoke all on function
@@ -287,6 +349,44 @@ declare
 begin
   for of_provider in select p.name from tidings.providers() p where tidings._asks_consent(p.name) loop
     perform tidings._add_stored_to_state(of_provider);
+  end loop;
+end
+$$;
+
+-- Rights by default. What holds secrets is revoked from everybody. From a role that is granted
+-- rights in all new objects (ALTER DEFAULT PRIVILEGES), and none by grant_reader or grant_worker,
+-- everything is revoked. It is revoked one object at a time, because the other rights in an
+-- object become initial rights, which a dump leaves out.
+do $$
+declare
+  held record;
+begin
+  for held in
+    with owner as (
+      select n.nspowner, n.nspacl from pg_catalog.pg_namespace n where n.nspname = 'tidings'
+    ),
+    by_default as (
+      select a.grantee
+      from owner, pg_catalog.pg_default_acl d, lateral pg_catalog.aclexplode(d.defaclacl) a
+      where d.defaclrole = owner.nspowner and d.defaclnamespace in (0, 'tidings'::regnamespace)
+      except
+      select a.grantee from owner, lateral pg_catalog.aclexplode(owner.nspacl) a
+    ),
+    object as (
+      select case c.relkind when 'S' then 'sequence' else 'table' end as kind, c.oid::regclass::text as name, c.relacl as acl,
+        c.oid in ('source_secret'::regclass, 'rejected'::regclass, '_policy'::regclass) as is_secret
+      from pg_catalog.pg_class c
+      where c.relnamespace = 'tidings'::regnamespace and c.relkind in ('r', 'p', 'v', 'S')
+      union all
+      select 'function', p.oid::regprocedure::text, p.proacl, false
+      from pg_catalog.pg_proc p where p.pronamespace = 'tidings'::regnamespace and p.prokind = 'f'
+    )
+    select distinct o.kind, o.name, a.grantee
+    from owner, object o, lateral pg_catalog.aclexplode(o.acl) a
+    where a.grantee not in (0, owner.nspowner)
+      and (o.is_secret or a.grantee in (select d.grantee from by_default d))
+  loop
+    execute pg_catalog.format('revoke all on %s %s from %s', held.kind, held.name, held.grantee::regrole);
   end loop;
 end
 $$;

@@ -27,7 +27,7 @@ use crate::{
     event::{Event, Facts, ItemError},
     json::{self, Value},
     kind::Kind,
-    time::{self, Micros},
+    time::Micros,
 };
 
 pub(super) static PROVIDER: Provider = Provider {
@@ -91,9 +91,10 @@ impl<'a, 's> Fields<'_, 'a, 's> {
     }
 
     fn time(&self, name: &'static str) -> Result<Option<Micros>, ItemError> {
-        let said = self.text(name).filter(|text| !time::is_never(text));
-        said.map(|text| self.0.time_as(name, &text, true))
-            .transpose()
+        match self.text(name) {
+            Some(text) => self.0.time_as(name, &text, true),
+            None => Ok(None),
+        }
     }
 }
 

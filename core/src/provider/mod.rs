@@ -170,26 +170,30 @@ impl Entry<'_, '_> {
         identity::derive(self.provider, self.source, at, fields)
     }
 
-    /// The time in a field: `None` if the field is absent or empty, an error if its value
-    /// is not a time.
+    /// The time in a field: `None` if the field is absent or empty, or a time that was never
+    /// set; an error if its value is not a time.
     fn time(&self, field: &'static str, value: Option<&str>) -> Result<Option<Micros>, ItemError> {
         let is_text = value.is_some_and(|value| value.starts_with('"'));
         match value.and_then(json::text) {
-            Some(text) => self.time_as(field, &text, is_text).map(Some),
+            Some(text) => self.time_as(field, &text, is_text),
             None => Ok(None),
         }
     }
 
-    /// The time in a text. Digits that may be a date are not read as a number, because
+    /// The time in a text; `None` for a time that was never set, which is the start of 1970, or
+    /// the year 1 of .NET and Go. Digits that may be a date are not read as a number, because
     /// only the source's format tells which of the two is meant.
     fn time_as(
         &self,
         field: &'static str,
         text: &str,
         may_be_date: bool,
-    ) -> Result<Micros, ItemError> {
+    ) -> Result<Option<Micros>, ItemError> {
+        if time::is_never(text) {
+            return Ok(None);
+        }
         if let Some(at) = self.settings.formatted(text) {
-            return Ok(at);
+            return Ok(at.if_set());
         }
         if may_be_date && time::is_date(text) {
             return Err(ItemError::Invalid {
@@ -197,10 +201,11 @@ impl Entry<'_, '_> {
                 expected: "a Unix time: its digits are a date, which only a time_format reads",
             });
         }
-        self.settings.time(text).ok_or(ItemError::Invalid {
+        let at = self.settings.time(text).ok_or(ItemError::Invalid {
             field,
             expected: "a date-time or a Unix time, from 1970 on",
-        })
+        })?;
+        Ok(at.if_set())
     }
 }
 

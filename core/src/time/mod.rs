@@ -29,6 +29,11 @@ impl Micros {
         self.0
     }
 
+    /// `None` for the start of 1970, which is the number 0 and means that a time was never set.
+    pub fn if_set(self) -> Option<Self> {
+        (self.0 != 0).then_some(self)
+    }
+
     /// Whole milliseconds since 1970-01-01 UTC.
     pub const fn ms(self) -> u64 {
         self.0.unsigned_abs() / 1000
@@ -55,14 +60,17 @@ impl Micros {
 }
 
 /// Whether this text means that a time was never set: the year 1 of .NET and Go, in some
-/// order of day and month, or as a number.
+/// order of day and month, or as a number; or the start of 1970 in whatever zone.
 pub fn is_never(text: &str) -> bool {
-    // The year of a text, and the beginning of seconds and milliseconds.
-    const YEAR: &str = "0001";
+    // The beginning of seconds and milliseconds.
     const SECONDS: &str = "-62135596800";
     const DATES: [&str; 4] = ["0001-01-01", "01/01/0001", "1/1/0001", "01.01.0001"];
+    const STARTS: [&str; 4] = ["1970-01-01", "01/01/1970", "1/1/1970", "01.01.1970"];
     let has = |what: &&str| text.contains(what);
-    has(&YEAR) && DATES.iter().any(has) || text.contains('-') && has(&SECONDS)
+    // The year is looked for first, because nearly every text has another.
+    has(&"0001") && DATES.iter().any(has)
+        || has(&"1970") && STARTS.iter().any(has) && has(&"00:00:00")
+        || text.contains('-') && has(&SECONDS)
 }
 
 /// A time zone by its IANA name; `None` if there is no such zone.

@@ -14,3 +14,5 @@ mod pushpushgo;
 mod pushwoosh;
 #[cfg(test)]
 mod reading;
+#[cfg(test)]
+mod times;

@@ -1,7 +1,9 @@
 //! One binary, so that everything is linked once and runs side by side.
 
 mod bursts;
+mod changed;
 mod check;
+mod clients;
 mod clock;
 mod consumers;
 mod crash;
@@ -49,4 +51,5 @@ mod taking;
 mod tls;
 mod unread;
 mod upgrade;
+mod upkeep;
 mod version;

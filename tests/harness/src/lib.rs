@@ -31,6 +31,7 @@ pub mod leash;
 pub mod ledger;
 pub mod metrics;
 pub mod nginx;
+pub mod node;
 pub mod outage;
 pub mod outcomes;
 pub mod paths;

@@ -1,4 +1,4 @@
-//! The Python environment of the gRPC peer of another stack.
+//! The Python environments: of the gRPC peer of another stack, and of the clients of Postgres.
 //!
 //! A virtual environment with pinned packages and the code generated from the schemas,
 //! both under the target folder, each made once for what it is made from. Where
@@ -38,23 +38,13 @@ impl Python {
     }
 
     pub fn prepare_with(python: &str) -> Result<Self> {
-        let interpreter = probe(python)?;
         let folder = paths::target().join("python");
-        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        // Of several concurrent runs, one creates the environment and the others wait.
-        let lock = File::create(folder.join("lock"))?;
-        lock.lock().context("cannot lock the virtual environment")?;
-
+        let _lock = locked(&folder)?;
         let requirements = paths::root().join("tests/peer/requirements.txt");
-        let wanted = read(&requirements)?;
-        let environment = folder.join("environment");
-        let program = environment.join("bin/python");
-        once(&environment, &format!("{interpreter}\n{wanted}"), || {
-            install(python, &environment, &program, &requirements)
-        })?;
+        let program = environment(python, &folder.join("environment"), &requirements)?;
 
         let schemas = schemas()?;
-        let mut from = wanted;
+        let mut from = read(&requirements)?;
         for file in schemas.iter().flat_map(|(_, files)| files) {
             from.push_str(&read(file)?);
         }
@@ -81,6 +71,34 @@ impl Python {
     }
 }
 
+/// The interpreter of an environment with the clients of Postgres, see `tests/clients`.
+pub fn with_clients() -> Result<PathBuf> {
+    let folder = paths::target().join("clients");
+    let _lock = locked(&folder)?;
+    let requirements = paths::root().join("tests/clients/requirements.txt");
+    environment("python3", &folder.join("python"), &requirements)
+}
+
+/// Makes a folder, and locks it: of several concurrent runs, one fills it and the others wait.
+pub(crate) fn locked(folder: &Path) -> Result<File> {
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let lock = File::create(folder.join("lock"))?;
+    lock.lock()
+        .with_context(|| format!("cannot lock {}", folder.display()))?;
+    Ok(lock)
+}
+
+/// The interpreter of a virtual environment with these packages, which is made unless it exists.
+fn environment(python: &str, folder: &Path, requirements: &Path) -> Result<PathBuf> {
+    let interpreter = probe(python)?;
+    let program = folder.join("bin/python");
+    let from = format!("{interpreter}\n{}", read(requirements)?);
+    once(folder, &from, || {
+        install(python, folder, &program, requirements)
+    })?;
+    Ok(program)
+}
+
 /// The output of the probe.
 fn probe(program: &str) -> Result<String, Missing> {
     let output = Command::new(program)
@@ -103,7 +121,7 @@ fn probe(program: &str) -> Result<String, Missing> {
 
 /// Makes the folder anew unless it was made from the same; a folder that was not
 /// finished counts as none.
-fn once(folder: &Path, from: &str, make: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(crate) fn once(folder: &Path, from: &str, make: impl FnOnce() -> Result<()>) -> Result<()> {
     let stamp = folder.join("made-from");
     if fs::read_to_string(&stamp).is_ok_and(|made_from| made_from == from) {
         return Ok(());
@@ -150,7 +168,7 @@ fn generate(program: &Path, schemas: &Path, files: &[PathBuf], into: &Path) -> R
 }
 
 /// Runs it; a failure is shown in full, and its last line is the reason.
-fn attempt(failed: &str, command: &mut Command) -> Result<(), Missing> {
+pub(crate) fn attempt(failed: &str, command: &mut Command) -> Result<(), Missing> {
     println!("  $ {}", step::shown(command));
     let output = command
         .stdin(Stdio::null())

@@ -41,6 +41,11 @@ select message_id, kind from tidings.events_after(:'start', kinds => '{message.d
 select message_id, kind from tidings.events_after(:'start', 1, 'sms', '{message.pending}');
 select count(*) from tidings.events_after(:'start', kinds => '{}');
 select count(*) from tidings.events_after(:'start', kinds => '{message.failed,null}');
+-- A kind that no event has is a mistake, and would otherwise be waited for for ever.
+select count(*) from tidings.events_after(:'start', kinds => '{message.failed,nope}');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select count(*) from tidings.read_log(:'start', kinds => '{Message.Failed}');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
 select tidings.events_after(source => 'nope');
 \echo SQLSTATE :LAST_ERROR_SQLSTATE
 select tidings.events_after(max_events => -1);

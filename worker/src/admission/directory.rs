@@ -107,10 +107,9 @@ impl Directory {
     /// Looks a name up in the sources as last read, without a query.
     pub(crate) fn peek(&self, name: &str) -> Lookup {
         let snapshot = self.snapshot.borrow();
-        match &snapshot.sources {
-            Some(sources) => sources
-                .get(name)
-                .map_or(Lookup::Unknown, |source| Lookup::Known(source.clone())),
+        match snapshot.addressed(name) {
+            Some(source) => Lookup::Known(source.clone()),
+            None if snapshot.sources.is_some() => Lookup::Unknown,
             None => Lookup::Unread,
         }
     }
@@ -152,6 +151,7 @@ pub(crate) mod fake {
             options: serde_json::json!({}),
             enabled: true,
             schema: None,
+            former_names: Vec::new(),
         }
     }
 

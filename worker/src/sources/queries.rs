@@ -26,7 +26,8 @@ use crate::{
     },
 };
 
-const SOURCES: &str = "select s.name, s.provider, s.options, s.enabled, c.method, c.descriptor_set, c.names, s.id \
+const SOURCES: &str = "select s.name, s.provider, s.options, s.enabled, c.method, c.descriptor_set, c.names, s.id, \
+       array(select f.name from tidings.former_name f where f.source_id = s.id) \
      from tidings.source s left join tidings.source_schema c on c.source_id = s.id";
 const REPORT: &str = "select tidings.report_stream($1, $2, $3, $4, $5, $6, $7)";
 const RESUME: &str = "select tidings.stream_cursor($1), tidings.stream_secret($1)";
@@ -48,10 +49,10 @@ const FIND: &str = "select tidings.find_source($1, $2)";
 const KEEP_REFUSAL: &str = "select tidings.report_refusal($1, $2, $3, $4, $5, $6)";
 /// A gap, unless its requests were not the source's, or it is known.
 const WRITE_GAP: &str = "select case \
-     when $6 is not null and not exists (select from tidings.source s where s.name = $1 and s.provider = $6) then null \
+     when $6 is not null and (tidings._addressed($1)).provider <> $6 then null \
      when $7 is not null and not tidings.verify($1, '', $7) then null \
-     when $8 and exists (select from tidings.gap g join tidings.source s on s.id = g.source_id \
-       where s.name = $1 and g.cause = $2 and g.detail = $5 and g.from_at is not distinct from $3) then null \
+     when $8 and exists (select from tidings.gap g \
+       where g.source_id = (tidings._addressed($1)).id and g.cause = $2 and g.detail = $5 and g.from_at is not distinct from $3) then null \
      else tidings.report_gap($1, $2, from_at => $3, to_at => $4, detail => $5) end";
 
 /// Time for an answer, which takes milliseconds. This limit detects a connection that has
@@ -112,6 +113,11 @@ impl Queries {
                 options,
                 enabled: row.try_get(3)?,
                 schema,
+                former_names: row
+                    .try_get::<_, Vec<&str>>(8)?
+                    .into_iter()
+                    .map(Arc::from)
+                    .collect(),
             })
         };
         let sources: Result<Vec<_>, tokio_postgres::Error> = rows.iter().map(source).collect();

@@ -21,6 +21,8 @@ pub(crate) struct Source {
     pub(crate) enabled: bool,
     /// Instead of the one that its provider's call has by default.
     pub(crate) schema: Option<OwnSchema>,
+    /// Names that it had, and no other source has since. Requests under them are its own.
+    pub(crate) former_names: Vec<Arc<str>>,
 }
 
 pub(crate) type Sources = HashMap<Arc<str>, Arc<Source>>;
@@ -121,6 +123,14 @@ pub(crate) struct Snapshot {
 }
 
 impl Snapshot {
+    /// The source to which requests under this name belong. `None` also if the sources have not
+    /// been read yet.
+    pub(crate) fn addressed(&self, name: &str) -> Option<&Arc<Source>> {
+        let sources = self.sources.as_ref()?;
+        let had_it = |source: &&Arc<Source>| source.former_names.iter().any(|had| **had == *name);
+        sources.get(name).or_else(|| sources.values().find(had_it))
+    }
+
     /// They were read, and there is none: perhaps those of a database that is being
     /// restored are still to come, so it says nothing of what a source's webhooks are worth.
     pub(crate) fn lists_none(&self) -> bool {

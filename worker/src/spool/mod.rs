@@ -23,6 +23,7 @@ mod when;
 
 use std::{
     collections::BTreeSet,
+    iter,
     path::Path,
     sync::{
         Arc,
@@ -270,7 +271,9 @@ impl Spool {
             if let Some(sources) = now.sources.as_ref().filter(|_| !now.lists_none()) {
                 let sources = sources.values();
                 let names = sources.filter(|source| source.enabled && !source.is_dialed());
-                let names = names.map(|source| source.name.to_string()).collect();
+                let names =
+                    names.flat_map(|source| iter::once(&source.name).chain(&source.former_names));
+                let names = names.map(ToString::to_string).collect();
                 // If the keeper has ended, the process is ending.
                 let _ = self.asks.send(Ask::Names(names));
             }

@@ -176,20 +176,18 @@ fn created_at(recipient: Object<'_, '_>) -> Option<Micros> {
         Some(message) => of_message(message)??,
         None => Settings::default().time(&json::text(value.text())?)?,
     };
-    Some(at).filter(|at| at.get() != 0)
+    at.if_set()
 }
 
 /// A `google.protobuf.Timestamp` as its message, or any other form of time. Its zero
-/// values are absent from the wire, so a message without seconds says nothing. A time that
-/// was never set (the start of 1970, or Go's zero time in the year 1) counts as absent.
+/// values are absent from the wire, so a message without seconds says nothing.
 fn timestamp(
     entry: &Entry<'_, '_>,
     field: &'static str,
     value: Option<Value<'_, '_>>,
 ) -> Result<Option<Micros>, ItemError> {
     let Some(message) = value.and_then(Value::object) else {
-        let said = value.map(Value::text).filter(|value| !time::is_never(value));
-        return Ok(entry.time(field, said)?.filter(|at| at.get() != 0));
+        return entry.time(field, value.map(Value::text));
     };
     of_message(message).ok_or(ItemError::Invalid {
         field,
@@ -207,7 +205,7 @@ fn of_message(message: Object<'_, '_>) -> Option<Option<Micros>> {
     let nanos = message.text("nanos").unwrap_or(Cow::Borrowed("0"));
     let seconds = seconds.parse::<i64>().ok()?.checked_mul(1_000_000)?;
     let at = Micros::new(seconds.checked_add(nanos.parse::<i64>().ok()? / 1000)?)?;
-    Some(Some(at).filter(|at| at.get() != 0))
+    Some(at.if_set())
 }
 
 /// The letters and digits of a value of an enum, in lower case, without its prefix.

@@ -65,12 +65,14 @@ const RIGHTS: &[(&str, &str)] = &[
         "select case when has_schema_privilege('tidings', 'usage') then \
             has_table_privilege(to_regclass('tidings.source'), 'select') \
             and has_table_privilege(to_regclass('tidings.source_schema'), 'select') \
+            and has_table_privilege(to_regclass('tidings.former_name'), 'select') \
             and has_table_privilege(to_regclass('tidings.source_policy'), 'select') end",
     ),
     (
         "report gaps",
         "select case when has_schema_privilege('tidings', 'usage') then has_function_privilege( \
             to_regprocedure('tidings.report_gap(text,text,text,timestamptz,timestamptz,text,text,bigint)'), 'execute') \
+            and has_function_privilege(to_regprocedure('tidings._addressed(text)'), 'execute') \
             and has_table_privilege(to_regclass('tidings.gap'), 'select') end",
     ),
     (
@@ -101,6 +103,12 @@ const SOURCES: &str = "select s.name, p.scheme, p.secrets, p.url_tokens, p.accep
      left join tidings.source_schema c on c.source_id = s.id";
 const MAY_READ_STREAMS: &str =
     "select coalesce(has_table_privilege(to_regclass('tidings.stream_status'), 'select'), false)";
+/// Only the owner of the extension sees the tokens in the paths.
+const MAY_READ_PATHS: &str = "select coalesce(has_function_privilege(to_regprocedure('tidings.webhook_paths(text)'), 'execute') \
+     and has_table_privilege(to_regclass('tidings.source_secret'), 'select') \
+     and not row_security_active(to_regclass('tidings.source_secret')), false)";
+const PATHS: &str =
+    "select s.name, array(select tidings.webhook_paths(s.name)) from tidings.source s";
 const STREAMS: &str =
     "select source, state, worker, since::text, last_error from tidings.stream_status";
 
@@ -117,6 +125,8 @@ pub(super) struct KnownSource {
     /// The source's own schema: the method and the descriptor set.
     pub(super) schema: Option<(String, Vec<u8>)>,
     pub(super) stream: Option<StreamNow>,
+    /// The paths of its webhook with their tokens; none if they cannot be read.
+    pub(super) paths: Vec<String>,
 }
 
 /// The demands of a source on a request, from `tidings.source_policy`.
@@ -157,6 +167,7 @@ impl Known {
                 },
                 schema: method.zip(set),
                 stream: None,
+                paths: Vec::new(),
             };
             sources.insert(row.try_get(0)?, known);
         }
@@ -169,6 +180,13 @@ impl Known {
                         since: row.try_get(3)?,
                         last_error: row.try_get(4)?,
                     });
+                }
+            }
+        }
+        if session.query_one(MAY_READ_PATHS, &[]).await?.try_get(0)? {
+            for row in session.query(PATHS, &[]).await? {
+                if let Some(known) = sources.get_mut(row.try_get::<_, &str>(0)?) {
+                    known.paths = row.try_get(1)?;
                 }
             }
         }

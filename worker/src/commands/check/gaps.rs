@@ -164,6 +164,7 @@ mod tests {
             options,
             enabled: true,
             schema: None,
+            former_names: Vec::new(),
         }
     }
 

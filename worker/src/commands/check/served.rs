@@ -14,10 +14,11 @@ pub(super) fn findings(source: &Source, known: Option<&KnownSource>) -> Vec<Find
     let name = quoted(&source.name);
     let subject = || format!("source {}", source.name);
     let provider = &source.provider;
-    let Some(policy) = known.map(|known| &known.policy) else {
+    let Some(known) = known else {
         return vec![Finding::fail(subject(), "Postgres has no policy for it")];
     };
-    let (paths, unusable) = paths(source, policy);
+    let policy = &known.policy;
+    let (paths, unusable) = paths(source, known);
     let mut findings = vec![match policy.accepts.as_str() {
         "nothing" => Finding::fail(
             subject(),
@@ -46,7 +47,7 @@ pub(super) fn findings(source: &Source, known: Option<&KnownSource>) -> Vec<Find
     {
         findings.push(Finding::warn(
             subject(),
-            format!("its signature is keyed with {key}: set the option url_token too"),
+            format!("its signature is keyed with {key}: demand a token in the URL too: `select tidings.set_source_options('{name}', '{{"url_token": ".."}}')`"),
         ));
     }
     findings
@@ -78,12 +79,24 @@ fn proof(policy: &Policy) -> String {
 
 /// The paths to which the provider sends, and the reason if the source's own schema
 /// cannot be used.
-fn paths(source: &Source, policy: &Policy) -> (Vec<String>, Option<String>) {
-    let name = &source.name;
+fn paths(source: &Source, known: &KnownSource) -> (Vec<String>, Option<String>) {
+    let (name, policy) = (&source.name, &known.policy);
     let is_scheme = policy.scheme == "url-token" && policy.accepts != "anything";
     let in_url = is_scheme || policy.url_tokens > 0;
-    let token = if in_url { "/{token}" } else { "" };
-    let mut paths = vec![format!("HTTP: POST /hooks/{name}{token}")];
+    let mut paths: Vec<_> = known
+        .paths
+        .iter()
+        .map(|path| format!("HTTP: POST {path}"))
+        .collect();
+    if paths.is_empty() {
+        paths.push(match in_url {
+            true => format!(
+                "HTTP: POST /hooks/{name}/{{token}} (`select tidings.webhook_paths('{}')` shows it to the owner of the extension)",
+                quoted(name)
+            ),
+            false => format!("HTTP: POST /hooks/{name}"),
+        });
+    }
     if source.served_provider().is_none() {
         return (paths, None);
     }
@@ -119,6 +132,7 @@ mod tests {
             options: json!({}),
             enabled: true,
             schema: None,
+            former_names: Vec::new(),
         };
         let known = KnownSource {
             policy: Policy {
@@ -164,7 +178,9 @@ mod tests {
             |provider, scheme, counts| found(provider, scheme, counts, "proof")[0].details.clone();
         assert_eq!(
             details("arpoone", "url-token", (1, 0)),
-            ["HTTP: POST /hooks/o'hook/{token}"]
+            [
+                "HTTP: POST /hooks/o'hook/{token} (`select tidings.webhook_paths('o''hook')` shows it to the owner of the extension)"
+            ]
         );
         let method = "/pushwoosh.event_streaming.v1.EventStreaming/StreamEvents";
         assert_eq!(

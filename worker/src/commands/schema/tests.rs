@@ -155,6 +155,7 @@ fn a_source_that_is_not_dialed_has_no_server_to_ask() {
         options: json!({}),
         enabled: true,
         schema: None,
+        former_names: Vec::new(),
     };
     let all = || {
         vec![

@@ -14,6 +14,7 @@ fn source(name: &str, provider: &str, options: serde_json::Value) -> Source {
         options,
         enabled: true,
         schema: None,
+        former_names: Vec::new(),
     }
 }
 

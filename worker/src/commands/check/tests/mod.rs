@@ -64,6 +64,7 @@ impl Subject {
             options: self.options,
             enabled: true,
             schema: None,
+            former_names: Vec::new(),
         };
         let resume = Resume {
             cursor: Some("01JD0000000000000000000000".to_owned()),

@@ -1,0 +1,94 @@
+//! Clients of Postgres in other languages, which send a ulid as text: each follows the log, queries
+//! and writes without a cast.
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
+use std::process::Command;
+use tidings_e2e::on_cluster;
+use tidings_harness::cluster::Cluster;
+use tidings_harness::stage::DATABASE;
+use tidings_harness::step::{self, Missing};
+use tidings_harness::{node, paths, python};
+
+const EVENTS: &str = r#"
+    select tidings.add_source('sms', 'arpoone', null, '{"allow_unauthenticated": true}');
+    select tidings.ingest('sms', convert_to((
+      select jsonb_agg(jsonb_build_object('MessageId', n, 'Status', 'DELIVERED', 'ReportDateTime', '2026-01-01T00:00:00'))
+      from generate_series(1, 5) n)::text, 'UTF8'));
+    select tidings.create_consumer('client')"#;
+
+/// Runs a client, unless what it needs is missing.
+fn follows(client: &str, command: impl FnOnce() -> Result<Command>) -> Result<()> {
+    let mut command = match command() {
+        Ok(command) => command,
+        Err(error) => {
+            let missing = error.downcast::<Missing>()?;
+            println!("SKIPPED {client}: {missing}");
+            return Ok(());
+        }
+    };
+    on_cluster(|cluster: &Cluster| {
+        cluster.connect(DATABASE)?.batch_execute(EVENTS)?;
+        let said = step::output(command.arg(client).arg(cluster.url(DATABASE)))?;
+        let said: Value = serde_json::from_str(said.lines().last().context("it says nothing")?)?;
+        ensure!(said["client"] == client, "{said}");
+        println!("{said}");
+        Ok(())
+    })
+}
+
+fn in_python(client: &str) -> Result<()> {
+    follows(client, || {
+        let mut command = Command::new(python::with_clients()?);
+        command
+            .arg(paths::root().join("tests/clients/clients.py"))
+            .env("PYTHONDONTWRITEBYTECODE", "1");
+        Ok(command)
+    })
+}
+
+fn in_node(client: &str) -> Result<()> {
+    follows(client, || {
+        let packages = node::with_clients()?;
+        let mut command = Command::new("node");
+        command
+            .arg(paths::root().join("tests/clients/clients.mjs"))
+            .env("TIDINGS_NODE_MODULES", packages);
+        Ok(command)
+    })
+}
+
+#[test]
+fn psycopg_follows_without_a_cast() -> Result<()> {
+    in_python("psycopg")
+}
+
+#[test]
+fn psycopg2_follows_without_a_cast() -> Result<()> {
+    in_python("psycopg2")
+}
+
+#[test]
+fn asyncpg_follows_without_a_cast() -> Result<()> {
+    in_python("asyncpg")
+}
+
+#[test]
+fn sqlalchemy_follows_without_a_cast() -> Result<()> {
+    in_python("sqlalchemy")
+}
+
+#[test]
+fn django_follows_without_a_cast() -> Result<()> {
+    in_python("django")
+}
+
+#[test]
+fn node_postgres_follows_without_a_cast() -> Result<()> {
+    in_node("pg")
+}
+
+#[test]
+fn postgres_js_follows_without_a_cast() -> Result<()> {
+    in_node("postgres")
+}

@@ -1,0 +1,146 @@
+-- Sources that are changed: options, names and secrets of each kind, and sources that are dropped
+-- and added again. No event is stored twice because of it.
+
+\set SHOW_CONTEXT never
+select tidings.add_source('sms', 'arpoone', 'sms-t0ken', '{"timezone": "Europe/Lisbon"}') as sms \gset
+select tidings.add_source('push', 'pushpushgo', 'project', '{"url_token": "push-t0ken"}') as push \gset
+\set state '[{"MessageId": "m", "Status": "DELIVERED", "ReportDateTime": "2024-10-01T11:34:56Z"}]'
+-- Neither of these events has an id of its own: the name of the source is a part of its identity.
+\set update '{"kind": "subscriber:update", "projectId": "project", "customId": "c1", "ppgId": "p1"}'
+select jsonb_build_object('x-ppg-signature', encode(tidings.hmac_sha1(:'update', 'project'), 'hex'),
+  'receipt-id', '01J95V8YR80000000000000000', 'url-token', 'push-t0ken') as signed \gset
+select verdict, inserted, duplicate from tidings.ingest('sms', :'state', '{"url-token": "sms-t0ken"}');
+select verdict, inserted, duplicate from tidings.ingest('push', :'update', :'signed');
+
+-- Options: those that are named change, and null removes one.
+select tidings.set_source_options('sms', '{"allow_from": ["10.0.0.0/8"]}');
+select tidings.set_source_options('sms', '{"timezone": "UTC", "allow_from": null}');
+select name, options from tidings.source order by id;
+-- The token goes where the secrets are, and replaces the former one.
+select tidings.set_source_options('push', '{"url_token": "n3w"}');
+select s.name, s.options, x.kind, x.value, x.expires_at from tidings.source s join tidings.source_secret x on x.source_id = s.id order by s.id, x.kind, x.value;
+select tidings.set_source_options('push', '{"url_token": null}');
+select s.name, x.kind, x.value from tidings.source s join tidings.source_secret x on x.source_id = s.id order by s.id, x.kind, x.value;
+select tidings.set_source_options('push', '{}');
+-- What its provider does not take, and what cannot work, is refused, and nothing changes.
+select tidings.set_source_options('sms', '{"timezone": "Lisbon"}');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.set_source_options('sms', '{"tiemzone": "UTC"}');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.set_source_options('sms', '["timezone"]');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.set_source_options('sms', null);
+select tidings.set_source_options('sms', '{"url_token": 7}');
+select tidings.set_source_options('sms', '{"url_token": "a/b", "timezone": "Europe/Lisbon"}');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.set_source_options('nope', '{}');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select name, options from tidings.source order by id;
+
+-- Each kind of secret is rotated with an overlap.
+select tidings.rotate_secret('push', 'first', kind => 'url_token');
+select tidings.rotate_secret('push', 'second', '1 hour', 'url_token');
+select kind, value, expires_at is null as is_current from tidings.source_secret where source_id = :push order by kind, value;
+select tidings.rotate_secret('push', 'x', kind => 'header');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.rotate_secret('push', 'x', kind => null);
+
+-- Secrets that no request could carry.
+select tidings.add_source('x', 'pushwoosh', E'Bearer s3cret\n');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.add_source('x', 'pushwoosh', ' Bearer s3cret');
+select tidings.add_source('x', 'pushwoosh', E'Bearer\ts3cret\x01');
+select tidings.add_source('x', 'arpoone', 'a/b');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.add_source('x', 'arpoone', '..');
+select tidings.add_source('x', 'pushpushgo', 'a/b', '{"url_token": "."}');
+select tidings.rotate_secret('sms', 'a/b');
+select tidings.rotate_secret('push', 'a/b', kind => 'url_token');
+select tidings.rotate_secret('push', E'key\n');
+select tidings.add_source('x', 'pushpushgo', 'a/b', '{"url_token": "é +%"}') is not null as added;
+
+-- The paths as they are entered at the provider.
+select name, tidings.webhook_paths(name) from tidings.source order by id, 2;
+select tidings.webhook_paths('nope');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.drop_source('x');
+
+-- Renamed: the same source, to which requests under its former name still belong.
+select tidings.rename_source('sms', 'texts');
+select name, id = :sms as same, first_name from tidings.source where id = :sms;
+select verdict, inserted, duplicate from tidings.ingest('texts', :'state', '{"url-token": "sms-t0ken"}');
+select verdict, inserted, duplicate from tidings.ingest('sms', :'state', '{"url-token": "sms-t0ken"}');
+select verdict, inserted from tidings.ingest('sms', :'state', '{"url-token": "x"}');
+select tidings.verify('sms', '', '{"url-token": "sms-t0ken"}');
+select tidings.report_gap('sms', 'provider_gave_up', detail => 'lost') is not null as reported;
+select tidings.report_refusal('sms', now(), 'answered 413 (too_large)', '{}', '', 100);
+select verdict from tidings.rejected where source_id = :sms order by verdict;
+-- Whoever changes a source names it as it is now.
+select tidings.drop_source('sms');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.set_source_options('sms', '{}');
+select tidings.rename_source('push', 'pushes');
+select verdict, inserted, duplicate from tidings.ingest('push', :'update', :'signed'::jsonb || '{"url-token": "second"}');
+select verdict, inserted, duplicate from tidings.ingest('pushes', :'update', :'signed'::jsonb || '{"url-token": "second"}');
+select tidings.rename_source('pushes', 'web');
+select name from tidings.former_name order by name;
+select tidings.rename_source('web', 'push');
+select name from tidings.former_name order by name;
+-- A name that another source has, and what is no name.
+select tidings.rename_source('push', 'texts');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.rename_source('push', 'a/b');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+select tidings.rename_source('push', null);
+select tidings.rename_source('nope', 'x');
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+-- A new source that takes the former name takes the requests under it too.
+select tidings.add_source('sms', 'arpoone', 'other') <> :sms as another;
+select verdict from tidings.ingest('sms', :'state', '{"url-token": "sms-t0ken"}');
+select verdict, inserted from tidings.ingest('sms', :'state', '{"url-token": "other"}');
+select tidings.drop_source('sms');
+
+-- Dropped and added again: the id goes on, and a retry is a duplicate.
+select tidings.drop_source('texts');
+select verdict from tidings.ingest('texts', :'state', '{"url-token": "sms-t0ken"}');
+select tidings.add_source('texts', 'arpoone', 'again') = :sms as same;
+select first_name from tidings.source where id = :sms;
+select verdict, inserted, duplicate from tidings.ingest('texts', :'state', '{"url-token": "again"}');
+-- Its former names are gone, and another provider under its name is another source.
+select verdict from tidings.ingest('sms', :'state', '{"url-token": "again"}');
+select tidings.drop_source('texts');
+select tidings.add_source('texts', 'pushwoosh', 'Bearer x') <> :sms as another;
+select tidings.drop_source('texts');
+select tidings.add_source('texts', 'arpoone', 'again') = :sms as same;
+
+-- By hand: what a function would refuse is refused too, and what it allows is done.
+update tidings.source set options = '{"timezone": "Lisbon"}' where name = 'texts';
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+update tidings.source set options = '{"url_token": "x"}' where name = 'texts';
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+update tidings.source set options = '{"timezone": "Europe/Madrid"}' where name = 'texts';
+update tidings.source set name = 'a b' where name = 'texts';
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+update tidings.source set name = 'sms' where name = 'texts';
+select name, first_name, options from tidings.source where id = :sms;
+select verdict, duplicate from tidings.ingest('texts', :'state', '{"url-token": "again"}');
+update tidings.source set id = 1000 where name = 'sms';
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+update tidings.source set provider = 'pushwoosh' where name = 'sms';
+update tidings.source set first_name = 'x' where name = 'sms';
+-- Also where a subscription applies it.
+set session_replication_role = replica;
+update tidings.source set options = '{"nope": 1}' where name = 'sms';
+reset session_replication_role;
+
+-- Retention that could never work.
+update tidings.retention set keep_events = '100000 years';
+\echo SQLSTATE :LAST_ERROR_SQLSTATE
+update tidings.retention set keep_rejected = '1001 years';
+begin;
+update tidings.retention set keep_events = '1000 years', keep_rejected = '1000 years';
+select count(*) > 0 as made from tidings.maintain();
+rollback;
+
+select tidings.drop_source(name) from tidings.source order by id;
+delete from tidings.gap;
