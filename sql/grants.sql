@@ -106,7 +106,7 @@ begin
     union
     select 'routine', p.oid::regprocedure::text, a.grantee
     from member m
-    join pg_catalog.pg_proc p on m.classid = 'pg_catalog.pg_proc'::regclass and p.oid = m.objid
+    join pg_catalog.pg_proc p on m.classid = 'pg_catalog.pg_proc'::regclass and p.oid = m.objid and p.pronamespace = 'tidings'::regnamespace
     cross join lateral pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) a
     where a.grantee <> p.proowner
   loop

@@ -222,6 +222,7 @@ comment on function _require_name(text) is 'Internal: checks the name of a sourc
 create function _require_secret(value text, what text) returns text
   language plpgsql immutable
   set search_path = pg_catalog, tidings, pg_temp
+  set standard_conforming_strings = on
 as $$
 begin
   if coalesce(value, '') = '' then
@@ -336,7 +337,7 @@ declare
   locked tidings.source;
 begin
   loop
-    select * into locked from tidings.source s where s.id = (tidings._source(name)).id for no key update;
+    select * into locked from tidings.source s where s.id = (tidings._source(_lock_source.name)).id for no key update;
     exit when found and locked.name = _lock_source.name;
   end loop;
   return locked;

@@ -3,6 +3,7 @@
 //     node tests/clients/clients.mjs CLIENT URL
 
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 
 // The packages are not beside this file: the caller says where they are.
@@ -27,7 +28,7 @@ const clients = {
     const first = positions[0]
     await client.query('select tidings.poll($1, $2)', ['client', 1])
     await client.query('select tidings.ack($1, $2)', ['client', first])
-    await client.query('select tidings.seek($1, $2)', ['client', first])
+    await client.query('select tidings.seek($1, to_id => $2)', ['client', first])
     const after = await ids('select id from tidings.events_after($1)', [first])
     check(positions, after, await ids('select id from tidings.event where id = any($1)', [positions.slice(0, 2)]))
     check(positions, after, await ids('select id from tidings.event where id = any($1::text[])', [positions.slice(0, 2)]))
@@ -46,7 +47,7 @@ const clients = {
     const first = positions[0]
     await sql`select tidings.poll(${'client'}, ${1})`
     await sql`select tidings.ack(${'client'}, ${first})`
-    await sql`select tidings.seek(${'client'}, ${first})`
+    await sql`select tidings.seek(${'client'}, to_id => ${first})`
     const after = ids(await sql`select id from tidings.events_after(${first})`)
     check(positions, after, ids(await sql`select id from tidings.event where id in ${sql(positions.slice(0, 2))}`))
     check(positions, after, ids(await sql`select id from tidings.event where id = any(${positions.slice(0, 2)}::text[])`))
@@ -54,7 +55,7 @@ const clients = {
     await sql`insert into own ${sql({ id: first })}`
     await sql`update own set ${sql({ id: first })} where id = ${first}`
     await sql.end()
-    return require('postgres/package.json').version
+    return JSON.parse(readFileSync(`${process.env.TIDINGS_NODE_MODULES}/node_modules/postgres/package.json`)).version
   },
 }
 

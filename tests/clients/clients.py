@@ -18,6 +18,8 @@ import json
 import sys
 from urllib.parse import unquote, urlsplit
 
+# Before the first event.
+START = "0" * 26
 EVENTS = "select id from tidings.event order by id"
 
 
@@ -36,7 +38,7 @@ def with_psycopg(url: str) -> str:
         first = positions[0]
         connection.execute("select tidings.poll(%s, %s)", ("client", 1))
         connection.execute("select tidings.ack(%s, %s)", ("client", first))
-        connection.execute("select tidings.seek(%s, %s)", ("client", first))
+        connection.execute("select tidings.seek(%s, to_id => %s)", ("client", first))
         after = connection.execute("select id from tidings.events_after(%s)", (first,))
         among = connection.execute("select id from tidings.event where id = any(%s)", (positions[:2],))
         check(positions, [row[0] for row in after], [row[0] for row in among])
@@ -63,7 +65,7 @@ def with_psycopg2(url: str) -> str:
     first = positions[0]
     rows("select tidings.poll(%s, %s)", "client", 1)
     rows("select tidings.ack(%s, %s)", "client", first)
-    rows("select tidings.seek(%s, %s)", "client", first)
+    rows("select tidings.seek(%s, to_id => %s)", "client", first)
     after = rows("select id from tidings.events_after(%s)", first)
     # It passes a list as an array of text, and a tuple as a list of literals.
     among = rows("select id from tidings.event where id = any(%s)", positions[:2])
@@ -83,7 +85,7 @@ def with_asyncpg(url: str) -> str:
         first = positions[0]
         # It asks the server for the types of parameters. For a ulid it knows none, so that the
         # text goes through a parameter of that type.
-        await connection.fetch("select tidings.poll($1, $2)", "client", 1)
+        await connection.fetch("select id::text from tidings.poll($1, $2)", "client", 1)
         await connection.fetch("select tidings.ack($1, $2::text)", "client", first)
         await connection.fetch("select tidings.seek($1, $2::varchar)", "client", first)
         after = await connection.fetch("select id::text from tidings.events_after($1::text)", first)
@@ -91,6 +93,8 @@ def with_asyncpg(url: str) -> str:
         check(positions, [row[0] for row in after], [row[0] for row in among])
         # With a codec the text needs no type at all.
         await connection.set_type_codec("ulid", schema="tidings", encoder=str, decoder=str, format="text")
+        await connection.fetch("select tidings.seek($1, to_id => $2)", "client", START)
+        await connection.fetch("select id::text from tidings.poll($1, $2)", "client", 1)
         await connection.fetch("select tidings.ack($1, $2)", "client", first)
         await connection.close()
 
@@ -100,7 +104,7 @@ def with_asyncpg(url: str) -> str:
 
 def with_sqlalchemy(url: str) -> str:
     import sqlalchemy
-    from sqlalchemy import Column, MetaData, String, Table, create_engine, func, select
+    from sqlalchemy import Column, MetaData, String, Table, create_engine, func, select, text
     from sqlalchemy.orm import Session, declarative_base
 
     for driver in ("psycopg", "psycopg2"):
@@ -119,7 +123,7 @@ def with_sqlalchemy(url: str) -> str:
             first = positions[0]
             session.execute(select(func.tidings.poll("client", 1)))
             session.execute(select(func.tidings.ack("client", first)))
-            session.execute(select(func.tidings.seek("client", first)))
+            session.execute(text("select tidings.seek(:name, to_id => :id)"), {"name": "client", "id": START})
             after = session.scalars(select(event.id).where(event.id > first).order_by(event.id))
             among = session.scalars(select(event.id).where(event.id.in_(positions[:2])))
             check(positions, list(after), list(among))
@@ -164,7 +168,7 @@ def with_django(url: str) -> str:
     with connection.cursor() as cursor:
         cursor.execute("select tidings.poll(%s, %s)", ["client", 1])
         cursor.execute("select tidings.ack(%s, %s)", ["client", first])
-        cursor.execute("select tidings.seek(%s, %s)", ["client", first])
+        cursor.execute("select tidings.seek(%s, to_id => %s)", ["client", first])
     after = Event.objects.filter(id__gt=first).order_by("id").values_list("id", flat=True)
     among = Event.objects.filter(id__in=positions[:2]).values_list("id", flat=True)
     check(positions, list(after), list(among))

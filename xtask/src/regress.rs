@@ -22,6 +22,8 @@ pub(crate) struct Suite {
     inputs: &'static str,
     scripts: &'static str,
     extension: &'static str,
+    /// The test that makes what all others need. Each of these has a copy of its database.
+    install: Option<&'static str>,
     /// Tests in which a timeout ends a wait. Under libfaketime none does: a signal that
     /// interrupts a wait finds the machine's own time.
     by_timeouts: &'static [&'static str],
@@ -33,6 +35,7 @@ pub(crate) const REGRESS: Suite = Suite {
     inputs: "tests/regress",
     scripts: "sql",
     extension: "sql",
+    install: Some("00_install"),
     by_timeouts: &[],
 };
 
@@ -42,6 +45,7 @@ pub(crate) const ISOLATION: Suite = Suite {
     inputs: "tests/isolation",
     scripts: "specs",
     extension: "spec",
+    install: None,
     by_timeouts: &["idle_ingest", "maintain_under_load"],
 };
 
@@ -114,28 +118,46 @@ impl Suite {
             Some(day) => on(day, server, database)?,
         };
         let outputs = self.outputs(server)?;
-        let mut command = Command::new(&driver);
-        command
-            .arg(format!("--inputdir={}", inputs.display()))
-            .arg(format!("--outputdir={}", outputs.display()))
-            .arg(format!("--bindir={}", server.bindir.display()))
-            .arg(format!("--host={}", cluster.host()))
-            .arg(format!("--port={}", cluster.port()))
-            .arg(format!("--user={}", tidings_harness::cluster::SUPERUSER))
-            .arg(format!("--dbname={database}"))
-            .arg("--use-existing")
-            .args(day.map(|day| format!("--launcher={}", day.launcher())))
-            .args(&tests)
-            .current_dir(&outputs);
         let mut failed = Failed::default();
-        let Err(error) = step::run_watched(&mut command, |line| failed.read(line)) else {
+        let mut run = |database: &str, tests: &[String]| {
+            let mut command = Command::new(&driver);
+            command
+                .arg(format!("--inputdir={}", inputs.display()))
+                .arg(format!("--outputdir={}", outputs.display()))
+                .arg(format!("--bindir={}", server.bindir.display()))
+                .arg(format!("--host={}", cluster.host()))
+                .arg(format!("--port={}", cluster.port()))
+                .arg(format!("--user={}", tidings_harness::cluster::SUPERUSER))
+                .arg(format!("--dbname={database}"))
+                .arg("--use-existing")
+                .args(day.map(|day| format!("--launcher={}", day.launcher())))
+                .args(tests)
+                .current_dir(&outputs);
+            let ran = step::run_watched(&mut command, |line| failed.read(line));
+            ran.inspect_err(|_| {
+                for name in ["regression.diffs", "output_iso/regression.diffs"] {
+                    if let Ok(diffs) = fs::read_to_string(outputs.join(name)) {
+                        println!("{diffs}");
+                    }
+                }
+            })
+        };
+        let ran = match self.install {
+            None => run(database, &tests),
+            Some(install) => {
+                tests.retain(|test| test != install);
+                let mut ran = run(database, &[install.to_owned()]);
+                for test in &tests {
+                    let copy = format!("{database}_{test}");
+                    cluster.copy_database(database, &copy)?;
+                    ran = run(&copy, std::slice::from_ref(test)).and(ran);
+                }
+                ran
+            }
+        };
+        let Err(error) = ran else {
             return Ok(());
         };
-        for name in ["regression.diffs", "output_iso/regression.diffs"] {
-            if let Ok(diffs) = fs::read_to_string(outputs.join(name)) {
-                println!("{diffs}");
-            }
-        }
         let error = error.context(format!("the output is in {}", outputs.display()));
         Err(failed.explain(error))
     }

@@ -147,7 +147,6 @@ fn change(client: &mut Client, sending: &Sending) -> Result<()> {
             let path = path.with_context(|| format!("no path ends with {escaped}"))?;
             sending.set_path(&path);
             sending.wait()?;
-            token = escaped;
         }
 
         // For a moment there is no such source, and the provider tries again.

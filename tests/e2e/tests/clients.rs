@@ -3,6 +3,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
+use std::path::Path;
 use std::process::Command;
 use tidings_e2e::on_cluster;
 use tidings_harness::cluster::Cluster;
@@ -91,4 +92,51 @@ fn node_postgres_follows_without_a_cast() -> Result<()> {
 #[test]
 fn postgres_js_follows_without_a_cast() -> Result<()> {
     in_node("postgres")
+}
+
+#[test]
+fn jdbc_follows_without_a_cast() -> Result<()> {
+    const DRIVER: &str = "/usr/share/java/postgresql.jar";
+    follows("jdbc", || {
+        let version = Command::new("javac").arg("-version").output();
+        if !version.is_ok_and(|version| version.status.success()) {
+            let reason = "no javac in PATH: install Debian's package default-jdk-headless";
+            return Err(Missing::new(reason.to_owned()).into());
+        }
+        if !Path::new(DRIVER).exists() {
+            let reason = format!("no {DRIVER}: install Debian's package libpostgresql-jdbc-java");
+            return Err(Missing::new(reason).into());
+        }
+        let mut command = Command::new("java");
+        command
+            .args(["-cp", DRIVER])
+            .arg(paths::root().join("tests/clients/Clients.java"));
+        Ok(command)
+    })
+}
+
+/// What asks the server for the type of a parameter is told that it is a text.
+#[test]
+fn tokio_postgres_follows_with_text_parameters() -> Result<()> {
+    on_cluster(|cluster| {
+        let mut client = cluster.connect(DATABASE)?;
+        client.batch_execute(EVENTS)?;
+        let first: String = client
+            .query_one(
+                "select id::text from tidings.event order by id limit 1",
+                &[],
+            )?
+            .get(0);
+        client.query("select tidings.poll($1, 1)", &[&"client"])?;
+        client.query("select tidings.ack($1, $2::text)", &[&"client", &first])?;
+        let after = client.query("select from tidings.events_after($1::text)", &[&first])?;
+        ensure!(after.len() == 4, "{}", after.len());
+        let list = [&first, &first];
+        let among = client.query(
+            "select from tidings.event where id = any($1::text[]) or id = $2::varchar",
+            &[&&list[..], &first],
+        )?;
+        ensure!(among.len() == 1, "{}", among.len());
+        Ok(())
+    })
 }

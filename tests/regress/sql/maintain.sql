@@ -154,11 +154,19 @@ select action, rows from tidings._maintain('2027-02-24 12:00Z');
 
 -- It fails loudly, and then has changed nothing.
 select count(*) as partitions from tidings._partitions() \gset
-create table tidings.event_2027w20 ();
+create function refuse() returns event_trigger language plpgsql as $$
+begin
+  if exists (select from pg_event_trigger_ddl_commands() d where d.object_identity = 'tidings.event_2027w20') then
+    raise 'refused' using errcode = 'insufficient_privilege';
+  end if;
+end
+$$;
+create event trigger refuse on ddl_command_end execute function refuse();
 select * from tidings._maintain('2027-05-13 12:00Z');
 \echo SQLSTATE :LAST_ERROR_SQLSTATE
 select count(*) - :partitions as more from tidings._partitions();
-drop table tidings.event_2027w20;
+drop event trigger refuse;
+drop function refuse();
 
 -- The partitions go with the extension.
 drop view places;

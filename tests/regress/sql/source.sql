@@ -173,8 +173,8 @@ select (select count(*) from tidings.event where source_id = :sms) as events,
 select verdict, detail from tidings.ingest('sms.pt', :'state', '{"url-token": "sms-t0ken"}');
 select tidings.drop_source('sms.pt');
 \echo SQLSTATE :LAST_ERROR_SQLSTATE
--- One of the same name is another: it takes the same event anew.
-select tidings.add_source('sms.pt', 'arpoone', 'sms-t0ken') > :sms as another;
+-- Added again, it goes on: the same event is a duplicate. See change_source.
+select tidings.add_source('sms.pt', 'arpoone', 'sms-t0ken') = :sms as same;
 select verdict, inserted, duplicate from tidings.ingest('sms.pt', :'state', '{"url-token": "sms-t0ken"}');
 select count(*) from tidings.event where source_id = :sms;
 

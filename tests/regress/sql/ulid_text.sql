@@ -58,6 +58,8 @@ select count(*) from own where id = any (array[:'a', :'b']::text[]);
 select count(*) from own where id = any (array[:'a', :'b']::varchar[]);
 select count(*) from own where id in (:'a'::text, :'b'::varchar);
 select count(*) from own where id between :'a'::text and :'b'::varchar;
+select count(*) from own join other on other.id = own.id;
+-- As with uuid, USING wants one type.
 select count(*) from own join other using (id);
 select count(*) from own join other on other.short = own.id;
 select count(*) from own where id in (select id from other);

@@ -175,7 +175,8 @@ fn webhooks_that_refuse_everything_or_take_anything() -> Result<()> {
         let line = said.out.lines().find(|line| line.contains("source sms"));
         let line = line.with_context(|| said.out.clone())?;
         ensure!(line.starts_with("FAIL  source sms "), "{line}");
-        let path = "\n          HTTP: POST /hooks/sms/{token}\n";
+        let path =
+            "\n          HTTP: POST /hooks/sms/{token} (`select tidings.webhook_paths('sms')`";
         ensure!(said.out.contains(path), "{}", said.out);
         Ok(())
     })

@@ -410,7 +410,7 @@ fn rows(client: &mut Client, tables: &[&str]) -> Result<Vec<Vec<String>>> {
         .map(|table| {
             let sql = format!(
                 "select '{table} ' || r as row
-                 from {table} t, lateral (select (to_jsonb(t) - 'digest' - 'event_at' - 'peer' - 'spool_bytes' - case when to_jsonb(t) ? 'provider_kind' then 'kind' else '' end)::text) x (r) order by r collate \"C\""
+                 from {table} t, lateral (select (to_jsonb(t) - 'digest' - 'first_name' - 'event_at' - 'peer' - 'spool_bytes' - case when to_jsonb(t) ? 'provider_kind' then 'kind' else '' end)::text) x (r) order by r collate \"C\""
             );
             let rows = client.query(&sql, &[])?;
             rows.iter().map(|row| Ok(row.try_get(0)?)).collect()

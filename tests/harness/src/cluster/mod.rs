@@ -207,6 +207,13 @@ impl Cluster {
             .with_context(|| format!("cannot create the database {name}"))
     }
 
+    /// A copy of a database that nobody is connected to.
+    pub fn copy_database(&self, from: &str, name: &str) -> Result<()> {
+        self.connect("postgres")?
+            .batch_execute(&format!("create database \"{name}\" template \"{from}\""))
+            .with_context(|| format!("cannot create the database {name}"))
+    }
+
     /// One of the server's client programs, pointed at this cluster.
     pub fn client_program(&self, name: &str) -> Command {
         let mut command = Command::new(self.server.program(name));

@@ -47,7 +47,9 @@ pub(super) fn findings(source: &Source, known: Option<&KnownSource>) -> Vec<Find
     {
         findings.push(Finding::warn(
             subject(),
-            format!("its signature is keyed with {key}: demand a token in the URL too: `select tidings.set_source_options('{name}', '{{"url_token": ".."}}')`"),
+            format!(
+                "its signature is keyed with {key}: demand a token in the URL too: `select tidings.set_source_options('{name}', '{{\"url_token\": \"..\"}}')`"
+            ),
         ));
     }
     findings

@@ -95,7 +95,6 @@ impl Replies {
     pub(super) fn failed() -> Self {
         Self {
             schema: None,
-            former_names: Vec::new(),
             answers: Vec::new().into_iter().peekable(),
             made: Vec::new().into_iter(),
             end: Some(Status::internal("a part of the worker failed")),
