@@ -106,9 +106,11 @@ begin
     union
     select 'routine', p.oid::regprocedure::text, a.grantee
     from member m
-    join pg_catalog.pg_proc p on m.classid = 'pg_catalog.pg_proc'::regclass and p.oid = m.objid and p.pronamespace = 'tidings'::regnamespace
+    join pg_catalog.pg_proc p on m.classid = 'pg_catalog.pg_proc'::regclass and p.oid = m.objid
     cross join lateral pg_catalog.aclexplode(coalesce(p.proacl, pg_catalog.acldefault('f', p.proowner))) a
     where a.grantee <> p.proowner
+      -- min and max
+      and (p.pronamespace = 'tidings'::regnamespace or a.grantee <> 0)
   loop
     execute pg_catalog.format('revoke all on %s %s from %s', held.kind, held.name,
       case when held.grantee = 0 then 'public' else held.grantee::regrole::text end);

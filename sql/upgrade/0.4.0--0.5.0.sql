@@ -378,8 +378,9 @@ begin
       from pg_catalog.pg_class c
       where c.relnamespace = 'tidings'::regnamespace and c.relkind in ('r', 'p', 'v', 'S')
       union all
-      select 'function', p.oid::regprocedure::text, p.proacl, false
-      from pg_catalog.pg_proc p where p.pronamespace = 'tidings'::regnamespace and p.prokind = 'f'
+      select 'routine', p.oid::regprocedure::text, p.proacl, false
+      from pg_catalog.pg_proc p
+      where p.pronamespace = 'tidings'::regnamespace or p.oid in ('pg_catalog.min(ulid)'::regprocedure, 'pg_catalog.max(ulid)'::regprocedure)
     )
     select distinct o.kind, o.name, a.grantee
     from owner, object o, lateral pg_catalog.aclexplode(o.acl) a

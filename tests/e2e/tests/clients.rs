@@ -32,7 +32,10 @@ fn follows(client: &str, command: impl FnOnce() -> Result<Command>) -> Result<()
         cluster.connect(DATABASE)?.batch_execute(EVENTS)?;
         let said = step::output(command.arg(client).arg(cluster.url(DATABASE)))?;
         let said: Value = serde_json::from_str(said.lines().last().context("it says nothing")?)?;
-        ensure!(said["client"] == client, "{said}");
+        ensure!(
+            said.get("client").and_then(Value::as_str) == Some(client),
+            "{said}"
+        );
         println!("{said}");
         Ok(())
     })

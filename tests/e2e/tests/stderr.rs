@@ -26,6 +26,10 @@ const LINES: usize = 5;
 const ORDINARY: usize = 60;
 /// Time limit for the end of a worker with nothing in flight.
 const SOON: Duration = Duration::from_secs(30);
+/// A line of nobody's, after which nobody reads.
+const LAST_READ: &str = "unread";
+/// A part of the time for which a worker waits for the reader of its last lines.
+const WAIT: Duration = Duration::from_millis(300);
 
 #[test]
 fn a_stderr_that_nobody_reads_stops_nothing() -> Result<()> {
@@ -94,13 +98,20 @@ fn the_last_line_of_a_worker_says_why_it_ended() -> Result<()> {
 #[test]
 fn the_last_lines_wait_for_a_slow_reader() -> Result<()> {
     on_stage(|stage| {
+        let mut stderr = stderr_of(stage.worker.id())?;
         stage.worker.leave_log_unread();
-        fill(stage.worker.id())?;
+        // The reader takes one more line, and all that has come with it.
+        stderr.write_all(format!("{LAST_READ}\n").as_bytes())?;
+        wait_logged(&log(stage), 1, |line| line == LAST_READ)?;
+        fill(&mut stderr)?;
+        drop(stderr);
         stage.worker.terminate()?;
         let admin = stage.worker.admin;
         eventually("its last listener is gone", || {
             Ok(TcpStream::connect(admin).is_err().then_some(()))
         })?;
+        let ended = stage.worker.ended(WAIT);
+        ensure!(ended.is_err(), "it waits for nobody: {ended:?}");
         stage.worker.read_log();
         let status = stage.worker.ended(SOON)?;
         ensure!(status.code() == Some(0), "{status}");
@@ -109,12 +120,15 @@ fn the_last_lines_wait_for_a_slow_reader() -> Result<()> {
     })
 }
 
-/// Fills the pipe that is the stderr of a process.
-fn fill(process: u32) -> Result<()> {
+/// The pipe that is the stderr of a process; a write never waits.
+fn stderr_of(process: u32) -> Result<fs::File> {
     let mut options = fs::OpenOptions::new();
     let nonblocking = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits())?;
     let pipe = options.write(true).custom_flags(nonblocking);
-    let mut pipe = pipe.open(format!("/proc/{process}/fd/2"))?;
+    Ok(pipe.open(format!("/proc/{process}/fd/2"))?)
+}
+
+fn fill(pipe: &mut fs::File) -> Result<()> {
     for line in ["x".repeat(1_000) + "\n", "\n".to_owned()] {
         loop {
             match pipe.write(line.as_bytes()) {

@@ -189,6 +189,96 @@ fn a_dump_carries_the_rights_that_were_given_and_taken() -> Result<()> {
     })
 }
 
+/// A reader was granted its rights, and has them by default as well.
+#[test]
+fn rights_by_default_end_with_an_upgrade_and_those_of_readers_do_not() -> Result<()> {
+    on_cluster(|cluster| {
+        let mut fresh = cluster.connect(DATABASE)?;
+        fresh.batch_execute("create role upgrade_report; create role upgrade_both")?;
+        let new = rights(&mut fresh)?;
+        for version in RELEASED {
+            let database = format!("defaults_{version}");
+            let mut client = with_rights_by_default(cluster, &database, "upgrade_report", version)?;
+            client.batch_execute(SOURCES)?;
+            client.batch_execute("update tidings.source set name = name || '.renamed'")?;
+            client.batch_execute(UPGRADE)?;
+            let rights = rights(&mut client)?;
+            let difference = catalog::lines_of_difference(&new, &rights);
+            ensure!(
+                difference.is_empty(),
+                "upgraded from {version}: {difference}"
+            );
+
+            let database = format!("both_{version}");
+            let mut client = with_rights_by_default(cluster, &database, "upgrade_both", version)?;
+            client.batch_execute("select tidings.grant_reader('upgrade_both')")?;
+            client.batch_execute(UPGRADE)?;
+            let reads = |client: &mut Client, table: &str| -> Result<bool> {
+                let row = client.query_one(
+                    "select has_table_privilege('upgrade_both', $1::text, 'select')",
+                    &[&table],
+                )?;
+                Ok(row.try_get(0)?)
+            };
+            ensure!(
+                reads(&mut client, "tidings.event")?,
+                "upgraded from {version}"
+            );
+            for secret in ["source_secret", "_policy", "rejected"] {
+                let has = reads(&mut client, &format!("tidings.{secret}"))?;
+                ensure!(!has, "upgraded from {version}: {secret}");
+            }
+        }
+        Ok(())
+    })
+}
+
+/// A database in which a role has rights in all new objects, and then a released version.
+fn with_rights_by_default(
+    cluster: &Cluster,
+    database: &str,
+    role: &str,
+    version: &str,
+) -> Result<Client> {
+    cluster.create_database(database)?;
+    let mut client = cluster.connect(database)?;
+    client.batch_execute(&format!(
+        "alter default privileges grant select on tables to {role};
+         alter default privileges grant all on sequences to {role};
+         alter default privileges grant execute on functions to {role};
+         create extension tidings version '{version}'"
+    ))?;
+    let row = client.query_one(
+        "select has_table_privilege($1::text, 'tidings.source_secret', 'select')",
+        &[&role],
+    )?;
+    ensure!(
+        row.try_get::<_, bool>(0)?,
+        "{version} gives no right by default"
+    );
+    Ok(client)
+}
+
+/// All rights in the objects of the extension.
+fn rights(client: &mut Client) -> Result<String> {
+    let row = client.query_one(
+        "select string_agg(format('%s: %s may %s', x.name, case a.grantee when 0 then 'PUBLIC' else a.grantee::regrole::text end, a.privilege_type), chr(10)
+           order by x.name collate \"C\", a.grantee, a.privilege_type)
+         from (
+           select pg_describe_object(d.classid, d.objid, 0) as name,
+             coalesce(c.relacl, acldefault(case c.relkind when 'S' then 's' else 'r' end::\"char\", c.relowner)) as acl
+           from pg_depend d join pg_class c on d.classid = 'pg_class'::regclass and c.oid = d.objid
+           where d.refobjid = (select oid from pg_extension where extname = 'tidings') and d.deptype = 'e' and c.relkind in ('r', 'p', 'v', 'S')
+           union all
+           select pg_describe_object(d.classid, d.objid, 0), coalesce(p.proacl, acldefault('f', p.proowner))
+           from pg_depend d join pg_proc p on d.classid = 'pg_proc'::regclass and p.oid = d.objid
+           where d.refobjid = (select oid from pg_extension where extname = 'tidings') and d.deptype = 'e') x,
+           aclexplode(x.acl) a",
+        &[],
+    )?;
+    Ok(row.try_get(0)?)
+}
+
 /// The roles, besides the server's own, that Postgres 17 and later keeps from being dropped
 /// for the initial rights that they have, once for each object.
 fn kept_roles(client: &mut Client) -> Result<Vec<String>> {
