@@ -10,6 +10,9 @@ create database regress_tidings_defaults;
 alter default privileges grant select on tables to regress_tidings_report;
 alter default privileges grant all on sequences to regress_tidings_report;
 alter default privileges grant execute on functions to regress_tidings_report;
+-- The schema may be there before, with objects of one's own.
+create schema tidings;
+create function tidings.own() returns int language sql as 'select 1';
 create extension tidings;
 select tidings.add_source('sms', 'arpoone', 's3cret') is not null and tidings.add_source('push', 'pushpushgo', 'project', '{"url_token": "t0ken"}') is not null as added;
 select verdict from tidings.ingest('sms', '[]', '{"url-token": "s3cre"}');
@@ -21,6 +24,7 @@ where c.relnamespace = 'tidings'::regnamespace and a.grantee <> c.relowner;
 select p.oid::regprocedure, a.grantee::regrole
 from pg_proc p cross join lateral aclexplode(p.proacl) a
 where p.pronamespace = 'tidings'::regnamespace and a.grantee not in (p.proowner, 0);
+select has_function_privilege('regress_tidings_auditor', 'tidings.own()', 'execute') as own_is_untouched;
 set role regress_tidings_report;
 select count(*) from tidings.source_secret;
 \echo SQLSTATE :LAST_ERROR_SQLSTATE

@@ -17,7 +17,10 @@ pub(super) const GROUPS: &[Group] = &[
         purpose: "Add the accounts that send events, and keep their secrets.",
         objects: &[
             "add_source",
+            "set_source_options",
             "rotate_secret",
+            "rename_source",
+            "webhook_paths",
             "set_source_enabled",
             "drop_source",
             "providers",
@@ -27,6 +30,8 @@ pub(super) const GROUPS: &[Group] = &[
             "source_policy",
             "source_schema",
             "source_secret",
+            "former_name",
+            "dropped_source",
         ],
     },
     Group {
