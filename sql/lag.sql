@@ -16,14 +16,17 @@ as $$
 declare
   clock_ms bigint;
   horizon_ms bigint;
+  waits boolean;
+  blocker int;
 begin
   if pg_is_in_recovery() then
     return;  -- the locks are on the primary
   end if;
   perform pg_stat_clear_snapshot();
   clock_ms := floor(extract(epoch from clock_timestamp()) * 1000);
-  select l.ms, l.pid, coalesce(a.application_name, 'prepared transaction ' || p.gid), clock_timestamp() - coalesce(a.xact_start, p.prepared)
-  into horizon_ms, pid, application_name, age
+  select l.ms, l.pid, coalesce(a.application_name, 'prepared transaction ' || p.gid), clock_timestamp() - coalesce(a.xact_start, p.prepared),
+    a.wait_event_type = 'Lock'
+  into horizon_ms, pid, application_name, age, waits
   from (
     select (k.classid::bigint & 65535) << 32 | k.objid::bigint as ms, k.pid, k.virtualtransaction
     from pg_locks k
@@ -39,13 +42,22 @@ begin
   ) p on true
   order by l.ms, a.xact_start
   limit 1;
+  -- It may wait for another transaction, which is then the cause.
+  for step in 1..100 loop
+    exit when waits is not true;
+    blocker := (select b.pid from unnest(pg_blocking_pids(_log_holder.pid)) b (pid) where b.pid <> 0 limit 1);
+    exit when blocker is null;
+    select b.pid, b.application_name, clock_timestamp() - b.xact_start, b.wait_event_type = 'Lock'
+    into pid, application_name, age, waits
+    from pg_stat_get_activity(blocker) b;
+  end loop;
   horizon_ms := least(horizon_ms, clock_ms);
   horizon := to_timestamp(0) + horizon_ms * interval '1 millisecond';
   behind := (clock_ms - horizon_ms) * interval '1 millisecond';
 end
 $$;
 comment on function _log_holder() is
-  'Internal: returns the horizon of the log, how far the horizon is behind the clock, and the transaction that holds it back. Null if there is none, and on a standby.';
+  'Internal: returns the horizon of the log, how far the horizon is behind the clock, and the transaction that holds it back: the one with the lock, or the one that it waits for. Null if there is none, and on a standby.';
 
 create function _log_tail() returns table (source_id int, received_at timestamptz)
   language plpgsql stable security definer rows 10

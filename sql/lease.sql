@@ -134,7 +134,14 @@ begin
     with request as (
       select r.ordinal::int, s.id as source_id, r.headers ->> 'lease-epoch' as epoch
       from unnest(sources, headers) with ordinality r (source, headers, ordinal)
-      join tidings.source s on s.name = r.source
+      cross join lateral (
+        select x.id, x.provider from tidings.source x where x.name = r.source
+        union all
+        select x.id, x.provider
+        from tidings.former_name f
+        join tidings.source x on x.id = f.source_id
+        where f.name = r.source and not exists (select from tidings.source n where n.name = r.source)
+      ) s
       where r.headers ? 'lease-epoch' and tidings._is_dialed(s.provider)
     ),
     held as materialized (

@@ -172,17 +172,30 @@ as $$
 begin
   perform pg_stat_clear_snapshot();
   return (
-    select string_agg(format('process %s (%s), since %s', a.pid, coalesce(nullif(a.application_name, ''), a.backend_type), a.xact_start), '; ' order by a.xact_start)
-    from pg_stat_activity a
-    where a.pid <> pg_backend_pid() and a.xact_start <= since and a.backend_type <> 'autovacuum worker'
-      and exists (
-        select from pg_locks l
-        where l.pid = a.pid and l.granted and l.relation = any ('{tidings.event, tidings.event_default}'::regclass[] || partitions)
-          and l.database = (select d.oid from pg_database d where d.datname = current_database())));
+    select string_agg(format('%s, since %s', h.who, h.since), '; ' order by h.since)
+    from (
+      select format('process %s (%s)', a.pid, coalesce(nullif(a.application_name, ''), a.backend_type)) as who, a.xact_start as since
+      from pg_stat_activity a
+      where a.pid <> pg_backend_pid() and a.backend_type <> 'autovacuum worker'
+        and exists (
+          select from pg_locks l
+          where l.pid = a.pid and l.granted and l.relation = any ('{tidings.event, tidings.event_default}'::regclass[] || partitions)
+            and l.database = (select d.oid from pg_database d where d.datname = current_database()))
+      union all
+      -- It has no process. Its own lock tells which it is.
+      select 'prepared transaction ' || x.gid, x.prepared
+      from pg_prepared_xacts x
+      where x.database = current_database()
+        and exists (
+          select from pg_locks l join pg_locks t on t.virtualtransaction = l.virtualtransaction
+          where l.pid is null and t.transactionid = x.transaction
+            and l.relation = any ('{tidings.event, tidings.event_default}'::regclass[] || partitions))
+    ) h
+    where h.since <= _holders.since);
 end
 $$;
 comment on function _holders(regclass[], timestamptz) is
-  'Internal: returns the transactions that were begun before this time and use tidings.event, its default partition or one of these tables, in words; null if there are none. An autovacuum does not count, because it yields.';
+  'Internal: returns the transactions that were begun before this time and use tidings.event, its default partition or one of these tables, in words; null if there are none. An autovacuum does not count, because it yields to a lock request, unless it prevents a wraparound.';
 
 create function _lock_event(partitions regclass[]) returns void
   language plpgsql volatile
@@ -190,6 +203,7 @@ create function _lock_event(partitions regclass[]) returns void
 as $$
 declare
   own_timeout constant text := current_setting('lock_timeout');
+  long constant interval := '5 s';
   -- Longer than deadlock_timeout, after which an autovacuum is cancelled.
   patience constant interval := case when own_timeout::interval > '0' then own_timeout::interval else '1.5 s' end;
   target regclass;
@@ -197,10 +211,10 @@ declare
   gives_up_at timestamptz;
 begin
   -- Later sessions queue behind this lock request, ingest too. Therefore nothing is requested
-  -- while a transaction uses the tables that is older than an attempt lasts, because it will
-  -- not end soon; and after an attempt others pass.
+  -- while a long transaction uses the tables, because it will not end soon; and after an attempt
+  -- others pass.
   for attempt in 1..10 loop
-    holders := tidings._holders(partitions, clock_timestamp() - patience);
+    holders := tidings._holders(partitions, clock_timestamp() - long);
     if holders is null then
       begin
         gives_up_at := clock_timestamp() + patience;
@@ -221,7 +235,7 @@ begin
     errcode = 'lock_not_available',
     message = 'the partitions of tidings.event are in use',
     detail = format('They were last used by %s. Nothing was changed.', coalesce(holders, 'sessions that have ended since')),
-    hint = 'Call tidings.maintain() again when these transactions have ended. Each of its 10 attempts waits for lock_timeout if that is set, otherwise for 1.5 s, and none waits for a transaction that is older than that.';
+    hint = 'Call tidings.maintain() again when these transactions have ended. Each of its 10 attempts waits for lock_timeout if that is set, otherwise for 1.5 s, and none waits for a transaction that has been open for more than 5 s.';
 end
 $$;
 comment on function _lock_event(regclass[]) is
@@ -301,7 +315,29 @@ end
 $$;
 comment on function _attach_partitions(_partition[]) is 'Internal: attaches partitions that contain their rows.';
 
+-- Rows are copied before the partition is one of tidings.event, and so they are not published; that
+-- they leave the default partition is. A subscriber would lose them.
+create function _publish_rows(partitions _partition[]) returns void
+  language plpgsql volatile
+  set search_path = pg_catalog, tidings, pg_temp
+as $$
+declare
+  p tidings._partition;
+begin
+  if not exists (select from pg_publication_tables t where t.schemaname = 'tidings' and t.tablename in ('event', 'event_default')) then
+    return;
+  end if;
+  foreach p in array partitions loop
+    if p.rows > 0 then
+      execute format('with gone as (delete from tidings.%1$I returning *) insert into tidings.%1$I select * from gone', p.name);
+    end if;
+  end loop;
+end
+$$;
+comment on function _publish_rows(_partition[]) is
+  'Internal: writes the rows of partitions that were attached once more, if tidings.event is published.';
+
 revoke all on function
-  _partitions(), _object(regclass), _missing_partitions(timestamptz, retention), _build_partition(_partition),
+  _publish_rows(_partition[]), _partitions(), _object(regclass), _missing_partitions(timestamptz, retention), _build_partition(_partition),
   _holders(regclass[], timestamptz), _lock_event(regclass[]), _move_rows(_partition[]), _attach_partitions(_partition[])
 from public;

@@ -150,7 +150,7 @@ begin
         cross join lateral tidings._normalize(q.provider, q.source, q.options, r.body) n
         where r.id = q.head and n.error is not null;
         delete from tidings.rejected r where r.id = q.head;
-        perform tidings._trim_rejected((tidings._source(q.source)).id, 'item');
+        perform tidings._trim_rejected((tidings._addressed(q.source)).id, 'item');
       when answer.verdict = 'accepted' then
         update tidings.rejected r
         set reason = (

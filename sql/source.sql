@@ -11,7 +11,7 @@ create table source (
   options jsonb not null default '{}',
   enabled boolean not null default true,
   created_at timestamptz not null default now(),
-  first_name text not null
+  first_name text
 );
 alter sequence source_id_seq owned by source.id;
 comment on sequence source_id_seq is 'Generates tidings.source.id.';
@@ -22,7 +22,7 @@ comment on column source.provider is 'The provider: one of providers().';
 comment on column source.options is 'The options of add_source, without the secret ones.';
 comment on column source.enabled is 'Whether its events are accepted. set_source_enabled sets it.';
 comment on column source.created_at is 'When the source was added.';
-comment on column source.first_name is 'The name under which the source was first added. It is part of the identity of events that have no id of their own, and never changes.';
+comment on column source.first_name is 'The name under which the source was first added. It is part of the identity of events that have no id of their own, and never changes. Null stands for the present name, as in data of an earlier version that was restored without triggers.';
 
 create table former_name (
   name text primary key,
@@ -114,7 +114,12 @@ begin
     delete from tidings.former_name f where f.name = new.name;
     return new;
   end if;
-  if (new.id, new.provider, new.first_name) is distinct from (old.id, old.provider, old.first_name) then
+  new.first_name := coalesce(new.first_name, old.first_name, old.name);
+  -- What a subscription applies was checked where it came from, and the former names come too.
+  if current_setting('session_replication_role') = 'replica' then
+    return new;
+  end if;
+  if (new.id, new.provider, new.first_name) is distinct from (old.id, old.provider, coalesce(old.first_name, old.name)) then
     raise exception using
       errcode = 'invalid_parameter_value',
       message = format('the id, the provider and the first name of source "%s" cannot be changed', old.name),
@@ -139,12 +144,11 @@ begin
 end
 $$;
 comment on function _guard_source() is
-  'Internal: checks an UPDATE of tidings.source, and keeps the former name of a source that is renamed. SQLSTATE 22023 if the source could not work, or if stored events would be stored again.';
+  'Internal: fills in the first name of a source, checks an UPDATE of tidings.source, and keeps the former name of a source that is renamed. SQLSTATE 22023 if the source could not work, or if stored events would be stored again.';
 
 create trigger guard before insert or update on source
   for each row execute function _guard_source();
--- The first name is filled in also where triggers are disabled, for the dump of an earlier
--- version that is restored as data alone.
+-- The first name is filled in also for a subscription.
 alter table source enable always trigger guard;
 
 create function _notify_source() returns trigger
@@ -381,13 +385,12 @@ declare
   s tidings.source := tidings._lock_source(name);
 begin
   perform tidings._require_name(new_name);
-  if exists (select from tidings.source x where x.name = new_name and x.id <> s.id) then
-    raise exception using
-      errcode = 'duplicate_object',
-      message = format('source "%s" already exists', new_name),
-      hint = 'Choose another name, or rename or drop that source first.';
-  end if;
   update tidings.source x set name = new_name where x.id = s.id and x.name <> new_name;
+exception when unique_violation then
+  raise exception using
+    errcode = 'duplicate_object',
+    message = format('source "%s" already exists', new_name),
+    hint = 'Choose another name, or rename or drop that source first.';
 end
 $$;
 comment on function rename_source(text, text) is
@@ -444,23 +447,28 @@ as $$
 declare
   of_source int := (tidings._source(name)).id;
 begin
-  -- These locks come first, in the same order as in ingest.
+  -- These locks come first, in the same order as in ingest, and that of the source after them, as
+  -- in set_stream_cursor.
   delete from tidings.stream_lease where source_id = of_source;
   update tidings.gap g set closed_at = clock_timestamp(), closed_by = 'the source was dropped'
   where g.source_id = of_source and g.closed_at is null;
   delete from tidings.stream where source_id = of_source;
+  -- Another session may have renamed it meanwhile, or dropped it and added another.
+  if (tidings._lock_source(name)).id <> of_source then
+    perform tidings.drop_source(name);
+    return;
+  end if;
   delete from tidings.stream_state where source_id = of_source;
   delete from tidings.source_schema where source_id = of_source;
+  delete from tidings.source_secret where source_id = of_source;
   delete from tidings.rejected where source_id = of_source;
-  delete from tidings.former_name where source_id = of_source;
+  delete from tidings.former_name f where f.source_id = of_source or f.name = drop_source.name;
   with gone as (
     delete from tidings.source s where s.id = of_source returning s.id, s.name, s.provider, s.first_name
   )
   insert into tidings.dropped_source (id, name, provider, first_name)
-  select g.id, g.name, g.provider, g.first_name from gone g
+  select g.id, g.name, g.provider, coalesce(g.first_name, g.name) from gone g
   on conflict (id) do update set name = excluded.name, dropped_at = now();
-  -- The source comes last, because rotate_secret locks the source first.
-  delete from tidings.source_secret where source_id = of_source;
 end
 $$;
 comment on function drop_source(text) is
@@ -484,15 +492,19 @@ comment on function verify(text, bytea, jsonb) is
   'Whether a request carries what its source demands: signature, Authorization value, URL token, with any of the secrets that are accepted now, and an address that the source allows. The names of headers are in lower case; the token of the URL is "url-token", the address of the sender "peer-address". A disabled source is treated like an enabled one. SQLSTATE 42704 if there is no such source.';
 
 -- This is a function in order that the secrets are read with the rights of whoever selects
--- from the view, and not with those of the view's owner. The planner makes it a part of the query.
-create function _accepted(of_source int) returns table (secrets text[], url_tokens text[])
-  language sql stable parallel safe
+-- from the view, and not with those of the view's owner.
+create function _accepted(of_source int, out secrets text[], out url_tokens text[]) returns record
+  language plpgsql stable parallel safe
+  set search_path = pg_catalog, tidings, pg_temp
 as $$
+begin
   select
     array_agg(x.value) filter (where x.kind = 'secret'),
     array_agg(x.value) filter (where x.kind = 'url_token')
+  into secrets, url_tokens
   from tidings.source_secret x
-  where x.source_id = of_source and (x.expires_at is null or x.expires_at > statement_timestamp())
+  where x.source_id = of_source and (x.expires_at is null or x.expires_at > statement_timestamp());
+end
 $$;
 comment on function _accepted(int) is 'Internal: the secrets and the URL tokens of a source that are accepted now.';
 
@@ -504,7 +516,7 @@ create view _policy as
     case when s.options ? 'allow_from' then
       array(select n.network #>> '{}' from jsonb_path_query(s.options, '$.allow_from[*]') n (network))
     end as allow_from,
-    s.first_name
+    coalesce(s.first_name, s.name) as first_name
   from source s
   cross join lateral tidings._accepted(s.id) x;
 comment on view _policy is 'Internal: what each source demands now, for those who may read its secrets.';

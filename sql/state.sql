@@ -117,8 +117,12 @@ begin
   -- The lock waits for ingest transactions that have added their events, and blocks those
   -- that have not. Every event is therefore either seen here, or added after this
   -- transaction.
-  lock table tidings.message, tidings.consent, tidings.subscriber, tidings.request_summary in access exclusive mode;
-  truncate tidings.message, tidings.consent, tidings.subscriber, tidings.request_summary;
+  lock table tidings.message, tidings.consent, tidings.subscriber, tidings.request_summary in share row exclusive mode;
+  -- Not TRUNCATE, after which an older snapshot would see no row.
+  delete from tidings.message;
+  delete from tidings.consent;
+  delete from tidings.subscriber;
+  delete from tidings.request_summary;
   perform tidings._add_stored_to_state(null);
   return query
     select 'message', count(*) from tidings.message
@@ -128,7 +132,7 @@ begin
 end
 $$;
 comment on function rebuild_state() is
-  'Rebuilds the state tables from the events, and returns the number of rows of each. The tables are the same afterwards, except for state that came from events which retention has removed since, so that it is needed only after events were changed by hand. Ingest and readers of the state wait while it runs. SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, because the snapshot would be too old.';
+  'Rebuilds the state tables from the events, and returns the number of rows of each. The tables are the same afterwards, except for state that came from events which retention has removed since, so that it is needed only after events were changed by hand. Ingest waits while it runs; readers see the former rows until it has committed, and those with an older snapshot afterwards too. The former rows take up space until a vacuum. SQLSTATE 25001 in REPEATABLE READ and SERIALIZABLE, because the snapshot would be too old.';
 
 revoke all on function
   _greater(anyelement, anyelement), _greatest(anyelement), _fact(event), _add_stored_to_state(text), rebuild_state()

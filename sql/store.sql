@@ -130,7 +130,7 @@ begin
             select f.source_id, f.name from tidings.former_name f
             where f.name = any (sources) and not exists (select from tidings.source x where x.name = f.name)
           ) n
-          join tidings._policy p on p.source_id = n.id
+          cross join lateral (select p.* from tidings._policy p where p.source_id = n.id offset 0) p
           offset 0
         ) s on s.name = r.source
         order by r.ordinal  -- positions are given in the order of the requests

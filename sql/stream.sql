@@ -60,7 +60,12 @@ begin
     case when report_stream.last_error is not null then coalesce(report_stream.last_error_at, at) end,
     report_stream.next_try_at, at
   from tidings.source s
-  where s.name = report_stream.source and tidings._is_dialed(s.provider)
+  where s.id = (
+      select x.id from tidings.source x where x.name = report_stream.source
+      union all
+      select f.source_id from tidings.former_name f
+      where f.name = report_stream.source and not exists (select from tidings.source x where x.name = f.name))
+    and tidings._is_dialed(s.provider)
     -- A worker whose lease has passed to another one can no longer report on the stream.
     and not exists (
       select from tidings.stream_lease l
@@ -129,7 +134,7 @@ create function set_stream_cursor(source text, cursor text)
   returns void
   language plpgsql volatile
   set search_path = pg_catalog, tidings, pg_temp
-  set lock_timeout = '5s'  -- whoever ingests waits behind this
+  set lock_timeout = '5s'
 as $$
 declare
   s tidings.source := tidings._source(source);
@@ -173,7 +178,11 @@ begin
   where g.source_id = s.id and g.closed_at is null and g.to_cursor is null
     and g.cause in ('cursor_expired', 'started_at_live_edge', 'moved_by_hand')
   for update;
-  lock table tidings.stream in exclusive mode;
+  -- The row of this source alone is locked, so that the other sources are ingested. A source that
+  -- was never read gets a row, which nobody else sees like this.
+  insert into tidings.stream (source_id, cursor, updated_at) values (s.id, '', clock_timestamp())
+  on conflict do nothing;
+  before := (select nullif(t.cursor, '') from tidings.stream t where t.source_id = s.id for update);
   -- The check comes after the lock, and enabling the source waits until the end of this
   -- transaction. A change by this transaction itself, or by a subtransaction, has not
   -- been seen by others yet.
@@ -181,7 +190,6 @@ begin
   if s.enabled or (select age(x.xmin) <= 0 from tidings.source x where x.id = s.id) then
     perform tidings._raise_enabled(source);
   end if;
-  before := (select t.cursor from tidings.stream t where t.source_id = s.id);
   if before is distinct from cursor and (tidings._cursor_ulid(cursor) <= tidings._cursor_ulid(before)) is not true then
     perform tidings._open_gap(
       s, 'moved_by_hand', before, cursor, tidings._cursor_ulid(before)::timestamptz,
@@ -197,7 +205,7 @@ begin
 end
 $$;
 comment on function set_stream_cursor(text, text) is
-  'Sets the stream cursor of a disabled source: the stream is resumed after this event id of its provider, or from its start if the cursor is null. Events that arrive again are stored once; but an event whose time is read differently than before, by another schema, is stored a second time. Unless the cursor moves back, a row of tidings.gap says over what it has leapt. The function waits for the worker to end the stream. SQLSTATE 55000 unless the source was disabled in an earlier transaction, and while a worker still follows the stream; 55P03 if other transactions lock tidings.stream too long, 25001 in REPEATABLE READ and SERIALIZABLE, 22023 for an empty cursor, 42809 if the source has no stream, 42704 if there is no such source.';
+  'Sets the stream cursor of a disabled source: the stream is resumed after this event id of its provider, or from its start if the cursor is null. Events that arrive again are stored once; but an event whose time is read differently than before, by another schema, is stored a second time. Unless the cursor moves back, a row of tidings.gap says over what it has leapt. The function waits for the worker to end the stream. SQLSTATE 55000 unless the source was disabled in an earlier transaction, and while a worker still follows the stream; 55P03 if another transaction that ingests from the source lasts too long, 25001 in REPEATABLE READ and SERIALIZABLE, 22023 for an empty cursor, 42809 if the source has no stream, 42704 if there is no such source.';
 
 revoke all on function
   report_stream(text, text, text, int, text, timestamptz, timestamptz), _raise_enabled(text), set_stream_cursor(text, text)

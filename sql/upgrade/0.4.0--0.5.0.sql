@@ -87,7 +87,6 @@ update stream set event_at = updated_at;
 -- Sources that can be changed.
 alter table source add column first_name text;
 update source set first_name = name;
-alter table source alter column first_name set not null;
 create table former_name (
   name text primary key,
   source_id int not null,
@@ -160,8 +159,20 @@ begin
   end loop;
 end
 $$;
-create cast (text as ulid) with inout as implicit;
-create cast (varchar as ulid) with inout as implicit;
+-- Some have made these casts themselves.
+do $$
+declare
+  source regtype;
+begin
+  foreach source in array '{text, varchar}'::regtype[] loop
+    if exists (select from pg_catalog.pg_cast c where c.castsource = source and c.casttarget = 'ulid'::regtype) then
+      execute pg_catalog.format('alter extension tidings add cast (%s as ulid)', source);
+    else
+      execute pg_catalog.format('create cast (%s as ulid) with inout as implicit', source);
+    end if;
+  end loop;
+end
+$$;
 revoke all on function
   _addressed(text), _require_name(text), _check_secret(text, text, text), _set_secret(int, text, text, interval), _lock_source(text),
   _guard_source(), set_source_options(text, jsonb), rename_source(text, text), webhook_paths(text), rotate_secret(text, text, interval, text), _accepted(int)
@@ -221,6 +232,7 @@ drop function _verify(text, text[], text[], boolean, bytea, text);
 -- take add_source from source.sql
 -- take drop_source from source.sql
 -- take hold_streams from lease.sql
+-- take _fenced from lease.sql
 -- take release_streams from lease.sql
 -- take report_stream from stream.sql
 -- take _raise_enabled from stream.sql
@@ -248,6 +260,8 @@ revoke all on function _holders(regclass[], timestamptz) from public;
 -- take _lock_event from partition.sql
 -- take _move_rows from partition.sql
 -- take _attach_partitions from partition.sql
+-- take _publish_rows from partition.sql
+revoke all on function _publish_rows(_partition[]) from public;
 -- take _delete_expired from maintain.sql
 -- take _maintain from maintain.sql
 -- Items are replayed with damage in them.
@@ -353,10 +367,9 @@ begin
 end
 $$;
 
--- Rights by default. What holds secrets is revoked from everybody. From a role that is granted
+-- Rights by default. What shows secrets is revoked from everybody. From a role that is granted
 -- rights in all new objects (ALTER DEFAULT PRIVILEGES), and none by grant_reader or grant_worker,
--- everything is revoked. It is revoked one object at a time, because the other rights in an
--- object become initial rights, which a dump leaves out.
+-- everything is revoked, and so is what PUBLIC was granted in tables.
 do $$
 declare
   held record;
@@ -372,22 +385,68 @@ begin
       except
       select a.grantee from owner, lateral pg_catalog.aclexplode(owner.nspacl) a
     ),
+    member as (
+      select d.classid, d.objid
+      from pg_catalog.pg_depend d, pg_catalog.pg_extension e
+      where e.extname = 'tidings' and d.refclassid = 'pg_catalog.pg_extension'::regclass and d.refobjid = e.oid and d.deptype = 'e'
+      union
+      select 'pg_catalog.pg_class'::regclass, i.inhrelid from pg_catalog.pg_inherits i where i.inhparent = 'event'::regclass
+    ),
     object as (
       select case c.relkind when 'S' then 'sequence' else 'table' end as kind, c.oid::regclass::text as name, c.relacl as acl,
         c.oid in ('source_secret'::regclass, 'rejected'::regclass, '_policy'::regclass) as is_secret
-      from pg_catalog.pg_class c
-      where c.relnamespace = 'tidings'::regnamespace and c.relkind in ('r', 'p', 'v', 'S')
+      from member m
+      join pg_catalog.pg_class c on m.classid = 'pg_catalog.pg_class'::regclass and c.oid = m.objid and c.relkind in ('r', 'p', 'v', 'S')
       union all
-      select 'routine', p.oid::regprocedure::text, p.proacl, false
-      from pg_catalog.pg_proc p
-      where p.pronamespace = 'tidings'::regnamespace or p.oid in ('pg_catalog.min(ulid)'::regprocedure, 'pg_catalog.max(ulid)'::regprocedure)
+      select 'routine', p.oid::regprocedure::text, p.proacl, p.oid = 'stream_secret(text)'::regprocedure
+      from member m
+      join pg_catalog.pg_proc p on m.classid = 'pg_catalog.pg_proc'::regclass and p.oid = m.objid
     )
     select distinct o.kind, o.name, a.grantee
     from owner, object o, lateral pg_catalog.aclexplode(o.acl) a
-    where a.grantee not in (0, owner.nspowner)
-      and (o.is_secret or a.grantee in (select d.grantee from by_default d))
+    where a.grantee <> owner.nspowner
+      and (a.grantee <> 0 or o.kind <> 'routine')
+      and (o.is_secret or a.grantee = 0 or a.grantee in (select d.grantee from by_default d))
   loop
-    execute pg_catalog.format('revoke all on %s %s from %s', held.kind, held.name, held.grantee::regrole);
+    execute pg_catalog.format('revoke all on %s %s from %s', held.kind, held.name,
+      case when held.grantee = 0 then 'public' else held.grantee::regrole::text end);
   end loop;
 end
 $$;
+
+-- That took the other rights in these objects for initial ones, which a dump leaves out. What is
+-- initial is what a new installation gives: as in the update to 0.4.0.
+with touched as (
+  select i.classoid, i.objoid, p.proowner as owner,
+    case
+      when p.pronamespace <> 'tidings'::regnamespace then null  -- min and max
+      when p.proname ~ '^(ulid_|gen_ulid$|hmac_sha1$|verify_hmac_sha1$)'
+        or p.proname in ('normalize', '_normalize', '_raise_malformed', 'providers', '_is_dialed')
+      then pg_catalog.acldefault('f', p.proowner)
+      else array[pg_catalog.makeaclitem(p.proowner, p.proowner, 'EXECUTE', false)]
+    end as initial
+  from pg_catalog.pg_init_privs i
+  join pg_catalog.pg_proc p on i.classoid = 'pg_catalog.pg_proc'::regclass and p.oid = i.objoid
+  where p.pronamespace = 'tidings'::regnamespace or p.oid in ('pg_catalog.min(ulid)'::regprocedure, 'pg_catalog.max(ulid)'::regprocedure)
+  union all
+  select i.classoid, i.objoid, c.relowner, null
+  from pg_catalog.pg_init_privs i
+  join pg_catalog.pg_class c on i.classoid = 'pg_catalog.pg_class'::regclass and c.oid = i.objoid
+  where c.relnamespace = 'tidings'::regnamespace
+),
+mended as (
+  update pg_catalog.pg_init_privs i set initprivs = t.initial
+  from touched t
+  where i.classoid = t.classoid and i.objoid = t.objoid and t.initial is not null
+  returning i.classoid, i.objoid, t.owner
+),
+removed as (
+  delete from pg_catalog.pg_init_privs i using touched t
+  where i.classoid = t.classoid and i.objoid = t.objoid and t.initial is null
+  returning i.classoid, i.objoid, null::oid
+)
+delete from pg_catalog.pg_shdepend s
+using (select * from mended union all select * from removed) i
+where s.deptype = 'i'
+  and s.dbid = (select d.oid from pg_catalog.pg_database d where d.datname = pg_catalog.current_database())
+  and s.classid = i.classoid and s.objid = i.objoid and s.refobjid is distinct from i.owner;

@@ -220,7 +220,7 @@ fn events_without_a_time_meet_themselves() {
         (
             "arpoone",
             r#"{"MessageId":"m1","Status":"PENDING"}"#,
-            r#"{"MessageId":"m1","Status":"PENDING","ReportDateTime":0}"#,
+            r#"{"MessageId":"m1","Status":"DELIVERED"}"#,
         ),
         (
             "pushpushgo",

@@ -27,6 +27,7 @@ mod log;
 mod lost;
 mod memory;
 mod metrics;
+mod mirror;
 mod nginx;
 mod numbers;
 mod open_calls;

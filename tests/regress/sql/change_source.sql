@@ -128,10 +128,21 @@ update tidings.source set id = 1000 where name = 'cs-sms';
 \echo SQLSTATE :LAST_ERROR_SQLSTATE
 update tidings.source set provider = 'pushwoosh' where name = 'cs-sms';
 update tidings.source set first_name = 'x' where name = 'cs-sms';
--- Also where a subscription applies it.
+-- What a subscription applies was checked elsewhere.
+begin;
 set session_replication_role = replica;
-update tidings.source set options = '{"nope": 1}' where name = 'cs-sms';
-reset session_replication_role;
+update tidings.source set name = 'cs-copy', options = '{"nope": 1}' where name = 'cs-sms';
+select name, first_name, options, (select count(*) from tidings.former_name f where f.name = 'cs-sms') as former from tidings.source where id = :sms;
+insert into tidings.source (name, provider) values ('cs-new', 'arpoone') returning first_name;
+rollback;
+-- Data of an earlier version may be restored without triggers.
+begin;
+alter table tidings.source disable trigger all;
+update tidings.source set first_name = null where name = 'cs-sms';
+alter table tidings.source enable trigger all;
+select tidings.rename_source('cs-sms', 'cs-again');
+select first_name from tidings.source where id = :sms;
+rollback;
 
 -- Retention that could never work.
 update tidings.retention set keep_events = '100000 years';

@@ -90,5 +90,5 @@ select pg_typeof(coalesce('a'::varchar, 'b')), pg_typeof(case when true then 'a'
   pg_typeof(greatest('a'::varchar, 'b'::text)), 'a'::varchar || 'b' as joined, length('a'::varchar), upper('a'::varchar);
 select count(distinct x), array_agg(x order by x desc) from unnest(array['a', 'b', 'a']::varchar[]) x;
 select x from (select 'a'::varchar union select 'b'::text) y (x) order by x;
-select '1'::text::int + 1 as number, '2026-01-01'::varchar::date as date, 'a' like 'a%' as matches, 'a'::varchar like 'A' as not_this;
+select '1'::text::int + 1 as number, '2026-01-01'::varchar::date = '2026-01-01' as date, 'a' like 'a%' as matches, 'a'::varchar like 'A' as not_this;
 select :'a'::tidings.ulid || ' as text' as joined, format('%s', :'a'::tidings.ulid), concat(:'a'::tidings.ulid, '!');

@@ -105,6 +105,13 @@ impl Streams {
             let Some(epoch) = self.leases.epoch(&source.name) else {
                 continue;
             };
+            // Under a former name it has to end first.
+            let was_renamed = |running: &Running| {
+                running.source.id == source.id && running.source.name != source.name
+            };
+            if self.running.values().any(was_renamed) {
+                continue;
+            }
             let Entry::Vacant(place) = self.running.entry(source.name.clone()) else {
                 continue;
             };
