@@ -452,10 +452,12 @@ async fn what_stays_has_half_of_the_time_at_most() {
     assert!(at[3] - at[2] >= TAKES * 4, "{at:?}");
 }
 
-/// It says nothing of what stays, and is to be found out soon when it is over.
+/// It says nothing of what stays, and is to be found out soon when it is over. The shortest time
+/// counts, because the clock also runs on while the keeper's thread waits for the disk.
 #[actix::test]
 async fn the_time_that_postgres_is_away_is_not_rested_for() {
     tokio::time::pause();
-    let at = answered(&["a"], away, 2).await;
-    assert!(at[1] - at[0] < TAKES * 2, "{at:?}");
+    let at = answered(&["a"], away, 6).await;
+    let shortest = at.windows(2).map(|pair| pair[1] - pair[0]).min();
+    assert!(shortest.unwrap() < TAKES * 2, "{at:?}");
 }
