@@ -118,7 +118,7 @@ fn jdbc_follows_without_a_cast() -> Result<()> {
     })
 }
 
-/// What asks the server for the type of a parameter is told that it is a text.
+/// This client asks the server for the type of a parameter, and is told that it is a text.
 #[test]
 fn tokio_postgres_follows_with_text_parameters() -> Result<()> {
     on_cluster(|cluster| {
