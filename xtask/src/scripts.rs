@@ -14,7 +14,8 @@
 //!   or one type or aggregate, which must be new
 //! - `-- comments NAME.sql`: the comments in the file
 //!
-//! An upgrade script grants and revokes only on new objects, by name. After a GRANT or REVOKE
+//! An upgrade script grants and revokes on new objects only, by name, except for rights by default,
+//! after which it mends what Postgres has recorded. After a GRANT or REVOKE
 //! in a script, Postgres records the whole list of rights on the object as the extension's
 //! own, including those that roles were granted since. A replaced file therefore contains no
 //! GRANT or REVOKE, and no statement concerns the rights on the schema or on all objects in it.

@@ -18,7 +18,8 @@ const BATCHES: usize = 63;
 const EVENTS: usize = 100;
 /// Times at which the worker that applies the changes is ended.
 const KILLS: usize = 2;
-/// Between two updates of the horizon, and between two looks: neither is to take the machine.
+/// Pause between two updates of the horizon, and between two looks, which would take the whole
+/// machine otherwise.
 const PAUSE: Duration = Duration::from_millis(50);
 const ERASED: &str = "351910000007";
 
